@@ -1,0 +1,251 @@
+"""The cluster as the effects side sees it: a small protocol with two adapters.
+
+`effects.sandbox.SandboxCluster` simulates a cluster in a SQLite file, `effects.kubernetes_cluster.KubernetesCluster`
+talks to a real API server. Both pass the same contract suite (`tests/contracts/test_cluster.py`).
+
+Invariants of every adapter:
+
+* `look` never returns a Secret's values; `apply` and `delete` never log or raise them.
+* An object that is not ours is never changed: `apply` is told what it expects to find.
+* Every call is bounded in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from ledger.errors import OneCtlError
+
+Manifest = Mapping[str, Any]
+"""A Kubernetes object as plain JSON data: apiVersion, kind, metadata, ..."""
+
+LEDGER_LABEL = "1ctl.dev/ledger"
+"""Label on everything we make; its value is the ledger's id. An object without ours belongs to someone else."""
+
+APP_LABEL = "app"
+"""Label on everything we make for an app; its value is the app's name."""
+
+POSITION_ANNOTATION = "1ctl.dev/position"
+"""The ledger position at which the object last changed, as ``epoch.position``; it never goes back."""
+
+DIGEST_ANNOTATION = "1ctl.dev/digest"
+"""SHA-256 (hex, first 16 digits) of the object as desired, so that an unchanged one need not be sent again."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ref:
+    """Names one object: kind, namespace and name. The kinds in use are the keys of `API_VERSIONS`."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.lower()}/{self.name}"
+
+
+API_VERSIONS: Mapping[str, str] = {
+    "ConfigMap": "v1",
+    "Secret": "v1",
+    "Service": "v1",
+    "Deployment": "apps/v1",
+    "HTTPRoute": "gateway.networking.k8s.io/v1",
+}
+
+
+def ref_of(manifest: Manifest) -> Ref:
+    """The reference of a manifest that has a namespace and a name."""
+    metadata = manifest["metadata"]
+    return Ref(manifest["kind"], metadata["namespace"], metadata["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What `look` or `apply` found: an object's metadata, never its content.
+
+    Attributes:
+        uid: Changes when an object is deleted and made again.
+        resource_version: Changes with every write, status included. Opaque.
+        labels: All of its labels.
+        annotations: All of its annotations.
+    """
+
+    uid: str
+    resource_version: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One pod of an app.
+
+    Attributes:
+        name: Pod name.
+        uid: Pod uid.
+        phase: Kubernetes phase (Pending, Running, Succeeded, Failed, Unknown).
+        ready: Whether its Ready condition is True.
+        terminating: Whether it is being deleted.
+        reason: Why it waits or ended, e.g. ``ImagePullBackOff``, or None.
+        message: The cluster's own sentence about the reason, or None.
+        image: Image of the first container as specified.
+        image_digest: ``sha256:...`` as the cluster resolved it, or None.
+        node: Name of the node it runs on, or None.
+        restarts: How often its containers were restarted.
+    """
+
+    name: str
+    uid: str
+    phase: str
+    ready: bool
+    terminating: bool
+    reason: str | None
+    message: str | None
+    image: str
+    image_digest: str | None
+    node: str | None
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A Deployment's progress towards the pod template that was applied last.
+
+    Attributes:
+        desired: Replicas asked for.
+        updated: Pods of the newest template.
+        ready: Pods of the newest template that are ready.
+        old: Pods of earlier templates that still exist.
+        old_ready: How many of those are ready.
+        observed: Whether the controllers have seen the newest template yet.
+        complete: All desired pods are of the newest template and ready, and no older one is left serving.
+        failed: The cluster's own verdict that this rollout will not make it: ``(reason, message)``, or None.
+        pods: Pods of the newest template, by name.
+    """
+
+    desired: int
+    updated: int
+    ready: int
+    old: int
+    old_ready: int
+    observed: bool
+    complete: bool
+    failed: tuple[str, str] | None
+    pods: Sequence[Pod]
+
+
+FATAL_REASONS = frozenset(
+    {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CrashLoopBackOff", "CreateContainerConfigError",
+     "CreateContainerError", "RunContainerError"}
+)  # fmt: skip
+"""Reasons of a waiting container after which a rollout is called failed at once."""
+
+ClusterKind = Literal["sandbox", "kubernetes"]
+
+
+class Cluster(Protocol):
+    """One cluster, reached with one identity.
+
+    Every method may raise `ClusterUnreachableError` (nothing known about the outcome; may be repeated) and
+    `ClusterRefusedError` (the API server said no).
+    """
+
+    kind: ClusterKind
+    name: str
+    """The cluster's name in stream identities."""
+
+    def namespace_exists(self, namespace: str) -> bool:
+        """Whether the namespace exists and is not terminating."""
+
+    def look(self, ref: Ref, *, ledger_id: str) -> Seen | None:
+        """The metadata of an object, or None where there is none.
+
+        A Secret is never read: for one that does not carry this ledger's label the result has empty
+        labels and an empty uid (someone else's), which is all that can be known without reading it.
+        """
+
+    def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None) -> Seen:
+        """Make the object equal to the manifest by server-side apply; may be repeated.
+
+        Args:
+            manifest: The object with all fields that we own.
+            manager: Our field manager's name.
+            expect: What `look` or an earlier `apply` returned. With it the write only happens to that very
+                object in that very state. None means that the object must not exist yet.
+
+        Raises:
+            ChangedMeanwhileError: The object is not as expected any more; look again.
+            FieldConflictError: Someone else owns a field that we want to set; nothing was changed.
+        """
+
+    def delete(self, ref: Ref, *, uid: str | None) -> None:
+        """Delete the object, its dependents in the background; without error if there is none.
+
+        With a uid only that very object is deleted; another one of that name is left alone.
+        """
+
+    def rollout(self, ref: Ref) -> Rollout | None:
+        """How far the rollout of a Deployment is, or None where there is no such Deployment."""
+
+    def logs(self, namespace: str, pod: str, *, lines: int) -> Sequence[str]:
+        """The last lines that the pod's crashed (else its current) container wrote, oldest first.
+
+        Raises:
+            LogsUnavailableError: This cluster cannot give them.
+        """
+
+
+class ClusterError(OneCtlError):
+    """Something about the cluster; see the subclasses."""
+
+
+class ClusterUnreachableError(ClusterError):
+    """No usable answer: refused connection, time-out, broken answer, 5xx or 429. May be repeated.
+
+    Attributes:
+        retry_after: Seconds the server asked us to wait, or None.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class ClusterRefusedError(ClusterError):
+    """The API server understood and said no (403, 404 of a namespace or kind, 422, ...).
+
+    Attributes:
+        status: The HTTP status code.
+        reason: The server's own machine-readable reason, e.g. ``Forbidden``.
+    """
+
+    def __init__(self, message: str, *, status: int, reason: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
+
+
+class ChangedMeanwhileError(ClusterError):
+    """The object changed, vanished or was replaced since it was looked at."""
+
+
+class FieldConflictError(ClusterError):
+    """Another field manager owns fields that we want to set; the message names manager and fields, no values."""
+
+
+class NotOursError(ClusterError):
+    """An object of that name exists and does not carry this ledger's label.
+
+    Attributes:
+        ref: The object.
+    """
+
+    def __init__(self, ref: Ref, *, hint: str | None = None) -> None:
+        super().__init__(f"{ref} in namespace {ref.namespace} exists and is not ours", hint=hint)
+        self.ref = ref
+
+
+class LogsUnavailableError(ClusterError):
+    """The container's log cannot be had from this cluster."""

@@ -1,0 +1,78 @@
+"""Errors that a person will read: what happened, and in `hint` what to do next.
+
+"Refused" means that a rule said no and nothing was recorded. "Failed" means that something broke.
+The exit code of each is part of the command line's contract (see `cli/exit_codes.py`).
+"""
+
+
+class OneCtlError(Exception):
+    """The base of all errors of this project.
+
+    Attributes:
+        message: One or more lines saying what happened and why; never holds a secret.
+        hint: The next step for the reader, or None.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class RefusedError(OneCtlError):
+    """A rule said no. Nothing was recorded; asking again gives the same answer."""
+
+
+class AppNotFoundError(RefusedError):
+    """No life of this app is open: it was never deployed, or it was destroyed."""
+
+
+class InvalidValueError(RefusedError):
+    """A value given by the user is not acceptable.
+
+    Attributes:
+        field: The key, flag or part of the app that holds the value, for instance ``cpu``.
+        value: The value as given.
+        reason: Why it is not acceptable, as a clause ("is not a quantity").
+        example: A value that would be accepted.
+    """
+
+    def __init__(self, field: str, value: object, reason: str, *, example: str) -> None:
+        super().__init__(f"{field} {value!r} {reason}" if value is not None else f"{field} {reason}")
+        self.field = field
+        self.value = value
+        self.reason = reason
+        self.example = example
+        self.hint = f"Example: {field} = {example}"
+
+
+class RequestReusedError(RefusedError):
+    """The request id was used before, for a request that asked for something else."""
+
+
+class ConflictError(OneCtlError):
+    """Another writer was first. Load again and decide again; the ledger does so by itself."""
+
+
+class LedgerBusyError(OneCtlError):
+    """The ledger could not be locked in time. Nothing was recorded; the request may be repeated."""
+
+
+class LedgerUnavailableError(OneCtlError):
+    """The ledger cannot be opened, read or written. Nothing was recorded."""
+
+
+class OutcomeUnknownError(OneCtlError):
+    """The connection or the disk failed while committing: the request may or may not be recorded."""
+
+
+class LedgerDamagedError(OneCtlError):
+    """What is stored contradicts itself: a broken chain, a gap, an unreadable event."""
+
+
+class UnknownEventError(LedgerDamagedError):
+    """An event's topic or schema version is newer than this program understands."""
+
+
+class SealedError(OneCtlError):
+    """A secret cannot be opened here: this machine does not hold the effects identity."""
