@@ -1,0 +1,309 @@
+"""What an app's two streams add up to: the state that decisions are taken on and that effects make true.
+
+`evolve` is total: it takes any recorded event and never raises, never decides. The state is small whatever the
+history, so that folding is the only cost. The history itself (releases, who, why) is in `projections`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, assert_never
+
+from ledger.events import (
+    AppliedObject,
+    ApplyRefused,
+    Deployed,
+    Destroyed,
+    DomainAssigned,
+    DomainClaimed,
+    DomainReleased,
+    EnvSet,
+    EnvUnset,
+    LedgerCreated,
+    ResourcesApplied,
+    ResourcesRemoved,
+    Restarted,
+    RolloutCompleted,
+    RolloutFailed,
+    Scaled,
+    SecretSet,
+    SecretUnset,
+    WorkerIdentitySet,
+)
+from ledger.spec import AppId, Configuration, SecretVersion, Spec
+from ledger.streams import app_stream, observed_stream
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ledger.envelope import Recorded
+
+KEPT_ROLLS = 10
+"""How many rolls after the last good one are remembered; the pods of older ones are long gone."""
+
+RolloutState = Literal["pending", "completed", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roll:
+    """One generation of pods: a deploy, a restart or a rollback asked for it.
+
+    Attributes:
+        position: Ledger position of the event that asked.
+        release: The release the pods run.
+        request: Correlation id of the request; what the same request sets reaches these pods too.
+        configuration: What the pods read, whatever is set later.
+    """
+
+    position: int
+    release: int
+    request: str
+    configuration: Configuration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """The cluster refused what the ledger asks for.
+
+    Attributes:
+        through: Position of the newest event that was tried.
+        reason: The cluster's machine-readable reason.
+        message: The cluster's own sentence.
+    """
+
+    through: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """An app from its first deploy to its destroy.
+
+    Attributes:
+        deployment_id: UUID text, minted with release 1.
+        opened_us: When release 1 was recorded.
+        updated_us: When the newest event asked for was recorded.
+        changed: Position of the newest event asked for; what effects have to catch up with.
+        release: Newest release number.
+        spec: What the newest release runs, scaling included.
+        life_key: X25519 public key, base64, that secrets are sealed to.
+        domain: Host name, once assigned.
+        env: Environment as set; pods may still have an older one.
+        secrets: Secrets as set, likewise.
+        secret_versions: By key, the highest version ever sealed, unset ones included.
+        roll: The newest generation of pods asked for.
+        kept: The last roll known to be good, if any, and those after it, oldest first.
+        rollout: What is known about the newest roll.
+        rollout_failure: Its reason and message if it failed.
+        applied_through: Position up to which the cluster was made equal; 0 before the first time.
+        objects: The cluster's objects at that position.
+        parked: Why the cluster refuses, or None.
+        destroyed: Position of `Destroyed`, or None while the life is open.
+    """
+
+    deployment_id: str
+    opened_us: int
+    updated_us: int
+    changed: int
+    release: int
+    spec: Spec
+    life_key: str | None
+    roll: Roll
+    domain: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, SecretVersion] = field(default_factory=dict)
+    secret_versions: Mapping[str, int] = field(default_factory=dict)
+    kept: tuple[Roll, ...] = ()
+    rollout: RolloutState = "pending"
+    rollout_failure: tuple[str, str] | None = None
+    applied_through: int = 0
+    objects: tuple[AppliedObject, ...] = ()
+    parked: Parked | None = None
+    destroyed: int | None = None
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the cluster has not caught up with what was asked for."""
+        return self.applied_through < self.changed
+
+    @property
+    def configuration(self) -> Configuration:
+        """What is set now: the next roll's pods will read it."""
+        return Configuration(self.env, self.secrets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """One app at some position of the ledger.
+
+    Attributes:
+        id: The app's lasting name.
+        version: Version of the app's own stream; what a decision is taken at.
+        observed_version: Version of its second stream.
+        head: Position of the newest event folded; 0 for none.
+        lives: How many lives were opened.
+        life: The open life, or None.
+        leaving: The newest destroyed life whose objects are not known to be gone, or None.
+    """
+
+    id: AppId
+    version: int = 0
+    observed_version: int = 0
+    head: int = 0
+    lives: int = 0
+    life: Life | None = None
+    leaving: Life | None = None
+
+    @property
+    def stream(self) -> UUID:
+        """Identity of the app's own stream."""
+        return app_stream(self.id)
+
+    @property
+    def observed(self) -> UUID:
+        """Identity of its second stream."""
+        return observed_stream(self.stream)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the cluster has not caught up with what was asked for."""
+        return self.leaving is not None or (self.life is not None and self.life.dirty)
+
+
+def fold(app: App, history: Iterable[Recorded]) -> App:
+    """The app after all of these events, which must be of its two streams and in rising position."""
+    for recorded in history:
+        app = evolve(app, recorded)
+    return app
+
+
+def evolve(app: App, recorded: Recorded) -> App:
+    """The app after one more event. Total; an event about a life that is not the open one changes only counters."""
+    event = recorded.event
+    if isinstance(event, ResourcesApplied | ApplyRefused | RolloutCompleted | RolloutFailed | ResourcesRemoved):
+        app = replace(app, observed_version=recorded.version, head=recorded.position)
+    else:
+        app = replace(app, version=recorded.version, head=recorded.position)
+    match event:
+        case Deployed():
+            return _deployed(app, recorded, event)
+        case ResourcesRemoved():
+            leaving = app.leaving
+            done = leaving is not None and leaving.destroyed is not None and event.through >= leaving.destroyed
+            return replace(app, leaving=None) if done else app
+        case _ if app.life is None or not _about(app.life, recorded):
+            return app
+        case Destroyed():
+            life = replace(app.life, destroyed=recorded.position, changed=recorded.position)
+            return replace(app, life=None, leaving=replace(life, updated_us=recorded.recorded_us))
+        case _:
+            return replace(app, life=_evolve_life(app.life, recorded))
+
+
+def _about(life: Life, recorded: Recorded) -> bool:
+    subject = recorded.envelope.subject
+    return subject is not None and subject.deployment_id == life.deployment_id
+
+
+def _deployed(app: App, recorded: Recorded, event: Deployed) -> App:
+    life = app.life
+    request = recorded.envelope.correlation_id
+    if life is None:
+        roll = Roll(position=recorded.position, release=event.release, request=request, configuration=Configuration())
+        life = Life(
+            deployment_id=event.deployment_id,
+            opened_us=recorded.recorded_us,
+            updated_us=recorded.recorded_us,
+            changed=recorded.position,
+            release=event.release,
+            spec=event.spec,
+            life_key=event.life_key,
+            roll=roll,
+            kept=(roll,),
+        )
+        return replace(app, lives=app.lives + 1, life=life)
+    life = replace(life, release=event.release, spec=event.spec)
+    return replace(app, life=_rolled(life, recorded))
+
+
+def _rolled(life: Life, recorded: Recorded) -> Life:
+    """A new generation of pods, with the configuration set by now."""
+    roll = Roll(
+        position=recorded.position,
+        release=life.release,
+        request=recorded.envelope.correlation_id,
+        configuration=life.configuration,
+    )
+    kept = (*life.kept, roll)
+    if len(kept) > KEPT_ROLLS + 1:
+        kept = (kept[0], *kept[-KEPT_ROLLS:])
+    life = replace(life, roll=roll, kept=kept, rollout="pending", rollout_failure=None)
+    return _asked(life, recorded)
+
+
+def _asked(life: Life, recorded: Recorded) -> Life:
+    """Something was asked for: the cluster has to catch up, and a parked app is tried again."""
+    return replace(life, changed=recorded.position, updated_us=recorded.recorded_us, parked=None)
+
+
+def _configured(life: Life, recorded: Recorded) -> Life:
+    """The configuration changed; pods of the same request's roll read it, older ones do not."""
+    life = _asked(life, recorded)
+    if life.roll.request != recorded.envelope.correlation_id:
+        return life
+    roll = replace(life.roll, configuration=life.configuration)
+    return replace(life, roll=roll, kept=(*life.kept[:-1], roll))
+
+
+def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911, PLR0912 - one arm per event, in one place
+    event = recorded.event
+    match event:
+        case DomainAssigned():
+            return _asked(replace(life, domain=event.domain), recorded)
+        case EnvSet():
+            return _configured(replace(life, env={**life.env, **event.values}), recorded)
+        case EnvUnset():
+            env = {key: value for key, value in life.env.items() if key not in event.keys}
+            return _configured(replace(life, env=env), recorded)
+        case SecretSet():
+            versions = {key: secret.version for key, secret in event.secrets.items()}
+            life = replace(
+                life,
+                secrets={**life.secrets, **event.secrets},
+                secret_versions={**life.secret_versions, **versions},
+            )
+            return _configured(life, recorded)
+        case SecretUnset():
+            secrets = {key: secret for key, secret in life.secrets.items() if key not in event.keys}
+            return _configured(replace(life, secrets=secrets), recorded)
+        case Scaled():
+            return _asked(replace(life, spec=replace(life.spec, replicas=event.replicas)), recorded)
+        case Restarted():
+            return _rolled(life, recorded)
+        case ResourcesApplied():
+            return replace(life, applied_through=event.through, objects=event.objects, parked=None)
+        case ApplyRefused():
+            return replace(life, parked=Parked(through=event.through, reason=event.reason, message=event.message))
+        case RolloutCompleted():
+            return _completed(life, event)
+        case RolloutFailed():
+            if event.roll != life.roll.position:
+                return life
+            return replace(life, rollout="failed", rollout_failure=(event.reason, event.message))
+        case Deployed() | Destroyed() | ResourcesRemoved():
+            return life  # handled where the app is known
+        case LedgerCreated() | WorkerIdentitySet() | DomainClaimed() | DomainReleased():
+            return life  # of other streams
+        case _:
+            assert_never(event)
+
+
+def _completed(life: Life, event: RolloutCompleted) -> Life:
+    """Pods of this roll are good: nothing older is needed any more."""
+    kept = tuple(roll for roll in life.kept if roll.position >= event.roll)
+    life = replace(life, kept=kept or life.kept)
+    if event.roll != life.roll.position:
+        return life
+    return replace(life, rollout="completed", rollout_failure=None)

@@ -1,0 +1,100 @@
+"""Between events and stored bytes: orjson with sorted keys, topics from an allow-list, upcasters for older shapes.
+
+The stored form is one JSON object: ``{"data": {...}, "meta": {...}, "schema": 1}``: the event's fields, the
+envelope's, and the schema version of the event. The same event and envelope always give the same bytes. A topic
+never names a Python path, so nothing stored can make this program import or call anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from ledger import events
+from ledger.envelope import Envelope, Source, Subject
+from ledger.errors import LedgerDamagedError, UnknownEventError
+from ledger.events import SCHEMA_VERSIONS, AppliedObject, Event
+from ledger.spec import SecretVersion, Spec
+from ledger.upcasters import UPCASTERS
+
+_EVENTS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in SCHEMA_VERSIONS}
+
+
+def encode(event: Event, envelope: Envelope) -> bytes:
+    """The bytes to store for an event; equal input gives equal bytes."""
+    document = {"data": event, "meta": envelope, "schema": SCHEMA_VERSIONS[type(event)]}
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+def decode(topic: str, state: bytes) -> tuple[Event, Envelope]:
+    """The event and envelope that were stored.
+
+    Raises:
+        UnknownEventError: The topic or its schema version is newer than this program.
+        LedgerDamagedError: The bytes are not what `encode` writes.
+    """
+    kind = _EVENTS.get(topic)
+    if kind is None:
+        raise UnknownEventError(f"the ledger holds an event {topic!r} that this version does not know", hint=_UPGRADE)
+    try:
+        document = orjson.loads(state)
+        return _event(kind, document["schema"], document["data"]), _envelope(document["meta"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LedgerDamagedError(f"an event {topic!r} cannot be read: {type(error).__name__}") from error
+
+
+_UPGRADE = "A newer 1ctl wrote it. Upgrade this one: 1ctl --version"
+
+
+def _event(kind: type[Event], schema: int, data: dict[str, Any]) -> Event:
+    newest = SCHEMA_VERSIONS[kind]
+    if schema > newest:
+        raise UnknownEventError(
+            f"the ledger holds a {kind.__name__} of schema {schema}; this version reads up to {newest}", hint=_UPGRADE
+        )
+    while schema < newest:
+        data = UPCASTERS[kind.__name__, schema](data)
+        schema += 1
+    restore = _RESTORE.get(kind)
+    return kind(**(restore(data) if restore else data))
+
+
+def _envelope(meta: dict[str, Any]) -> Envelope:
+    subject = meta["subject"]
+    meta["subject"] = Subject(**subject) if subject else None
+    meta["source"] = Source(**meta["source"])
+    return Envelope(**meta)
+
+
+def _spec(data: dict[str, Any]) -> dict[str, Any]:
+    spec = data["spec"]
+    spec["machines"] = tuple(spec["machines"])
+    data["spec"] = Spec(**spec)
+    return data
+
+
+def _keys(data: dict[str, Any]) -> dict[str, Any]:
+    data["keys"] = tuple(data["keys"])
+    return data
+
+
+def _secrets(data: dict[str, Any]) -> dict[str, Any]:
+    data["secrets"] = {key: SecretVersion(**value) for key, value in data["secrets"].items()}
+    return data
+
+
+def _objects(data: dict[str, Any]) -> dict[str, Any]:
+    data["objects"] = tuple(AppliedObject(**value) for value in data["objects"])
+    return data
+
+
+_RESTORE: Mapping[type[Event], Callable[[dict[str, Any]], dict[str, Any]]] = {
+    events.Deployed: _spec,
+    events.EnvUnset: _keys,
+    events.SecretSet: _secrets,
+    events.SecretUnset: _keys,
+    events.ResourcesApplied: _objects,
+}
+"""For events whose fields are not plain JSON types: from JSON back to our own."""

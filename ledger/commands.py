@@ -1,0 +1,75 @@
+"""Requests, in the imperative: what a user can ask of one app.
+
+A command holds what was asked after flags and files were merged, and nothing minted (ids, domains, times,
+ciphertexts): its digest decides whether two requests with one id ask for the same thing. Of secrets it holds the key
+names only. `None` means "not given".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deploy:
+    """Make a release. What is not given keeps the life's current value, else gets the default."""
+
+    image: str | None = None
+    machines: tuple[str, ...] | None = None
+    port: int | None = None
+    cpu: str | None = None
+    memory: str | None = None
+    replicas: int | None = None
+    health_path: str | None = None
+    image_pull_secret: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetEnv:
+    """Set environment values; others stay."""
+
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsetEnv:
+    """Remove environment keys, all of which must be set."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetSecrets:
+    """Set secrets; others stay. The values travel beside the command, sealed."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsetSecrets:
+    """Remove secrets, all of which must be set."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Change the number of pods."""
+
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """Replace all pods, one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destroy:
+    """End the life: remove everything of it from the cluster, and its sealed values from the ledger."""
+
+
+Command: TypeAlias = Deploy | SetEnv | UnsetEnv | SetSecrets | UnsetSecrets | Scale | Restart | Destroy

@@ -1,0 +1,265 @@
+"""The vocabulary: every fact the ledger can hold, on a few screens.
+
+An event is a fact in the past tense. It holds what was decided or seen, as plain JSON types, and nothing that the
+envelope holds (who, when, why, about which app; see `ledger.envelope`). It never holds a secret value.
+
+The topic of an event is its class name, chosen for good: stored bytes name it for ever. `SCHEMA_VERSIONS` says which
+shape of it this program writes; `ledger.upcasters` reads the older ones. To add an event, follow docs/add-an-event.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ledger.spec import SecretVersion, Spec
+
+# -- The ledger as a whole: stream `ledger` ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerCreated:
+    """Position 1 of every ledger.
+
+    Attributes:
+        ledger_id: UUID text; label and field manager of everything made on this ledger's behalf.
+        origin: The log's name in signed checkpoints (C2SP tlog-checkpoint).
+        verification_key: The public key that checks them, as a C2SP signed-note verifier key.
+    """
+
+    ledger_id: str
+    origin: str
+    verification_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerIdentitySet:
+    """Whose key new lives are sealed to from here on.
+
+    Attributes:
+        public_key: X25519 public key of the effects identity, base64.
+    """
+
+    public_key: str
+
+
+# -- An app: what was asked for, in the app's own stream -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """A release was asked for. Release 1 opens a life.
+
+    Attributes:
+        deployment_id: UUID text of the life.
+        release: Number of the release in this life, from 1.
+        spec: Everything the release runs, in full.
+        life_key: X25519 public key that this life's secrets are sealed to, base64; in release 1 only.
+    """
+
+    deployment_id: str
+    release: int
+    spec: Spec
+    life_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainAssigned:
+    """The life got its host name, for as long as it lasts."""
+
+    domain: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvSet:
+    """Environment values were set; keys not named keep theirs. They reach pods with the next roll."""
+
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvUnset:
+    """Environment keys were removed."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretSet:
+    """Secrets were sealed and set; keys not named keep theirs. They reach pods with the next roll.
+
+    Attributes:
+        secrets: By key, the version sealed and the SHA-256 of its ciphertext. Ciphertexts lie outside the log.
+    """
+
+    secrets: Mapping[str, SecretVersion]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretUnset:
+    """Secrets were removed from the app; their sealed values stay until the life ends, for rollback."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """The number of pods was changed; not a release."""
+
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restarted:
+    """All pods were asked to be replaced, with the configuration set by now; not a release."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destroyed:
+    """The life ended. Its sealed values are gone; its host name is free; its history stays."""
+
+
+# -- Host names: one claim stream each -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainClaimed:
+    """A host name belongs to the life named in the envelope."""
+
+    domain: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainReleased:
+    """The host name belongs to nobody again."""
+
+    domain: str
+
+
+# -- Facts observed by the effects side: the app's second stream ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedObject:
+    """One object as the cluster acknowledged it.
+
+    Attributes:
+        kind: Kubernetes kind.
+        name: Object name.
+        uid: The cluster's uid for it.
+        digest: Digest of the object as desired, hex.
+    """
+
+    kind: str
+    name: str
+    uid: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcesApplied:
+    """The cluster has acknowledged every object that the ledger asked for.
+
+    Attributes:
+        release: Newest release at that position.
+        through: Position of the newest event about the app that the objects reflect.
+        objects: All objects of the app, in the order of kind and name.
+    """
+
+    release: int
+    through: int
+    objects: tuple[AppliedObject, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyRefused:
+    """The cluster said no; the app is parked until the next event about it, or a retry.
+
+    Attributes:
+        release: Newest release at that position.
+        through: Position of the newest event that was tried.
+        reason: The cluster's machine-readable reason, e.g. ``Forbidden``.
+        message: The cluster's own sentence, free of secrets.
+    """
+
+    release: int
+    through: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutCompleted:
+    """All pods of a roll are ready and no older one serves.
+
+    Attributes:
+        release: The release that runs.
+        roll: Position of the event that asked for these pods.
+        replicas: Number of ready pods.
+        image_digest: ``sha256:...`` the cluster resolved the image to, or None where it did not say.
+    """
+
+    release: int
+    roll: int
+    replicas: int
+    image_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutFailed:
+    """The pods of a roll will not become ready; older pods, if any, still serve.
+
+    Attributes:
+        release: The release that was asked for.
+        roll: Position of the event that asked for these pods.
+        reason: The pod's or the Deployment's own reason, e.g. ``ImagePullBackOff``.
+        message: The cluster's own sentence about it.
+    """
+
+    release: int
+    roll: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcesRemoved:
+    """Every object of the life named in the envelope is gone from the cluster.
+
+    Attributes:
+        through: Position of the ``Destroyed`` that asked for it.
+    """
+
+    through: int
+
+
+LedgerEvent: TypeAlias = LedgerCreated | WorkerIdentitySet
+AppEvent: TypeAlias = (
+    Deployed | DomainAssigned | EnvSet | EnvUnset | SecretSet | SecretUnset | Scaled | Restarted | Destroyed
+)
+DomainEvent: TypeAlias = DomainClaimed | DomainReleased
+ObservedEvent: TypeAlias = ResourcesApplied | ApplyRefused | RolloutCompleted | RolloutFailed | ResourcesRemoved
+Event: TypeAlias = LedgerEvent | AppEvent | DomainEvent | ObservedEvent
+"""Any fact. A `match` over it ends in `assert_never`, so that a new one fails the type check until it is decided."""
+
+SCHEMA_VERSIONS: Mapping[type[Event], int] = {
+    LedgerCreated: 1,
+    WorkerIdentitySet: 1,
+    Deployed: 1,
+    DomainAssigned: 1,
+    EnvSet: 1,
+    EnvUnset: 1,
+    SecretSet: 1,
+    SecretUnset: 1,
+    Scaled: 1,
+    Restarted: 1,
+    Destroyed: 1,
+    DomainClaimed: 1,
+    DomainReleased: 1,
+    ResourcesApplied: 1,
+    ApplyRefused: 1,
+    RolloutCompleted: 1,
+    RolloutFailed: 1,
+    ResourcesRemoved: 1,
+}

@@ -1,0 +1,407 @@
+"""The ledger: load an app, decide, append; and answer what was recorded.
+
+Every command takes the same five beats: was this request recorded before? load the app at its version; mint what
+chance and cryptography must make; decide; append at the expected version. Who loses a race for a version begins again.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ledger import sealing, values
+from ledger.app import App, Life, fold
+from ledger.clock import Clock, SystemClock, iso
+from ledger.codec import decode, encode
+from ledger.commands import Command, Deploy, Destroy, SetSecrets
+from ledger.decide import Minted, decide
+from ledger.envelope import Envelope, Recorded, Subject
+from ledger.errors import (
+    ConflictError,
+    LedgerBusyError,
+    LedgerUnavailableError,
+    RequestReusedError,
+    SealedError,
+)
+from ledger.events import (
+    AppEvent,
+    Deployed,
+    Destroyed,
+    DomainAssigned,
+    DomainClaimed,
+    DomainReleased,
+    Event,
+    LedgerCreated,
+    ObservedEvent,
+    WorkerIdentitySet,
+)
+from ledger.request import Request, request_digest
+from ledger.spec import AppId, SecretVersion
+from ledger.store import Beside, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store
+from ledger.streams import LEDGER_STREAM, app_stream, domain_stream, observed_stream
+
+if TYPE_CHECKING:
+    from ledger.keys import KeyFiles
+
+ATTEMPTS = 50
+"""How often a command begins again when others are first; each time someone else's command was recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a command led to.
+
+    Attributes:
+        app: The app after it; after a repeated request, the app as it is now.
+        recorded: The app's events that answer the request, in order; none if there was nothing to change.
+        repeated: Whether the request had been recorded before.
+        clock_behind_us: By how many microseconds this machine's clock is behind the ledger's newest event.
+    """
+
+    app: App
+    recorded: Sequence[Recorded]
+    repeated: bool = False
+    clock_behind_us: int = 0
+
+
+@dataclass(slots=True)
+class _Draft:
+    """Lines to append, with what belongs beside them."""
+
+    lines: list[tuple[uuid.UUID, int, Event, Subject | None]]
+    beside: Beside
+    created_ledger: str | None = None
+
+
+class Ledger:
+    """One ledger, as its users and its effects side use it.
+
+    Args:
+        store: Where it is kept.
+        keys: The key files of this machine.
+        mint_domain: Makes a new random host name.
+        clock: Tells the time.
+    """
+
+    def __init__(
+        self, store: Store, keys: KeyFiles, *, mint_domain: Callable[[], str], clock: Clock | None = None
+    ) -> None:
+        self.store = store
+        self._keys = keys
+        self._mint_domain = mint_domain
+        self._clock = clock or SystemClock()
+        self._identity: tuple[str, str] | None = None
+        self._clock_at_append = 0
+
+    # -- Reading ---------------------------------------------------------------------------------------------------
+
+    def history(self, app_id: AppId, *, upto: int | None = None) -> list[Recorded]:
+        """All events of the app's two streams up to a position, in rising position."""
+        stream = app_stream(app_id)
+        return [recorded(row) for row in self.store.two_streams(stream.bytes, observed_stream(stream).bytes, upto=upto)]
+
+    def app(self, app_id: AppId, *, upto: int | None = None) -> App:
+        """The app as its events add up to, at a position or now."""
+        return fold(App(id=app_id), self.history(app_id, upto=upto))
+
+    def find(self, deployment_id: str) -> AppId | None:
+        """Whose deployment id this is, destroyed lives included."""
+        row = self.store.life(deployment_id)
+        return AppId(row.cluster, row.namespace, row.app) if row else None
+
+    def ledger_id(self) -> str | None:
+        """The ledger's own id, or None before its first event."""
+        created = self._created()
+        return created[0] if created else None
+
+    def _created(self) -> tuple[str, str] | None:
+        """Ledger id and the effects identity that new lives are sealed to."""
+        if self._identity is None:
+            rows = self.store.stream(LEDGER_STREAM.bytes)
+            ledger_id = identity = None
+            for event in (decode(row.topic, row.state)[0] for row in rows):
+                match event:
+                    case LedgerCreated():
+                        ledger_id = event.ledger_id
+                    case WorkerIdentitySet():
+                        identity = event.public_key
+                    case _:
+                        pass
+            if ledger_id is not None and identity is not None:
+                self._identity = (ledger_id, identity)
+        return self._identity
+
+    # -- Commands --------------------------------------------------------------------------------------------------
+
+    def execute(
+        self, app_id: AppId, command: Command, request: Request, *, secret_values: Mapping[str, bytes] | None = None
+    ) -> Outcome:
+        """Decide a command and record what it leads to, durably.
+
+        Args:
+            app_id: The app it is about.
+            command: What is asked for.
+            request: Who asks and why. The same id and command again give the first answer and record nothing.
+            secret_values: For `SetSecrets`: the values by key. They leave this function only sealed.
+
+        Raises:
+            RefusedError: A rule says no; nothing was recorded.
+            RequestReusedError: The request id stands for another request.
+            LedgerBusyError, LedgerUnavailableError: Nothing was recorded.
+            OutcomeUnknownError: Repeat with the same request id to find out.
+        """
+        for _ in range(ATTEMPTS):
+            prior = self.store.request(request.request_id)
+            if prior is not None:
+                return self._repeated(app_id, command, prior)
+            app = self.app(app_id)
+            minted, beside = self._mint(app, command, secret_values or {})
+            events = decide(command, app, minted)
+            if not events:
+                return Outcome(app=app, recorded=())
+            draft = self._draft(app, events, beside, self._digest(app_id, command, request))
+            try:
+                return self._append_command(app, draft, request)
+            except ConflictError:
+                self._withdraw(draft)
+            except (LedgerBusyError, LedgerUnavailableError):
+                self._withdraw(draft)
+                raise
+        raise ConflictError(
+            f'other writers were first {ATTEMPTS} times for app "{app_id.name}"',
+            hint="Nothing was recorded. Try again.",
+        )
+
+    def observe(
+        self, app_id: AppId, request: Request, make: Callable[[App], tuple[str, ObservedEvent, int] | None]
+    ) -> App:
+        """Record a fact in the app's second stream, unless it is no news any more.
+
+        Args:
+            app_id: The app it is about.
+            request: The request on whose behalf was looked.
+            make: From the app as it is now to the life's deployment id, the fact, and the position that caused it;
+                None if there is nothing to record. Called again when another writer was first.
+        """
+        for _ in range(ATTEMPTS):
+            app = self.app(app_id)
+            made = make(app)
+            if made is None:
+                return app
+            deployment_id, event, causation = made
+            subject = Subject(
+                cluster=app_id.cluster, namespace=app_id.namespace, app=app_id.name, deployment_id=deployment_id
+            )
+            lines: list[tuple[uuid.UUID, int, Event, Subject | None]]
+            lines = [(app.observed, app.observed_version + 1, event, subject)]
+            try:
+                rows = self._append(_Draft(lines, Beside()), request, causation=causation)
+            except ConflictError:
+                continue
+            return fold(app, map(recorded, rows))
+        raise ConflictError(f'other observers were first {ATTEMPTS} times for app "{app_id.name}"')
+
+    # -- Secrets ---------------------------------------------------------------------------------------------------
+
+    def can_open_secrets(self, life: Life) -> bool:
+        """Whether this machine holds the identity that the life's key is wrapped for."""
+        row = self.store.life_key(life.deployment_id)
+        private = self._keys.identity_private()
+        return row is not None and private is not None and sealing.public_half(private) == row.identity
+
+    def open_secrets(self, life: Life, secrets: Mapping[str, SecretVersion]) -> Mapping[str, bytes]:
+        """The values of these secrets of a life.
+
+        Raises:
+            SealedError: This machine does not hold the identity, or a value was shredded or does not fit its event.
+        """
+        if not secrets:
+            return {}
+        row = self.store.life_key(life.deployment_id)
+        if row is None:
+            raise SealedError("the secrets of this life were shredded when it was destroyed")
+        private = self._keys.identity_private()
+        if private is None or sealing.public_half(private) != row.identity:
+            raise SealedError(
+                "this machine does not hold the identity that opens the app's secrets",
+                hint="Run the command where it is, or point ONECTL_IDENTITY to it; a worker that has it: 1ctl worker run",
+            )
+        life_private = sealing.unwrap(row.wrapped, life.deployment_id, private)
+        stored = self.store.sealed(life.deployment_id)
+        return {key: _opened(life, key, secret, stored, life_private) for key, secret in secrets.items()}
+
+    # -- The beats of a command ------------------------------------------------------------------------------------
+
+    def _repeated(self, app_id: AppId, command: Command, prior: RequestRow) -> Outcome:
+        if request_digest(prior.salt, app_id, command) != prior.digest:
+            raise RequestReusedError(
+                f'request id "{prior.request_id}" was used for another request',
+                hint="Nothing was recorded. Use a new id, or repeat the very same command.",
+            )
+        rows = self.store.positions(
+            prior.first_position, prior.last_position, limit=prior.last_position - prior.first_position + 1
+        )
+        stream = app_stream(app_id).bytes
+        answer = [recorded(row) for row in rows if row.stream == stream]
+        return Outcome(app=self.app(app_id), recorded=answer, repeated=True)
+
+    def _mint(self, app: App, command: Command, secret_values: Mapping[str, bytes]) -> tuple[Minted, Beside]:
+        """What the decision may need that is not decided, and what is stored beside it."""
+        life = app.life
+        if isinstance(command, Deploy) and life is None:
+            return self._mint_life(app.id)
+        if isinstance(command, SetSecrets) and life is not None:
+            return self._seal(life, command, secret_values)
+        if isinstance(command, Destroy) and life is not None:
+            return Minted(), Beside(shred=life.deployment_id)
+        return Minted(), Beside()
+
+    def _mint_life(self, app_id: AppId) -> tuple[Minted, Beside]:
+        deployment_id = str(uuid.uuid4())
+        private, public = sealing.generate()
+        created = self._created()
+        identity = created[1] if created else self._keys.make_identity()
+        wrapped = sealing.wrap(private, deployment_id, identity)
+        minted = Minted(deployment_id=deployment_id, domain=self._free_domain(), life_key=public)
+        life = LifeRow(deployment_id, app_id.cluster, app_id.namespace, app_id.name, 0)
+        return minted, Beside(life=life, life_key=LifeKeyRow(deployment_id, identity, wrapped))
+
+    def _free_domain(self) -> str:
+        while True:
+            domain = self._mint_domain()
+            version = self.store.stream_version(domain_stream(domain).bytes)
+            if version == 0:  # a name is never given out twice, so that old links lead nowhere new
+                return domain
+
+    def _seal(self, life: Life, command: SetSecrets, secret_values: Mapping[str, bytes]) -> tuple[Minted, Beside]:
+        assert life.life_key is not None
+        self._check_secret_size(life, secret_values)
+        sealed, rows = {}, []
+        for key in command.keys:
+            version = life.secret_versions.get(key, 0) + 1
+            ciphertext = sealing.seal_value(secret_values[key], life.deployment_id, key, version, life.life_key)
+            sealed[key] = SecretVersion(version, sha256(ciphertext).hexdigest())
+            rows.append(SealedRow(life.deployment_id, key, version, ciphertext))
+        return Minted(sealed=sealed), Beside(sealed=rows)
+
+    def _check_secret_size(self, life: Life, secret_values: Mapping[str, bytes]) -> None:
+        stored = self.store.sealed(life.deployment_id) if life.secrets else {}
+        sizes = {
+            key: len(stored[key, secret.version]) - sealing.OVERHEAD
+            for key, secret in life.secrets.items()
+            if (key, secret.version) in stored
+        }
+        values.check_size("secrets", {**sizes, **{key: len(value) for key, value in secret_values.items()}})
+
+    def _digest(self, app_id: AppId, command: Command, request: Request) -> RequestRow:
+        salt = os.urandom(16)
+        return RequestRow(request.request_id, salt, request_digest(salt, app_id, command), 0, 0)
+
+    def _draft(self, app: App, events: Sequence[AppEvent], beside: Beside, request: RequestRow) -> _Draft:
+        """The app's events, what else has to be recorded with them, and the ledger's own first events if it is new."""
+        deployment_id = _deployment_id(app, events)
+        subject = Subject(
+            cluster=app.id.cluster, namespace=app.id.namespace, app=app.id.name, deployment_id=deployment_id
+        )
+        draft = _Draft([], replace(beside, request=request))
+        if self._created() is None:
+            draft.created_ledger = str(uuid.uuid4())
+            draft.lines += self._genesis(draft.created_ledger)
+        for offset, event in enumerate(events, start=1):
+            draft.lines.append((app.stream, app.version + offset, event, subject))
+        draft.lines += self._claims(app, events, subject)
+        return draft
+
+    def _genesis(self, ledger_id: str) -> Iterator[tuple[uuid.UUID, int, Event, Subject | None]]:
+        origin = f"1ctl.dev/ledger/{ledger_id}"
+        key = self._keys.make_signing_key(ledger_id, origin)
+        created = LedgerCreated(ledger_id=ledger_id, origin=origin, verification_key=key)
+        yield LEDGER_STREAM, 1, created, None
+        yield LEDGER_STREAM, 2, WorkerIdentitySet(public_key=self._keys.make_identity()), None
+
+    def _claims(
+        self, app: App, events: Sequence[AppEvent], subject: Subject
+    ) -> Iterator[tuple[uuid.UUID, int, Event, Subject | None]]:
+        for event in events:
+            if isinstance(event, DomainAssigned):
+                stream = domain_stream(event.domain)
+                yield stream, 1, DomainClaimed(domain=event.domain), subject
+        ended = _ended(app, events)
+        if ended is not None and ended.domain is not None:
+            stream = domain_stream(ended.domain)
+            version = self.store.stream_version(stream.bytes)
+            yield stream, version + 1, DomainReleased(domain=ended.domain), subject
+
+    def _append_command(self, app: App, draft: _Draft, request: Request) -> Outcome:
+        rows = self._append(draft, request, causation=None)
+        behind = rows[-1].recorded_us - self._clock_at_append
+        lines = [recorded(row) for row in rows if row.stream == app.stream.bytes]
+        return Outcome(app=fold(app, lines), recorded=lines, clock_behind_us=max(0, behind))
+
+    def _append(self, draft: _Draft, request: Request, *, causation: int | None) -> Sequence[Row]:
+        from ledger.recorder import LedgerRecorder, StoredEvent  # noqa: PLC0415 - reading commands need not import it
+
+        self._clock_at_append = self._clock.now_us()
+        stored = [
+            StoredEvent(
+                originator_id=stream,
+                originator_version=version,
+                topic=type(event).__name__,
+                state=encode(event, self._envelope(request, subject, causation)),
+            )
+            for stream, version, event, subject in draft.lines
+        ]
+        return LedgerRecorder(self.store).append(stored, clock_us=self._clock_at_append, beside=draft.beside)
+
+    def _envelope(self, request: Request, subject: Subject | None, causation: int | None) -> Envelope:
+        return Envelope(
+            actor=request.actor,
+            reason=request.reason,
+            request_id=request.request_id,
+            source=request.source,
+            subject=subject,
+            correlation_id=request.request_id,
+            causation=causation,
+            clock=iso(self._clock_at_append),
+            salt=os.urandom(16).hex(),
+        )
+
+    def _withdraw(self, draft: _Draft) -> None:
+        """Nothing was recorded: a signing key made for a new ledger is of no use."""
+        if draft.created_ledger is not None:
+            self._keys.forget_signing_key(draft.created_ledger)
+
+
+def recorded(row: Row) -> Recorded:
+    """A stored line as event and envelope.
+
+    Raises:
+        UnknownEventError, LedgerDamagedError: It cannot be read by this program.
+    """
+    event, envelope = decode(row.topic, row.state)
+    return Recorded(row.position, uuid.UUID(bytes=row.stream), row.version, row.recorded_us, envelope, event)
+
+
+def _deployment_id(app: App, events: Sequence[AppEvent]) -> str:
+    opening = events[0]
+    if isinstance(opening, Deployed):
+        return opening.deployment_id
+    assert app.life is not None
+    return app.life.deployment_id
+
+
+def _ended(app: App, events: Sequence[AppEvent]) -> Life | None:
+    return app.life if any(isinstance(event, Destroyed) for event in events) else None
+
+
+def _opened(
+    life: Life, key: str, secret: SecretVersion, stored: Mapping[tuple[str, int], bytes], life_private: bytes
+) -> bytes:
+    ciphertext = stored.get((key, secret.version))
+    if ciphertext is None or sha256(ciphertext).hexdigest() != secret.digest:
+        raise SealedError(f"the sealed value of {key} is missing or is not the one that was recorded")
+    return sealing.open_value(ciphertext, life.deployment_id, key, secret.version, life_private)

@@ -1,0 +1,38 @@
+"""One request: who asks, why, and its digest, by which a repeated request is recognised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import orjson
+
+from ledger.commands import Command, SetSecrets
+from ledger.envelope import Source
+from ledger.spec import AppId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What surrounds a command.
+
+    Attributes:
+        request_id: The client's name for it. Repeating it with the same command gives the first answer.
+        actor: Who asks, as claimed.
+        source: From where.
+        reason: Why, or None.
+    """
+
+    request_id: str
+    actor: str
+    source: Source
+    reason: str | None = None
+
+
+def request_digest(salt: bytes, app: AppId, command: Command) -> bytes:
+    """SHA-256 over what was asked for: verb, app and arguments; of secrets the key names only, nothing minted."""
+    asked: object = command
+    if isinstance(command, SetSecrets):
+        asked = {"keys": sorted(command.keys)}
+    content = [type(command).__name__, str(app), asked]
+    return sha256(salt + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()

@@ -1,0 +1,367 @@
+"""The ledger in a SQLite file: one file, its lock beside it, durable on every append.
+
+Invariants:
+
+* An append is one transaction: gapless positions from the head row, leaf and chain, request id, sealed values.
+* It is acknowledged after it was synced to disk (``synchronous=FULL``), journal included.
+* Writers queue at a file lock, since SQLite's own busy handler lets one writer starve the others.
+* Reading never creates the file, and works while others write.
+
+SQLite 3.7.0 to 3.51.2 can lose data of a WAL that several connections reset at once (fixed in 3.51.3, and in 3.50.7
+and 3.44.6 of their branches); there, and on file systems where WAL is not known to be safe, a rollback journal is
+used. It is truncated rather than deleted: SQLite then syncs the end of each commit.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ledger import sql_sqlite as sql
+from ledger.errors import (
+    ConflictError,
+    LedgerBusyError,
+    LedgerDamagedError,
+    LedgerUnavailableError,
+    OutcomeUnknownError,
+    UnknownEventError,
+)
+from ledger.file_lock import FileLock
+from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from ledger.store import NOTHING_BESIDE, Beside, Head, LifeKeyRow, LifeRow, NewRow, RequestRow, Row
+
+STORE_VERSION = 1
+"""Version of the tables, in ``PRAGMA user_version``."""
+
+_APPLICATION_ID = 0x31435450  # "1CTP", so that `file` and a careless path can tell whose database it is
+_EMPTY = Head(0, 0, GENESIS)
+_MAX = 2**63 - 1
+
+
+class SqliteStore:
+    """A ledger in one file. Safe for many processes and threads at once.
+
+    Args:
+        path: The database file; made with the first append, together with its directory.
+        lock_timeout: Seconds to wait for other writers, and for a reader to get its turn.
+    """
+
+    def __init__(self, path: Path, *, lock_timeout: float = 30.0) -> None:
+        self.path = path
+        self._timeout = lock_timeout
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+
+    def head(self) -> Head:
+        """See `Store.head`."""
+        rows = self._query(sql.HEAD, {})
+        return Head(*rows[0]) if rows else _EMPTY
+
+    def two_streams(self, first: bytes, second: bytes, *, upto: int | None = None) -> Sequence[Row]:
+        """See `Store.two_streams`."""
+        upto = _MAX if upto is None else upto
+        return _rows(self._query(sql.TWO_STREAMS, {"first": first, "second": second, "upto": upto}))
+
+    def stream(
+        self,
+        stream: bytes,
+        *,
+        after: int = -1,
+        upto: int | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[Row]:
+        """See `Store.stream`."""
+        text = sql.STREAM_RANGE_DESCENDING if descending else sql.STREAM_RANGE
+        bounds = {"after": after, "upto": _MAX if upto is None else upto, "limit": -1 if limit is None else limit}
+        return _rows(self._query(text, {"stream": stream, **bounds}))
+
+    def positions(self, start: int, stop: int | None = None, *, limit: int) -> Sequence[Row]:
+        """See `Store.positions`."""
+        bounds = {"start": start, "stop": _MAX if stop is None else stop, "limit": limit}
+        return _rows(self._query(sql.POSITIONS, bounds))
+
+    def stream_version(self, stream: bytes) -> int:
+        """See `Store.stream_version`."""
+        rows = self._query(sql.STREAM_VERSION, {"stream": stream})
+        return (rows[0][0] if rows else None) or 0
+
+    def request(self, request_id: str) -> RequestRow | None:
+        """See `Store.request`."""
+        rows = self._query(sql.REQUEST, {"request_id": request_id})
+        return RequestRow(*rows[0]) if rows else None
+
+    def life(self, deployment_id: str) -> LifeRow | None:
+        """See `Store.life`."""
+        rows = self._query(sql.LIFE, {"deployment_id": deployment_id})
+        return LifeRow(*rows[0]) if rows else None
+
+    def life_key(self, deployment_id: str) -> LifeKeyRow | None:
+        """See `Store.life_key`."""
+        rows = self._query(sql.LIFE_KEY, {"deployment_id": deployment_id})
+        return LifeKeyRow(*rows[0]) if rows else None
+
+    def sealed(self, deployment_id: str) -> Mapping[tuple[str, int], bytes]:
+        """See `Store.sealed`."""
+        rows = self._query(sql.SEALED, {"deployment_id": deployment_id})
+        return {(key, version): ciphertext for key, version, ciphertext in rows}
+
+    def append(self, rows: Sequence[NewRow], *, clock_us: int, beside: Beside = NOTHING_BESIDE) -> Sequence[Row]:
+        """See `Store.append`."""
+        with self.writing() as connection:
+            if beside.request and connection.execute(sql.REQUEST, {"request_id": beside.request.request_id}).fetchone():
+                raise ConflictError("the request id was recorded meanwhile")
+            lines = _place(Head(*connection.execute(sql.HEAD).fetchone()), rows, clock_us)
+            try:
+                connection.executemany(sql.INSERT_EVENT, map(_event_values, lines))
+                _write_beside(connection, beside, lines)
+            except sqlite3.IntegrityError as error:
+                raise ConflictError("another writer was first") from error
+            if lines:
+                last = lines[-1]
+                connection.execute(
+                    sql.MOVE_HEAD,
+                    {"position": last.position, "recorded_us": last.recorded_us, "chain": last.chain},
+                )
+        return lines
+
+    def data_version(self) -> object:
+        """See `Store.data_version`."""
+        rows = self._query("PRAGMA data_version", {})
+        return rows[0][0] if rows else None
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+        self._local = threading.local()
+
+    def query(self, text: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        """Rows of a read-only statement on tables beside the log (read models); none if there is no file."""
+        return self._query(text, parameters)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One durable transaction behind the writers' lock; rolled back if the block raises.
+
+        Raises:
+            LedgerBusyError: The lock was not free in time.
+            LedgerUnavailableError: The file cannot be written; nothing was recorded.
+            OutcomeUnknownError: The commit itself failed.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            acquired = self._lock.acquire(self._timeout)
+        except OSError as error:
+            raise LedgerUnavailableError(
+                f"the ledger {self.path} cannot be written: {error.strerror}", hint=_hint(error)
+            ) from error
+        if not acquired:
+            raise LedgerBusyError(
+                f"the ledger {self.path} is locked by another process for {self._timeout:g} s",
+                hint="Nothing was recorded. Try again when the other command is done.",
+            )
+        try:
+            yield from self._transaction()
+        finally:
+            self._lock.release()
+
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._open(create=True)
+            assert connection is not None
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self._fail(error)
+        try:
+            yield connection
+        except sqlite3.Error as error:
+            _rollback(connection)
+            self._fail(error)
+        except BaseException:
+            _rollback(connection)
+            raise
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            _rollback(connection)
+            raise OutcomeUnknownError(
+                f"the ledger {self.path} failed while committing ({error}): the request may or may not be recorded"
+            ) from error
+
+    def _query(self, text: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        try:
+            connection = self._open(create=False)
+            if connection is None:
+                return []
+            return connection.execute(text, parameters).fetchall()
+        except sqlite3.Error as error:
+            self._fail(error)
+
+    def _open(self, *, create: bool) -> sqlite3.Connection | None:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            return connection
+        if not create and not self.path.exists():
+            return None
+        if not create and self.path.stat().st_size == 0:
+            return None  # being created by another process, or by one that died doing so
+        connection = self._connect()
+        try:
+            if not _is_ready(connection, self.path):
+                if not create:
+                    connection.close()
+                    return None
+                _create_schema(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._local.connection = connection
+        self._connections.append(connection)
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self.path.exists():
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            _sync_directory(self.path.parent)
+        mode = "rw" if os.access(self.path, os.W_OK) else "ro"
+        address = f"{self.path.absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(
+            address, uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")
+        if mode == "rw":
+            _set_journal(connection)
+        return connection
+
+    def _fail(self, error: sqlite3.Error) -> NoReturn:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise LedgerDamagedError(
+                f"the ledger {self.path} is damaged: {error}", hint="Restore it from a backup. Nothing was recorded."
+            ) from error
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise LedgerBusyError(
+                f"the ledger {self.path} is locked by another process", hint="Nothing was recorded. Try again."
+            ) from error
+        raise LedgerUnavailableError(
+            f"the ledger {self.path} cannot be used: {error}", hint="Nothing was recorded."
+        ) from error
+
+
+def wal_is_safe(version: tuple[int, ...]) -> bool:
+    """Whether this SQLite has the fix for several connections resetting a WAL at once."""
+    if version[:2] == (3, 44):
+        return version >= (3, 44, 6)
+    if version[:2] == (3, 50):
+        return version >= (3, 50, 7)
+    return version >= (3, 51, 3)
+
+
+def _set_journal(connection: sqlite3.Connection) -> None:
+    wanted = "wal" if wal_is_safe(sqlite3.sqlite_version_info) else "truncate"
+    current = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    if wanted == "truncate" or current != wanted:
+        connection.execute(f"PRAGMA journal_mode={wanted}")
+
+
+def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > STORE_VERSION:
+        raise UnknownEventError(
+            f"the ledger {path} has tables of version {version}; this 1ctl knows up to {STORE_VERSION}",
+            hint="A newer 1ctl made it. Upgrade this one: 1ctl --version",
+        )
+    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise LedgerUnavailableError(
+            f"{path} is a SQLite database of something else, not a ledger", hint="Name another file with --ledger."
+        )
+    return bool(version)
+
+
+def _create_schema(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:
+            for text in sql.SCHEMA:
+                connection.execute(text)
+            connection.execute(sql.INSERT_HEAD, {"position": 0, "recorded_us": 0, "chain": GENESIS})
+            connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={STORE_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        _rollback(connection)
+        raise
+
+
+def _place(head: Head, rows: Sequence[NewRow], clock_us: int) -> list[Row]:
+    """The rows with positions, times, leaves and chain."""
+    position, recorded_us, chain = head
+    recorded_us = max(recorded_us, clock_us)
+    lines = []
+    for stream, version, topic, state in rows:
+        position += 1
+        leaf = leaf_hash(position, stream, version, recorded_us, topic, state)
+        chain = chain_hash(chain, leaf)
+        lines.append(Row(position, stream, version, topic, state, recorded_us, leaf, chain))
+    return lines
+
+
+def _event_values(line: Row) -> dict[str, object]:
+    return {
+        "notification_id": line.position,
+        "originator_id": line.stream,
+        "originator_version": line.version,
+        "topic": line.topic,
+        "state": line.state,
+        "recorded_us": line.recorded_us,
+        "leaf": line.leaf,
+        "chain": line.chain,
+    }
+
+
+def _write_beside(connection: sqlite3.Connection, beside: Beside, lines: Sequence[Row]) -> None:
+    if beside.request is not None:
+        row = beside.request._replace(first_position=lines[0].position, last_position=lines[-1].position)
+        connection.execute(sql.INSERT_REQUEST, row._asdict())
+    if beside.life is not None:
+        connection.execute(sql.INSERT_LIFE, beside.life._replace(opened=lines[0].position)._asdict())
+    if beside.life_key is not None:
+        connection.execute(sql.INSERT_LIFE_KEY, beside.life_key._asdict())
+    connection.executemany(sql.INSERT_SEALED, [row._asdict() for row in beside.sealed])
+    if beside.shred is not None:
+        connection.execute(sql.DELETE_LIFE_KEY, {"deployment_id": beside.shred})
+        connection.execute(sql.DELETE_SEALED, {"deployment_id": beside.shred})
+
+
+def _rows(rows: Sequence[tuple[Any, ...]]) -> list[Row]:
+    return [Row(*row) for row in rows]
+
+
+def _rollback(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        try:
+            connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            connection.interrupt()  # the disk is gone; the journal restores the file when it is next opened
+
+
+def _sync_directory(path: Path) -> None:
+    """A file whose name is not on disk yet would vanish with a power failure, whatever was synced into it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _hint(error: OSError) -> str:
+    return f"Nothing was recorded. Check {error.filename}." if error.filename else "Nothing was recorded."

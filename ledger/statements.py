@@ -1,0 +1,64 @@
+"""Every statement on the ledger's tables, written once, by name."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import BindParameter, ClauseElement, bindparam, delete, func, insert, select, update
+
+from ledger.tables import ledger_head, life_keys, lives, requests, sealed_values, stored_events
+
+_event = stored_events.c
+_sealed = sealed_values.c
+_position: BindParameter[int] = bindparam("position")
+
+STATEMENTS: Mapping[str, ClauseElement] = {
+    "head": select(ledger_head.c.position, ledger_head.c.recorded_us, ledger_head.c.chain),
+    "move_head": update(ledger_head).values(
+        position=_position, recorded_us=bindparam("recorded_us"), chain=bindparam("chain")
+    ),
+    "insert_head": insert(ledger_head).values(
+        one=1, position=_position, recorded_us=bindparam("recorded_us"), chain=bindparam("chain")
+    ),
+    "insert_event": insert(stored_events),
+    "stream": select(stored_events)
+    .where(_event.originator_id == bindparam("stream"), _event.originator_version > bindparam("after"))
+    .order_by(_event.originator_version),
+    "stream_range": select(stored_events)
+    .where(
+        _event.originator_id == bindparam("stream"),
+        _event.originator_version > bindparam("after"),
+        _event.originator_version <= bindparam("upto"),
+    )
+    .order_by(_event.originator_version)
+    .limit(bindparam("limit")),
+    "stream_range_descending": select(stored_events)
+    .where(
+        _event.originator_id == bindparam("stream"),
+        _event.originator_version > bindparam("after"),
+        _event.originator_version <= bindparam("upto"),
+    )
+    .order_by(_event.originator_version.desc())
+    .limit(bindparam("limit")),
+    "two_streams": select(stored_events)
+    .where(
+        _event.originator_id.in_([bindparam("first"), bindparam("second")]),
+        _event.notification_id <= bindparam("upto"),
+    )
+    .order_by(_event.notification_id),
+    "stream_version": select(func.max(_event.originator_version)).where(_event.originator_id == bindparam("stream")),
+    "positions": select(stored_events)
+    .where(_event.notification_id >= bindparam("start"), _event.notification_id <= bindparam("stop"))
+    .order_by(_event.notification_id)
+    .limit(bindparam("limit")),
+    "request": select(requests).where(requests.c.request_id == bindparam("request_id")),
+    "insert_request": insert(requests),
+    "life": select(lives).where(lives.c.deployment_id == bindparam("deployment_id")),
+    "insert_life": insert(lives),
+    "life_key": select(life_keys).where(life_keys.c.deployment_id == bindparam("deployment_id")),
+    "insert_life_key": insert(life_keys),
+    "delete_life_key": delete(life_keys).where(life_keys.c.deployment_id == bindparam("deployment_id")),
+    "sealed": select(_sealed.key, _sealed.version, _sealed.ciphertext).where(
+        _sealed.deployment_id == bindparam("deployment_id")
+    ),
+    "insert_sealed": insert(sealed_values),
+    "delete_sealed": delete(sealed_values).where(_sealed.deployment_id == bindparam("deployment_id")),
+}

@@ -1,0 +1,160 @@
+"""Where the ledger is kept: rows, the batch that is appended in one transaction, and what every store can answer.
+
+A store knows bytes, positions and hashes; it knows neither events nor apps. `ledger.sqlite_store` keeps a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+
+class Row(NamedTuple):
+    """One stored line of the ledger, as it was written."""
+
+    position: int
+    stream: bytes
+    version: int
+    topic: str
+    state: bytes
+    recorded_us: int
+    leaf: bytes
+    chain: bytes
+
+
+class Head(NamedTuple):
+    """The newest line: its position (0 when the ledger is empty), recorded time in microseconds, and chain."""
+
+    position: int
+    recorded_us: int
+    chain: bytes
+
+
+class NewRow(NamedTuple):
+    """A line to be appended; position and time are given to it by the store."""
+
+    stream: bytes
+    version: int
+    topic: str
+    state: bytes
+
+
+class RequestRow(NamedTuple):
+    """A request that was recorded: its salted digest, and the positions that answer it."""
+
+    request_id: str
+    salt: bytes
+    digest: bytes
+    first_position: int
+    last_position: int
+
+
+class LifeRow(NamedTuple):
+    """Whose a deployment id is."""
+
+    deployment_id: str
+    cluster: str
+    namespace: str
+    app: str
+    opened: int
+
+
+class LifeKeyRow(NamedTuple):
+    """The private half of a life's key pair, wrapped for an effects identity (its public key, base64)."""
+
+    deployment_id: str
+    identity: str
+    wrapped: bytes
+
+
+class SealedRow(NamedTuple):
+    """One sealed secret value."""
+
+    deployment_id: str
+    key: str
+    version: int
+    ciphertext: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What is written in the same transaction as the lines, outside the log.
+
+    Attributes:
+        request: Salt and digest of the request; its positions are filled in.
+        life: A life that opens with these lines; its position is filled in.
+        life_key: Its wrapped key.
+        sealed: Secret values sealed to it.
+        shred: Deployment id of a life whose key and sealed values are deleted.
+    """
+
+    request: RequestRow | None = None
+    life: LifeRow | None = None
+    life_key: LifeKeyRow | None = None
+    sealed: Sequence[SealedRow] = ()
+    shred: str | None = None
+
+
+NOTHING_BESIDE = Beside()
+
+
+class Store(Protocol):
+    """A ledger's storage. Reads see every append that was acknowledged before them.
+
+    Every method may raise `LedgerUnavailableError` (cannot be opened or read) and `LedgerBusyError`.
+    """
+
+    def head(self) -> Head:
+        """The newest line; position 0 and 32 zero bytes for a ledger that is empty or does not exist yet."""
+
+    def two_streams(self, first: bytes, second: bytes, *, upto: int | None = None) -> Sequence[Row]:
+        """All lines of both streams up to a position, in rising position."""
+
+    def stream(
+        self,
+        stream: bytes,
+        *,
+        after: int = -1,
+        upto: int | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[Row]:
+        """Lines of one stream by version, those above `after`."""
+
+    def positions(self, start: int, stop: int | None = None, *, limit: int) -> Sequence[Row]:
+        """Lines from one position to another, both included, at most `limit`, in rising position."""
+
+    def stream_version(self, stream: bytes) -> int:
+        """The newest version in a stream; 0 if it is empty."""
+
+    def request(self, request_id: str) -> RequestRow | None:
+        """What is known about a request id."""
+
+    def life(self, deployment_id: str) -> LifeRow | None:
+        """Whose deployment id this is, destroyed lives included."""
+
+    def life_key(self, deployment_id: str) -> LifeKeyRow | None:
+        """The wrapped key of a life; None when it never was or is shredded."""
+
+    def sealed(self, deployment_id: str) -> Mapping[tuple[str, int], bytes]:
+        """The life's ciphertexts by key and version."""
+
+    def append(self, rows: Sequence[NewRow], *, clock_us: int, beside: Beside = NOTHING_BESIDE) -> Sequence[Row]:
+        """Append all or nothing, durably: when this returns, power may fail.
+
+        Args:
+            rows: The lines, in order; versions must be free in their streams.
+            clock_us: The writer's clock; lines are recorded at it, or at their predecessor's time if that is later.
+            beside: What else belongs into the same transaction.
+
+        Raises:
+            ConflictError: A version or the request id is taken; nothing was written.
+            OutcomeUnknownError: The commit failed in a way that leaves open whether it happened.
+        """
+
+    def data_version(self) -> object:
+        """A value that differs from an earlier one if the ledger may have grown meanwhile. Cheap; for polling."""
+
+    def close(self) -> None:
+        """Give up connections. The store must not be used afterwards."""

@@ -1,0 +1,91 @@
+"""The ledger's tables, as SQLAlchemy Core owns them. Imported only where SQL is made, not where it is run.
+
+`ledger.sql_sqlite` holds the same, compiled ahead for SQLite, so that a command need not import SQLAlchemy;
+`make sql` writes it and a test compares. The columns of `stored_events` are named as in the `eventsourcing` library.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+# "INTEGER PRIMARY KEY" is SQLite's own row number, under a name that a VACUUM leaves alone.
+_Position = BigInteger().with_variant(Integer(), "sqlite")
+
+stored_events = Table(
+    "stored_events",
+    metadata,
+    Column("notification_id", _Position, primary_key=True, autoincrement=False),
+    Column("originator_id", LargeBinary(16), nullable=False),
+    Column("originator_version", BigInteger, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    Column("recorded_us", BigInteger, nullable=False),
+    Column("leaf", LargeBinary(32), nullable=False),
+    Column("chain", LargeBinary(32), nullable=False),
+    UniqueConstraint("originator_id", "originator_version", name="stored_events_stream"),
+)
+
+ledger_head = Table(
+    "ledger_head",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, nullable=False),
+    Column("recorded_us", BigInteger, nullable=False),
+    Column("chain", LargeBinary(32), nullable=False),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("salt", LargeBinary(16), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("first_position", BigInteger, nullable=False),
+    Column("last_position", BigInteger, nullable=False),
+)
+
+lives = Table(
+    "lives",
+    metadata,
+    Column("deployment_id", Text, primary_key=True),
+    Column("cluster", Text, nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("app", Text, nullable=False),
+    Column("opened", BigInteger, nullable=False),
+    Index("lives_app", "cluster", "namespace", "app"),
+)
+
+life_keys = Table(
+    "life_keys",
+    metadata,
+    Column("deployment_id", Text, primary_key=True),
+    Column("identity", Text, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+sealed_values = Table(
+    "sealed_values",
+    metadata,
+    Column("deployment_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+)
+
+APPEND_ONLY = {
+    "sqlite": [
+        f"CREATE TRIGGER stored_events_no_{verb} BEFORE {verb.upper()} ON stored_events "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+        for verb in ("update", "delete")
+    ],
+}
+"""Statements that make the database itself refuse to change what is recorded. A guard, not a proof."""

@@ -1,0 +1,102 @@
+"""Walking the chain: is what is stored still what was recorded?
+
+This finds any edit, gap, swap or cut that was not made by someone who also recomputed every later hash. Against such
+an administrator only a checkpoint kept elsewhere helps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from ledger.store import Head, Row, Store
+
+PAGE = 2000
+
+Fault = Literal["missing", "edited", "reordered", "cut", "unexpected"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """The first place where the ledger contradicts itself.
+
+    Attributes:
+        position: The first bad position.
+        fault: ``missing``: no line at that position; ``edited``: its bytes are not those that were hashed;
+            ``reordered``: the line is intact, but not the one that its neighbours were chained to; ``cut``: lines at
+            the end are gone; ``unexpected``: there are more lines than the head knows.
+        detail: One sentence for a person.
+    """
+
+    position: int
+    fault: Fault
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The result of walking the whole chain.
+
+    Attributes:
+        events: How many lines were checked.
+        head: The newest line as far as it could be checked.
+        damage: The first contradiction, or None.
+    """
+
+    events: int
+    head: Head
+    damage: Damage | None
+
+
+def verify_chain(store: Store, *, progress: Callable[[int, int], None] | None = None) -> Verification:
+    """Check every line of the ledger, in order; reads pages, so memory stays small.
+
+    Args:
+        store: The ledger.
+        progress: Called after each page with the number of lines checked and of all lines.
+    """
+    head = store.head()
+    reached = Head(0, 0, GENESIS)
+    while rows := store.positions(reached.position + 1, limit=PAGE):
+        for row in rows:
+            damage = _check(reached, row)
+            if damage is not None:
+                return Verification(events=reached.position, head=reached, damage=damage)
+            reached = Head(row.position, row.recorded_us, row.chain)
+        if reached.position > head.position:
+            head = store.head()  # others append while we read
+        if progress is not None:
+            progress(reached.position, max(head.position, reached.position))
+    return Verification(events=reached.position, head=reached, damage=_check_end(head, reached))
+
+
+def _check(before: Head, row: Row) -> Damage | None:
+    position = before.position + 1
+    if row.position != position:
+        return Damage(position=position, fault="missing", detail=f"there is no event at position {position}")
+    leaf = leaf_hash(row.position, row.stream, row.version, row.recorded_us, row.topic, row.state)
+    if leaf != row.leaf:
+        return Damage(position=position, fault="edited", detail=f"the event at position {position} was changed")
+    if chain_hash(before.chain, leaf) != row.chain:
+        return Damage(
+            position=position,
+            fault="reordered",
+            detail=f"the event at position {position} does not follow its predecessor",
+        )
+    if row.recorded_us < before.recorded_us:
+        return Damage(position=position, fault="edited", detail=f"position {position} is older than its predecessor")
+    return None
+
+
+def _check_end(head: Head, reached: Head) -> Damage | None:
+    if reached.position < head.position:
+        first = reached.position + 1
+        return Damage(position=first, fault="cut", detail=f"positions {first} to {head.position} are gone")
+    if reached.position > head.position:
+        first = head.position + 1
+        return Damage(position=first, fault="unexpected", detail=f"the head does not know position {first} and later")
+    if reached.chain != head.chain:
+        return Damage(position=head.position, fault="edited", detail="the head does not match the newest event")
+    return None
