@@ -27,6 +27,9 @@ LEDGER_LABEL = "1ctl.dev/ledger"
 APP_LABEL = "app"
 """Label on everything we make for an app; its value is the app's name."""
 
+LIFE_LABEL = "1ctl.dev/deployment-id"
+"""Label on everything we make, pods included; its value is the deployment id of the life."""
+
 POSITION_ANNOTATION = "1ctl.dev/position"
 """The ledger position at which the object last changed, as ``epoch.position``; it never goes back."""
 

@@ -55,7 +55,8 @@ class SqliteStore:
         self.path = path
         self._timeout = lock_timeout
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: list[tuple[sqlite3.Connection, threading.RLock]] = []
+        self._closed = False
         self._lock = FileLock(path.with_name(path.name + ".lock"))
 
     def head(self) -> Head:
@@ -138,10 +139,11 @@ class SqliteStore:
 
     def close(self) -> None:
         """See `Store.close`."""
-        for connection in self._connections:
-            connection.close()
+        self._closed = True
+        for connection, in_use in self._connections:
+            with in_use:  # SQLite crashes when a connection is closed under a statement of another thread
+                connection.close()
         self._connections.clear()
-        self._local = threading.local()
 
     def query(self, text: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         """Rows of a read-only statement on tables beside the log (read models); none if there is no file."""
@@ -175,40 +177,47 @@ class SqliteStore:
 
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            connection = self._open(create=True)
-            assert connection is not None
-            connection.execute("BEGIN IMMEDIATE")
+            opened = self._open(create=True)
         except sqlite3.Error as error:
             self._fail(error)
-        try:
-            yield connection
-        except sqlite3.Error as error:
-            _rollback(connection)
-            self._fail(error)
-        except BaseException:
-            _rollback(connection)
-            raise
-        try:
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            _rollback(connection)
-            raise OutcomeUnknownError(
-                f"the ledger {self.path} failed while committing ({error}): the request may or may not be recorded"
-            ) from error
+        assert opened is not None
+        connection, in_use = opened
+        with in_use:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+            except sqlite3.Error as error:
+                _rollback(connection)
+                self._fail(error)
+            except BaseException:
+                _rollback(connection)
+                raise
+            try:
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                _rollback(connection)
+                raise OutcomeUnknownError(
+                    f"the ledger {self.path} failed while committing ({error}): the request may or may not be recorded"
+                ) from error
 
     def _query(self, text: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
         try:
-            connection = self._open(create=False)
-            if connection is None:
+            opened = self._open(create=False)
+            if opened is None:
                 return []
-            return connection.execute(text, parameters).fetchall()
+            connection, in_use = opened
+            with in_use:
+                return connection.execute(text, parameters).fetchall()
         except sqlite3.Error as error:
             self._fail(error)
 
-    def _open(self, *, create: bool) -> sqlite3.Connection | None:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            return connection
+    def _open(self, *, create: bool) -> tuple[sqlite3.Connection, threading.RLock] | None:
+        """This thread's connection and the lock to hold while using it; None if there is no ledger to read."""
+        if self._closed:
+            raise LedgerUnavailableError(f"the ledger {self.path} was closed")
+        opened: tuple[sqlite3.Connection, threading.RLock] | None = getattr(self._local, "opened", None)
+        if opened is not None:
+            return opened
         if not create and not self.path.exists():
             return None
         if not create and self.path.stat().st_size == 0:
@@ -223,9 +232,10 @@ class SqliteStore:
         except BaseException:
             connection.close()
             raise
-        self._local.connection = connection
-        self._connections.append(connection)
-        return connection
+        opened = (connection, threading.RLock())
+        self._local.opened = opened
+        self._connections.append(opened)
+        return opened
 
     def _connect(self) -> sqlite3.Connection:
         if not self.path.exists():

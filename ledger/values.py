@@ -70,8 +70,8 @@ def app_name(text: str) -> str:
 def image(text: str) -> str:
     """Returns an image reference, ``[registry[:port]/]path[:tag][@sha256:...]``, as given.
 
-    The grammar is that of the OCI distribution spec. The first component is a registry if it has a dot or a port or
-    is ``localhost``, as every container runtime reads it.
+    The grammar is that of the OCI distribution spec. The first component is a registry if it has a dot or a port,
+    as container runtimes read it (and ``localhost``, which is as good as the first part of a path).
 
     Raises:
         InvalidValueError: It is no such reference.
@@ -411,7 +411,7 @@ def duration(text: str) -> float:
     # A bare number is seconds on its own only: 1m30 is more likely a 1m30s cut short than meant.
     in_units = f"{given}s" if re.fullmatch(number, given) else given
     found = re.fullmatch(rf"(?:([0-9]{{1,9}})h)?(?:([0-9]{{1,9}})m)?(?:({number})s)?", in_units)
-    if not given or found is None:
+    if found is None:
         raise _refusal("duration", text, "must be seconds, or hours, minutes and seconds", example="1m30s")
     hours, minutes, seconds = (float(part or 0) for part in found.groups())
     total = hours * 3600 + minutes * 60 + seconds
@@ -472,7 +472,7 @@ def _image_parts(name: str) -> tuple[str | None, str, str | None]:
     directory, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
     first, _, rest = f"{directory}{slash}{last}".partition("/")
-    has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    has_registry = bool(slash) and ("." in first or ":" in first)
     registry, path = (first, rest) if has_registry else (None, f"{directory}{slash}{last}")
     return registry, path, tag if colon else None
 

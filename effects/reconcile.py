@@ -1,0 +1,291 @@
+"""Making the cluster equal to the ledger, for one app at a time.
+
+Level-triggered: what to do follows from the newest state and from what is there, never from which event woke us. So a
+reconcile may be interrupted anywhere and repeated at any time, by anybody, and there is no "in progress" to clear up.
+
+Invariants:
+
+* Nothing is applied over an object that is not ours (`NotOursError`), or that reflects a later position.
+* Every write names the very object and state it was decided on; a write that lost a race is decided again.
+* What was done is recorded once (`ResourcesApplied`, `ResourcesRemoved`), what was refused too (`ApplyRefused`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from effects.cluster import (
+    DIGEST_ANNOTATION,
+    LEDGER_LABEL,
+    LIFE_LABEL,
+    POSITION_ANNOTATION,
+    ChangedMeanwhileError,
+    Cluster,
+    ClusterError,
+    ClusterRefusedError,
+    FieldConflictError,
+    NotOursError,
+    Ref,
+    Seen,
+)
+from effects.crash_points import crash_point
+from effects.desired import DesiredObject, Surroundings, desired, named_objects, owner, stamped
+from ledger.app import App, Life
+from ledger.errors import AppNotFoundError, ConflictError
+from ledger.events import AppliedObject, ApplyRefused, ObservedEvent, ResourcesApplied, ResourcesRemoved
+from ledger.ledger import Ledger
+from ledger.request import Request
+from ledger.spec import AppId
+
+ATTEMPTS = 30
+"""How often a reconcile begins again because something changed under it."""
+
+REMOVAL_SECONDS = 60.0
+"""How long a removal waits for the cluster to let go of an object."""
+
+Progress = Callable[[Ref], None]
+"""Called with each desired object once the cluster has it as desired."""
+
+
+class ParkedError(ClusterError):
+    """The cluster said no, and the ledger now says so too. Tried again with the next command on the app.
+
+    Attributes:
+        reason: The cluster's machine-readable reason.
+    """
+
+    def __init__(self, message: str, *, reason: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class StillThereError(ClusterError):
+    """An object was deleted but the cluster still holds it, for instance because of a finalizer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciler:
+    """Applies what one ledger asks for to one cluster.
+
+    Attributes:
+        ledger: What is asked for, and where facts are recorded.
+        cluster: Where it is made true.
+        gateway: ``namespace/name`` of the Gateway for routes.
+        request: On whose behalf facts are recorded.
+        epoch: Fencing epoch.
+    """
+
+    ledger: Ledger
+    cluster: Cluster
+    gateway: str
+    request: Request
+    epoch: int = 0
+
+    def refuse_foreign_objects(self, app_id: AppId) -> None:
+        """Look, before a life begins, whether someone else's objects are in the way.
+
+        Raises:
+            NotOursError: One is.
+        """
+        ledger_id = self.ledger.ledger_id() or ""
+        for ref in named_objects(app_id.name, app_id.namespace):
+            seen = self.cluster.look(ref, ledger_id=ledger_id)
+            if seen is not None and (not ledger_id or seen.labels.get(LEDGER_LABEL) != ledger_id):
+                raise _not_ours(ref)
+
+    def reconcile(self, app_id: AppId, progress: Progress | None = None) -> App:
+        """Make the cluster equal to the ledger for this app and record it; returns the app as it then is.
+
+        Raises:
+            ParkedError: The cluster refuses; recorded.
+            ClusterUnreachableError: Nothing more is known; repeat later.
+            SealedError: Secret values are needed that this machine cannot open.
+        """
+        for _ in range(ATTEMPTS):
+            app = self.ledger.app(app_id)
+            try:
+                if app.leaving is not None:
+                    app = self._remove(app, app.leaving)
+                return self._apply(app, app.life, progress or _silent) if app.life is not None else app
+            except ChangedMeanwhileError:
+                continue
+            except (ClusterRefusedError, FieldConflictError, NotOursError) as error:
+                self._park(app, error)
+                raise ParkedError(error.message, reason=_reason(error), hint=error.hint) from error
+        raise ConflictError(
+            f'app "{app_id.name}" changes faster than it can be applied', hint="Repeat the command when it is quiet."
+        )
+
+    # -- Applying --------------------------------------------------------------------------------------------------
+
+    def _apply(self, app: App, life: Life, progress: Progress) -> App:
+        ledger_id = self._ledger_id()
+        wanted = desired(app, life, Surroundings(ledger_id=ledger_id, gateway=self.gateway, epoch=self.epoch))
+        values = _LazyValues(self.ledger, life)
+        applied: list[AppliedObject] = []
+        owner_uid: str | None = None
+        for entry in wanted:
+            seen = self._apply_one(app, life, entry, owner_uid, values)
+            owner_uid = owner_uid or seen.uid
+            applied.append(AppliedObject(kind=entry.ref.kind, name=entry.ref.name, uid=seen.uid, digest=entry.digest))
+            crash_point(f"applied {entry.ref.kind}")
+            progress(entry.ref)
+        self._delete_unwanted(app, life.objects, {entry.ref for entry in wanted})
+        crash_point("before ResourcesApplied")
+        return self._record_applied(app, life, tuple(sorted(applied, key=lambda each: (each.kind, each.name))))
+
+    def _apply_one(
+        self, app: App, life: Life, entry: DesiredObject, owner_uid: str | None, values: _LazyValues
+    ) -> Seen:
+        """The object as it then is; sent only if it is not as desired already."""
+        seen = self.cluster.look(entry.ref, ledger_id=self._ledger_id())
+        if seen is not None:
+            self._check_ours(app, entry.ref, seen)
+            if seen.labels.get(LIFE_LABEL) != life.deployment_id:
+                self.cluster.delete(entry.ref, uid=seen.uid)  # a leftover of an earlier life
+                raise ChangedMeanwhileError(f"{entry.ref} belonged to an earlier life")
+            if seen.annotations.get(DIGEST_ANNOTATION) == entry.digest:
+                return seen
+        manifest = stamped(
+            entry,
+            position=f"{self.epoch}.{app.head}",
+            owner_uid=owner_uid,
+            values=values.of(entry) if entry.secrets else {},
+        )
+        return self.cluster.apply(manifest, manager=f"1ctl-{self._ledger_id()}", expect=seen)
+
+    def _check_ours(self, app: App, ref: Ref, seen: Seen) -> None:
+        if seen.labels.get(LEDGER_LABEL) != self._ledger_id():
+            raise _not_ours(ref)
+        if _position(seen) > (self.epoch, app.head):
+            raise ChangedMeanwhileError(f"{ref} reflects a later position than was read")
+
+    def _delete_unwanted(self, app: App, present: Iterable[AppliedObject], wanted: set[Ref]) -> None:
+        for each in present:
+            ref = Ref(each.kind, app.id.namespace, each.name)
+            if ref not in wanted:
+                self.cluster.delete(ref, uid=each.uid)
+
+    def _record_applied(self, app: App, life: Life, objects: tuple[AppliedObject, ...]) -> App:
+        event = ResourcesApplied(release=life.release, through=life.changed, objects=objects)
+
+        def make(now: App) -> tuple[str, ObservedEvent, int] | None:
+            current = now.life
+            if current is None or current.deployment_id != life.deployment_id:
+                return None
+            known = current.applied_through >= event.through and current.objects == objects and not current.parked
+            return (
+                None if known or current.applied_through > event.through else (life.deployment_id, event, event.through)
+            )
+
+        return self.ledger.observe(app.id, self.request, make)
+
+    # -- Removing --------------------------------------------------------------------------------------------------
+
+    def _remove(self, app: App, life: Life) -> App:
+        """Delete every object of a destroyed life, wait until each is gone, and record that."""
+        refs = self._objects_of(app, life)
+        for ref, uid in refs.items():
+            crash_point(f"before delete {ref.kind}")
+            self.cluster.delete(ref, uid=uid)
+        self._wait_until_gone(refs)
+        assert life.destroyed is not None
+        event = ResourcesRemoved(through=life.destroyed)
+
+        def make(now: App) -> tuple[str, ObservedEvent, int] | None:
+            leaving = now.leaving
+            same = leaving is not None and leaving.deployment_id == life.deployment_id
+            return (life.deployment_id, event, event.through) if same else None
+
+        return self.ledger.observe(app.id, self.request, make)
+
+    def _objects_of(self, app: App, life: Life) -> Mapping[Ref, str]:
+        """The life's objects that are there, with their uids; the owner last, so that an interrupted removal shows."""
+        around = Surroundings(ledger_id=self._ledger_id(), gateway=self.gateway)
+        refs = [entry.ref for entry in desired(app, life, around)]
+        refs += named_objects(app.id.name, app.id.namespace)
+        refs += [Ref(each.kind, app.id.namespace, each.name) for each in life.objects]
+        first = owner(app.id.name, app.id.namespace)
+        found = {}
+        for ref in [*(ref for ref in dict.fromkeys(refs) if ref != first), first]:
+            seen = self.cluster.look(ref, ledger_id=self._ledger_id())
+            if seen is not None and seen.labels.get(LIFE_LABEL) == life.deployment_id:
+                found[ref] = seen.uid
+        return found
+
+    def _wait_until_gone(self, refs: Mapping[Ref, str]) -> None:
+        deadline = time.monotonic() + REMOVAL_SECONDS
+        for ref, uid in refs.items():
+            while (seen := self.cluster.look(ref, ledger_id=self._ledger_id())) is not None and seen.uid == uid:
+                if time.monotonic() > deadline:
+                    raise StillThereError(
+                        f"{ref} is being deleted, but the cluster still holds it",
+                        hint="See what holds it: kubectl get it with -o yaml and look at its finalizers.",
+                    )
+                time.sleep(0.05)
+
+    # -- Refusals --------------------------------------------------------------------------------------------------
+
+    def _park(self, app: App, error: ClusterError) -> None:
+        life = app.life
+        if life is None:
+            return
+        event = ApplyRefused(
+            release=life.release, through=life.changed, reason=_reason(error), message=error.message[:1000]
+        )
+
+        def make(now: App) -> tuple[str, ObservedEvent, int] | None:
+            current = now.life
+            if current is None or current.deployment_id != life.deployment_id or current.changed != event.through:
+                return None
+            parked = current.parked
+            known = parked is not None and (parked.reason, parked.message) == (event.reason, event.message)
+            return None if known else (life.deployment_id, event, event.through)
+
+        self.ledger.observe(app.id, self.request, make)
+
+    def _ledger_id(self) -> str:
+        ledger_id = self.ledger.ledger_id()
+        if ledger_id is None:
+            raise AppNotFoundError("the ledger is empty", hint="Run '1ctl deploy' first")
+        return ledger_id
+
+
+class _LazyValues:
+    """The life's secret values, opened when the first object needs one: most reconciles need none."""
+
+    def __init__(self, ledger: Ledger, life: Life) -> None:
+        self._ledger = ledger
+        self._life = life
+
+    def of(self, entry: DesiredObject) -> Mapping[str, bytes]:
+        """The values of a Secret by their original names."""
+        return self._ledger.open_secrets(self._life, dict(entry.secrets.values()))
+
+
+def _silent(_: Ref) -> None:
+    pass
+
+
+def _position(seen: Seen) -> tuple[int, int]:
+    epoch, _, position = seen.annotations.get(POSITION_ANNOTATION, "0.0").partition(".")
+    return (int(epoch), int(position)) if epoch.isdecimal() and position.isdecimal() else (0, 0)
+
+
+def _reason(error: ClusterError) -> str:
+    match error:
+        case ClusterRefusedError():
+            return error.reason
+        case FieldConflictError():
+            return "FieldConflict"
+        case _:
+            return "NotOurs"
+
+
+def _not_ours(ref: Ref) -> NotOursError:
+    return NotOursError(
+        ref,
+        hint=f"Remove it, or deploy under another name: kubectl -n {ref.namespace} get {ref} --show-labels",
+    )

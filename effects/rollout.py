@@ -1,0 +1,115 @@
+"""Watching pods: what became of the newest roll, recorded once it is certain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from effects.cluster import Cluster, Ref, Rollout
+from ledger.app import App, Life
+from ledger.events import ObservedEvent, RolloutCompleted, RolloutFailed
+from ledger.ledger import Ledger
+from ledger.request import Request
+from ledger.spec import AppId
+
+Verdict = Literal["waiting", "completed", "failed", "superseded"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One look at a rollout.
+
+    Attributes:
+        verdict: ``superseded`` when a newer roll was asked for meanwhile.
+        ready: Ready pods of the newest roll.
+        desired: Pods asked for.
+        reason: For ``failed``: the cluster's own reason and sentence.
+        rollout: What the cluster reports, or None where there is no Deployment.
+    """
+
+    verdict: Verdict
+    ready: int
+    desired: int
+    reason: tuple[str, str] | None = None
+    rollout: Rollout | None = None
+
+    @property
+    def percent(self) -> int:
+        """Ready pods of those asked for, 0 to 100."""
+        return 100 * self.ready // self.desired if self.desired else 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutWatch:
+    """Looks at one app's pods and records what it sees.
+
+    Attributes:
+        ledger: Where facts are recorded.
+        cluster: What is looked at.
+        request: On whose behalf.
+        interval: Seconds between two looks while waiting.
+    """
+
+    ledger: Ledger
+    cluster: Cluster
+    request: Request
+    interval: float = 0.5
+
+    def look(self, app_id: AppId, life: Life) -> Progress:
+        """How far the life's newest roll is; a final result is recorded, once.
+
+        The cluster must have been made equal to the ledger before (`life.dirty` is False), else the pods looked at
+        would be those of an earlier roll.
+        """
+        rollout = self.cluster.rollout(Ref("Deployment", app_id.namespace, app_id.name))
+        if rollout is None:
+            return Progress(verdict="waiting", ready=0, desired=life.spec.replicas)
+        verdict: Verdict = "completed" if rollout.complete else "failed" if rollout.failed else "waiting"
+        if verdict != "waiting" and not self._record(app_id, life, rollout):
+            verdict = "superseded"
+        return Progress(
+            verdict=verdict, ready=rollout.ready, desired=rollout.desired, reason=rollout.failed, rollout=rollout
+        )
+
+    def wait(
+        self, app_id: AppId, life: Life, *, timeout: float, sleep: Callable[[float], None] = time.sleep
+    ) -> Iterator[Progress]:
+        """One progress after another until the verdict is final; ends without one after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            progress = self.look(app_id, life)
+            yield progress
+            if progress.verdict != "waiting" or time.monotonic() >= deadline:
+                return
+            sleep(min(self.interval, max(0.0, deadline - time.monotonic())))
+
+    def _record(self, app_id: AppId, life: Life, rollout: Rollout) -> bool:
+        """Whether the roll looked at is still the newest one."""
+        event = _fact(life, rollout)
+
+        def make(app: App) -> tuple[str, ObservedEvent, int] | None:
+            if not _same_roll(app, life):
+                return None
+            assert app.life is not None
+            news = app.life.rollout != ("completed" if isinstance(event, RolloutCompleted) else "failed")
+            return (life.deployment_id, event, event.roll) if news else None
+
+        return _same_roll(self.ledger.observe(app_id, self.request, make), life)
+
+
+def _fact(life: Life, rollout: Rollout) -> RolloutCompleted | RolloutFailed:
+    roll = life.roll
+    if rollout.complete:
+        digests = {pod.image_digest for pod in rollout.pods if pod.image_digest}
+        digest = digests.pop() if len(digests) == 1 else None
+        return RolloutCompleted(release=roll.release, roll=roll.position, replicas=rollout.ready, image_digest=digest)
+    reason, message = rollout.failed or ("Unknown", "")
+    return RolloutFailed(release=roll.release, roll=roll.position, reason=reason, message=message[:1000])
+
+
+def _same_roll(app: App, life: Life) -> bool:
+    current = app.life
+    same_life = current is not None and current.deployment_id == life.deployment_id
+    return same_life and current is not None and current.roll.position == life.roll.position
