@@ -1,0 +1,44 @@
+# Everything here works in a fresh clone with Python 3.11 or later, and nothing else installed.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check format lock sql clean
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# The stamp is the last thing written, so an interrupted set-up begins again.
+$(VENV)/.ready: requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("1ctl needs Python 3.11 or later" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(VENV)/.ready ## Play the microservices guide on the sandbox, printing each command and its output
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.demo
+
+test: $(VENV)/.ready ## Run the tests (those of a real cluster need ONECTL_TEST_KUBECONFIG)
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: $(VENV)/.ready ## Format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.ready ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+sql: $(VENV)/.ready ## Compile the statements ahead for SQLite
+	$(BIN)/python -m ledger.compile_sql
+
+lock: ## Pin the newest versions allowed, with hashes (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements.txt
+	uv pip compile pyproject.toml --group dev -c requirements.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements-dev.txt
+
+clean: ## Remove what was set up and built here
+	rm -rf $(VENV) dist .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,100 @@
+"""`1ctl deploy`: make a release; and the group of commands on one app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.lazy import group
+from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption
+
+_CHANGES = "cli.deploy_changes"
+_READS = "cli.deploy_reads"
+
+app = typer.Typer(
+    cls=group(
+        {
+            "get": f"{_READS}:get",
+            "list": f"{_READS}:list_deployments",
+            "releases": f"{_READS}:releases",
+            "status": "cli.deploy_status:status",
+            "scale": f"{_CHANGES}:scale",
+            "restart": f"{_CHANGES}:restart",
+            "destroy": f"{_CHANGES}:destroy",
+            "delete": f"{_CHANGES}:destroy",
+        }
+    ),
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+DEFAULT_TIMEOUT = "5m"
+
+
+@app.callback(
+    epilog="Examples:  1ctl deploy --image nginx:alpine --machine compute-main-01 --wait   |   1ctl deploy --env A=b"
+)
+def deploy(
+    context: typer.Context,
+    image: Annotated[str | None, typer.Option(metavar="IMAGE", help="Image to run.")] = None,
+    machine: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Node the pods may run on; repeatable.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="App name; default: from satusky.toml.")] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="Port the app listens on [8080].")] = None,
+    cpu: Annotated[str | None, typer.Option(metavar="CPU", help="CPU, e.g. 0.25 or 250m [0.5].")] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory, e.g. 128Mi [256Mi].")] = None,
+    replicas: Annotated[int | None, typer.Option(metavar="N", help="Number of pods [1, or one a machine].")] = None,
+    health_path: Annotated[str | None, typer.Option(metavar="PATH", help="Path of the readiness probe.")] = None,
+    env: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Environment; repeatable.")] = None,
+    env_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Environment from a file.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the new pods are ready.")] = False,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="How long to wait: 90, 30s, 5m.")] = DEFAULT_TIMEOUT,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once it is recorded.")] = False,
+    config: ConfigOption = None,
+    deployment_id: DeploymentIdOption = None,
+    reason: ReasonOption = None,
+    request_id: RequestIdOption = None,
+) -> None:
+    """Deploy an app, or work with one that is deployed."""
+    if context.invoked_subcommand is not None:
+        _refuse_options_before_subcommand(context)
+        return
+    from cli.deploy_flow import Wish, run  # noqa: PLC0415 - subcommands need none of it
+
+    run(
+        Wish(
+            image=image,
+            machines=machine,
+            name=name,
+            port=port,
+            cpu=cpu,
+            memory=memory,
+            replicas=replicas,
+            health_path=health_path,
+            env=env or [],
+            env_file=env_file,
+            wait=wait,
+            timeout=timeout,
+            detach=detach,
+            config=config,
+            deployment_id=deployment_id,
+            reason=reason,
+            request_id=request_id,
+        )
+    )
+
+
+def _refuse_options_before_subcommand(context: typer.Context) -> None:
+    """`1ctl deploy --config x get` would silently ignore x."""
+    given = [
+        name.replace("_", "-")
+        for name, value in context.params.items()
+        if value and value != DEFAULT_TIMEOUT and name != "request_id"
+    ]
+    if given:
+        context.fail(f"--{given[0]} belongs after '{context.invoked_subcommand}'")

@@ -1,0 +1,257 @@
+"""What `1ctl deploy` does: merge flags and file, record the release, apply it with the five steps, wait if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from cli import inline, origin, satusky_toml
+from cli.session import Session
+from effects.cluster import NotOursError, Ref
+from ledger import values
+from ledger.commands import Deploy
+from ledger.errors import RefusedError
+from ledger.events import DomainAssigned
+
+if TYPE_CHECKING:
+    from cli.satusky_toml import AppConfig
+    from ledger.app import App, Life
+    from ledger.ledger import Outcome
+    from ledger.request import Request
+    from ledger.spec import AppId
+
+_V = TypeVar("_V")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """The command line of one `1ctl deploy`, as typed."""
+
+    image: str | None
+    machines: Sequence[str] | None
+    name: str | None
+    port: int | None
+    cpu: str | None
+    memory: str | None
+    replicas: int | None
+    health_path: str | None
+    env: Sequence[str]
+    env_file: Path | None
+    wait: bool
+    timeout: str
+    detach: bool
+    config: str | None
+    deployment_id: str | None
+    reason: str | None
+    request_id: str | None
+
+
+def run(wish: Wish) -> None:
+    """Deploy.
+
+    Raises:
+        RefusedError: Nothing was recorded.
+        CommandError: Recorded; its code says how far it got.
+    """
+    if wish.wait and wish.detach:
+        raise typer.BadParameter("--wait and --detach exclude each other")
+    session = Session()
+    timeout = values.duration(wish.timeout)
+    app_id, command = _command(session, wish)
+    request = origin.request(request_id=wish.request_id, reason=wish.reason, git=True)
+    before = session.ledger.app(app_id)
+    _check_before(session, before, detach=wish.detach)
+    image = command.image or (before.life.spec.image if before.life else None)
+    if image is not None:
+        session.terminal.info(f"Using pre-built image: {image}")
+    outcome = inline.record(session, app_id, command, request)
+    _say_changes(session, before, outcome)
+    if wish.detach:
+        _detached(session, outcome)
+    else:
+        app = _apply(session, outcome, request)
+        if wish.wait:
+            assert app.life is not None
+            inline.wait_until_ready(session, app, app.life, request, timeout=timeout)
+    if session.terminal.json:
+        _print_document(session, app_id, outcome, request)
+
+
+# -- Before recording --------------------------------------------------------------------------------------------------
+
+
+def _command(session: Session, wish: Wish) -> tuple[AppId, Deploy]:
+    app_id, file = _app_and_file(session, wish)
+    return app_id, _flags_over_file(wish, file)
+
+
+def _app_and_file(session: Session, wish: Wish) -> tuple[AppId, AppConfig | None]:
+    if wish.deployment_id is not None:
+        if wish.name is not None:
+            raise typer.BadParameter("--name and --deployment-id exclude each other")
+        from cli.target import target  # noqa: PLC0415
+
+        app_id = target(session, deployment_id=wish.deployment_id, config=None)
+        return app_id, satusky_toml.read(_found(wish)) if wish.config else None
+    path = satusky_toml.find(wish.config, Path.cwd())
+    file = satusky_toml.read(path) if path is not None else None
+    name = wish.name if wish.name is not None else file.name if file else None
+    if name is None:
+        raise RefusedError(
+            "no app name: there is no satusky.toml here or above",
+            hint='Pass --name NAME, or write satusky.toml:\n  [app]\n  name = "your-app"',
+        )
+    return session.app_id(values.app_name(name)), file
+
+
+def _found(wish: Wish) -> Path:
+    path = satusky_toml.find(wish.config, Path.cwd())
+    assert path is not None  # a file that is named must exist
+    return path
+
+
+def _flags_over_file(wish: Wish, file: AppConfig | None) -> Deploy:
+    """What was given; what was not is None and keeps its current value. `--machine ""` means any machine."""
+
+    def over(flag: _V | None, from_file: _V | None) -> _V | None:
+        return flag if flag is not None else from_file
+
+    return Deploy(
+        image=wish.image,
+        machines=None if wish.machines is None else tuple(name for name in wish.machines if name),
+        port=over(wish.port, file.port if file else None),
+        cpu=over(wish.cpu, file.cpu if file else None),
+        memory=over(wish.memory, file.memory if file else None),
+        replicas=over(wish.replicas, file.replicas if file else None),
+        health_path=over(wish.health_path, file.health_path if file else None),
+        image_pull_secret=file.image_pull_secret if file else None,
+        env=given_env(wish.env, wish.env_file),
+    )
+
+
+def given_env(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
+    """Environment from a file and from flags, which win.
+
+    Raises:
+        InvalidValueError: A line or a pair is not KEY=VALUE.
+        RefusedError: The file cannot be read.
+    """
+    env: dict[str, str] = {}
+    if file is not None:
+        env.update(values.env_file(read_text(file), satusky_toml.shown(file)))
+    env.update(values.env_pair(pair, secret=False) for pair in pairs)
+    return env
+
+
+def read_text(path: Path) -> str:
+    """A small text file named by the user.
+
+    Raises:
+        RefusedError: It cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise RefusedError(f"{path} cannot be read: {why}", hint="Name another file.") from error
+
+
+def _check_before(session: Session, app: App, *, detach: bool) -> None:
+    """Refuse what could not be applied, while nothing is recorded."""
+    inline.refuse_unreadable_roll(session, app)
+    if detach:
+        return
+    session.require_namespace()
+    if app.life is None and app.leaving is None:
+        request = origin.request()
+        try:
+            session.reconciler(request).refuse_foreign_objects(app.id)
+        except NotOursError as error:
+            raise RefusedError(error.message, hint=error.hint) from error
+
+
+# -- After recording ---------------------------------------------------------------------------------------------------
+
+
+def _apply(session: Session, outcome: Outcome, request: Request) -> App:
+    """Apply, printing each step once it is true, in the order that users know."""
+    app, terminal = outcome.app, session.terminal
+    assert app.life is not None
+    steps = _Steps(
+        session, app.life, domain_is_new=any(isinstance(each.event, DomainAssigned) for each in outcome.recorded)
+    )
+    applied = inline.apply(session, app.id, request, steps.done)
+    terminal.success(f"🚀 Deployment for {app.id.name} is successful! Your app is live at: https://{app.life.domain}")
+    terminal.line(f"Deployment ID: {app.life.deployment_id}")
+    return applied
+
+
+class _Steps:
+    """The step lines. Applying may begin again; a line that was printed stays printed."""
+
+    def __init__(self, session: Session, life: Life, *, domain_is_new: bool) -> None:
+        self._terminal = session.terminal
+        self._life = life
+        self._domain_is_new = domain_is_new
+        self._printed: set[str] = set()
+
+    def done(self, ref: Ref) -> None:
+        """The cluster has this object as desired. Configuration comes before the Deployment that reads it."""
+        if ref.kind not in ("Deployment", "Service", "HTTPRoute") or ref.kind in self._printed:
+            return
+        self._printed.add(ref.kind)
+        app = ref.name
+        if ref.kind == "Deployment":
+            self._terminal.step(2, "Creating/updating deployment", app)
+        elif ref.kind == "Service":
+            self._terminal.step(3, "Configuring services", app)
+            self._terminal.step(4, "Setting up environment and storage", app)
+        else:
+            self._say_domain()
+            self._terminal.step(5, "Configuring public routing and dependencies", app)
+
+    def _say_domain(self) -> None:
+        if not self._domain_is_new:
+            return
+        self._terminal.info(
+            f"No existing public route found for deployment {self._life.deployment_id}, will create new one: "
+            "No public route found"
+        )
+        self._terminal.info(f"Generated new domain: {self._life.domain}")
+
+
+def _detached(session: Session, outcome: Outcome) -> None:
+    app = outcome.app
+    assert app.life is not None
+    session.terminal.success(f"Release {app.life.release} of {app.id.name} is recorded")
+    session.terminal.line(f"Deployment ID: {app.life.deployment_id}")
+    session.terminal.notice("No worker applies it here: '1ctl deploy status' does, and shows where it stands.")
+
+
+def _say_changes(session: Session, before: App, outcome: Outcome) -> None:
+    """On a redeploy, what this release runs differently, on stderr; values are the user's own."""
+    if before.life is None or outcome.app.life is None or outcome.repeated:
+        return
+    old, new = asdict(before.life.spec), asdict(outcome.app.life.spec)
+    changes = [f"{key} {_shown(old[key])} → {_shown(new[key])}" for key in new if old[key] != new[key]]
+    if changes:
+        session.terminal.notice("Changed: " + ", ".join(changes))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value) or "any"
+    return "none" if value is None else str(value)
+
+
+def _print_document(session: Session, app_id: AppId, outcome: Outcome, request: Request) -> None:
+    from projections.app_views import deployment  # noqa: PLC0415
+
+    life = session.ledger.app(app_id).life
+    if life is not None:
+        document = deployment(app_id, life).to_json()
+        session.terminal.document({**document, "request_id": request.request_id, "repeated": outcome.repeated})

@@ -1,0 +1,61 @@
+"""Exit codes: a contract with scripts and CI. They say what is in the ledger, not only that something went wrong."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from ledger.errors import LedgerDamagedError, OneCtlError, OutcomeUnknownError, RefusedError
+
+
+class ExitCode(IntEnum):
+    """What a command's end means."""
+
+    DONE = 0
+    """Done; also "no" at a prompt."""
+    FAILED = 1
+    """Something broke; nothing was recorded."""
+    USAGE = 2
+    """The command line cannot be understood; nothing was recorded."""
+    REFUSED = 3
+    """A rule said no; nothing was recorded."""
+    ROLLOUT_FAILED = 4
+    """Recorded and applied, but the pods will not become ready."""
+    TIMED_OUT = 5
+    """Recorded and applied, but not ready in time."""
+    UNKNOWN = 6
+    """It cannot be told whether the request was recorded; repeat it with the same request id."""
+    DAMAGED = 7
+    """The ledger contradicts itself."""
+    NOT_APPLIED = 8
+    """Recorded, but the cluster does not reflect it yet."""
+    INTERRUPTED = 130
+    """Interrupted by the user."""
+    BROKEN_PIPE = 141
+    """The reader of the output went away."""
+
+
+class CommandError(OneCtlError):
+    """A command that ends with a code of its own, after its request was recorded.
+
+    Attributes:
+        code: The exit code.
+    """
+
+    def __init__(self, message: str, *, code: ExitCode, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+def exit_code(error: OneCtlError) -> ExitCode:
+    """The code that a command ends with when this error ends it."""
+    match error:
+        case CommandError():
+            return error.code
+        case RefusedError():
+            return ExitCode.REFUSED
+        case OutcomeUnknownError():
+            return ExitCode.UNKNOWN
+        case LedgerDamagedError():
+            return ExitCode.DAMAGED
+        case _:
+            return ExitCode.FAILED

@@ -1,0 +1,83 @@
+"""Command groups that import and build a command only when it is asked for: a cold start pays for one command.
+
+Every command also takes the global options (`-o json`, `-p NAME`, `--ledger`), so they may stand before or after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from typing import Any, ClassVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command as build
+
+from cli.options import GLOBAL_OPTIONS
+
+
+class LeafCommand(TyperCommand):
+    """One command, with the global options besides its own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _global_params()
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are named by text, ``module:function`` or ``module:app``.
+
+    Attributes:
+        targets: By command name, what to import. The first name of a target is shown in help, others are aliases.
+    """
+
+    targets: ClassVar[Mapping[str, str]] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names for help and completion, in the order given, without aliases."""
+        return list({target: name for name, target in reversed(self.targets.items())}.values())[::-1]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, built now; None if there is none of that name."""
+        target = self.targets.get(cmd_name)
+        return None if target is None else _command(target, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Like the base class, with our words for a command that does not exist."""
+        if args and args[0] not in self.targets and not args[0].startswith("-"):
+            close = get_close_matches(args[0], self.targets, 1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            ctx.fail(f'command "{args[0]}" not found.{hint}')
+        return super().resolve_command(ctx, args)
+
+
+def group(targets: Mapping[str, str]) -> type[LazyGroup]:
+    """A group class with these commands."""
+    return type("Group", (LazyGroup,), {"targets": targets})
+
+
+@cache
+def _command(target: str, name: str) -> Any:
+    module, _, attribute = target.partition(":")
+    made = getattr(import_module(module), attribute)
+    if isinstance(made, typer.Typer):
+        built = build(made)
+    else:
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name, cls=LeafCommand)(made)
+        built = build(single)
+    built.name = name
+    return built
+
+
+@cache
+def _global_params() -> list[Any]:
+    carrier = typer.Typer(add_completion=False, rich_markup_mode=None)
+    carrier.command()(GLOBAL_OPTIONS)
+    params = [param for param in build(carrier).params if param.name != "help"]
+    for param in params:
+        param.expose_value = False
+        setattr(param, "hidden", True)  # noqa: B010 - typed on options only; `1ctl --help` shows these once
+    return params

@@ -1,0 +1,85 @@
+"""Options that several commands share, and where their values go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+
+@dataclass(slots=True)
+class Invocation:
+    """The global options of one run.
+
+    Attributes:
+        output: ``table`` or ``json``.
+        profile: Name of the profile for this run only, or None.
+        ledger: Ledger file or URL for this run only, or None.
+    """
+
+    output: str = "table"
+    profile: str | None = None
+    ledger: str | None = None
+
+    @property
+    def json(self) -> bool:
+        """Whether stdout is to hold one JSON document."""
+        return self.output == "json"
+
+
+INVOCATION = Invocation()
+"""Of this process: filled while the command line is parsed, so that errors are printed in the right form."""
+
+
+def _set_output(value: str | None) -> str | None:
+    if value is not None:
+        if value not in ("table", "json"):
+            raise typer.BadParameter(f'invalid --output "{value}": expected table or json')
+        INVOCATION.output = value
+    return value
+
+
+def _set_profile(value: str | None) -> str | None:
+    if value is not None:
+        INVOCATION.profile = value
+    return value
+
+
+def _set_ledger(value: str | None) -> str | None:
+    if value is not None:
+        INVOCATION.ledger = value
+    return value
+
+
+OutputOption = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="table|json", callback=_set_output, help="Output format.")
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", "-p", metavar="NAME", callback=_set_profile, help="Profile for this run only."),
+]
+LedgerOption = Annotated[
+    str | None, typer.Option("--ledger", metavar="FILE", callback=_set_ledger, help="Ledger for this run only.")
+]
+
+
+def GLOBAL_OPTIONS(  # noqa: N802 - a signature that is read, never called
+    output: OutputOption = None, profile: ProfileOption = None, ledger: LedgerOption = None
+) -> None:
+    """The options that every command takes."""
+
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option(metavar="PATH|NAME", help="A satusky.toml, or NAME for satusky.NAME.toml; default: look upwards."),
+]
+DeploymentIdOption = Annotated[
+    str | None, typer.Option("--deployment-id", "-d", metavar="ID", help="The app with this deployment id.")
+]
+RequestIdOption = Annotated[
+    str | None,
+    typer.Option(metavar="ID", envvar="ONECTL_REQUEST_ID", help="Name of this request; the same one records once."),
+]
+ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -1,0 +1,81 @@
+"""Who asks, from where: found in the environment, claimed rather than proved."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import uuid
+from collections.abc import Mapping
+
+from cli.version import PROGRAM
+from ledger import values
+from ledger.envelope import Source
+from ledger.request import Request
+
+_CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "CIRCLE_USERNAME", "BUILD_USER_ID")
+_CI_RUNS = ("CI_JOB_URL", "BUILDKITE_BUILD_URL", "CIRCLE_BUILD_URL", "BUILD_URL")
+_GIT_SECONDS = 2.0
+
+
+def request(*, request_id: str | None = None, reason: str | None = None, git: bool = False) -> Request:
+    """This run's request; a new id if none is given.
+
+    Args:
+        request_id: The user's own, or None.
+        reason: Why, or None.
+        git: Whether to record the commit of the working directory; costs a `git status`.
+
+    Raises:
+        InvalidValueError: Id or reason are not acceptable.
+    """
+    return Request(
+        request_id=values.request_id(request_id) if request_id is not None else str(uuid.uuid4()),
+        actor=actor(os.environ),
+        source=source(os.environ, git=git),
+        reason=values.reason(reason) if reason is not None else None,
+    )
+
+
+def actor(environ: Mapping[str, str]) -> str:
+    """``ONECTL_ACTOR``, else the CI's user, else the operating system's."""
+    for name in ("ONECTL_ACTOR", *_CI_ACTORS):
+        if environ.get(name):
+            return environ[name]
+    return _os_user(environ)
+
+
+def source(environ: Mapping[str, str], *, git: bool) -> Source:
+    """Program, host, CI run and, if asked for, the commit."""
+    commit, dirty = _commit() if git else (None, None)
+    return Source(program=PROGRAM, host=socket.gethostname(), commit=commit, dirty=dirty, ci=_ci_run(environ))
+
+
+def _os_user(environ: Mapping[str, str]) -> str:
+    import pwd  # noqa: PLC0415 - needed only here, on POSIX
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's arbitrary user id has no name
+        return environ.get("USER") or f"uid-{os.geteuid()}"
+
+
+def _ci_run(environ: Mapping[str, str]) -> str | None:
+    if environ.get("GITHUB_RUN_ID"):
+        server = environ.get("GITHUB_SERVER_URL", "https://github.com")
+        return f"{server}/{environ.get('GITHUB_REPOSITORY', '')}/actions/runs/{environ['GITHUB_RUN_ID']}"
+    return next((environ[name] for name in _CI_RUNS if environ.get(name)), None)
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """The commit checked out here and whether tracked files differ; (None, None) where that cannot be told."""
+    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+    lines = done.stdout.splitlines()
+    commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), None)
+    if commit is None or commit == "(initial)":
+        return None, None
+    return commit, any(not line.startswith("#") for line in lines)

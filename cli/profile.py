@@ -1,0 +1,169 @@
+"""`1ctl profile`: which cluster, namespace and ledger commands are about."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.lazy import group
+
+app = typer.Typer(
+    cls=group(
+        {
+            "create": "cli.profile:create",
+            "use": "cli.profile:use",
+            "list": "cli.profile:list_profiles",
+            "current": "cli.profile:current",
+            "delete": "cli.profile:delete",
+        }
+    ),
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
+
+
+@app.callback()
+def profile() -> None:
+    """Places to deploy to. Without a profile, commands use the sandbox on this machine."""
+
+
+def create(
+    name: NameArgument,
+    context: Annotated[str, typer.Option(metavar="CTX", help="Context of the kubeconfig.")],
+    namespace: Annotated[str, typer.Option(metavar="NS", help="Namespace; it must exist.")],
+    kubeconfig: Annotated[str | None, typer.Option(metavar="FILE", help="Kubeconfig [~/.kube/config].")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The cluster's lasting name in the ledger [the context's].")
+    ] = None,
+    ledger: Annotated[str | None, typer.Option("--ledger", metavar="FILE", help="Ledger [one of its own].")] = None,
+    domain_suffix: Annotated[
+        str | None, typer.Option(metavar="DOMAIN", help="End of host names [satusky.com].")
+    ] = None,
+    gateway: Annotated[
+        str | None, typer.Option(metavar="NS/NAME", help="Gateway for routes [gateway-system/satusky-gateway].")
+    ] = None,
+) -> None:
+    """Add a profile for a real cluster.
+
+    Example:  1ctl profile create prod --context my-cluster --namespace shop
+    """
+    from pathlib import Path  # noqa: PLC0415
+
+    from cli.profiles import Profile  # noqa: PLC0415
+    from cli.session import Session  # noqa: PLC0415
+
+    session = Session()
+    session.profiles.create(
+        name,
+        Profile(
+            context=context,
+            namespace=namespace,
+            kubeconfig=str(Path(kubeconfig).expanduser().absolute()) if kubeconfig else None,
+            cluster=cluster,
+            ledger=ledger,
+            domain_suffix=domain_suffix,
+            gateway=gateway,
+        ),
+    )
+    session.terminal.success(f"Profile {name} created")
+    session.terminal.notice(f"Use it by default: 1ctl profile use {name}   For one run: 1ctl -p {name} ...")
+    _document(name)
+
+
+def use(name: NameArgument) -> None:
+    """Make a profile the default; `sandbox` goes back to the sandbox.
+
+    Example:  1ctl profile use prod
+    """
+    from cli.session import Session  # noqa: PLC0415
+
+    session = Session()
+    session.profiles.use(None if name == "sandbox" and name not in session.profiles.all else name)
+    session.terminal.success(f"Using {name}")
+    _document(name)
+
+
+def current() -> None:
+    """Show where commands act now.
+
+    Example:  1ctl profile current
+    """
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from cli.session import Session  # noqa: PLC0415
+
+    session = Session()
+    place = session.place
+    if session.terminal.json:
+        document = asdict(place)
+        paths = {"ledger": str(place.ledger), "kubeconfig": str(place.kubeconfig) if place.kubeconfig else None}
+        session.terminal.document({**document, **paths})
+        return
+    session.terminal.fields(
+        place.profile or "No profile: the sandbox on this machine",
+        {
+            "Cluster": place.cluster,
+            "Context": place.context or "none",
+            "Namespace": place.namespace,
+            "Ledger": str(place.ledger),
+            "Domain suffix": place.domain_suffix,
+            "Gateway": place.gateway,
+        },
+    )
+
+
+def list_profiles() -> None:
+    """List profiles by name.
+
+    Example:  1ctl profile list
+    """
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from cli.session import Session  # noqa: PLC0415
+
+    session = Session()
+    profiles = session.profiles
+    if session.terminal.json:
+        session.terminal.document(
+            [
+                {"name": name, **asdict(each), "current": name == profiles.current}
+                for name, each in sorted(profiles.all.items())
+            ]
+        )
+        return
+    if not profiles.all:
+        session.terminal.info("No profiles found: commands use the sandbox on this machine")
+        return
+    session.terminal.table(
+        ["NAME", "CONTEXT", "NAMESPACE", "CURRENT"],
+        [
+            [name, each.context or "-", each.namespace or "-", "yes" if name == profiles.current else ""]
+            for name, each in sorted(profiles.all.items())
+        ],
+    )
+
+
+def delete(name: NameArgument) -> None:
+    """Remove a profile. Its ledger stays where it is.
+
+    Example:  1ctl profile delete prod
+    """
+    from cli.session import Session  # noqa: PLC0415
+
+    session = Session()
+    session.profiles.delete(name)
+    session.terminal.success(f"Profile {name} deleted")
+    _document(name)
+
+
+def _document(name: str) -> None:
+    from cli.session import Session  # noqa: PLC0415
+
+    terminal = Session().terminal
+    if terminal.json:
+        terminal.document({"name": name})

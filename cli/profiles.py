@@ -1,0 +1,216 @@
+"""Profiles: which cluster, namespace and ledger a command is about.
+
+Without one, commands use the sandbox: a real cluster is never chosen by accident, and an ambient KUBECONFIG is ignored.
+Each field has an environment twin, which wins over the profile: ONECTL_CONTEXT, ONECTL_KUBECONFIG, ONECTL_NAMESPACE,
+ONECTL_CLUSTER, ONECTL_LEDGER, ONECTL_DOMAIN_SUFFIX, ONECTL_GATEWAY; ONECTL_PROFILE names the profile itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from ledger import values
+from ledger.errors import OneCtlError, RefusedError
+
+SANDBOX = "sandbox"
+"""The cluster name of the sandbox, and of no other cluster."""
+
+DEFAULT_DOMAIN_SUFFIX = "satusky.com"
+DEFAULT_GATEWAY = "gateway-system/satusky-gateway"
+
+
+class ProfileFileError(OneCtlError):
+    """The file of profiles cannot be read or written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One place to deploy to; None means "not said".
+
+    Attributes:
+        context: Context of the kubeconfig; None is the sandbox.
+        kubeconfig: Path of the kubeconfig; None is ``~/.kube/config``.
+        namespace: Kubernetes namespace.
+        cluster: Cluster name in the ledger; None is the context's name.
+        ledger: Ledger file or URL; None is a file of this profile's own.
+        domain_suffix: What generated host names end in.
+        gateway: ``namespace/name`` of the Gateway that routes attach to.
+    """
+
+    context: str | None = None
+    kubeconfig: str | None = None
+    namespace: str | None = None
+    cluster: str | None = None
+    ledger: str | None = None
+    domain_suffix: str | None = None
+    gateway: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a command acts, everything decided.
+
+    Attributes:
+        profile: Name of the profile, or None without one.
+        context: Context of the kubeconfig, or None for the sandbox.
+        kubeconfig: Path of the kubeconfig, or None for the default one.
+        namespace: Kubernetes namespace.
+        cluster: Cluster name in the ledger.
+        ledger: Ledger file.
+        domain_suffix: What generated host names end in.
+        gateway: ``namespace/name``.
+    """
+
+    profile: str | None
+    context: str | None
+    kubeconfig: Path | None
+    namespace: str
+    cluster: str
+    ledger: Path
+    domain_suffix: str
+    gateway: str
+
+
+class Profiles:
+    """The profiles of this user, in one small file (mode 0600)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.current, self.all = _read(path)
+
+    def get(self, name: str) -> Profile:
+        """The profile of that name.
+
+        Raises:
+            RefusedError: There is none.
+        """
+        if name not in self.all:
+            raise RefusedError(
+                f'profile "{name}" does not exist',
+                hint="See those that do: 1ctl profile list" if self.all else "Make one: 1ctl profile create --help",
+            )
+        return self.all[name]
+
+    def create(self, name: str, profile: Profile) -> None:
+        """Add a profile.
+
+        Raises:
+            RefusedError: The name is taken, or a value is not acceptable.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", name):
+            raise RefusedError(f'"{name}" is not a profile name', hint="Use letters, digits, - and _: staging")
+        if name in self.all:
+            raise RefusedError(f'profile "{name}" exists', hint=f"Remove it first: 1ctl profile delete {name}")
+        check(profile)
+        self.all[name] = profile
+        self._write()
+
+    def use(self, name: str | None) -> None:
+        """Make a profile the one that commands use by default; None for the sandbox."""
+        if name is not None:
+            self.get(name)
+        self.current = name
+        self._write()
+
+    def delete(self, name: str) -> None:
+        """Remove a profile. Its ledger stays."""
+        self.get(name)
+        del self.all[name]
+        if self.current == name:
+            self.current = None
+        self._write()
+
+    def _write(self) -> None:
+        import orjson  # noqa: PLC0415 - reading profiles needs it only where there is a file
+
+        content = {"current": self.current, "profiles": {name: asdict(each) for name, each in self.all.items()}}
+        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft.touch(mode=0o600)
+            draft.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+            draft.replace(self._path)
+        except OSError as error:
+            raise ProfileFileError(f"{self._path} cannot be written: {error.strerror}") from error
+
+
+def check(profile: Profile) -> None:
+    """Refuse what no command could use.
+
+    Raises:
+        RefusedError: A value is not acceptable.
+    """
+    if profile.namespace is not None:
+        values.namespace(profile.namespace)
+    if profile.domain_suffix is not None:
+        values.domain_suffix(profile.domain_suffix)
+    if profile.gateway is not None and not re.fullmatch(r"[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}", profile.gateway):
+        raise RefusedError(
+            f'gateway "{profile.gateway}" must be namespace/name', hint=f"Example: --gateway {DEFAULT_GATEWAY}"
+        )
+    if profile.context is not None and (profile.cluster or profile.context) == SANDBOX:
+        raise RefusedError(
+            'the cluster name "sandbox" is kept for the sandbox', hint="Give this cluster another name: --cluster NAME"
+        )
+
+
+def place(profiles: Profiles, *, name: str | None, ledger: str | None, home: Path, environ: Mapping[str, str]) -> Place:
+    """Where this run acts: options over environment over profile over sandbox.
+
+    Raises:
+        RefusedError: The profile does not exist, or what is said does not fit together.
+    """
+    name = name or environ.get("ONECTL_PROFILE") or profiles.current
+    profile = profiles.get(name) if name else Profile()
+    given = {entry.name: environ.get(f"ONECTL_{entry.name.upper()}") for entry in fields(Profile)}
+    profile = replace(profile, **{field: value for field, value in given.items() if value})
+    check(profile)
+    if profile.context is not None and profile.namespace is None:
+        raise RefusedError(
+            f'no namespace is named for the cluster of context "{profile.context}"',
+            hint="Name one: ONECTL_NAMESPACE=..., or in a profile: 1ctl profile create --help",
+        )
+    cluster = (profile.cluster or profile.context) if profile.context else SANDBOX
+    assert cluster is not None
+    return Place(
+        profile=name,
+        context=profile.context,
+        kubeconfig=Path(profile.kubeconfig).expanduser() if profile.kubeconfig else None,
+        namespace=(profile.namespace or "default") if profile.context else "default",
+        cluster=cluster,
+        ledger=_ledger_path(ledger or profile.ledger, name or cluster, home),
+        domain_suffix=profile.domain_suffix or DEFAULT_DOMAIN_SUFFIX,
+        gateway=profile.gateway or DEFAULT_GATEWAY,
+    )
+
+
+def _ledger_path(given: str | None, owner: str, home: Path) -> Path:
+    if given is None:
+        return home / "ledgers" / f"{re.sub(r'[^A-Za-z0-9_-]', '-', owner)}.db"
+    scheme, separator, rest = given.partition("://")
+    if separator and scheme != "sqlite":
+        raise RefusedError(
+            f'a ledger at "{scheme}://" is not supported by this version', hint="Name a file: --ledger /path/ledger.db"
+        )
+    # As in SQLAlchemy, sqlite:///x is relative and sqlite:////x is absolute.
+    return Path(rest.removeprefix("/") if separator else given).expanduser()
+
+
+def _read(path: Path) -> tuple[str | None, dict[str, Profile]]:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None, {}
+    except OSError as error:
+        raise ProfileFileError(f"{path} cannot be read: {error.strerror}") from error
+    import orjson  # noqa: PLC0415
+
+    try:
+        content = orjson.loads(text)
+        return content["current"], {name: Profile(**each) for name, each in content["profiles"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProfileFileError(f"{path} is not a file of profiles", hint="Move it away and make them again.") from error

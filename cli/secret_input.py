@@ -1,0 +1,56 @@
+"""Where secret values come from: the command line, a file, stdin, or a prompt that does not echo."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledger import values
+from ledger.errors import RefusedError
+
+if TYPE_CHECKING:
+    from cli.terminal import Terminal
+
+
+def given_secrets(
+    terminal: Terminal, *, pairs: Sequence[str], file: Path | None, ask: Sequence[str]
+) -> Mapping[str, bytes]:
+    """The values by key; a pair on the command line wins over a line of a file.
+
+    Raises:
+        InvalidValueError: A name or a line is not acceptable; the error holds no value.
+        RefusedError: There is nothing to set, or the file cannot be read.
+    """
+    given: dict[str, str] = {}
+    if file is not None or not (pairs or ask):
+        given.update(_lines(file))
+    if pairs:
+        terminal.warn("A secret on the command line is visible to others in `ps`, and stays in your shell's history.")
+        terminal.notice("Better: 1ctl secret create --kv-file FILE, or --key KEY, which asks.")
+        given.update(values.env_pair(pair, secret=True) for pair in pairs)
+    given.update(_asked(ask))
+    if not given:
+        raise RefusedError("no secret given", hint="Pass --kv-file FILE, or KEY=VALUE lines on stdin, or --key KEY.")
+    return {key: value.encode() for key, value in given.items()}
+
+
+def _lines(file: Path | None) -> dict[str, str]:
+    if file is None or str(file) == "-":
+        if sys.stdin.isatty():
+            return {}
+        return values.env_file(sys.stdin.read(), "stdin")
+    from cli.deploy_flow import read_text  # noqa: PLC0415
+
+    return values.env_file(read_text(file), str(file))
+
+
+def _asked(keys: Iterable[str]) -> dict[str, str]:
+    from getpass import getpass  # noqa: PLC0415 - only where something is asked
+
+    answers = {}
+    for key in keys:
+        values.env_name(key)
+        answers[key] = getpass(f"{key}: ") if sys.stdin.isatty() else sys.stdin.readline().removesuffix("\n")
+    return answers

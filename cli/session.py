@@ -1,0 +1,122 @@
+"""The composition root: from global options to a ledger, a cluster and the effects that join them."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.home import home
+from cli.options import INVOCATION
+from cli.profiles import SANDBOX, Place, Profiles, place
+from cli.terminal import Terminal
+from ledger.errors import RefusedError
+from ledger.keys import KeyFiles
+from ledger.ledger import Ledger
+from ledger.spec import AppId
+from ledger.sqlite_store import SqliteStore
+
+if TYPE_CHECKING:
+    from effects.cluster import Cluster
+    from effects.reconcile import Reconciler
+    from effects.rollout import RolloutWatch
+    from ledger.request import Request
+
+SANDBOX_POLL_SECONDS = 0.1
+CLUSTER_POLL_SECONDS = 0.5
+
+
+class Session:
+    """What one run of the program works with; each part is made when it is first needed."""
+
+    def __init__(self) -> None:
+        self.home = home()
+        self.terminal = Terminal(json=INVOCATION.json)
+
+    @cached_property
+    def profiles(self) -> Profiles:
+        """This user's profiles."""
+        return Profiles(self.home / "profiles.json")
+
+    @cached_property
+    def place(self) -> Place:
+        """Where this run acts."""
+        return place(
+            self.profiles, name=INVOCATION.profile, ledger=INVOCATION.ledger, home=self.home, environ=os.environ
+        )
+
+    @cached_property
+    def store(self) -> SqliteStore:
+        """Where the ledger is kept."""
+        return SqliteStore(self.place.ledger)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+        identity, signing = os.environ.get("ONECTL_IDENTITY"), os.environ.get("ONECTL_SIGNING_KEY")
+        keys = KeyFiles(
+            self.home / "keys",
+            identity=Path(identity) if identity else None,
+            signing=Path(signing) if signing else None,
+        )
+        return Ledger(self.store, keys, mint_domain=self._mint_domain)
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The cluster, which is announced on stderr if it is the sandbox."""
+        if self.place.context is None:
+            from effects.sandbox import SandboxCluster  # noqa: PLC0415 - reading commands need no cluster
+
+            self.terminal.notice("Sandbox: this cluster is simulated on your machine. 1ctl profile create --help")
+            seconds = float(os.environ.get("ONECTL_SANDBOX_SECONDS", "1"))
+            return SandboxCluster.open(self.home / "sandbox.db", startup_seconds=seconds)
+        from effects.kubernetes_cluster import KubernetesCluster  # noqa: PLC0415 - 200 ms, for a real cluster only
+
+        return KubernetesCluster.connect(
+            kubeconfig=self.place.kubeconfig, context=self.place.context, name=self.place.cluster
+        )
+
+    def app_id(self, name: str) -> AppId:
+        """An app of this run's cluster and namespace."""
+        return AppId(self.place.cluster, self.place.namespace, name)
+
+    def require_namespace(self) -> None:
+        """Refuse before anything is recorded if the namespace does not exist.
+
+        Raises:
+            RefusedError: It does not.
+        """
+        namespace = self.place.namespace
+        if not self.cluster.namespace_exists(namespace):
+            raise RefusedError(
+                f'namespace "{namespace}" does not exist in cluster {self.place.cluster}',
+                hint=f"Create it: kubectl --context {self.place.context} create namespace {namespace}",
+            )
+
+    def reconciler(self, request: Request) -> Reconciler:
+        """What makes the cluster equal to the ledger on behalf of a request."""
+        from effects.reconcile import Reconciler  # noqa: PLC0415
+
+        return Reconciler(
+            ledger=self.ledger, cluster=self.cluster, gateway=self.place.gateway, request=_observing(request)
+        )
+
+    def watch(self, request: Request) -> RolloutWatch:
+        """What looks at pods on behalf of a request."""
+        from effects.rollout import RolloutWatch  # noqa: PLC0415
+
+        interval = SANDBOX_POLL_SECONDS if self.place.cluster == SANDBOX else CLUSTER_POLL_SECONDS
+        return RolloutWatch(ledger=self.ledger, cluster=self.cluster, request=_observing(request), interval=interval)
+
+    def _mint_domain(self) -> str:
+        from ledger.domains import mint_domain  # noqa: PLC0415 - first deploys only
+
+        return mint_domain(self.place.domain_suffix)
+
+
+def _observing(request: Request) -> Request:
+    """The same request, seen from the effects side: facts are observed by it, not claimed by its actor."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    return replace(request, actor="1ctl/effects", reason=None)

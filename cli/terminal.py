@@ -1,0 +1,110 @@
+"""What a person or a script sees. Results go to stdout, everything said about them to stderr.
+
+In JSON mode stdout holds one document and nothing else: the lines that a person would read go to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+_COLOURS = {"✅": "32", "💡": "36", "❗️": "33", "❌": "31"}
+
+
+class Terminal:
+    """Prints. Colour only on a terminal, and not where NO_COLOR is set (no-color.org)."""
+
+    def __init__(self, *, json: bool) -> None:
+        self.json = json
+
+    def line(self, text: str = "") -> None:
+        """A line of the result as a person reads it."""
+        _write(sys.stderr if self.json else sys.stdout, text)
+
+    def success(self, text: str) -> None:
+        """Something was done."""
+        self.line(f"✅ {text}")
+
+    def info(self, text: str) -> None:
+        """Something worth knowing that belongs to the result."""
+        self.line(f"💡 {text}")
+
+    def step(self, number: int, doing: str, app: str) -> None:
+        """One of the five steps of a deploy, once it is true."""
+        self.line(f"Step {number}/5: {doing} {app} ✓")
+
+    def notice(self, text: str) -> None:
+        """Something about the circumstances: never part of the result."""
+        _write(sys.stderr, f"💡 {text}")
+
+    def notice_line(self, text: str) -> None:
+        """A line that belongs to the notice before it, indented."""
+        _write(sys.stderr, f"  {text}")
+
+    def warn(self, text: str) -> None:
+        """Something the user may want to act upon."""
+        _write(sys.stderr, f"❗️ {text}")
+
+    def error(self, message: str, hint: str | None) -> None:
+        """Why the command failed, and the next step."""
+        _write(sys.stderr, f"❌ {message}")
+        if hint:
+            _write(sys.stderr, hint)
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Left-aligned columns as wide as their longest cell, two spaces apart, a rule under each header."""
+        widths = [max(map(_width, column)) for column in zip(headers, *rows, strict=True)]
+        for cells in (headers, ["─" * width for width in widths], *rows):
+            padded = [cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)]
+            self.line("  ".join(padded).rstrip())
+
+    def fields(self, title: str, values: Mapping[str, str]) -> None:
+        """A title, its rule, and one aligned line a field."""
+        self.line(title)
+        self.line("─" * _width(title))
+        width = max(map(_width, values)) + 1
+        for name, value in values.items():
+            self.line(f"{name + ':':<{width}} {value}")
+
+    def document(self, content: object) -> None:
+        """The one JSON document of a command: two-space indent, keys in a stable order."""
+        import orjson  # noqa: PLC0415 - commands that print tables need not load it for this
+
+        sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+        sys.stdout.buffer.flush()
+
+    def confirm(self, question: str) -> bool:
+        """Whether the user says yes; the end of input means no."""
+        sys.stderr.write(f"{question} [y/N]: ")
+        sys.stderr.flush()
+        answer = sys.stdin.readline()
+        if not answer.endswith("\n"):
+            sys.stderr.write("\n")
+        return answer.strip().lower() in {"y", "yes"}
+
+
+def _write(stream: TextIO, text: str) -> None:
+    if os.environ.get("NO_COLOR") is None and stream.isatty():
+        text = _coloured(text)
+    stream.write(text + "\n")
+    stream.flush()
+
+
+def _coloured(text: str) -> str:
+    for glyph, colour in _COLOURS.items():
+        if text.startswith(glyph):
+            return f"\033[{colour}m{text}\033[0m"
+    return text
+
+
+def _width(text: str) -> int:
+    """Cells on a terminal; only the wide characters of our own texts matter."""
+    if text.isascii():
+        return len(text)
+    import unicodedata  # noqa: PLC0415 - most tables are plain
+
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )

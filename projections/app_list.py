@@ -1,0 +1,367 @@
+"""The read model behind `deploy list`: one row per life, open or ended, of every app in the ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, assert_never, get_args
+
+import orjson
+
+from ledger.events import (
+    ApplyRefused,
+    Deployed,
+    Destroyed,
+    DomainAssigned,
+    DomainClaimed,
+    DomainReleased,
+    EnvSet,
+    EnvUnset,
+    LedgerCreated,
+    ResourcesApplied,
+    ResourcesRemoved,
+    Restarted,
+    RolloutCompleted,
+    RolloutFailed,
+    Scaled,
+    SecretSet,
+    SecretUnset,
+    WorkerIdentitySet,
+)
+from projections import sql_sqlite as sql
+from projections.app_views import Deployment
+from projections.lifecycle import Status, lifecycle
+from projections.runner import reading
+
+if TYPE_CHECKING:
+    from ledger.envelope import Recorded, Subject
+    from ledger.spec import Spec
+    from ledger.sqlite_store import SqliteStore
+    from projections.projection import Query
+
+Ignored: TypeAlias = (
+    LedgerCreated
+    | WorkerIdentitySet
+    | DomainAssigned
+    | DomainClaimed
+    | DomainReleased
+    | RolloutCompleted
+    | RolloutFailed
+)
+"""No line of the list shows them: other streams, host names, and how pods are doing."""
+
+Shown: TypeAlias = (
+    Deployed
+    | EnvSet
+    | EnvUnset
+    | SecretSet
+    | SecretUnset
+    | Scaled
+    | Restarted
+    | Destroyed
+    | ResourcesApplied
+    | ApplyRefused
+    | ResourcesRemoved
+)
+"""Every other event about an app, with a handler each. A new event in neither list fails the type check."""
+
+
+class AppListRow(NamedTuple):
+    """A life; the columns of its table, in order.
+
+    Attributes:
+        deployment_id: UUID text.
+        cluster: Cluster name.
+        namespace: Kubernetes namespace.
+        app: App name.
+        hostnames: Machines, a JSON array of text.
+        image: Image reference, as given.
+        replicas: Number of pods asked for.
+        port: Container and service port.
+        cpu: Kubernetes quantity.
+        memory: Kubernetes quantity.
+        health_path: Path of the readiness probe, or None.
+        image_pull_secret: Name of a Secret, or None.
+        env_keys: Environment keys that are set, a sorted JSON array of text.
+        secret_keys: Secret keys that are set, likewise.
+        release: Newest release number.
+        changed: Position of the newest event asked for.
+        applied_through: Position up to which the cluster acknowledged everything; 0 before the first time.
+        refused_through: Position up to which the cluster refused since then; 0 for never.
+        opened: Position of release 1.
+        opened_us: When that was recorded, microseconds since 1970-01-01 UTC.
+        updated_us: When the newest event asked for was recorded, likewise.
+        destroyed_us: When the life ended, likewise, or None.
+    """
+
+    deployment_id: str
+    cluster: str
+    namespace: str
+    app: str
+    hostnames: str
+    image: str
+    replicas: int
+    port: int
+    cpu: str
+    memory: str
+    health_path: str | None
+    image_pull_secret: str | None
+    env_keys: str
+    secret_keys: str
+    release: int
+    changed: int
+    applied_through: int
+    refused_through: int
+    opened: int
+    opened_us: int
+    updated_us: int
+    destroyed_us: int | None
+
+    @property
+    def status(self) -> Status:
+        """How far the cluster has got."""
+        return lifecycle(
+            changed=self.changed,
+            applied_through=self.applied_through,
+            refused_through=self.refused_through,
+            ended=self.destroyed_us is not None,
+        )
+
+    @property
+    def env_names(self) -> list[str]:
+        """Environment keys that are set, sorted."""
+        return [str(key) for key in orjson.loads(self.env_keys)]
+
+    @property
+    def secret_names(self) -> list[str]:
+        """Secret keys that are set, sorted."""
+        return [str(key) for key in orjson.loads(self.secret_keys)]
+
+    def deployment(self) -> Deployment:
+        """The life as the commands show it, without its domain."""
+        return Deployment(
+            deployment_id=self.deployment_id,
+            hostnames=tuple(orjson.loads(self.hostnames)),
+            cluster=self.cluster,
+            namespace=self.namespace,
+            app_label=self.app,
+            status=self.status,
+            release=self.release,
+            image=self.image,
+            replicas=self.replicas,
+            port=self.port,
+            cpu=self.cpu,
+            memory=self.memory,
+            health_path=self.health_path,
+            image_pull_secret=self.image_pull_secret,
+            env_enabled=bool(self.env_names),
+            secret_enabled=bool(self.secret_names),
+            created_us=self.opened_us,
+            updated_us=self.updated_us,
+            destroyed_us=self.destroyed_us,
+        )
+
+
+class AppList:
+    """The projection: see `projections.projection.Projection`. Rows are keyed by deployment id."""
+
+    name = "app_list"
+    version = 1
+    table = "app_list"
+    ignored = frozenset(kind.__name__ for kind in get_args(Ignored))
+
+    def key(self, recorded: Recorded) -> str | None:
+        """The deployment id of the life that the event is about."""
+        subject = recorded.envelope.subject
+        return subject.deployment_id if subject else None
+
+    def apply(self, rows: dict[str, AppListRow], recorded: Recorded) -> None:
+        """Fold one more event. Nothing changes a life that has ended, except that its objects go."""
+        subject, event = recorded.envelope.subject, recorded.event
+        if subject is None or isinstance(event, Ignored):
+            return
+        row = rows.get(subject.deployment_id)
+        if row is None:
+            if isinstance(event, Deployed):
+                rows[subject.deployment_id] = self.opened(subject, recorded, event)
+        elif row.destroyed_us is None or isinstance(event, ResourcesRemoved):
+            rows[subject.deployment_id] = self.changed(row, recorded, event)
+
+    def changed(self, row: AppListRow, recorded: Recorded, event: Shown) -> AppListRow:  # noqa: C901, PLR0911 - one arm per event
+        """A life after one more event about it."""
+        match event:
+            case Deployed():
+                return self.deployed(row, recorded, event)
+            case EnvSet():
+                return self.env_set(row, recorded, event)
+            case EnvUnset():
+                return self.env_unset(row, recorded, event)
+            case SecretSet():
+                return self.secret_set(row, recorded, event)
+            case SecretUnset():
+                return self.secret_unset(row, recorded, event)
+            case Scaled():
+                return self.scaled(row, recorded, event)
+            case Restarted():
+                return self.restarted(row, recorded)
+            case Destroyed():
+                return self.destroyed(row, recorded)
+            case ResourcesApplied():
+                return self.applied(row, event)
+            case ApplyRefused():
+                return self.refused(row, event)
+            case ResourcesRemoved():
+                return self.removed(row, event)
+            case _:
+                assert_never(event)
+
+    def opened(self, subject: Subject, recorded: Recorded, event: Deployed) -> AppListRow:
+        """Release 1 opens a life."""
+        return AppListRow(
+            deployment_id=subject.deployment_id,
+            cluster=subject.cluster,
+            namespace=subject.namespace,
+            app=subject.app,
+            env_keys=_json(()),
+            secret_keys=_json(()),
+            release=event.release,
+            changed=recorded.position,
+            applied_through=0,
+            refused_through=0,
+            opened=recorded.position,
+            opened_us=recorded.recorded_us,
+            updated_us=recorded.recorded_us,
+            destroyed_us=None,
+            **_spec_columns(event.spec),
+        )
+
+    def deployed(self, row: AppListRow, recorded: Recorded, event: Deployed) -> AppListRow:
+        """A later release replaces all that runs; the configuration stays."""
+        return _asked(row, recorded)._replace(release=event.release, **_spec_columns(event.spec))
+
+    def env_set(self, row: AppListRow, recorded: Recorded, event: EnvSet) -> AppListRow:
+        """Keys are added."""
+        return _asked(row, recorded)._replace(env_keys=_with(row.env_keys, event.values))
+
+    def env_unset(self, row: AppListRow, recorded: Recorded, event: EnvUnset) -> AppListRow:
+        """Keys go."""
+        return _asked(row, recorded)._replace(env_keys=_without(row.env_keys, event.keys))
+
+    def secret_set(self, row: AppListRow, recorded: Recorded, event: SecretSet) -> AppListRow:
+        """Keys are added."""
+        return _asked(row, recorded)._replace(secret_keys=_with(row.secret_keys, event.secrets))
+
+    def secret_unset(self, row: AppListRow, recorded: Recorded, event: SecretUnset) -> AppListRow:
+        """Keys go."""
+        return _asked(row, recorded)._replace(secret_keys=_without(row.secret_keys, event.keys))
+
+    def scaled(self, row: AppListRow, recorded: Recorded, event: Scaled) -> AppListRow:
+        """The number of pods asked for."""
+        return _asked(row, recorded)._replace(replicas=event.replicas)
+
+    def restarted(self, row: AppListRow, recorded: Recorded) -> AppListRow:
+        """New pods of the same kind."""
+        return _asked(row, recorded)
+
+    def destroyed(self, row: AppListRow, recorded: Recorded) -> AppListRow:
+        """The life has ended; it is kept for those who ask for ended ones, too."""
+        return _asked(row, recorded)._replace(destroyed_us=recorded.recorded_us)
+
+    def applied(self, row: AppListRow, event: ResourcesApplied) -> AppListRow:
+        """The cluster acknowledged everything up to a position."""
+        return row._replace(applied_through=event.through, refused_through=0)
+
+    def refused(self, row: AppListRow, event: ApplyRefused) -> AppListRow:
+        """The cluster refused what was asked for up to a position."""
+        return row._replace(refused_through=event.through)
+
+    def removed(self, row: AppListRow, event: ResourcesRemoved) -> AppListRow:
+        """Every object is gone."""
+        return row._replace(applied_through=event.through)
+
+    def load(self, query: Query, keys: Iterable[str]) -> dict[str, AppListRow]:
+        """The stored rows among these keys."""
+        found = (AppListRow(*row) for key in keys for row in query(sql.APP_LIST_ROW, {"deployment_id": key}))
+        return {row.deployment_id: row for row in found}
+
+    def stored(self, connection: sqlite3.Connection) -> Iterator[AppListRow]:
+        """Every stored row, in no order."""
+        return map(AppListRow._make, connection.execute(sql.APP_LIST_ROWS))
+
+    def save(self, connection: sqlite3.Connection, rows: Collection[AppListRow]) -> None:
+        """Store rows, in place of those with the same keys."""
+        connection.executemany(sql.DELETE_APP_LIST_ROW, [{"deployment_id": row.deployment_id} for row in rows])
+        connection.executemany(sql.INSERT_APP_LIST_ROW, (row._asdict() for row in rows))
+
+
+APP_LIST = AppList()
+
+
+def app_list(
+    store: SqliteStore,
+    cluster: str,
+    namespace: str,
+    *,
+    ended: bool = False,
+    after: int = 0,
+    limit: int | None = None,
+) -> list[AppListRow]:
+    """The lives in one namespace, oldest first; every append acknowledged before is in them.
+
+    Args:
+        store: The ledger's storage; if it cannot be written, the answer is folded in memory from where it stands.
+        cluster: Cluster name.
+        namespace: Kubernetes namespace.
+        ended: Whether destroyed lives are wanted as well.
+        after: Only lives opened after this position; for the next page, `opened` of the last row.
+        limit: At most so many, or None for all.
+
+    Raises:
+        UnknownEventError: A newer program made the read model, or wrote events that this one does not know.
+        LedgerUnavailableError, LedgerBusyError: The ledger cannot be read.
+    """
+    with reading(store, APP_LIST) as unstored:
+        place = {"cluster": cluster, "namespace": namespace, "after": after}
+        more = -1 if limit is None else limit + len(unstored.rows)
+        text = sql.ALL_LIVES if ended else sql.OPEN_LIVES
+        stored = store.query(text, {**place, "limit": more}) if unstored.table_exists else []
+    rows = [row for row in map(AppListRow._make, stored) if row.deployment_id not in unstored.rows]
+    rows += [
+        row
+        for row in unstored.rows.values()
+        if (row.cluster, row.namespace) == (cluster, namespace)
+        and row.opened > after
+        and (ended or row.destroyed_us is None)
+    ]
+    rows.sort(key=lambda row: row.opened)
+    return rows[:limit]
+
+
+def _spec_columns(spec: Spec) -> dict[str, Any]:
+    return {
+        "hostnames": _json(spec.machines),
+        "image": spec.image,
+        "replicas": spec.replicas,
+        "port": spec.port,
+        "cpu": spec.cpu,
+        "memory": spec.memory,
+        "health_path": spec.health_path,
+        "image_pull_secret": spec.image_pull_secret,
+    }
+
+
+def _asked(row: AppListRow, recorded: Recorded) -> AppListRow:
+    """Something was asked for: the cluster has to catch up."""
+    return row._replace(changed=recorded.position, updated_us=recorded.recorded_us)
+
+
+def _with(keys: str, more: Iterable[str]) -> str:
+    return _json(sorted({*orjson.loads(keys), *more}))
+
+
+def _without(keys: str, fewer: Iterable[str]) -> str:
+    return _json(sorted({*orjson.loads(keys)}.difference(fewer)))
+
+
+def _json(texts: Sequence[str]) -> str:
+    return orjson.dumps(texts).decode()

@@ -1,0 +1,46 @@
+"""What a projection is: a pure fold of the whole ledger into rows that SQL can be asked about."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from ledger.envelope import Recorded
+
+R = TypeVar("R")
+
+Query: TypeAlias = Callable[[str, Mapping[str, object]], Sequence[tuple[Any, ...]]]
+"""Runs a read-only statement with its parameters."""
+
+
+class Projection(Protocol[R]):
+    """One read model. Its fold is the same for catching up, rebuilding and answering from memory.
+
+    Attributes:
+        name: Its identity in the checkpoints; never renamed.
+        version: Raised when rows would come out differently, or the table changes; the rows are then rebuilt.
+        table: Name of its table.
+        ignored: Topics that change nothing; they are skipped without being decoded.
+    """
+
+    name: str
+    version: int
+    table: str
+    ignored: frozenset[str]
+
+    def key(self, recorded: Recorded) -> str | None:
+        """Key of the one row that the event can change, or None."""
+
+    def apply(self, rows: dict[str, R], recorded: Recorded) -> None:
+        """Fold one more event into the rows by key. Pure and total; the row at `key` is there if it exists at all."""
+
+    def load(self, query: Query, keys: Iterable[str]) -> dict[str, R]:
+        """The stored rows among these keys."""
+
+    def stored(self, connection: sqlite3.Connection) -> Iterator[R]:
+        """Every stored row, in no order."""
+
+    def save(self, connection: sqlite3.Connection, rows: Collection[R]) -> None:
+        """Store rows, in place of those with the same keys, in the transaction of the connection."""

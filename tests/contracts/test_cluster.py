@@ -1,0 +1,608 @@
+"""What every adapter of the `Cluster` protocol must do, run over all of them.
+
+An image's name decides its fate: with ``does-not-exist`` in it, it cannot be pulled; one that starts with ``held``
+never starts; one that starts with ``crash`` ends at once, again and again; any other soon runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from effects.cluster import (
+    API_VERSIONS,
+    LEDGER_LABEL,
+    POSITION_ANNOTATION,
+    ChangedMeanwhileError,
+    Cluster,
+    ClusterError,
+    ClusterRefusedError,
+    FieldConflictError,
+    LogsUnavailableError,
+    Ref,
+    Rollout,
+    Seen,
+    ref_of,
+)
+from effects.sandbox import SandboxCluster
+from tests.kubernetes_support import Administrator, everything_told, kubeconfig
+
+LEDGER = "3f1c9a52-6f0e-4b41-9a0e-4c9d3c1f7b10"
+OURS = "1ctl-test"
+THEIRS = "someone-else"
+PASSWORD = "correct horse battery staple"
+REPLICAS = 2
+
+Object = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter under test: the cluster, a namespace to use, and an object's content as the cluster keeps it."""
+
+    cluster: Cluster
+    namespace: str
+    stored: Callable[[Ref], Mapping[str, Any]]
+
+
+@pytest.fixture(params=["sandbox", pytest.param("kubernetes", marks=pytest.mark.kubernetes)])
+def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Adapter]:
+    adapters = {"sandbox": lambda: a_sandbox(tmp_path), "kubernetes": a_kubernetes}
+    yield from adapters[request.param]()
+
+
+def a_sandbox(directory: Path) -> Iterator[Adapter]:
+    cluster = SandboxCluster.open(directory / "sandbox.sqlite", startup_seconds=0.1)
+
+    def stored(ref: Ref) -> Mapping[str, Any]:
+        objects = {ref_of(kept): kept for kept in cluster.objects(ref.namespace)}
+        return objects[ref]
+
+    yield Adapter(cluster, "default", stored)
+    cluster.close()
+
+
+def a_kubernetes() -> Iterator[Adapter]:
+    from effects.kubernetes_cluster import KubernetesCluster
+
+    file = kubeconfig()
+    administrator = Administrator(file)
+    with (
+        administrator.namespace() as namespace,
+        KubernetesCluster.connect(kubeconfig=file, context=administrator.context) as cluster,
+    ):
+        yield Adapter(cluster, namespace, administrator.read)
+    administrator.close()
+
+
+@pytest.fixture
+def cluster(adapter: Adapter) -> Cluster:
+    return adapter.cluster
+
+
+@pytest.fixture
+def namespace(adapter: Adapter) -> str:
+    return adapter.namespace
+
+
+# Objects
+
+
+def manifest(kind: str, namespace: str, *, name: str = "shop", position: str = "0.1", **content: Any) -> Object:
+    metadata = {
+        "namespace": namespace,
+        "name": name,
+        "labels": {LEDGER_LABEL: LEDGER, "app": name},
+        "annotations": {POSITION_ANNOTATION: position},
+    }
+    return {"apiVersion": API_VERSIONS[kind], "kind": kind, "metadata": metadata, **content}
+
+
+def config_map(namespace: str, **data: str) -> Object:
+    return manifest("ConfigMap", namespace, data=data)
+
+
+def secret(namespace: str, **values: str) -> Object:
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+    return manifest("Secret", namespace, data=data)
+
+
+def service(namespace: str) -> Object:
+    ports = [{"port": 80, "targetPort": 8080, "protocol": "TCP"}]
+    return manifest("Service", namespace, spec={"selector": {"app": "shop"}, "ports": ports})
+
+
+def route(namespace: str) -> Object:
+    rules = [{"backendRefs": [{"name": "shop", "port": 80}]}]
+    spec = {"parentRefs": [{"name": "gateway"}], "hostnames": ["shop.example.com"], "rules": rules}
+    return manifest("HTTPRoute", namespace, spec=spec)
+
+
+def deployment(namespace: str, *, image: str = "nginx:1", replicas: int = REPLICAS) -> Object:
+    fates = {"held": {"fakelet/hold": "true"}, "crash": {"fakelet/fail": "CrashLoopBackOff"}}
+    spec = {
+        "replicas": replicas,
+        "selector": {"matchLabels": {"app": "shop"}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "template": {
+            "metadata": {"labels": {"app": "shop"}, "annotations": fates.get(image.partition(":")[0], {})},
+            "spec": {"containers": [{"name": "shop", "image": image}]},
+        },
+    }
+    return manifest("Deployment", namespace, spec=spec)
+
+
+OBJECTS: Mapping[str, Callable[[str], Object]] = {
+    "ConfigMap": lambda namespace: config_map(namespace, colour="red"),
+    "Secret": lambda namespace: secret(namespace, password=PASSWORD),
+    "Service": service,
+    "Deployment": deployment,
+    "HTTPRoute": route,
+}
+
+each_kind = pytest.mark.parametrize("kind", sorted(API_VERSIONS))
+
+
+# Doing and waiting
+
+
+def look(cluster: Cluster, wanted: Object, *, ledger: str = LEDGER) -> Seen | None:
+    return cluster.look(ref_of(wanted), ledger_id=ledger)
+
+
+def seen(cluster: Cluster, wanted: Object) -> Seen:
+    found = look(cluster, wanted)
+    assert found is not None
+    return found
+
+
+def create(cluster: Cluster, wanted: Object, *, manager: str = OURS) -> Seen:
+    return cluster.apply(wanted, manager=manager, expect=None)
+
+
+def update(cluster: Cluster, wanted: Object, *, manager: str = OURS) -> Seen:
+    """Apply to what is there now, again if a controller was faster, as every caller does."""
+
+    def once() -> Seen | None:
+        try:
+            return cluster.apply(wanted, manager=manager, expect=seen(cluster, wanted))
+        except ChangedMeanwhileError:
+            return None
+
+    return eventually(once)
+
+
+def eventually(check: Callable[[], T | None], *, within: float = 30.0) -> T:
+    """The first truthy answer; fails after that many seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        found = check()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {within} s; last answer: {found!r}"
+        time.sleep(0.02)
+
+
+def rollouts(cluster: Cluster, wanted: Object, *, during: float) -> Iterator[Rollout]:
+    """One rollout after the other for that many seconds."""
+    deadline = time.monotonic() + during
+    while time.monotonic() < deadline:
+        yield rollout(cluster, wanted)
+        time.sleep(0.02)
+
+
+def rollout(cluster: Cluster, wanted: Object) -> Rollout:
+    found = cluster.rollout(ref_of(wanted))
+    assert found is not None
+    return found
+
+
+def rolled_out(cluster: Cluster, wanted: Object, until: Callable[[Rollout], object]) -> Rollout:
+    def once() -> Rollout | None:
+        found = rollout(cluster, wanted)
+        return found if until(found) else None
+
+    return eventually(once)
+
+
+def running(cluster: Cluster, namespace: str) -> Object:
+    """A Deployment that was rolled out completely."""
+    first = deployment(namespace)
+    create(cluster, first)
+    rolled_out(cluster, first, lambda found: found.complete)
+    return first
+
+
+# Looking
+
+
+@each_kind
+def test_what_does_not_exist_is_seen_as_none(cluster: Cluster, namespace: str, kind: str) -> None:
+    assert look(cluster, OBJECTS[kind](namespace)) is None
+
+
+@each_kind
+def test_a_created_object_is_seen_with_its_labels_and_annotations(cluster: Cluster, namespace: str, kind: str) -> None:
+    wanted = OBJECTS[kind](namespace)
+    made = create(cluster, wanted)
+    found = seen(cluster, wanted)
+    assert found.uid == made.uid != ""
+    assert found.resource_version != ""
+    assert found.labels == made.labels == wanted["metadata"]["labels"]
+    # A controller may have added its own by now.
+    assert found.annotations.items() >= made.annotations.items() == wanted["metadata"]["annotations"].items()
+
+
+def test_another_ledgers_object_shows_its_labels(cluster: Cluster, namespace: str) -> None:
+    wanted = config_map(namespace, colour="red")
+    create(cluster, wanted)
+    found = look(cluster, wanted, ledger="another-ledger")
+    assert found is not None
+    assert found.labels[LEDGER_LABEL] == LEDGER
+
+
+def test_another_ledgers_secret_shows_only_that_it_exists(cluster: Cluster, namespace: str) -> None:
+    wanted = secret(namespace, password=PASSWORD)
+    create(cluster, wanted)
+    nothing = Seen(uid="", resource_version="", labels={}, annotations={})
+    assert look(cluster, wanted, ledger="another-ledger") == nothing
+
+
+def test_a_secret_without_any_label_shows_only_that_it_exists(cluster: Cluster, namespace: str) -> None:
+    wanted = secret(namespace, password=PASSWORD)
+    del wanted["metadata"]["labels"]
+    create(cluster, wanted, manager=THEIRS)
+    assert look(cluster, wanted) == Seen(uid="", resource_version="", labels={}, annotations={})
+
+
+def test_looking_at_a_secret_changes_nothing(cluster: Cluster, namespace: str) -> None:
+    wanted = secret(namespace, password=PASSWORD)
+    made = create(cluster, wanted)
+    assert seen(cluster, wanted) == seen(cluster, wanted) == made
+
+
+def test_a_namespace_that_was_never_made_does_not_exist(cluster: Cluster, namespace: str) -> None:
+    assert cluster.namespace_exists(namespace)
+    assert not cluster.namespace_exists("never-made")
+
+
+# Applying
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret", "Service"])
+def test_applying_the_same_again_changes_nothing(cluster: Cluster, namespace: str, kind: str) -> None:
+    wanted = OBJECTS[kind](namespace)
+    made = create(cluster, wanted)
+    assert cluster.apply(wanted, manager=OURS, expect=made) == made
+
+
+def test_applying_the_same_route_again_changes_at_most_its_version(cluster: Cluster, namespace: str) -> None:
+    # Old API servers renew the time in a custom resource's managed fields although nothing changed.
+    wanted = route(namespace)
+    made = create(cluster, wanted)
+    again = cluster.apply(wanted, manager=OURS, expect=made)
+    assert replace(again, resource_version=made.resource_version) == made
+
+
+def test_applying_the_same_deployment_again_replaces_no_pod(cluster: Cluster, namespace: str) -> None:
+    first = running(cluster, namespace)
+    before = rollout(cluster, first).pods
+    update(cluster, first)
+    assert rolled_out(cluster, first, lambda found: found.complete).pods == before
+
+
+@each_kind
+def test_an_object_that_exists_is_not_created(adapter: Adapter, kind: str) -> None:
+    cluster, wanted = adapter.cluster, OBJECTS[kind](adapter.namespace)
+    create(cluster, wanted, manager=THEIRS)
+    mine = OBJECTS[kind](adapter.namespace)
+    mine["metadata"]["annotations"] = {POSITION_ANNOTATION: "0.2", "mine": "yes"}
+    with pytest.raises(ChangedMeanwhileError):
+        create(cluster, mine)
+    assert "mine" not in adapter.stored(ref_of(wanted))["metadata"]["annotations"]
+
+
+@each_kind
+def test_an_object_that_exists_is_not_merged_into_where_no_field_differs(
+    cluster: Cluster, namespace: str, kind: str
+) -> None:
+    create(cluster, OBJECTS[kind](namespace), manager=THEIRS)
+    with pytest.raises(ChangedMeanwhileError):
+        create(cluster, OBJECTS[kind](namespace))
+
+
+@each_kind
+def test_an_object_that_changed_since_it_was_seen_is_not_updated(adapter: Adapter, kind: str) -> None:
+    cluster, wanted = adapter.cluster, OBJECTS[kind](adapter.namespace)
+    stale = create(cluster, wanted)
+    wanted["metadata"]["annotations"] = {POSITION_ANNOTATION: "0.2"}
+    update(cluster, wanted)
+    wanted["metadata"]["annotations"] = {POSITION_ANNOTATION: "0.3"}
+    with pytest.raises(ChangedMeanwhileError):
+        cluster.apply(wanted, manager=OURS, expect=stale)
+    assert adapter.stored(ref_of(wanted))["metadata"]["annotations"][POSITION_ANNOTATION] == "0.2"
+
+
+@each_kind
+def test_an_object_that_was_deleted_is_never_resurrected(cluster: Cluster, namespace: str, kind: str) -> None:
+    wanted = OBJECTS[kind](namespace)
+    made = create(cluster, wanted)
+    cluster.delete(ref_of(wanted), uid=None)
+    eventually(lambda: look(cluster, wanted) is None)
+    with pytest.raises(ChangedMeanwhileError):
+        cluster.apply(wanted, manager=OURS, expect=made)
+    assert look(cluster, wanted) is None
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+def test_an_object_that_was_replaced_is_not_updated(cluster: Cluster, namespace: str, kind: str) -> None:
+    wanted = OBJECTS[kind](namespace)
+    made = create(cluster, wanted)
+    cluster.delete(ref_of(wanted), uid=None)
+    theirs = OBJECTS[kind](namespace)
+    theirs["metadata"]["labels"] = {LEDGER_LABEL: "another-ledger"}
+    create(cluster, theirs, manager=THEIRS)
+    with pytest.raises(ChangedMeanwhileError):
+        cluster.apply(wanted, manager=OURS, expect=made)
+
+
+def test_someone_elses_secret_is_not_written_to(adapter: Adapter) -> None:
+    cluster, theirs = adapter.cluster, secret(adapter.namespace, theirs="x")
+    del theirs["metadata"]["labels"]
+    create(cluster, theirs, manager=THEIRS)
+    mine = secret(adapter.namespace, mine="y")
+    with pytest.raises(ClusterError):
+        cluster.apply(mine, manager=OURS, expect=seen(cluster, mine))
+    assert adapter.stored(ref_of(mine))["data"].keys() == {"theirs"}
+
+
+@pytest.mark.parametrize("make", [config_map, secret])
+def test_a_key_that_is_not_applied_any_more_is_removed(adapter: Adapter, make: Callable[..., Object]) -> None:
+    cluster, wanted = adapter.cluster, make(adapter.namespace, colour="red", size="small")
+    made = create(cluster, wanted)
+    cluster.apply(make(adapter.namespace, size="large"), manager=OURS, expect=made)
+    assert adapter.stored(ref_of(wanted))["data"].keys() == {"size"}
+
+
+@pytest.mark.parametrize("make", [config_map, secret])
+def test_a_changed_value_is_written(adapter: Adapter, make: Callable[..., Object]) -> None:
+    cluster, wanted = adapter.cluster, make(adapter.namespace, colour="red")
+    made = create(cluster, wanted)
+    before = adapter.stored(ref_of(wanted))["data"]
+    changed = make(adapter.namespace, colour="blue")
+    changed["metadata"]["annotations"] = {POSITION_ANNOTATION: "0.2"}
+    found = cluster.apply(changed, manager=OURS, expect=made)
+    assert found.annotations == {POSITION_ANNOTATION: "0.2"}
+    assert adapter.stored(ref_of(wanted))["data"] != before
+
+
+@pytest.mark.parametrize("make", [config_map, secret])
+def test_a_field_of_another_manager_is_left_alone_and_both_are_named(
+    adapter: Adapter, make: Callable[..., Object]
+) -> None:
+    cluster, theirs = adapter.cluster, make(adapter.namespace, colour="turquoise")
+    ours = make(adapter.namespace, colour="magenta")
+    create(cluster, theirs, manager=THEIRS)
+    before = adapter.stored(ref_of(theirs))["data"]
+    with pytest.raises(FieldConflictError) as caught:
+        update(cluster, ours)
+    assert THEIRS in caught.value.message
+    assert "data.colour" in caught.value.message
+    assert_tells_none_of(caught.value, "turquoise", "magenta")
+    assert adapter.stored(ref_of(theirs))["data"] == before
+
+
+def test_fields_that_two_managers_agree_on_are_shared(adapter: Adapter) -> None:
+    cluster, theirs = adapter.cluster, config_map(adapter.namespace, colour="red", theirs="x")
+    create(cluster, theirs, manager=THEIRS)
+    update(cluster, config_map(adapter.namespace, colour="red", ours="y"))
+    assert adapter.stored(ref_of(theirs))["data"] == {"colour": "red", "theirs": "x", "ours": "y"}
+
+
+def test_a_namespace_that_does_not_exist_refuses_objects(cluster: Cluster) -> None:
+    with pytest.raises(ClusterRefusedError) as caught:
+        create(cluster, config_map("never-made", colour="red"))
+    assert caught.value.status == 404
+
+
+def test_a_manifest_that_breaks_a_rule_is_refused_with_the_field(cluster: Cluster, namespace: str) -> None:
+    wanted = deployment(namespace)
+    wanted["spec"]["selector"]["matchLabels"] = {"app": "another"}
+    with pytest.raises(ClusterRefusedError, match="template") as caught:
+        create(cluster, wanted)
+    assert caught.value.status == 422
+    assert look(cluster, wanted) is None
+
+
+# Secrets stay secret
+
+
+def encoded(value: str) -> str:
+    return base64.b64encode(value.encode()).decode()
+
+
+def assert_tells_none_of(error: BaseException, *values: str) -> None:
+    told = everything_told(error)
+    assert not [value for value in values if value in told or encoded(value) in told]
+
+
+def test_a_secrets_values_are_in_nothing_that_is_returned(cluster: Cluster, namespace: str) -> None:
+    wanted = secret(namespace, password=PASSWORD)
+    told = f"{create(cluster, wanted)!r} {seen(cluster, wanted)!r} {update(cluster, wanted)!r} {cluster!r}"
+    assert PASSWORD not in told
+    assert encoded(PASSWORD) not in told
+
+
+def test_a_secrets_values_are_in_no_error_about_it(cluster: Cluster, namespace: str) -> None:
+    wanted = secret(namespace)
+    wanted["data"] = {"password": "not-base64-but-secret"}
+    with pytest.raises(ClusterError) as caught:
+        create(cluster, wanted)
+    assert_tells_none_of(caught.value, "not-base64")
+
+
+def test_a_conflict_with_a_stale_view_of_a_secret_tells_no_value(cluster: Cluster, namespace: str) -> None:
+    values = ("first password", PASSWORD, "third password")
+    first, second, third = (secret(namespace, password=value) for value in values)
+    stale = create(cluster, first)
+    update(cluster, second)
+    with pytest.raises(ChangedMeanwhileError) as caught:
+        cluster.apply(third, manager=OURS, expect=stale)
+    assert_tells_none_of(caught.value, *values)
+
+
+# Deleting
+
+
+@each_kind
+def test_a_deleted_object_is_gone_and_may_be_deleted_again(cluster: Cluster, namespace: str, kind: str) -> None:
+    wanted = OBJECTS[kind](namespace)
+    made = create(cluster, wanted)
+    cluster.delete(ref_of(wanted), uid=made.uid)
+    eventually(lambda: look(cluster, wanted) is None)
+    cluster.delete(ref_of(wanted), uid=made.uid)
+    cluster.delete(ref_of(wanted), uid=None)
+
+
+@each_kind
+def test_an_object_with_another_uid_is_not_deleted(cluster: Cluster, namespace: str, kind: str) -> None:
+    wanted = OBJECTS[kind](namespace)
+    made = create(cluster, wanted)
+    cluster.delete(ref_of(wanted), uid="11111111-2222-3333-4444-555555555555")
+    assert seen(cluster, wanted).uid == made.uid
+
+
+def test_what_an_object_owns_goes_with_it(cluster: Cluster, namespace: str) -> None:
+    owner = config_map(namespace, colour="red")
+    owned = service(namespace)
+    owned["metadata"]["ownerReferences"] = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "shop", "uid": create(cluster, owner).uid}
+    ]
+    create(cluster, owned)
+    cluster.delete(ref_of(owner), uid=None)
+    eventually(lambda: look(cluster, owned) is None)
+
+
+# Rolling out
+
+
+def test_a_deployment_that_does_not_exist_has_no_rollout(cluster: Cluster, namespace: str) -> None:
+    assert cluster.rollout(Ref("Deployment", namespace, "shop")) is None
+
+
+def test_a_rollout_completes_when_all_pods_are_ready(cluster: Cluster, namespace: str) -> None:
+    found = rollout(cluster, running(cluster, namespace))
+    assert (found.desired, found.updated, found.ready, found.old_ready) == (REPLICAS, REPLICAS, REPLICAS, 0)
+    assert found.observed
+    assert found.failed is None
+    assert [pod.name for pod in found.pods] == sorted({pod.name for pod in found.pods})
+    for pod in found.pods:
+        assert (pod.phase, pod.ready, pod.terminating, pod.restarts) == ("Running", True, False, 0)
+        assert (pod.image, pod.reason) == ("nginx:1", None)
+        assert pod.image_digest is not None
+        assert pod.image_digest.startswith("sha256:")
+        assert pod.uid
+        assert pod.node
+
+
+def test_a_deployment_of_no_pods_completes(cluster: Cluster, namespace: str) -> None:
+    wanted = deployment(namespace, replicas=0)
+    create(cluster, wanted)
+    assert not rolled_out(cluster, wanted, lambda found: found.complete).pods
+
+
+def test_a_rolling_replacement_keeps_enough_pods_ready(cluster: Cluster, namespace: str) -> None:
+    before = rollout(cluster, running(cluster, namespace))
+    wanted = deployment(namespace, image="nginx:2")
+    update(cluster, wanted)
+
+    def done(found: Rollout) -> bool:
+        assert found.ready + found.old_ready >= REPLICAS
+        assert found.failed is None
+        return found.complete
+
+    after = rolled_out(cluster, wanted, done)
+    assert {pod.image for pod in after.pods} == {"nginx:2"}
+    assert not {pod.uid for pod in after.pods} & {pod.uid for pod in before.pods}
+
+
+def test_scaling_down_completes_with_fewer_pods(cluster: Cluster, namespace: str) -> None:
+    before = rollout(cluster, running(cluster, namespace))
+    wanted = deployment(namespace, replicas=1)
+    update(cluster, wanted)
+    after = rolled_out(cluster, wanted, lambda found: found.complete and len(found.pods) == 1)
+    assert {pod.uid for pod in after.pods} < {pod.uid for pod in before.pods}
+
+
+def test_an_image_that_does_not_exist_fails_while_the_old_pods_serve(cluster: Cluster, namespace: str) -> None:
+    running(cluster, namespace)
+    wanted = deployment(namespace, image="nginx:does-not-exist")
+    update(cluster, wanted)
+    found = rolled_out(cluster, wanted, lambda found: found.failed)
+    assert found.failed is not None
+    reason, message = found.failed
+    assert reason == "ImagePullBackOff"
+    assert "nginx:does-not-exist" in message
+    assert not found.complete
+    assert (found.ready, found.old_ready) == (0, REPLICAS)
+    assert "ImagePullBackOff" in {pod.reason for pod in found.pods}
+
+
+def test_a_container_that_crashes_fails_the_rollout_and_counts_its_restarts(cluster: Cluster, namespace: str) -> None:
+    wanted = deployment(namespace, image="crash:1")
+    create(cluster, wanted)
+    found = rolled_out(cluster, wanted, lambda found: found.failed)
+    assert found.failed is not None
+    assert found.failed[0] == "CrashLoopBackOff"
+    assert found.failed[1]
+    assert max(pod.restarts for pod in found.pods) >= 1
+    assert not found.complete
+
+
+def test_a_failed_rollout_is_over_when_the_old_template_comes_back(cluster: Cluster, namespace: str) -> None:
+    first = running(cluster, namespace)
+    before = rollout(cluster, first)
+    broken = deployment(namespace, image="nginx:does-not-exist")
+    update(cluster, broken)
+    rolled_out(cluster, broken, lambda found: found.failed)
+    update(cluster, first)
+    after = rolled_out(cluster, first, lambda found: found.complete)
+    assert after.failed is None
+    assert {pod.uid for pod in after.pods} == {pod.uid for pod in before.pods}
+
+
+def test_a_pod_that_waits_neither_fails_nor_completes(cluster: Cluster, namespace: str) -> None:
+    running(cluster, namespace)
+    wanted = deployment(namespace, image="held:1")
+    update(cluster, wanted)
+    rolled_out(cluster, wanted, lambda found: found.pods)
+    for found in rollouts(cluster, wanted, during=0.5):
+        assert not found.complete
+        assert found.failed is None
+        assert (found.ready, found.old_ready) == (0, REPLICAS)
+        assert {pod.phase for pod in found.pods} == {"Pending"}
+
+
+# Logs
+
+
+def test_logs_are_lines_or_said_to_be_unavailable(cluster: Cluster, namespace: str) -> None:
+    pod = rollout(cluster, running(cluster, namespace)).pods[0]
+    try:
+        told = cluster.logs(namespace, pod.name, lines=2)
+    except LogsUnavailableError as unavailable:
+        told = [unavailable.message.partition(pod.name)[1]]
+    assert 0 < len(told) <= 2
+    assert all(told)
+
+
+def test_a_pod_that_does_not_exist_has_no_logs(cluster: Cluster, namespace: str) -> None:
+    with pytest.raises(LogsUnavailableError, match="no-such-pod"):
+        cluster.logs(namespace, "no-such-pod", lines=5)

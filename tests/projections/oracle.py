@@ -1,0 +1,162 @@
+"""What the read models must say, worked out a second way: no fold, every question is a search through all lines.
+
+Imports the vocabulary only, so that it shares no mistake with what it judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ledger.envelope import Recorded, Subject
+from ledger.events import (
+    ApplyRefused,
+    Deployed,
+    Destroyed,
+    EnvSet,
+    EnvUnset,
+    ResourcesApplied,
+    ResourcesRemoved,
+    Restarted,
+    RolloutCompleted,
+    RolloutFailed,
+    Scaled,
+    SecretSet,
+    SecretUnset,
+)
+
+Lines = Sequence[Recorded]
+
+_CHANGES = (Deployed, EnvSet, EnvUnset, SecretSet, SecretUnset, Scaled, Restarted, Destroyed)
+
+
+def lives(lines: Lines) -> list[Subject]:
+    """Who ever lived, in the order of their first release."""
+    return [_subject(line) for line in lines if isinstance(line.event, Deployed) and line.event.release == 1]
+
+
+def listed(lines: Lines) -> list[dict[str, object]]:
+    """What `deploy list` must know about each life."""
+    return [_listed([line for line in lines if line.envelope.subject == life], life) for life in lives(lines)]
+
+
+def released(lines: Lines) -> list[list[dict[str, object]]]:
+    """What `deploy releases` must know about each life."""
+    return [_released([line for line in lines if line.envelope.subject == life]) for life in lives(lines)]
+
+
+def _listed(told: Lines, life: Subject) -> dict[str, object]:
+    deploys = _of(told, Deployed)
+    newest = deploys[-1].event
+    assert isinstance(newest, Deployed)
+    spec = newest.spec
+    scaled = [line.event for line in _of(told, Scaled) if line.position > deploys[-1].position]
+    ended = _of(told, Destroyed)
+    changes = _of(told, *_CHANGES)
+    return {
+        "deployment_id": life.deployment_id,
+        "cluster": life.cluster,
+        "namespace": life.namespace,
+        "app": life.app,
+        "hostnames": spec.machines,
+        "image": spec.image,
+        "replicas": scaled[-1].replicas if scaled and isinstance(scaled[-1], Scaled) else spec.replicas,
+        "port": spec.port,
+        "cpu": spec.cpu,
+        "memory": spec.memory,
+        "health_path": spec.health_path,
+        "image_pull_secret": spec.image_pull_secret,
+        "env": _keys_set(told, EnvSet, EnvUnset),
+        "secrets": _keys_set(told, SecretSet, SecretUnset),
+        "release": newest.release,
+        "status": _status(told, changes[-1].position),
+        "opened": deploys[0].position,
+        "opened_us": deploys[0].recorded_us,
+        "updated_us": changes[-1].recorded_us,
+        "destroyed_us": ended[0].recorded_us if ended else None,
+    }
+
+
+def _status(told: Lines, change: int) -> str:
+    if _of(told, Destroyed):
+        gone = [line for line in _of(told, ResourcesRemoved) if _through(line) >= change]
+        return "destroyed" if gone else "pending"
+    answers = _of(told, ResourcesApplied, ApplyRefused)
+    if answers and isinstance(answers[-1].event, ApplyRefused) and _through(answers[-1]) >= change:
+        return "failed"
+    acknowledged = _of(told, ResourcesApplied)
+    return "completed" if acknowledged and _through(acknowledged[-1]) >= change else "pending"
+
+
+def _keys_set(told: Lines, add: type, drop: type) -> set[str]:
+    """The keys whose last mention is that they were set."""
+    mentions = [(key, line.event) for line in _of(told, add, drop) for key in _named(line)]
+    return {key for key, _ in mentions if isinstance([event for k, event in mentions if k == key][-1], add)}
+
+
+def _named(line: Recorded) -> tuple[str, ...]:
+    match line.event:
+        case EnvSet(values=values):
+            return tuple(values)
+        case SecretSet(secrets=secrets):
+            return tuple(secrets)
+        case EnvUnset(keys=keys) | SecretUnset(keys=keys):
+            return keys
+        case _:
+            raise AssertionError(line)
+
+
+def _released(told: Lines) -> list[dict[str, object]]:
+    deploys = _of(told, Deployed)
+    failed = [_has_failed(told, line) for line in deploys]
+    standing = [line for line, bad in zip(deploys, failed, strict=True) if not bad]
+    active = standing[-1] if standing and not _of(told, Destroyed) else None
+    return [
+        {
+            **_deploy(line),
+            "status": "failed" if bad else "active" if line is active else "superseded",
+        }
+        for line, bad in zip(deploys, failed, strict=True)
+    ]
+
+
+def _deploy(line: Recorded) -> dict[str, object]:
+    event = line.event
+    assert isinstance(event, Deployed)
+    return {
+        "deployment_id": event.deployment_id,
+        "number": event.release,
+        "image": event.spec.image,
+        "cpu": event.spec.cpu,
+        "memory": event.spec.memory,
+        "replicas": event.spec.replicas,
+        "position": line.position,
+        "deployed_us": line.recorded_us,
+        "actor": line.envelope.actor,
+        "reason": line.envelope.reason,
+    }
+
+
+def _has_failed(told: Lines, deploy: Recorded) -> bool:
+    """Whether the last word about the release is a failure of its own roll."""
+    assert isinstance(deploy.event, Deployed)
+    words = [
+        line.event
+        for line in told
+        if (isinstance(line.event, RolloutCompleted) and line.event.release == deploy.event.release)
+        or (isinstance(line.event, RolloutFailed) and line.event.roll == deploy.position)
+    ]
+    return bool(words) and isinstance(words[-1], RolloutFailed)
+
+
+def _of(told: Lines, *kinds: type) -> list[Recorded]:
+    return [line for line in told if isinstance(line.event, kinds)]
+
+
+def _through(line: Recorded) -> int:
+    assert isinstance(line.event, ResourcesApplied | ApplyRefused | ResourcesRemoved)
+    return line.event.through
+
+
+def _subject(line: Recorded) -> Subject:
+    assert line.envelope.subject is not None
+    return line.envelope.subject

@@ -1,0 +1,86 @@
+"""Caught up bit by bit == rebuilt == folded in memory == what an oracle says that was written a second way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ledger.envelope import Recorded
+from ledger.sqlite_store import SqliteStore
+from projections.app_list import APP_LIST, AppListRow, app_list
+from projections.releases import releases
+from projections.runner import catch_up, rebuild
+from tests.projections import oracle
+from tests.projections.histories import APPS, Step, about, script, steps, write
+from tests.projections.stores import ReadOnlyStore
+
+calm = settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+@calm
+@given(plan=steps(min_size=10, max_size=40), data=st.data())
+def test_the_list_is_the_same_however_it_came_about(plan: list[Step], data: st.DataObject) -> None:
+    lines = script(plan).lines
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(lines)), max_size=4), label="catch-up points"))
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "ledger.db"
+        readers = [SqliteStore(path), SqliteStore(path)]
+        outsider = ReadOnlyStore(path)
+        for turn, (start, stop) in enumerate(zip([0, *cuts], [*cuts, len(lines)], strict=True)):
+            write(readers[0], lines[start:stop])
+            so_far = oracle.listed(lines[:stop])
+            if turn % 2:
+                assert _everything(outsider) == so_far
+            catch_up(readers[turn % 2], [APP_LIST])
+            assert _everything(readers[0]) == so_far
+            assert _everything(readers[1]) == so_far
+        rebuild(readers[1], APP_LIST)
+        assert _everything(readers[0]) == oracle.listed(lines)
+        for store in (*readers, outsider):
+            store.close()
+
+
+@calm
+@given(plan=steps(min_size=25, max_size=80))
+def test_the_fold_is_what_the_oracle_says(plan: list[Step]) -> None:
+    lines = script(plan).lines
+    rows: dict[str, AppListRow] = {}
+    for line in lines:
+        APP_LIST.apply(rows, line)
+    assert [_shown(row) for row in rows.values()] == oracle.listed(lines)
+
+
+@calm
+@given(plan=steps(min_size=25, max_size=80))
+def test_releases_are_what_the_oracle_says(plan: list[Step]) -> None:
+    lines = script(plan).lines
+    assert _releases(lines) == oracle.released(lines)
+    for app in APPS:
+        assert _releases(about(lines, app)) == oracle.released(about(lines, app))
+
+
+def _releases(lines: Sequence[Recorded]) -> list[list[dict[str, object]]]:
+    return [
+        [{key: value for key, value in release._asdict().items() if key != "outcome"} for release in life.releases]
+        for life in releases(lines)
+    ]
+
+
+def _everything(store: SqliteStore) -> list[dict[str, object]]:
+    places = sorted({(app.cluster, app.namespace) for app in APPS})
+    rows = [row for cluster, namespace in places for row in app_list(store, cluster, namespace, ended=True)]
+    return [_shown(row) for row in sorted(rows, key=lambda row: row.opened)]
+
+
+def _shown(row: AppListRow) -> dict[str, object]:
+    """The row as the oracle puts it: what is asked for and shown, not how the status is worked out."""
+    inner = ("changed", "applied_through", "refused_through", "env_keys", "secret_keys")
+    columns = {key: value for key, value in row._asdict().items() if key not in inner}
+    configured = {"env": set(row.env_names), "secrets": set(row.secret_names)}
+    return {**columns, **configured, "hostnames": row.deployment().hostnames, "status": row.status}
