@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, assert_never
+from typing import TYPE_CHECKING, Literal, assert_never, get_args
 
 from ledger.events import (
     AppliedObject,
@@ -21,13 +21,21 @@ from ledger.events import (
     EnvSet,
     EnvUnset,
     LedgerCreated,
+    LedgerMoved,
+    LedgerRestored,
+    ObservedEvent,
+    Redacted,
+    ReleaseMarkedBad,
     ResourcesApplied,
     ResourcesRemoved,
     Restarted,
+    RolledBack,
     RolloutCompleted,
     RolloutFailed,
     Scaled,
+    SecretPurged,
     SecretSet,
+    SecretsFingerprinted,
     SecretUnset,
     WorkerIdentitySet,
 )
@@ -41,6 +49,8 @@ if TYPE_CHECKING:
 
 KEPT_ROLLS = 10
 """How many rolls after the last good one are remembered; the pods of older ones are long gone."""
+
+_OBSERVED = get_args(ObservedEvent)
 
 RolloutState = Literal["pending", "completed", "failed"]
 
@@ -100,6 +110,7 @@ class Life:
         applied_through: Position up to which the cluster was made equal; 0 before the first time.
         objects: The cluster's objects at that position.
         parked: Why the cluster refuses, or None.
+        bad: Releases marked as bad, with the reason given.
         destroyed: Position of `Destroyed`, or None while the life is open.
     """
 
@@ -121,6 +132,7 @@ class Life:
     applied_through: int = 0
     objects: tuple[AppliedObject, ...] = ()
     parked: Parked | None = None
+    bad: Mapping[int, str] = field(default_factory=dict)
     destroyed: int | None = None
 
     @property
@@ -182,7 +194,7 @@ def fold(app: App, history: Iterable[Recorded]) -> App:
 def evolve(app: App, recorded: Recorded) -> App:
     """The app after one more event. Total; an event about a life that is not the open one changes only counters."""
     event = recorded.event
-    if isinstance(event, ResourcesApplied | ApplyRefused | RolloutCompleted | RolloutFailed | ResourcesRemoved):
+    if isinstance(event, _OBSERVED):
         app = replace(app, observed_version=recorded.version, head=recorded.position)
     else:
         app = replace(app, version=recorded.version, head=recorded.position)
@@ -275,6 +287,16 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
                 secret_versions={**life.secret_versions, **versions},
             )
             return _configured(life, recorded)
+        case SecretPurged():
+            secrets = {key: secret for key, secret in life.secrets.items() if key != event.key}
+            return _configured(replace(life, secrets=secrets), recorded)
+        case RolledBack():
+            life = replace(
+                life, release=event.release, spec=event.spec, env=dict(event.env), secrets=dict(event.secrets)
+            )
+            return _rolled(life, recorded)
+        case ReleaseMarkedBad():
+            return replace(life, bad={**life.bad, event.release: recorded.envelope.reason or "no reason given"})
         case SecretUnset():
             secrets = {key: secret for key, secret in life.secrets.items() if key not in event.keys}
             return _configured(replace(life, secrets=secrets), recorded)
@@ -294,8 +316,12 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
             return replace(life, rollout="failed", rollout_failure=(event.reason, event.message))
         case Deployed() | Destroyed() | ResourcesRemoved():
             return life  # handled where the app is known
-        case LedgerCreated() | WorkerIdentitySet() | DomainClaimed() | DomainReleased():
-            return life  # of other streams
+        case SecretsFingerprinted():
+            return life  # known to the views only
+        case LedgerCreated() | WorkerIdentitySet() | LedgerMoved() | LedgerRestored() | Redacted():
+            return life  # of the ledger's own stream
+        case DomainClaimed() | DomainReleased():
+            return life  # of claim streams
         case _:
             assert_never(event)
 

@@ -85,6 +85,10 @@ def _secrets(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
+def _rolled_back(data: dict[str, Any]) -> dict[str, Any]:
+    return _secrets(_spec(data))
+
+
 def _objects(data: dict[str, Any]) -> dict[str, Any]:
     data["objects"] = tuple(AppliedObject(**value) for value in data["objects"])
     return data
@@ -92,6 +96,7 @@ def _objects(data: dict[str, Any]) -> dict[str, Any]:
 
 _RESTORE: Mapping[type[Event], Callable[[dict[str, Any]], dict[str, Any]]] = {
     events.Deployed: _spec,
+    events.RolledBack: _rolled_back,
     events.EnvUnset: _keys,
     events.SecretSet: _secrets,
     events.SecretUnset: _keys,

@@ -56,6 +56,33 @@ class UnsetSecrets:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeSecret:
+    """Delete every sealed value of a key, for instance because it leaked."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """Make a release that runs what an earlier one ran.
+
+    Attributes:
+        version: Number of that release; None means the last one that was healthy.
+        only: ``code``, ``config`` or ``all``.
+    """
+
+    version: int | None = None
+    only: str = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkBad:
+    """Keep everybody from rolling back to a release."""
+
+    release: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """Change the number of pods."""
 
@@ -72,4 +99,16 @@ class Destroy:
     """End the life: remove everything of it from the cluster, and its sealed values from the ledger."""
 
 
-Command: TypeAlias = Deploy | SetEnv | UnsetEnv | SetSecrets | UnsetSecrets | Scale | Restart | Destroy
+Command: TypeAlias = (
+    Deploy
+    | Rollback
+    | MarkBad
+    | SetEnv
+    | UnsetEnv
+    | SetSecrets
+    | UnsetSecrets
+    | PurgeSecret
+    | Scale
+    | Restart
+    | Destroy
+)

@@ -8,7 +8,20 @@ from typing import assert_never
 
 from ledger import values
 from ledger.app import App, Life
-from ledger.commands import Command, Deploy, Destroy, Restart, Scale, SetEnv, SetSecrets, UnsetEnv, UnsetSecrets
+from ledger.commands import (
+    Command,
+    Deploy,
+    Destroy,
+    MarkBad,
+    PurgeSecret,
+    Restart,
+    Rollback,
+    Scale,
+    SetEnv,
+    SetSecrets,
+    UnsetEnv,
+    UnsetSecrets,
+)
 from ledger.errors import AppNotFoundError, RefusedError
 from ledger.events import (
     AppEvent,
@@ -17,32 +30,40 @@ from ledger.events import (
     DomainAssigned,
     EnvSet,
     EnvUnset,
+    ReleaseMarkedBad,
     Restarted,
+    RolledBack,
     Scaled,
+    SecretPurged,
     SecretSet,
     SecretUnset,
 )
+from ledger.rollback import PastRelease, default_target
 from ledger.spec import SecretVersion, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Minted:
-    """What chance and cryptography make, so that deciding stays pure. Used only where it is needed.
+    """What chance, cryptography and history supply, so that deciding stays pure. Used only where it is needed.
 
     Attributes:
         deployment_id: For a life that opens.
         domain: For a life that opens.
         life_key: For a life that opens: X25519 public key, base64.
         sealed: For `SetSecrets`: what was stored for each key.
+        releases: For `Rollback`: the life's releases, oldest first.
     """
 
     deployment_id: str | None = None
     domain: str | None = None
     life_key: str | None = None
     sealed: Mapping[str, SecretVersion] = field(default_factory=dict)
+    releases: Sequence[PastRelease] = ()
 
 
-def decide(command: Command, app: App, minted: Minted) -> Sequence[AppEvent]:
+def decide(  # noqa: C901, PLR0911 - one arm per command, in one place
+    command: Command, app: App, minted: Minted
+) -> Sequence[AppEvent]:
     """The events that the command leads to, in order; none if there is nothing to change.
 
     Raises:
@@ -66,6 +87,12 @@ def decide(command: Command, app: App, minted: Minted) -> Sequence[AppEvent]:
         case UnsetSecrets():
             _check_set("secrets", command.keys, life.secrets, app)
             return (SecretUnset(keys=command.keys),)
+        case PurgeSecret():
+            return _purge(command, life, app)
+        case Rollback():
+            return (_roll_back(command, life, minted.releases),)
+        case MarkBad():
+            return _mark_bad(command, life)
         case Scale():
             replicas = values.replicas(command.replicas)
             return () if replicas == life.spec.replicas else (Scaled(replicas=replicas),)
@@ -133,6 +160,66 @@ def _checked(spec: Spec) -> Spec:
         health_path=values.health_path(spec.health_path) if spec.health_path else None,
         image_pull_secret=values.image_pull_secret(spec.image_pull_secret) if spec.image_pull_secret else None,
     )
+
+
+def _roll_back(command: Rollback, life: Life, releases: Sequence[PastRelease]) -> RolledBack:
+    if command.only not in ("all", "code", "config"):
+        raise RefusedError(
+            f'"{command.only}" is not what can be rolled back', hint="Choose: --only code, or --only config"
+        )
+    past = _target(command, releases)
+    code, config = command.only != "config", command.only != "code"
+    spec = replace(past.spec, replicas=life.spec.replicas) if code else life.spec
+    configuration = past.configuration if config else life.configuration
+    return RolledBack(
+        release=life.release + 1,
+        target=past.release,
+        only=command.only,
+        spec=spec,
+        env=dict(configuration.env),
+        secrets=dict(configuration.secrets),
+    )
+
+
+def _target(command: Rollback, releases: Sequence[PastRelease]) -> PastRelease:
+    if command.version is None:
+        past = default_target(releases)
+        if past is None:
+            raise RefusedError(
+                "no previous release to roll back to: none was healthy, or all were left by a rollback or marked bad",
+                hint="Name one: 1ctl deploy rollback --version N   (1ctl deploy releases --wide shows which can be)",
+            )
+        return past
+    named = next((past for past in releases if past.release == command.version), None)
+    if named is None:
+        raise RefusedError(
+            f"there is no release {command.version}; the newest is {releases[-1].release}",
+            hint="See them: 1ctl deploy releases",
+        )
+    if named.obstacle is not None:
+        raise RefusedError(
+            f"release {command.version} cannot be rolled back to: {named.obstacle}",
+            hint="See which can be: 1ctl deploy releases --wide",
+        )
+    return named
+
+
+def _mark_bad(command: MarkBad, life: Life) -> Sequence[AppEvent]:
+    if not 1 <= command.release <= life.release:
+        raise RefusedError(
+            f"there is no release {command.release}; the newest is {life.release}",
+            hint="See them: 1ctl deploy releases",
+        )
+    return () if command.release in life.bad else (ReleaseMarkedBad(release=command.release),)
+
+
+def _purge(command: PurgeSecret, life: Life, app: App) -> Sequence[AppEvent]:
+    if command.key not in life.secret_versions:
+        known = ", ".join(sorted(life.secret_versions)) or "none"
+        raise RefusedError(
+            f'{command.key} was never a secret of app "{app.id.name}"', hint=f"Keys that were ever set: {known}"
+        )
+    return (SecretPurged(key=command.key),)
 
 
 def _check_env(new: Mapping[str, str], life: Life | None) -> None:

@@ -44,6 +44,47 @@ class WorkerIdentitySet:
     public_key: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerMoved:
+    """The ledger goes on elsewhere; nothing is appended here after this.
+
+    Attributes:
+        target: Instance id of the store that goes on. It is kept outside the log, so a copy of the log has another.
+    """
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRestored:
+    """The ledger was put back from a backup; what was recorded after it is lost.
+
+    Attributes:
+        through: Position at which the backup ended.
+        epoch: Fencing epoch from here on; clusters may reflect positions of the lost end under the one before.
+    """
+
+    through: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redacted:
+    """One field of an earlier event was blanked. Chain and proofs stay valid: a leaf holds the state's digest only.
+
+    Attributes:
+        position: Position of that event.
+        field: Path of the field in its data, dot-separated, e.g. ``values.PASSWORD``.
+        old_digest: SHA-256 of the state as it was recorded, hex; what the leaf holds.
+        new_digest: SHA-256 of the bytes that remain, hex.
+    """
+
+    position: int
+    field: str
+    old_digest: str
+    new_digest: str
+
+
 # -- An app: what was asked for, in the app's own stream -----------------------------------------------------------
 
 
@@ -56,12 +97,42 @@ class Deployed:
         release: Number of the release in this life, from 1.
         spec: Everything the release runs, in full.
         life_key: X25519 public key that this life's secrets are sealed to, base64; in release 1 only.
+        restored_from: Deployment id of a destroyed life that this one was made from, or None.
     """
 
     deployment_id: str
     release: int
     spec: Spec
     life_key: str | None = None
+    restored_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack:
+    """A release was asked for that runs what an earlier one ran.
+
+    Attributes:
+        release: Number of the new release.
+        target: Number of the release whose image, resources or configuration it restores.
+        only: ``code`` leaves the configuration as set, ``config`` leaves everything else, ``all`` restores both.
+        spec: Everything the new release runs, in full.
+        env: The whole environment, as set from here on.
+        secrets: All secrets, as set from here on.
+    """
+
+    release: int
+    target: int
+    only: str
+    spec: Spec
+    env: Mapping[str, str]
+    secrets: Mapping[str, SecretVersion]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseMarkedBad:
+    """Nobody shall roll back to this release; why is the envelope's reason."""
+
+    release: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +172,13 @@ class SecretUnset:
     """Secrets were removed from the app; their sealed values stay until the life ends, for rollback."""
 
     keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretPurged:
+    """All sealed values of a key were deleted, for instance because it leaked; the key is not set any more."""
+
+    key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +302,18 @@ class RolloutFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretsFingerprinted:
+    """What sealed values are, without saying it: equal values of one life have equal fingerprints.
+
+    Attributes:
+        fingerprints: By key and then by version (as text): HMAC-SHA256 of the value, hex, first 16 digits, under a
+            key derived from the life's private key.
+    """
+
+    fingerprints: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourcesRemoved:
     """Every object of the life named in the envelope is gone from the cluster.
 
@@ -234,24 +324,43 @@ class ResourcesRemoved:
     through: int
 
 
-LedgerEvent: TypeAlias = LedgerCreated | WorkerIdentitySet
+LedgerEvent: TypeAlias = LedgerCreated | WorkerIdentitySet | LedgerMoved | LedgerRestored | Redacted
 AppEvent: TypeAlias = (
-    Deployed | DomainAssigned | EnvSet | EnvUnset | SecretSet | SecretUnset | Scaled | Restarted | Destroyed
+    Deployed
+    | RolledBack
+    | ReleaseMarkedBad
+    | DomainAssigned
+    | EnvSet
+    | EnvUnset
+    | SecretSet
+    | SecretUnset
+    | SecretPurged
+    | Scaled
+    | Restarted
+    | Destroyed
 )
 DomainEvent: TypeAlias = DomainClaimed | DomainReleased
-ObservedEvent: TypeAlias = ResourcesApplied | ApplyRefused | RolloutCompleted | RolloutFailed | ResourcesRemoved
+ObservedEvent: TypeAlias = (
+    ResourcesApplied | ApplyRefused | RolloutCompleted | RolloutFailed | SecretsFingerprinted | ResourcesRemoved
+)
 Event: TypeAlias = LedgerEvent | AppEvent | DomainEvent | ObservedEvent
 """Any fact. A `match` over it ends in `assert_never`, so that a new one fails the type check until it is decided."""
 
 SCHEMA_VERSIONS: Mapping[type[Event], int] = {
     LedgerCreated: 1,
     WorkerIdentitySet: 1,
+    LedgerMoved: 1,
+    LedgerRestored: 1,
+    Redacted: 1,
     Deployed: 1,
+    RolledBack: 1,
+    ReleaseMarkedBad: 1,
     DomainAssigned: 1,
     EnvSet: 1,
     EnvUnset: 1,
     SecretSet: 1,
     SecretUnset: 1,
+    SecretPurged: 1,
     Scaled: 1,
     Restarted: 1,
     Destroyed: 1,
@@ -261,5 +370,6 @@ SCHEMA_VERSIONS: Mapping[type[Event], int] = {
     ApplyRefused: 1,
     RolloutCompleted: 1,
     RolloutFailed: 1,
+    SecretsFingerprinted: 1,
     ResourcesRemoved: 1,
 }

@@ -17,7 +17,7 @@ from ledger import sealing, values
 from ledger.app import App, Life, fold
 from ledger.clock import Clock, SystemClock, iso
 from ledger.codec import decode, encode
-from ledger.commands import Command, Deploy, Destroy, SetSecrets
+from ledger.commands import Command, Deploy, Destroy, PurgeSecret, Rollback, SetSecrets
 from ledger.decide import Minted, decide
 from ledger.envelope import Envelope, Recorded, Subject
 from ledger.errors import (
@@ -40,6 +40,7 @@ from ledger.events import (
     WorkerIdentitySet,
 )
 from ledger.request import Request, request_digest
+from ledger.rollback import PastRelease, past_releases
 from ledger.spec import AppId, SecretVersion
 from ledger.store import Beside, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store
 from ledger.streams import LEDGER_STREAM, app_stream, domain_stream, observed_stream
@@ -107,6 +108,10 @@ class Ledger:
     def app(self, app_id: AppId, *, upto: int | None = None) -> App:
         """The app as its events add up to, at a position or now."""
         return fold(App(id=app_id), self.history(app_id, upto=upto))
+
+    def past_releases(self, app_id: AppId, deployment_id: str) -> Sequence[PastRelease]:
+        """The releases of a life, oldest first, with what stands against rolling back to each."""
+        return past_releases(self.history(app_id), App(id=app_id), deployment_id)
 
     def find(self, deployment_id: str) -> AppId | None:
         """Whose deployment id this is, destroyed lives included."""
@@ -258,6 +263,10 @@ class Ledger:
             return self._seal(life, command, secret_values)
         if isinstance(command, Destroy) and life is not None:
             return Minted(), Beside(shred=life.deployment_id)
+        if isinstance(command, PurgeSecret) and life is not None:
+            return Minted(), Beside(purge=(life.deployment_id, command.key))
+        if isinstance(command, Rollback) and life is not None:
+            return Minted(releases=self.past_releases(app.id, life.deployment_id)), Beside()
         return Minted(), Beside()
 
     def _mint_life(self, app_id: AppId) -> tuple[Minted, Beside]:

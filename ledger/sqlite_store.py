@@ -347,6 +347,9 @@ def _write_beside(connection: sqlite3.Connection, beside: Beside, lines: Sequenc
     if beside.life_key is not None:
         connection.execute(sql.INSERT_LIFE_KEY, beside.life_key._asdict())
     connection.executemany(sql.INSERT_SEALED, [row._asdict() for row in beside.sealed])
+    if beside.purge is not None:
+        deployment_id, key = beside.purge
+        connection.execute(sql.PURGE_SEALED, {"deployment_id": deployment_id, "key": key})
     if beside.shred is not None:
         connection.execute(sql.DELETE_LIFE_KEY, {"deployment_id": beside.shred})
         connection.execute(sql.DELETE_SEALED, {"deployment_id": beside.shred})

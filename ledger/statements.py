@@ -60,5 +60,8 @@ STATEMENTS: Mapping[str, ClauseElement] = {
         _sealed.deployment_id == bindparam("deployment_id")
     ),
     "insert_sealed": insert(sealed_values),
+    "purge_sealed": delete(sealed_values).where(
+        _sealed.deployment_id == bindparam("deployment_id"), _sealed.key == bindparam("key")
+    ),
     "delete_sealed": delete(sealed_values).where(_sealed.deployment_id == bindparam("deployment_id")),
 }

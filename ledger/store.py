@@ -86,6 +86,7 @@ class Beside:
         life: A life that opens with these lines; its position is filled in.
         life_key: Its wrapped key.
         sealed: Secret values sealed to it.
+        purge: Deployment id and key whose sealed values are deleted.
         shred: Deployment id of a life whose key and sealed values are deleted.
     """
 
@@ -93,6 +94,7 @@ class Beside:
     life: LifeRow | None = None
     life_key: LifeKeyRow | None = None
     sealed: Sequence[SealedRow] = ()
+    purge: tuple[str, str] | None = None
     shred: str | None = None
 
 

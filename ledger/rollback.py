@@ -1,0 +1,117 @@
+"""Which releases can be rolled back to, what they ran, and which one is meant when none is named. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ledger.app import App, Life, evolve
+from ledger.events import RolledBack, RolloutCompleted, RolloutFailed, SecretPurged
+from ledger.spec import Configuration, Spec
+
+if TYPE_CHECKING:
+    from ledger.envelope import Recorded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRelease:
+    """A release of one life, as it last was while it was the newest.
+
+    Attributes:
+        release: Its number.
+        target: For a rollback: the release it restored, else None.
+        spec: What it ran, scaling included.
+        configuration: What its pods last read.
+        healthy: Whether its pods were ever all ready.
+        failed: The cluster's reason if they will not become ready, or None.
+        rolled_away: Number of the rollback that left it, or None.
+        bad: Why it was marked as bad, or None.
+        purged: Keys of its secrets whose values were purged since.
+    """
+
+    release: int
+    target: int | None
+    spec: Spec
+    configuration: Configuration
+    healthy: bool = False
+    failed: str | None = None
+    rolled_away: int | None = None
+    bad: str | None = None
+    purged: tuple[str, ...] = ()
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why it cannot be rolled back to, as a clause; None if it can."""
+        if self.bad is not None:
+            return f"it was marked as bad: {self.bad}"
+        if self.purged:
+            return f"the value of its secret {self.purged[0]} was purged"
+        return None
+
+
+def past_releases(history: Iterable[Recorded], app: App, deployment_id: str) -> Sequence[PastRelease]:
+    """All releases of a life, oldest first.
+
+    Args:
+        history: The app's events in rising position.
+        app: The app before all of them.
+        deployment_id: The life.
+    """
+    records: dict[int, PastRelease] = {}
+    bad: Mapping[int, str] = {}
+    for recorded in history:
+        app = evolve(app, recorded)
+        subject = recorded.envelope.subject
+        if subject is None or subject.deployment_id != deployment_id:
+            continue
+        if app.life is not None:
+            _follow(records, app.life, recorded)
+            bad = app.life.bad
+        _note(records, recorded)
+    return [replace(record, bad=bad.get(number)) for number, record in sorted(records.items())]
+
+
+def default_target(releases: Sequence[PastRelease]) -> PastRelease | None:
+    """The newest earlier release that was healthy and is no dead end; None if there is none.
+
+    A release that was rolled away from, or that runs already, is not meant: two rollbacks in a row go further back
+    instead of returning to what the first one left.
+    """
+    current = releases[-1]
+    running = {current.release, current.target}
+    for past in reversed(releases[:-1]):
+        same_as = {past.release, past.target} - {None}
+        if past.healthy and past.obstacle is None and past.rolled_away is None and not same_as & running:
+            return past
+    return None
+
+
+def _follow(records: dict[int, PastRelease], life: Life, recorded: Recorded) -> None:
+    """Keeps the newest release's picture up to date."""
+    event = recorded.event
+    target = None
+    if isinstance(event, RolledBack):
+        target = event.target
+        left = max((number for number, record in records.items() if record.failed is None), default=None)
+        if left is not None and left != target:
+            records[left] = replace(records[left], rolled_away=event.release)
+    known = records.get(life.release)
+    if known is None:
+        known = PastRelease(release=life.release, target=target, spec=life.spec, configuration=life.roll.configuration)
+    records[life.release] = replace(known, spec=life.spec, configuration=life.roll.configuration)
+
+
+def _note(records: dict[int, PastRelease], recorded: Recorded) -> None:
+    """Keeps outcomes and losses."""
+    match recorded.event:
+        case RolloutCompleted(release=number) if number in records:
+            records[number] = replace(records[number], healthy=True, failed=None)
+        case RolloutFailed(release=number, reason=reason) if number in records:
+            records[number] = replace(records[number], failed=reason)
+        case SecretPurged(key=key):
+            for number, record in records.items():
+                if key in record.configuration.secrets:
+                    records[number] = replace(record, purged=(*record.purged, key))
+        case _:
+            pass
