@@ -25,7 +25,7 @@ class PastRelease:
         configuration: What its pods last read.
         healthy: Whether its pods were ever all ready.
         failed: The cluster's reason if they will not become ready, or None.
-        rolled_away: Number of the rollback that left it, or None.
+        rolled_away: Number of the rollback that left it, or left a release that restored it, or None.
         bad: Why it was marked as bad, or None.
         purged: Keys of its secrets whose values were purged since.
     """
@@ -93,13 +93,22 @@ def _follow(records: dict[int, PastRelease], life: Life, recorded: Recorded) -> 
     target = None
     if isinstance(event, RolledBack):
         target = event.target
-        left = max((number for number, record in records.items() if record.failed is None), default=None)
-        if left is not None and left != target:
-            records[left] = replace(records[left], rolled_away=event.release)
+        _leave(records, event)
     known = records.get(life.release)
     if known is None:
         known = PastRelease(release=life.release, target=target, spec=life.spec, configuration=life.roll.configuration)
     records[life.release] = replace(known, spec=life.spec, configuration=life.roll.configuration)
+
+
+def _leave(records: dict[int, PastRelease], event: RolledBack) -> None:
+    """What a rollback leaves is left under every number it ran under, else the next one would return to it."""
+    active = [record for record in records.values() if record.failed is None]
+    if not active:
+        return
+    left = max(active, key=lambda record: record.release)
+    for number in (left.release, left.target):
+        if number is not None and number != event.target:
+            records[number] = replace(records[number], rolled_away=event.release)
 
 
 def _note(records: dict[int, PastRelease], recorded: Recorded) -> None:
