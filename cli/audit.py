@@ -1,4 +1,4 @@
-"""`1ctl audit`: is the ledger what was recorded?"""
+"""`1ctl audit`: read the ledger, check it, take it away."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import typer
 from cli.lazy import group
 
 app = typer.Typer(
-    cls=group({"verify": "cli.audit:verify"}),
+    cls=group(
+        {"log": "cli.audit_log:log", "verify": "cli.audit:verify", "export": "cli.audit_log:export"},
+    ),
     rich_markup_mode=None,
     add_completion=False,
-    no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 
 @app.callback()
 def audit() -> None:
-    """Check the ledger."""
+    """Read the ledger, check it, export it."""
 
 
 def verify() -> None:
-    """Check that no event was changed, moved or removed since it was recorded.
+    """Check that no recorded event was changed.
 
-    Exit code 7 if one was. Example:  1ctl audit verify
+    None was altered, moved or removed since it was recorded, else the exit code is 7.
+
+    Example:  1ctl audit verify
     """
     from cli.exit_codes import CommandError, ExitCode  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
@@ -53,5 +56,9 @@ def verify() -> None:
             code=ExitCode.DAMAGED,
             hint=f"Positions 1 to {result.events} are intact. Compare with a backup before anything else is recorded.",
         )
-    if not session.terminal.json:
+    if session.terminal.json:
+        return
+    if result.events == 0:
+        session.terminal.info(f"Nothing is recorded yet in {session.place.ledger}")
+    else:
         session.terminal.success(f"Ledger is intact: {result.events} events, head {result.head.chain.hex()[:16]}")

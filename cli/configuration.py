@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from cli import inline, origin
 from cli.session import Session
-from cli.target import loaded, target
-from ledger.app import fold
+from cli.target import loaded
 from ledger.commands import SetEnv, SetSecrets, UnsetEnv, UnsetSecrets
-from ledger.decide import open_life
-
-if TYPE_CHECKING:
-    from ledger.app import App, Life
-    from ledger.envelope import Recorded
 
 
 def changed(
@@ -65,16 +58,3 @@ def changed(
 def removed_line(keys: Sequence[str], where: str) -> str:
     """What `unset` says."""
     return "\n".join(f'✅ Key "{key}" removed from {where}' for key in dict.fromkeys(keys))
-
-
-def loaded_with_history(
-    *, deployment_id: str | None, config: str | None
-) -> tuple[Session, App, Life, Sequence[Recorded]]:
-    """An app with an open life, and the events it is made of, read once."""
-    from ledger.app import App  # noqa: PLC0415
-
-    session = Session()
-    app_id = target(session, deployment_id=deployment_id, config=config)
-    history = session.ledger.history(app_id)
-    app = fold(App(id=app_id), history)
-    return session, app, open_life(app), history

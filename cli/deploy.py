@@ -20,8 +20,13 @@ app = typer.Typer(
             "list": f"{_READS}:list_deployments",
             "releases": f"{_READS}:releases",
             "status": "cli.deploy_status:status",
+            "diff": "cli.deploy_history:diff",
+            "blame": "cli.deploy_history:blame",
+            "events": "cli.deploy_history:events",
             "scale": f"{_CHANGES}:scale",
             "restart": f"{_CHANGES}:restart",
+            "rollback": "cli.deploy_rollback:rollback",
+            "mark-bad": "cli.deploy_rollback:mark_bad",
             "destroy": f"{_CHANGES}:destroy",
             "delete": f"{_CHANGES}:destroy",
         }
@@ -35,12 +40,18 @@ app = typer.Typer(
 DEFAULT_TIMEOUT = "5m"
 
 
-@app.callback(
-    epilog="Examples:  1ctl deploy --image nginx:alpine --machine compute-main-01 --wait   |   1ctl deploy --env A=b"
-)
+_EPILOG = """\b
+Examples:
+  1ctl deploy --image nginx:alpine --machine compute-main-01 --wait
+  1ctl deploy --env LOG_LEVEL=debug --reason "find the login bug"
+
+What is not given keeps its value from the release before."""
+
+
+@app.callback(epilog=_EPILOG)
 def deploy(
     context: typer.Context,
-    image: Annotated[str | None, typer.Option(metavar="IMAGE", help="Image to run.")] = None,
+    image: Annotated[str | None, typer.Option(metavar="IMAGE", help="Image to run, e.g. nginx:alpine.")] = None,
     machine: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Node the pods may run on; repeatable.")
     ] = None,
@@ -51,10 +62,12 @@ def deploy(
     replicas: Annotated[int | None, typer.Option(metavar="N", help="Number of pods [1, or one a machine].")] = None,
     health_path: Annotated[str | None, typer.Option(metavar="PATH", help="Path of the readiness probe.")] = None,
     env: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Environment; repeatable.")] = None,
-    env_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Environment from a file.")] = None,
+    env_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Environment from a file of KEY=VALUE lines.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the new pods are ready.")] = False,
     timeout: Annotated[str, typer.Option(metavar="TIME", help="How long to wait: 90, 30s, 5m.")] = DEFAULT_TIMEOUT,
-    detach: Annotated[bool, typer.Option("--detach", help="Return once it is recorded.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once it is recorded; do not apply it.")] = False,
     config: ConfigOption = None,
     deployment_id: DeploymentIdOption = None,
     reason: ReasonOption = None,
@@ -91,10 +104,7 @@ def deploy(
 
 def _refuse_options_before_subcommand(context: typer.Context) -> None:
     """`1ctl deploy --config x get` would silently ignore x."""
-    given = [
-        name.replace("_", "-")
-        for name, value in context.params.items()
-        if value and value != DEFAULT_TIMEOUT and name != "request_id"
-    ]
-    if given:
-        context.fail(f"--{given[0]} belongs after '{context.invoked_subcommand}'")
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            context.fail(f"--{name.replace('_', '-')} belongs after '{context.invoked_subcommand}'")

@@ -9,13 +9,14 @@ import typer
 from cli import inline, origin
 from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption, YesOption
 from cli.session import Session
-from cli.target import loaded, target
+from cli.target import destroyed_error, loaded, target
 from ledger.commands import Destroy, Restart, Scale
 from ledger.decide import open_life
 
 if TYPE_CHECKING:
     from ledger.app import App
     from ledger.request import Request
+    from ledger.spec import AppId
 
 
 def scale(
@@ -32,6 +33,7 @@ def scale(
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
     app = loaded(session, deployment_id=deployment_id, config=config)
+    inline.look_back(session, app, request)
     outcome = inline.record(session, app.id, Scale(replicas=replicas), request)
     life = outcome.app.life
     assert life is not None
@@ -49,7 +51,9 @@ def restart(
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
 ) -> None:
-    """Replace the pods one by one; new ones read the configuration set by now.
+    """Replace the pods one by one.
+
+    The new pods read the environment values and secrets that are set by now.
 
     Example:  1ctl deploy restart
     """
@@ -57,9 +61,11 @@ def restart(
     request = origin.request(request_id=request_id, reason=reason)
     app = loaded(session, deployment_id=deployment_id, config=config)
     inline.refuse_unreadable_roll(session, app)
+    inline.look_back(session, app, request)
     outcome = inline.record(session, app.id, Restart(), request)
     life = outcome.app.life
     assert life is not None
+    session.announce_sandbox()
     session.terminal.info(f"Initiating rolling restart for deployment {life.deployment_id}...")
     inline.apply(session, app.id, request)
     session.terminal.success("Rolling restart initiated. Pods are being replaced one by one.")
@@ -74,25 +80,28 @@ def destroy(
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
 ) -> None:
-    """Remove an app from the cluster and shred its secrets. Its history stays in the ledger.
+    """Remove an app from the cluster; its history stays.
+
+    Its secrets are shredded: nobody can read them any more, from the ledger neither.
 
     Example:  1ctl deploy destroy -y --reason "replaced by v2"
     """
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
-    app = _to_destroy(session, request, deployment_id=deployment_id, config=config)
-    life = app.life or app.leaving
-    assert life is not None
-    if app.life is not None and not yes and not session.terminal.confirm(_question(life.deployment_id)):
-        session.terminal.info("Aborted.")
-        _document(session, life.deployment_id, request, destroyed=False)
-        return
-    session.terminal.info(f"Destroying deployment {life.deployment_id}...")
-    if app.life is not None:
-        inline.record(session, app.id, Destroy(), request)
-    inline.apply(session, app.id, request)
-    session.terminal.success(f"Deployment {life.deployment_id} destroyed successfully")
-    _document(session, life.deployment_id, request, destroyed=True)
+    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    app = session.ledger.app(app_id)
+    ending = _repeated(session, app_id, request) or _ending(app, deployment_id)
+    session.announce_sandbox()
+    if app.life is not None and app.life.deployment_id == ending:
+        if not yes and not session.terminal.confirm(_question(ending)):
+            session.terminal.info("Aborted.")
+            _document(session, ending, request, destroyed=False)
+            return
+        inline.record(session, app_id, Destroy(), request)
+    session.terminal.info(f"Destroying deployment {ending}...")
+    inline.apply(session, app_id, request)
+    session.terminal.success(f"Deployment {ending} destroyed successfully")
+    _document(session, ending, request, destroyed=True)
 
 
 def _question(deployment_id: str) -> str:
@@ -102,17 +111,30 @@ def _question(deployment_id: str) -> str:
     )
 
 
-def _to_destroy(session: Session, request: Request, *, deployment_id: str | None, config: str | None) -> App:
-    """The app to destroy; also one whose destruction was recorded before but not finished, to finish it."""
-    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
-    app = session.ledger.app(app_id)
-    if app.life is None and app.leaving is None:
-        known = session.store.request(request.request_id)
-        if known is not None:  # the very request that destroyed it
-            session.terminal.notice(f'Request "{request.request_id}" was recorded before, and is done.')
-            raise typer.Exit
-        open_life(app)
-    return app
+def _ending(app: App, named: str | None) -> str:
+    """The deployment to destroy; also one whose destruction was recorded before but not finished, to finish it.
+
+    Raises:
+        AppNotFoundError: There is none, or the one named is not the one that runs.
+    """
+    life = app.life or app.leaving or open_life(app)
+    if named is not None and named != life.deployment_id:
+        raise destroyed_error(app.id, named)
+    return life.deployment_id
+
+
+def _repeated(session: Session, app_id: AppId, request: Request) -> str | None:
+    """The deployment that this very request destroyed before, whatever was deployed since; None if it is new.
+
+    Raises:
+        RequestReusedError: The request id stands for another request.
+    """
+    if session.store.request(request.request_id) is None:
+        return None
+    outcome = inline.record(session, app_id, Destroy(), request)
+    subject = outcome.recorded[0].envelope.subject
+    assert subject is not None
+    return subject.deployment_id
 
 
 def _document(session: Session, deployment_id: str, request: Request, **content: object) -> None:

@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import typer
-
 from cli import inline, origin, satusky_toml
+from cli.exit_codes import UsageError
 from cli.session import Session
 from effects.cluster import NotOursError, Ref
 from ledger import values
 from ledger.commands import Deploy
 from ledger.errors import RefusedError
-from ledger.events import DomainAssigned
+from ledger.events import Deployed, DomainAssigned
 
 if TYPE_CHECKING:
     from cli.satusky_toml import AppConfig
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from ledger.spec import AppId
 
 _V = TypeVar("_V")
+
+_HELP = "Run '1ctl deploy --help' for usage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,20 +59,24 @@ def run(wish: Wish) -> None:
         CommandError: Recorded; its code says how far it got.
     """
     if wish.wait and wish.detach:
-        raise typer.BadParameter("--wait and --detach exclude each other")
+        raise UsageError("--wait and --detach exclude each other", hint=_HELP)
     session = Session()
     timeout = values.duration(wish.timeout)
     app_id, command = _command(session, wish)
     request = origin.request(request_id=wish.request_id, reason=wish.reason, git=True)
     before = session.ledger.app(app_id)
-    _check_before(session, before, detach=wish.detach)
-    image = command.image or (before.life.spec.image if before.life else None)
-    if image is not None:
-        session.terminal.info(f"Using pre-built image: {image}")
+    _check_before(session, before, request, detach=wish.detach)
     outcome = inline.record(session, app_id, command, request)
+    released = _released(outcome)
+    if outcome.app.life is None or outcome.app.life.deployment_id != released.deployment_id:
+        raise RefusedError(
+            f"what this request deployed, {released.deployment_id}, was destroyed since",
+            hint="Nothing was recorded. To deploy the app again, use a new request id.",
+        )
+    session.terminal.info(f"Using pre-built image: {released.spec.image}")
     _say_changes(session, before, outcome)
     if wish.detach:
-        _detached(session, outcome)
+        _detached(session, app_id, released)
     else:
         app = _apply(session, outcome, request)
         if wish.wait:
@@ -92,7 +97,7 @@ def _command(session: Session, wish: Wish) -> tuple[AppId, Deploy]:
 def _app_and_file(session: Session, wish: Wish) -> tuple[AppId, AppConfig | None]:
     if wish.deployment_id is not None:
         if wish.name is not None:
-            raise typer.BadParameter("--name and --deployment-id exclude each other")
+            raise UsageError("--name and --deployment-id exclude each other", hint=_HELP)
         from cli.target import target  # noqa: PLC0415
 
         app_id = target(session, deployment_id=wish.deployment_id, config=None)
@@ -160,14 +165,14 @@ def read_text(path: Path) -> str:
         raise RefusedError(f"{path} cannot be read: {why}", hint="Name another file.") from error
 
 
-def _check_before(session: Session, app: App, *, detach: bool) -> None:
+def _check_before(session: Session, app: App, request: Request, *, detach: bool) -> None:
     """Refuse what could not be applied, while nothing is recorded."""
     inline.refuse_unreadable_roll(session, app)
     if detach:
         return
     session.require_namespace()
+    inline.look_back(session, app, request)
     if app.life is None and app.leaving is None:
-        request = origin.request()
         try:
             session.reconciler(request).refuse_foreign_objects(app.id)
         except NotOursError as error:
@@ -224,12 +229,15 @@ class _Steps:
         self._terminal.info(f"Generated new domain: {self._life.domain}")
 
 
-def _detached(session: Session, outcome: Outcome) -> None:
-    app = outcome.app
-    assert app.life is not None
-    session.terminal.success(f"Release {app.life.release} of {app.id.name} is recorded")
-    session.terminal.line(f"Deployment ID: {app.life.deployment_id}")
-    session.terminal.notice("No worker applies it here: '1ctl deploy status' does, and shows where it stands.")
+def _released(outcome: Outcome) -> Deployed:
+    """The release that the request made, now or when it was first recorded."""
+    return next(each.event for each in outcome.recorded if isinstance(each.event, Deployed))
+
+
+def _detached(session: Session, app_id: AppId, released: Deployed) -> None:
+    session.terminal.success(f"Release {released.release} of {app_id.name} is recorded")
+    session.terminal.line(f"Deployment ID: {released.deployment_id}")
+    session.terminal.notice("It is not applied yet. '1ctl deploy status' applies it and shows where it stands.")
 
 
 def _say_changes(session: Session, before: App, outcome: Outcome) -> None:

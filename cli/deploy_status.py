@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cli import inline, origin
+from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
 from cli.options import ConfigOption, DeploymentIdOption
+from cli.past import Asked, asked
 from cli.session import Session
-from cli.target import target
+from cli.target import destroyed_error, target
 from effects.rollout import Progress
 from ledger.app import App, Life
 from ledger.decide import open_life
@@ -28,16 +30,31 @@ class Status:
     progress: int
 
 
-def status(deployment_id: DeploymentIdOption = None, config: ConfigOption = None) -> None:
-    """Show how an app is doing now, and finish applying it if a command was cut short.
+def status(
+    deployment_id: DeploymentIdOption = None,
+    config: ConfigOption = None,
+    at_release: AtReleaseOption = None,
+    as_of: AsOfOption = None,
+    at_position: AtPositionOption = None,
+) -> None:
+    """Show how an app is doing now.
+
+    It asks the cluster, and finishes applying what a command that was cut short left undone.
 
     Example:  1ctl deploy status
     """
+    when = When(at_release=at_release, as_of=as_of, at_position=at_position)
+    if not when.is_now:
+        _past(asked(when, deployment_id=deployment_id, config=config))
+        return
     session = Session()
     request = origin.request()
     app = session.ledger.app(target(session, deployment_id=deployment_id, config=config, ended=True))
     if app.life is None and app.leaving is None:
         open_life(app)
+    running = app.life or app.leaving
+    if deployment_id is not None and running is not None and running.deployment_id != deployment_id:
+        raise destroyed_error(app.id, deployment_id)
     if app.dirty:
         app = inline.apply(session, app.id, request)
     if app.life is None:
@@ -45,13 +62,30 @@ def status(deployment_id: DeploymentIdOption = None, config: ConfigOption = None
         _document(session, app, Status(status="Destroyed", message="Nothing is left in the cluster.", progress=0))
         return
     found = _describe(app.life, session.watch(request).look(app.id, app.life))
+    _print(session, app, app.life, found)
+
+
+def _past(question: Asked) -> None:
+    """What the ledger knew then; the cluster of the past cannot be asked."""
+    life = question.life
+    reason, message = life.rollout_failure or ("", "")
+    words = {
+        "completed": Status(status="Running", message="Its pods were ready", progress=100),
+        "failed": Status(status="Failed", message=f"Release {life.release}: {reason}: {message}", progress=0),
+        "pending": Status(status="NotReady", message="Its pods were not known to be ready", progress=0),
+    }
+    found = words[life.rollout]
+    _print(question.session, question.app, life, found)
+
+
+def _print(session: Session, app: App, life: Life, found: Status) -> None:
     session.terminal.fields(
         "Deployment Status",
         {
             "App": app.id.name,
-            "Deployment ID": app.life.deployment_id,
-            "URL": f"https://{app.life.domain}",
-            "Release": str(app.life.release),
+            "Deployment ID": life.deployment_id,
+            "URL": f"https://{life.domain}",
+            "Release": str(life.release),
             "Status": found.status,
             "Message": found.message,
             "Progress": f"{found.progress}%",

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
+from cli.exit_codes import UsageError
 from cli.lazy import group
+from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
 from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption
 
 app = typer.Typer(
     cls=group({"create": "cli.env:create", "list": "cli.env:list_values", "unset": "cli.env:unset"}),
     rich_markup_mode=None,
     add_completion=False,
-    no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
@@ -26,7 +27,9 @@ def env() -> None:
 
 def create(
     env: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A value; repeatable.")] = None,
-    env_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Values from a file.")] = None,
+    env_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Values from a file of KEY=VALUE lines.")
+    ] = None,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
     reason: ReasonOption = None,
@@ -42,7 +45,9 @@ def create(
 
     values = given_env(env or [], env_file)
     if not values:
-        raise typer.BadParameter("no value given: pass --env KEY=VALUE or --env-file FILE")
+        raise UsageError(
+            "no value given: pass --env KEY=VALUE or --env-file FILE", hint="Run '1ctl env create --help' for usage"
+        )
     changed(
         SetEnv(values=values),
         done="✅ Environment {app} created successfully",
@@ -77,21 +82,21 @@ def unset(
     )
 
 
-def list_values(deployment_id: DeploymentIdOption = None, config: ConfigOption = None) -> None:
-    """List an app's environment, and whether its pods have it yet.
+def list_values(
+    all_: Annotated[bool, typer.Option("--all", help="Of all apps in the namespace.")] = False,
+    deployment_id: DeploymentIdOption = None,
+    config: ConfigOption = None,
+    at_release: AtReleaseOption = None,
+    as_of: AsOfOption = None,
+    at_position: AtPositionOption = None,
+) -> None:
+    """List an app's environment values.
+
+    IN PODS says whether its pods have them yet.
 
     Example:  1ctl -o json env list
     """
-    from cli.configuration import loaded_with_history  # noqa: PLC0415
-    from projections.configuration_views import environment  # noqa: PLC0415
+    from cli.configuration_lists import show_environments  # noqa: PLC0415
 
-    session, app, life, history = loaded_with_history(deployment_id=deployment_id, config=config)
-    view = environment(app.id, life, history)
-    if session.terminal.json:
-        session.terminal.document([view.to_json()] if view else [])
-    elif view is None:
-        session.terminal.info("No environment values found")
-    else:
-        rows = [[each.key, each.value, "yes" if each.in_pods else "after restart"] for each in view.values]
-        rows += [[key, "(unset)", "until restart"] for key in view.only_in_pods]
-        session.terminal.table(["KEY", "VALUE", "IN PODS"], rows)
+    when = When(at_release=at_release, as_of=as_of, at_position=at_position)
+    show_environments(when, deployment_id=deployment_id, config=config, all_=all_)

@@ -34,6 +34,10 @@ class ExitCode(IntEnum):
     """The reader of the output went away."""
 
 
+class UsageError(OneCtlError):
+    """The command line cannot be understood. Nothing was recorded."""
+
+
 class CommandError(OneCtlError):
     """A command that ends with a code of its own, after its request was recorded.
 
@@ -51,6 +55,8 @@ def exit_code(error: OneCtlError) -> ExitCode:
     match error:
         case CommandError():
             return error.code
+        case UsageError():
+            return ExitCode.USAGE
         case RefusedError():
             return ExitCode.REFUSED
         case OutcomeUnknownError():

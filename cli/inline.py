@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cli.exit_codes import CommandError, ExitCode
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 
 CLOCK_WARNING_US = 5 * 60 * 1_000_000
 LOG_LINES = 20
+
+
+def look_back(session: Session, app: App, request: Request) -> None:
+    """Record what became of the newest roll, before a change makes it impossible to tell.
+
+    Without a worker nobody watches when no command waits, so each command that changes an app looks first. Where the
+    cluster cannot be asked, the change itself will say so.
+    """
+    life = app.life
+    if life is None or life.dirty or life.rollout != "pending":
+        return
+    with suppress(ClusterError):
+        session.watch(request).look(app.id, life)
 
 
 def record(

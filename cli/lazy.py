@@ -5,8 +5,8 @@ Every command also takes the global options (`-o json`, `-p NAME`, `--ledger`), 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar
@@ -17,13 +17,15 @@ from typer.main import get_command as build
 
 from cli.options import GLOBAL_OPTIONS
 
+USAGE_EXIT_CODE = 2
+
 
 class LeafCommand(TyperCommand):
     """One command, with the global options besides its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params += _global_params()
+        self.params += _global_params(self.params)
 
 
 class LazyGroup(TyperGroup):
@@ -35,9 +37,22 @@ class LazyGroup(TyperGroup):
 
     targets: ClassVar[Mapping[str, str]] = {}
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _global_params(self.params)
+        self.no_args_is_help = False  # see `parse_args`
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Like the base class; a group that cannot do anything by itself says what it has."""
+        rest = super().parse_args(ctx, args)
+        if not (rest or ctx._protected_args or self.invoke_without_command or ctx.resilient_parsing):  # noqa: SLF001
+            sys.stderr.write(f"{ctx.get_help()}\n")
+            ctx.exit(USAGE_EXIT_CODE)
+        return rest
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Names for help and completion, in the order given, without aliases."""
-        return list({target: name for name, target in reversed(self.targets.items())}.values())[::-1]
+        return list({target: name for name, target in reversed(list(self.targets.items()))}.values())[::-1]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, built now; None if there is none of that name."""
@@ -47,9 +62,11 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Like the base class, with our words for a command that does not exist."""
         if args and args[0] not in self.targets and not args[0].startswith("-"):
+            from difflib import get_close_matches  # noqa: PLC0415 - needed for an error only
+
             close = get_close_matches(args[0], self.targets, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            ctx.fail(f'command "{args[0]}" not found.{hint}')
+            hint = f". Did you mean {close[0]!r}?" if close else ""
+            ctx.fail(f'command "{args[0]}" not found{hint}')
         return super().resolve_command(ctx, args)
 
 
@@ -72,8 +89,14 @@ def _command(target: str, name: str) -> Any:
     return built
 
 
+def _global_params(own: list[Any]) -> list[Any]:
+    """The global options, but for those that a command has of its own."""
+    names = {param.name for param in own}
+    return [param for param in _all_global_params() if param.name not in names]
+
+
 @cache
-def _global_params() -> list[Any]:
+def _all_global_params() -> list[Any]:
     carrier = typer.Typer(add_completion=False, rich_markup_mode=None)
     carrier.command()(GLOBAL_OPTIONS)
     params = [param for param in build(carrier).params if param.name != "help"]

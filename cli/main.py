@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from cli.lazy import group
 from cli.options import INVOCATION, LedgerOption, OutputOption, ProfileOption
@@ -39,9 +41,16 @@ def _version(*, value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(
-    epilog="Examples:  1ctl deploy --image nginx:alpine --wait   |   1ctl -o json deploy get   |   1ctl deploy releases"
-)
+_EPILOG = """\b
+Examples:
+  1ctl deploy --image nginx:alpine --machine compute-main-01 --wait
+  1ctl -o json deploy get | jq -r .domain
+  1ctl deploy releases
+
+-o, -p and --ledger may stand before or after a command."""
+
+
+@app.callback(epilog=_EPILOG)
 def root(
     output: OutputOption = None,
     profile: ProfileOption = None,
@@ -55,13 +64,17 @@ def root(
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    _use_utf8()
+    if "_1CTL_COMPLETE" in os.environ:
+        app(prog_name="1ctl")  # answers the shell, and exits
     try:
-        # `standalone_mode=False`: errors are ours to print, and an exit code comes back as a number.
-        return int(app(standalone_mode=False, prog_name="1ctl") or 0)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted. What was recorded stays recorded: 1ctl deploy status\n")
+        # Not `app()`, which ends in its own way when it is interrupted or its reader goes away.
+        with get_command(app).make_context("1ctl", sys.argv[1:]) as context:
+            context.command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("\nInterrupted. What was recorded stays recorded; see: 1ctl deploy status\n")
         return 130
     except BrokenPipeError:
         # The reader went away; what is still buffered has nowhere to go.
@@ -71,6 +84,17 @@ def main() -> int:
         from cli.failure import report  # noqa: PLC0415 - imported on failure only
 
         return report(error, json=INVOCATION.json)
+    return 0
+
+
+def _use_utf8() -> None:
+    """Whatever the locale says: the guide's glyphs are no ASCII, and input that is no UTF-8 is refused, not a crash."""
+    for name, errors in (("stdin", "surrogateescape"), ("stdout", "backslashreplace"), ("stderr", "backslashreplace")):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+        else:
+            stream.reconfigure(encoding="utf-8", errors=errors)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
+from cli.exit_codes import UsageError
 
-@dataclass(slots=True)
+
 class Invocation:
     """The global options of one run.
 
@@ -18,9 +18,10 @@ class Invocation:
         ledger: Ledger file or URL for this run only, or None.
     """
 
-    output: str = "table"
-    profile: str | None = None
-    ledger: str | None = None
+    def __init__(self) -> None:
+        self.output = "table"
+        self.profile: str | None = None
+        self.ledger: str | None = None
 
     @property
     def json(self) -> bool:
@@ -35,7 +36,7 @@ INVOCATION = Invocation()
 def _set_output(value: str | None) -> str | None:
     if value is not None:
         if value not in ("table", "json"):
-            raise typer.BadParameter(f'invalid --output "{value}": expected table or json')
+            raise UsageError(f'invalid --output "{value}": expected table or json')
         INVOCATION.output = value
     return value
 

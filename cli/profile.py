@@ -20,16 +20,18 @@ app = typer.Typer(
     ),
     rich_markup_mode=None,
     add_completion=False,
-    no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the profile.")]
 
 
 @app.callback()
 def profile() -> None:
-    """Places to deploy to. Without a profile, commands use the sandbox on this machine."""
+    """Places to deploy to; without one, the sandbox.
+
+    A profile names a cluster, a namespace and a ledger. Without one, commands use a simulated cluster on this machine.
+    """
 
 
 def create(
@@ -76,14 +78,17 @@ def create(
 
 
 def use(name: NameArgument) -> None:
-    """Make a profile the default; `sandbox` goes back to the sandbox.
+    """Make a profile the default.
+
+    The name `sandbox` goes back to the simulated cluster on this machine.
 
     Example:  1ctl profile use prod
     """
+    from cli.profiles import SANDBOX  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
 
     session = Session()
-    session.profiles.use(None if name == "sandbox" and name not in session.profiles.all else name)
+    session.profiles.use(None if name == SANDBOX else name)
     session.terminal.success(f"Using {name}")
     _document(name)
 
@@ -93,14 +98,12 @@ def current() -> None:
 
     Example:  1ctl profile current
     """
-    from dataclasses import asdict  # noqa: PLC0415
-
     from cli.session import Session  # noqa: PLC0415
 
     session = Session()
     place = session.place
     if session.terminal.json:
-        document = asdict(place)
+        document = place._asdict()
         paths = {"ledger": str(place.ledger), "kubeconfig": str(place.kubeconfig) if place.kubeconfig else None}
         session.terminal.document({**document, **paths})
         return
@@ -122,8 +125,6 @@ def list_profiles() -> None:
 
     Example:  1ctl profile list
     """
-    from dataclasses import asdict  # noqa: PLC0415
-
     from cli.session import Session  # noqa: PLC0415
 
     session = Session()
@@ -131,7 +132,7 @@ def list_profiles() -> None:
     if session.terminal.json:
         session.terminal.document(
             [
-                {"name": name, **asdict(each), "current": name == profiles.current}
+                {"name": name, **each._asdict(), "current": name == profiles.current}
                 for name, each in sorted(profiles.all.items())
             ]
         )

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ledger import values
 from ledger.errors import OneCtlError, RefusedError
@@ -27,8 +27,7 @@ class ProfileFileError(OneCtlError):
     """The file of profiles cannot be read or written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(NamedTuple):
     """One place to deploy to; None means "not said".
 
     Attributes:
@@ -50,8 +49,7 @@ class Profile:
     gateway: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(NamedTuple):
     """Where a command acts, everything decided.
 
     Attributes:
@@ -103,8 +101,13 @@ class Profiles:
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", name):
             raise RefusedError(f'"{name}" is not a profile name', hint="Use letters, digits, - and _: staging")
+        if name == SANDBOX:
+            raise RefusedError('the name "sandbox" is kept for the sandbox', hint="Give the profile another name.")
         if name in self.all:
-            raise RefusedError(f'profile "{name}" exists', hint=f"Remove it first: 1ctl profile delete {name}")
+            raise RefusedError(
+                f'profile "{name}" exists already',
+                hint=f"Give this one another name, or remove that one first: 1ctl profile delete {name}",
+            )
         check(profile)
         self.all[name] = profile
         self._write()
@@ -127,7 +130,7 @@ class Profiles:
     def _write(self) -> None:
         import orjson  # noqa: PLC0415 - reading profiles needs it only where there is a file
 
-        content = {"current": self.current, "profiles": {name: asdict(each) for name, each in self.all.items()}}
+        content = {"current": self.current, "profiles": {name: each._asdict() for name, each in self.all.items()}}
         draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -166,8 +169,8 @@ def place(profiles: Profiles, *, name: str | None, ledger: str | None, home: Pat
     """
     name = name or environ.get("ONECTL_PROFILE") or profiles.current
     profile = profiles.get(name) if name else Profile()
-    given = {entry.name: environ.get(f"ONECTL_{entry.name.upper()}") for entry in fields(Profile)}
-    profile = replace(profile, **{field: value for field, value in given.items() if value})
+    given = {field: environ.get(f"ONECTL_{field.upper()}") for field in Profile._fields}
+    profile = profile._replace(**{field: value for field, value in given.items() if value})
     check(profile)
     if profile.context is not None and profile.namespace is None:
         raise RefusedError(
@@ -200,6 +203,12 @@ def _ledger_path(given: str | None, owner: str, home: Path) -> Path:
     return Path(rest.removeprefix("/") if separator else given).expanduser()
 
 
+def _profile(content: Mapping[str, object]) -> Profile:
+    if not all(value is None or isinstance(value, str) for value in content.values()):
+        raise TypeError
+    return Profile(**content)  # type: ignore[arg-type]
+
+
 def _read(path: Path) -> tuple[str | None, dict[str, Profile]]:
     try:
         text = path.read_bytes()
@@ -211,6 +220,6 @@ def _read(path: Path) -> tuple[str | None, dict[str, Profile]]:
 
     try:
         content = orjson.loads(text)
-        return content["current"], {name: Profile(**each) for name, each in content["profiles"].items()}
+        return content["current"], {name: _profile(each) for name, each in content["profiles"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProfileFileError(f"{path} is not a file of profiles", hint="Move it away and make them again.") from error

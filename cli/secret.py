@@ -8,20 +8,20 @@ from typing import Annotated
 import typer
 
 from cli.lazy import group
+from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
 from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption
 
 app = typer.Typer(
     cls=group({"create": "cli.secret:create", "list": "cli.secret:list_keys", "unset": "cli.secret:unset"}),
     rich_markup_mode=None,
     add_completion=False,
-    no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 
 @app.callback()
 def secret() -> None:
-    """Secrets of an app."""
+    """Secrets of an app: sealed, never shown again."""
 
 
 def create(
@@ -40,7 +40,9 @@ def create(
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
 ) -> None:
-    """Set secrets; others stay. Without options, KEY=VALUE lines are read from stdin.
+    """Set secrets; others stay.
+
+    Without --kv, --kv-file or --key, KEY=VALUE lines are read from stdin.
 
     Example:  1ctl secret create --kv-file secrets.env
     """
@@ -87,21 +89,21 @@ def unset(
     )
 
 
-def list_keys(deployment_id: DeploymentIdOption = None, config: ConfigOption = None) -> None:
-    """List the names of an app's secrets, and whether its pods have their newest version yet.
+def list_keys(
+    all_: Annotated[bool, typer.Option("--all", help="Of all apps in the namespace.")] = False,
+    deployment_id: DeploymentIdOption = None,
+    config: ConfigOption = None,
+    at_release: AtReleaseOption = None,
+    as_of: AsOfOption = None,
+    at_position: AtPositionOption = None,
+) -> None:
+    """List the names of an app's secrets, never values.
+
+    IN PODS says whether its pods have the newest version yet.
 
     Example:  1ctl secret list
     """
-    from cli.configuration import loaded_with_history  # noqa: PLC0415
-    from projections.configuration_views import secrets  # noqa: PLC0415
+    from cli.configuration_lists import show_secrets  # noqa: PLC0415
 
-    session, app, life, history = loaded_with_history(deployment_id=deployment_id, config=config)
-    view = secrets(app.id, life, history)
-    if session.terminal.json:
-        session.terminal.document([view.to_json()] if view else [])
-    elif view is None:
-        session.terminal.info("No secrets found")
-    else:
-        rows = [[each.key, str(each.version), "yes" if each.in_pods else "after restart"] for each in view.keys]
-        rows += [[name, "(unset)", "until restart"] for name in view.only_in_pods]
-        session.terminal.table(["KEY", "VERSION", "IN PODS"], rows)
+    when = When(at_release=at_release, as_of=as_of, at_position=at_position)
+    show_secrets(when, deployment_id=deployment_id, config=config, all_=all_)

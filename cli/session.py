@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ class Session:
     def __init__(self) -> None:
         self.home = home()
         self.terminal = Terminal(json=INVOCATION.json)
+        self._announced = False
 
     @cached_property
     def profiles(self) -> Profiles:
@@ -68,14 +70,21 @@ class Session:
         if self.place.context is None:
             from effects.sandbox import SandboxCluster  # noqa: PLC0415 - reading commands need no cluster
 
-            self.terminal.notice("Sandbox: this cluster is simulated on your machine. 1ctl profile create --help")
-            seconds = float(os.environ.get("ONECTL_SANDBOX_SECONDS", "1"))
-            return SandboxCluster.open(self.home / "sandbox.db", startup_seconds=seconds)
+            self.announce_sandbox()
+            return SandboxCluster.open(self.home / "sandbox.db", startup_seconds=_startup_seconds())
         from effects.kubernetes_cluster import KubernetesCluster  # noqa: PLC0415 - 200 ms, for a real cluster only
 
         return KubernetesCluster.connect(
             kubeconfig=self.place.kubeconfig, context=self.place.context, name=self.place.cluster
         )
+
+    def announce_sandbox(self) -> None:
+        """Say once on stderr that the cluster is simulated, if it is."""
+        if self.place.context is None and not self._announced:
+            self._announced = True
+            self.terminal.notice(
+                "Sandbox: a simulated cluster on this machine. For a real one: 1ctl profile create --help"
+            )
 
     def app_id(self, name: str) -> AppId:
         """An app of this run's cluster and namespace."""
@@ -113,6 +122,16 @@ class Session:
         from ledger.domains import mint_domain  # noqa: PLC0415 - first deploys only
 
         return mint_domain(self.place.domain_suffix)
+
+
+def _startup_seconds() -> float:
+    """How long the sandbox's pods take to become ready: ``ONECTL_SANDBOX_SECONDS``, else one second."""
+    given = os.environ.get("ONECTL_SANDBOX_SECONDS", "1")
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", given):
+        raise RefusedError(
+            f'ONECTL_SANDBOX_SECONDS "{given}" is not a number of seconds', hint="Example: ONECTL_SANDBOX_SECONDS=0.5"
+        )
+    return float(given)
 
 
 def _observing(request: Request) -> Request:

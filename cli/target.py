@@ -43,7 +43,7 @@ def _by_deployment_id(session: Session, deployment_id: str, *, ended: bool) -> A
     app_id = session.ledger.find(deployment_id)
     if app_id is None:
         raise AppNotFoundError(
-            f'no deployment "{deployment_id}" in this ledger', hint="See those there are: 1ctl deploy list"
+            f'no deployment "{deployment_id}" in this ledger', hint="See which there are: 1ctl deploy list --all"
         )
     if (app_id.cluster, app_id.namespace) != (session.place.cluster, session.place.namespace):
         raise RefusedError(
@@ -55,11 +55,16 @@ def _by_deployment_id(session: Session, deployment_id: str, *, ended: bool) -> A
         return app_id
     app = session.ledger.app(app_id)
     if app.life is None or app.life.deployment_id != deployment_id:
-        raise AppNotFoundError(
-            f'deployment "{deployment_id}" of app "{app_id.name}" was destroyed',
-            hint="Its history is still there: 1ctl deploy releases in the app's directory",
-        )
+        raise destroyed_error(app_id, deployment_id)
     return app_id
+
+
+def destroyed_error(app_id: AppId, deployment_id: str) -> AppNotFoundError:
+    """The error for a deployment id whose life has ended."""
+    return AppNotFoundError(
+        f'deployment "{deployment_id}" of app "{app_id.name}" was destroyed',
+        hint=f"Its history is still there: 1ctl deploy releases --deployment-id {deployment_id}",
+    )
 
 
 def loaded(session: Session, *, deployment_id: str | None, config: str | None) -> App:

@@ -36,6 +36,7 @@ from effects.cluster import (
     APP_LABEL,
     FATAL_REASONS,
     LEDGER_LABEL,
+    LIFE_LABEL,
     ChangedMeanwhileError,
     ClusterError,
     ClusterKind,
@@ -201,7 +202,7 @@ class KubernetesCluster:
     def _create_empty(self, manifest: Manifest, manager: str) -> Seen:
         """Make a Secret without values; fails where there is one.
 
-        Creating owns fields for ever beside applying, so it sets only what never changes: a label that says whose
+        Creating owns fields for ever beside applying, so it sets only what never changes: the labels that say whose
         it is, and the type. Everything else can be changed and removed by later applies.
         """
         ref = ref_of(manifest)
@@ -209,7 +210,10 @@ class KubernetesCluster:
         body = {
             "apiVersion": manifest["apiVersion"],
             "kind": "Secret",
-            "metadata": {"name": ref.name, "labels": {k: labels[k] for k in (LEDGER_LABEL, APP_LABEL) if k in labels}},
+            "metadata": {
+                "name": ref.name,
+                "labels": {k: labels[k] for k in (LEDGER_LABEL, APP_LABEL, LIFE_LABEL) if k in labels},
+            },
             "type": manifest.get("type", "Opaque"),
         }
         request = _collection_request("POST", ref, "create", query={"fieldManager": manager}, body=body)

@@ -13,7 +13,7 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from effects.cluster import (
@@ -33,8 +33,15 @@ from effects.cluster import (
 from effects.crash_points import crash_point
 from effects.desired import DesiredObject, Surroundings, desired, named_objects, owner, stamped
 from ledger.app import App, Life
-from ledger.errors import AppNotFoundError, ConflictError
-from ledger.events import AppliedObject, ApplyRefused, ObservedEvent, ResourcesApplied, ResourcesRemoved
+from ledger.errors import AppNotFoundError, ConflictError, SealedError
+from ledger.events import (
+    AppliedObject,
+    ApplyRefused,
+    ObservedEvent,
+    ResourcesApplied,
+    ResourcesRemoved,
+    SecretsFingerprinted,
+)
 from ledger.ledger import Ledger
 from ledger.request import Request
 from ledger.spec import AppId
@@ -103,50 +110,71 @@ class Reconciler:
             ClusterUnreachableError: Nothing more is known; repeat later.
             SealedError: Secret values are needed that this machine cannot open.
         """
+        made: dict[Ref, str] = {}  # with uids: what this call wrote while others may have decided that it goes
         for _ in range(ATTEMPTS):
             app = self.ledger.app(app_id)
             try:
                 if app.leaving is not None:
                     app = self._remove(app, app.leaving)
-                return self._apply(app, app.life, progress or _silent) if app.life is not None else app
+                if app.life is not None:
+                    return self._apply(app, app.life, made, progress or _silent)
+                self._delete(made)
             except ChangedMeanwhileError:
                 continue
+            except SealedError:
+                # The life may have ended meanwhile, which shreds its secrets.
+                if app.life is None or not _is_overtaken(self.ledger.app(app_id), app.life):
+                    raise
             except (ClusterRefusedError, FieldConflictError, NotOursError) as error:
                 self._park(app, error)
                 raise ParkedError(error.message, reason=_reason(error), hint=error.hint) from error
+            else:
+                return app
         raise ConflictError(
             f'app "{app_id.name}" changes faster than it can be applied', hint="Repeat the command when it is quiet."
         )
 
     # -- Applying --------------------------------------------------------------------------------------------------
 
-    def _apply(self, app: App, life: Life, progress: Progress) -> App:
+    def _apply(self, app: App, life: Life, made: dict[Ref, str], progress: Progress) -> App:
         ledger_id = self._ledger_id()
         wanted = desired(app, life, Surroundings(ledger_id=ledger_id, gateway=self.gateway, epoch=self.epoch))
         values = _LazyValues(self.ledger, life)
         applied: list[AppliedObject] = []
         owner_uid: str | None = None
         for entry in wanted:
-            seen = self._apply_one(app, life, entry, owner_uid, values)
+            seen = self._apply_one(app, life, entry, owner_uid, values, made)
             owner_uid = owner_uid or seen.uid
             applied.append(AppliedObject(kind=entry.ref.kind, name=entry.ref.name, uid=seen.uid, digest=entry.digest))
             crash_point(f"applied {entry.ref.kind}")
             progress(entry.ref)
-        self._delete_unwanted(app, life.objects, {entry.ref for entry in wanted})
+        self._delete_unwanted(app, life, made, {entry.ref for entry in wanted})
+        self._record_fingerprints(app, life, values)
         crash_point("before ResourcesApplied")
-        return self._record_applied(app, life, tuple(sorted(applied, key=lambda each: (each.kind, each.name))))
+        now = self._record_applied(app, life, tuple(sorted(applied, key=lambda each: (each.kind, each.name))))
+        if _is_overtaken(now, life):
+            raise _overtaken(app)
+        return now
 
     def _apply_one(
-        self, app: App, life: Life, entry: DesiredObject, owner_uid: str | None, values: _LazyValues
+        self,
+        app: App,
+        life: Life,
+        entry: DesiredObject,
+        owner_uid: str | None,
+        values: _LazyValues,
+        made: dict[Ref, str],
     ) -> Seen:
         """The object as it then is; sent only if it is not as desired already."""
         seen = self.cluster.look(entry.ref, ledger_id=self._ledger_id())
         if seen is not None:
             self._check_ours(app, entry.ref, seen)
             if seen.labels.get(LIFE_LABEL) != life.deployment_id:
-                self.cluster.delete(entry.ref, uid=seen.uid)  # a leftover of an earlier life
-                raise ChangedMeanwhileError(f"{entry.ref} belonged to an earlier life")
-            if seen.annotations.get(DIGEST_ANNOTATION) == entry.digest:
+                leftover = {entry.ref: seen.uid}  # of an earlier life
+                self._delete(leftover)
+                self._wait_until_gone(leftover)
+                seen = None
+            elif seen.annotations.get(DIGEST_ANNOTATION) == entry.digest and not _owner_changed(app, life, owner_uid):
                 return seen
         manifest = stamped(
             entry,
@@ -154,7 +182,9 @@ class Reconciler:
             owner_uid=owner_uid,
             values=values.of(entry) if entry.secrets else {},
         )
-        return self.cluster.apply(manifest, manager=f"1ctl-{self._ledger_id()}", expect=seen)
+        seen = self.cluster.apply(manifest, manager=f"1ctl-{self._ledger_id()}", expect=seen)
+        made[entry.ref] = seen.uid
+        return seen
 
     def _check_ours(self, app: App, ref: Ref, seen: Seen) -> None:
         if seen.labels.get(LEDGER_LABEL) != self._ledger_id():
@@ -162,11 +192,20 @@ class Reconciler:
         if _position(seen) > (self.epoch, app.head):
             raise ChangedMeanwhileError(f"{ref} reflects a later position than was read")
 
-    def _delete_unwanted(self, app: App, present: Iterable[AppliedObject], wanted: set[Ref]) -> None:
-        for each in present:
-            ref = Ref(each.kind, app.id.namespace, each.name)
-            if ref not in wanted:
-                self.cluster.delete(ref, uid=each.uid)
+    def _delete_unwanted(self, app: App, life: Life, made: dict[Ref, str], wanted: set[Ref]) -> None:
+        """Delete what is of this life and not desired any more, also where nobody lived to record that it was made."""
+        present = {Ref(each.kind, app.id.namespace, each.name): each.uid for each in life.objects} | made
+        for ref in named_objects(app.id.name, app.id.namespace):
+            if ref not in wanted and (seen := self._look_for(ref, life)) is not None:
+                present[ref] = seen.uid
+        unwanted = {ref: uid for ref, uid in present.items() if ref not in wanted}
+        if unwanted and _is_overtaken(self.ledger.app(app.id), life):
+            raise _overtaken(app)  # what was asked for meanwhile may need the very same objects
+        self._delete(unwanted)
+
+    def _delete(self, objects: Mapping[Ref, str]) -> None:
+        for ref, uid in objects.items():
+            self.cluster.delete(ref, uid=uid)
 
     def _record_applied(self, app: App, life: Life, objects: tuple[AppliedObject, ...]) -> App:
         event = ResourcesApplied(release=life.release, through=life.changed, objects=objects)
@@ -181,6 +220,26 @@ class Reconciler:
             )
 
         return self.ledger.observe(app.id, self.request, make)
+
+    def _record_fingerprints(self, app: App, life: Life, values: _LazyValues) -> None:
+        """Say of the values that were opened whether they are new, without saying what they are."""
+        known = life.fingerprinted
+        fresh = {name: each for name, each in values.opened.items() if each[0] > known.get(name, 0)}
+        if not fresh:
+            return
+        made = self.ledger.fingerprints(life, {name: value for name, (_, value) in fresh.items()})
+        event = SecretsFingerprinted(
+            fingerprints={name: {str(fresh[name][0]): fingerprint} for name, fingerprint in sorted(made.items())}
+        )
+
+        def make(now: App) -> tuple[str, ObservedEvent, int] | None:
+            current = now.life
+            if current is None or current.deployment_id != life.deployment_id:
+                return None
+            news = any(version > current.fingerprinted.get(name, 0) for name, (version, _) in fresh.items())
+            return (life.deployment_id, event, life.changed) if news else None
+
+        self.ledger.observe(app.id, self.request, make)
 
     # -- Removing --------------------------------------------------------------------------------------------------
 
@@ -210,10 +269,14 @@ class Reconciler:
         first = owner(app.id.name, app.id.namespace)
         found = {}
         for ref in [*(ref for ref in dict.fromkeys(refs) if ref != first), first]:
-            seen = self.cluster.look(ref, ledger_id=self._ledger_id())
-            if seen is not None and seen.labels.get(LIFE_LABEL) == life.deployment_id:
+            if (seen := self._look_for(ref, life)) is not None:
                 found[ref] = seen.uid
         return found
+
+    def _look_for(self, ref: Ref, life: Life) -> Seen | None:
+        """The object if it is there and of this life."""
+        seen = self.cluster.look(ref, ledger_id=self._ledger_id())
+        return seen if seen is not None and seen.labels.get(LIFE_LABEL) == life.deployment_id else None
 
     def _wait_until_gone(self, refs: Mapping[Ref, str]) -> None:
         deadline = time.monotonic() + REMOVAL_SECONDS
@@ -259,14 +322,37 @@ class _LazyValues:
     def __init__(self, ledger: Ledger, life: Life) -> None:
         self._ledger = ledger
         self._life = life
+        self.opened: dict[str, tuple[int, bytes]] = {}
 
     def of(self, entry: DesiredObject) -> Mapping[str, bytes]:
         """The values of a Secret by their original names."""
-        return self._ledger.open_secrets(self._life, dict(entry.secrets.values()))
+        secrets = dict(entry.secrets.values())
+        values = self._ledger.open_secrets(self._life, secrets)
+        for name, secret in secrets.items():
+            if self.opened.get(name, (0, b""))[0] < secret.version:
+                self.opened[name] = (secret.version, values[name])
+        return values
 
 
 def _silent(_: Ref) -> None:
     pass
+
+
+def _is_overtaken(now: App, life: Life) -> bool:
+    """Whether more was asked for than this life reflects."""
+    current = now.life
+    return current is None or (current.deployment_id, current.changed) != (life.deployment_id, life.changed)
+
+
+def _overtaken(app: App) -> ChangedMeanwhileError:
+    return ChangedMeanwhileError(f'more was asked of app "{app.id.name}" meanwhile')
+
+
+def _owner_changed(app: App, life: Life, uid: str | None) -> bool:
+    """Whether the first object was made anew: the cluster will collect what still names the old one as its owner."""
+    first = owner(app.id.name, app.id.namespace)
+    known = (each.uid for each in life.objects if (each.kind, each.name) == (first.kind, first.name))
+    return uid is not None and next(known, uid) != uid
 
 
 def _position(seen: Seen) -> tuple[int, int]:

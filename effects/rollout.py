@@ -64,11 +64,16 @@ class RolloutWatch:
         would be those of an earlier roll.
         """
         rollout = self.cluster.rollout(Ref("Deployment", app_id.namespace, app_id.name))
-        if rollout is None:
-            return Progress(verdict="waiting", ready=0, desired=life.spec.replicas)
-        verdict: Verdict = "completed" if rollout.complete else "failed" if rollout.failed else "waiting"
-        if verdict != "waiting" and not self._record(app_id, life, rollout):
+        if rollout is None or not (rollout.complete or rollout.failed):
+            verdict: Verdict = "waiting"
+            newest = _same_roll(self.ledger.app(app_id), life)
+        else:
+            verdict = "completed" if rollout.complete else "failed"
+            newest = self._record(app_id, life, rollout)
+        if not newest:
             verdict = "superseded"
+        if rollout is None:
+            return Progress(verdict=verdict, ready=0, desired=life.spec.replicas)
         return Progress(
             verdict=verdict, ready=rollout.ready, desired=rollout.desired, reason=rollout.failed, rollout=rollout
         )

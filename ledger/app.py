@@ -104,6 +104,7 @@ class Life:
         secrets: Secrets as set, likewise.
         secret_versions: By key, the highest version ever sealed, unset ones included.
         roll: The newest generation of pods asked for.
+        fingerprinted: By key, the highest version whose fingerprint is known.
         kept: The last roll known to be good, if any, and those after it, oldest first.
         rollout: What is known about the newest roll.
         rollout_failure: Its reason and message if it failed.
@@ -126,6 +127,7 @@ class Life:
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, SecretVersion] = field(default_factory=dict)
     secret_versions: Mapping[str, int] = field(default_factory=dict)
+    fingerprinted: Mapping[str, int] = field(default_factory=dict)
     kept: tuple[Roll, ...] = ()
     rollout: RolloutState = "pending"
     rollout_failure: tuple[str, str] | None = None
@@ -317,7 +319,8 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
         case Deployed() | Destroyed() | ResourcesRemoved():
             return life  # handled where the app is known
         case SecretsFingerprinted():
-            return life  # known to the views only
+            newest = {key: max(map(int, versions)) for key, versions in event.fingerprints.items() if versions}
+            return replace(life, fingerprinted={**life.fingerprinted, **newest})
         case LedgerCreated() | WorkerIdentitySet() | LedgerMoved() | LedgerRestored() | Redacted():
             return life  # of the ledger's own stream
         case DomainClaimed() | DomainReleased():

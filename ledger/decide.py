@@ -142,7 +142,7 @@ def _merged(command: Deploy, life: Life | None) -> Spec:
         return _checked(replace(life.spec, **given))
     if "image" not in given:
         raise RefusedError("no image given", hint="Pass --image, for instance: 1ctl deploy --image nginx:alpine")
-    machines = given.get("machines", ())
+    machines = values.machines(given.get("machines", ()))
     return _checked(replace(Spec(image=given["image"], replicas=max(1, len(machines))), **given))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from pathlib import Path
 
 
@@ -26,10 +27,11 @@ class FileLock:
         Raises:
             OSError: The file cannot be made or opened.
         """
+        deadline = time.monotonic() + timeout
         if not self._threads.acquire(timeout=timeout):
             return False
         try:
-            self._descriptor = self._wait(timeout)
+            self._descriptor = self._wait(max(0.0, deadline - time.monotonic()))
         except BaseException:
             self._threads.release()
             raise
@@ -71,9 +73,14 @@ def _wait_in_kernel(descriptor: int, timeout: float) -> int:
             done.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    done.wait(timeout)
+    try:
+        done.wait(timeout)
+    except BaseException:  # interrupted: the lock must not come to a waiter who is gone
+        with state:
+            given_up = True
+            if done.is_set():
+                os.close(descriptor)
+        raise
     with state:
-        if done.is_set():
-            return descriptor
-        given_up = True
-        return -1
+        given_up = not done.is_set()
+    return -1 if given_up else descriptor

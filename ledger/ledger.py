@@ -10,8 +10,9 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ledger import sealing, values
 from ledger.app import App, Life, fold
@@ -19,10 +20,11 @@ from ledger.clock import Clock, SystemClock, iso
 from ledger.codec import decode, encode
 from ledger.commands import Command, Deploy, Destroy, PurgeSecret, Rollback, SetSecrets
 from ledger.decide import Minted, decide
-from ledger.envelope import Envelope, Recorded, Subject
+from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.errors import (
     ConflictError,
     LedgerBusyError,
+    LedgerDamagedError,
     LedgerUnavailableError,
     RequestReusedError,
     SealedError,
@@ -42,11 +44,13 @@ from ledger.events import (
 from ledger.request import Request, request_digest
 from ledger.rollback import PastRelease, past_releases
 from ledger.spec import AppId, SecretVersion
-from ledger.store import Beside, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store
+from ledger.store import Beside, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store, is_well_formed
 from ledger.streams import LEDGER_STREAM, app_stream, domain_stream, observed_stream
 
 if TYPE_CHECKING:
     from ledger.keys import KeyFiles
+
+_MintedBeside: TypeAlias = tuple[Minted, Callable[[], Beside]]
 
 ATTEMPTS = 50
 """How often a command begins again when others are first; each time someone else's command was recorded."""
@@ -67,6 +71,25 @@ class Outcome:
     recorded: Sequence[Recorded]
     repeated: bool = False
     clock_behind_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a command would lead to.
+
+    Attributes:
+        events: What would be recorded for the app, in order. Values that chance makes are placeholders.
+        before: The app as it is.
+        after: The app as it would be.
+    """
+
+    events: Sequence[AppEvent]
+    before: App
+    after: App
+
+
+_UNMINTED = "00000000-0000-0000-0000-000000000000"
+"""Deployment id of a life that is only imagined."""
 
 
 @dataclass(slots=True)
@@ -168,7 +191,7 @@ class Ledger:
             events = decide(command, app, minted)
             if not events:
                 return Outcome(app=app, recorded=())
-            draft = self._draft(app, events, beside, self._digest(app_id, command, request))
+            draft = self._draft(app, events, beside(), self._digest(app_id, command, request))
             try:
                 return self._append_command(app, draft, request)
             except ConflictError:
@@ -180,6 +203,23 @@ class Ledger:
             f'other writers were first {ATTEMPTS} times for app "{app_id.name}"',
             hint="Nothing was recorded. Try again.",
         )
+
+    def plan(self, app_id: AppId, command: Command) -> Plan:
+        """What a command would lead to if it were executed now. Records nothing, makes no key, seals nothing.
+
+        Raises:
+            RefusedError: It would be refused.
+        """
+        app = self.app(app_id)
+        minted = Minted(deployment_id=_UNMINTED, domain="(random)", life_key="(new key)")
+        if isinstance(command, SetSecrets) and app.life is not None:
+            versions = app.life.secret_versions
+            sealed = {key: SecretVersion(versions.get(key, 0) + 1, f"(sealed {key})") for key in command.keys}
+            minted = replace(minted, sealed=sealed)
+        if isinstance(command, Rollback) and app.life is not None:
+            minted = replace(minted, releases=self.past_releases(app_id, app.life.deployment_id))
+        events = decide(command, app, minted)
+        return Plan(events=events, before=app, after=fold(app, self._imagined(app, events)))
 
     def observe(
         self, app_id: AppId, request: Request, make: Callable[[App], tuple[str, ObservedEvent, int] | None]
@@ -198,9 +238,7 @@ class Ledger:
             if made is None:
                 return app
             deployment_id, event, causation = made
-            subject = Subject(
-                cluster=app_id.cluster, namespace=app_id.namespace, app=app_id.name, deployment_id=deployment_id
-            )
+            subject = _subject(app_id, deployment_id)
             lines: list[tuple[uuid.UUID, int, Event, Subject | None]]
             lines = [(app.observed, app.observed_version + 1, event, subject)]
             try:
@@ -209,6 +247,16 @@ class Ledger:
                 continue
             return fold(app, map(recorded, rows))
         raise ConflictError(f'other observers were first {ATTEMPTS} times for app "{app_id.name}"')
+
+    def _imagined(self, app: App, events: Sequence[AppEvent]) -> Iterator[Recorded]:
+        """The events as if they had been recorded next."""
+        subject = _subject(app.id, _deployment_id(app, events)) if events else None
+        source = Source(program="", host="")
+        request = Request(request_id="dry-run", actor="", source=source)
+        position = self.store.head().position
+        for offset, event in enumerate(events, start=1):
+            envelope = self._envelope(request, subject, None)
+            yield Recorded(position + offset, app.stream, app.version + offset, self._clock.now_us(), envelope, event)
 
     # -- Secrets ---------------------------------------------------------------------------------------------------
 
@@ -226,6 +274,20 @@ class Ledger:
         """
         if not secrets:
             return {}
+        life_private = self._life_private(life)
+        stored = self.store.sealed(life.deployment_id)
+        return {key: _opened(life, key, secret, stored, life_private) for key, secret in secrets.items()}
+
+    def fingerprints(self, life: Life, values: Mapping[str, bytes]) -> Mapping[str, str]:
+        """By key, what tells equal values of this life apart from others, without saying what they are.
+
+        Raises:
+            SealedError: This machine does not hold the identity.
+        """
+        life_private = self._life_private(life)
+        return {key: sealing.fingerprint(value, life_private) for key, value in values.items()}
+
+    def _life_private(self, life: Life) -> bytes:
         row = self.store.life_key(life.deployment_id)
         if row is None:
             raise SealedError("the secrets of this life were shredded when it was destroyed")
@@ -233,11 +295,9 @@ class Ledger:
         if private is None or sealing.public_half(private) != row.identity:
             raise SealedError(
                 "this machine does not hold the identity that opens the app's secrets",
-                hint="Run the command where it is, or point ONECTL_IDENTITY to it; a worker that has it: 1ctl worker run",
+                hint="Run the command where it is, or point ONECTL_IDENTITY to it.",
             )
-        life_private = sealing.unwrap(row.wrapped, life.deployment_id, private)
-        stored = self.store.sealed(life.deployment_id)
-        return {key: _opened(life, key, secret, stored, life_private) for key, secret in secrets.items()}
+        return sealing.unwrap(row.wrapped, life.deployment_id, private)
 
     # -- The beats of a command ------------------------------------------------------------------------------------
 
@@ -254,30 +314,34 @@ class Ledger:
         answer = [recorded(row) for row in rows if row.stream == stream]
         return Outcome(app=self.app(app_id), recorded=answer, repeated=True)
 
-    def _mint(self, app: App, command: Command, secret_values: Mapping[str, bytes]) -> tuple[Minted, Beside]:
-        """What the decision may need that is not decided, and what is stored beside it."""
+    def _mint(self, app: App, command: Command, secret_values: Mapping[str, bytes]) -> _MintedBeside:
+        """What the decision may need that is not decided, and what makes the rows beside it, once it was taken."""
         life = app.life
         if isinstance(command, Deploy) and life is None:
             return self._mint_life(app.id)
         if isinstance(command, SetSecrets) and life is not None:
             return self._seal(life, command, secret_values)
         if isinstance(command, Destroy) and life is not None:
-            return Minted(), Beside(shred=life.deployment_id)
+            return Minted(), partial(Beside, shred=life.deployment_id)
         if isinstance(command, PurgeSecret) and life is not None:
-            return Minted(), Beside(purge=(life.deployment_id, command.key))
+            return Minted(), partial(Beside, purge=(life.deployment_id, command.key))
         if isinstance(command, Rollback) and life is not None:
-            return Minted(releases=self.past_releases(app.id, life.deployment_id)), Beside()
-        return Minted(), Beside()
+            return Minted(releases=self.past_releases(app.id, life.deployment_id)), Beside
+        return Minted(), Beside
 
-    def _mint_life(self, app_id: AppId) -> tuple[Minted, Beside]:
+    def _mint_life(self, app_id: AppId) -> _MintedBeside:
         deployment_id = str(uuid.uuid4())
         private, public = sealing.generate()
-        created = self._created()
-        identity = created[1] if created else self._keys.make_identity()
-        wrapped = sealing.wrap(private, deployment_id, identity)
         minted = Minted(deployment_id=deployment_id, domain=self._free_domain(), life_key=public)
         life = LifeRow(deployment_id, app_id.cluster, app_id.namespace, app_id.name, 0)
-        return minted, Beside(life=life, life_key=LifeKeyRow(deployment_id, identity, wrapped))
+
+        def beside() -> Beside:
+            created = self._created()
+            identity = created[1] if created else self._keys.make_identity()
+            wrapped = sealing.wrap(private, deployment_id, identity)
+            return Beside(life=life, life_key=LifeKeyRow(deployment_id, identity, wrapped))
+
+        return minted, beside
 
     def _free_domain(self) -> str:
         while True:
@@ -286,16 +350,16 @@ class Ledger:
             if version == 0:  # a name is never given out twice, so that old links lead nowhere new
                 return domain
 
-    def _seal(self, life: Life, command: SetSecrets, secret_values: Mapping[str, bytes]) -> tuple[Minted, Beside]:
+    def _seal(self, life: Life, command: SetSecrets, secret_values: Mapping[str, bytes]) -> _MintedBeside:
         assert life.life_key is not None
         self._check_secret_size(life, secret_values)
         sealed, rows = {}, []
-        for key in command.keys:
+        for key in dict.fromkeys(command.keys):
             version = life.secret_versions.get(key, 0) + 1
             ciphertext = sealing.seal_value(secret_values[key], life.deployment_id, key, version, life.life_key)
             sealed[key] = SecretVersion(version, sha256(ciphertext).hexdigest())
             rows.append(SealedRow(life.deployment_id, key, version, ciphertext))
-        return Minted(sealed=sealed), Beside(sealed=rows)
+        return Minted(sealed=sealed), partial(Beside, sealed=rows)
 
     def _check_secret_size(self, life: Life, secret_values: Mapping[str, bytes]) -> None:
         stored = self.store.sealed(life.deployment_id) if life.secrets else {}
@@ -312,10 +376,7 @@ class Ledger:
 
     def _draft(self, app: App, events: Sequence[AppEvent], beside: Beside, request: RequestRow) -> _Draft:
         """The app's events, what else has to be recorded with them, and the ledger's own first events if it is new."""
-        deployment_id = _deployment_id(app, events)
-        subject = Subject(
-            cluster=app.id.cluster, namespace=app.id.namespace, app=app.id.name, deployment_id=deployment_id
-        )
+        subject = _subject(app.id, _deployment_id(app, events))
         draft = _Draft([], replace(beside, request=request))
         if self._created() is None:
             draft.created_ledger = str(uuid.uuid4())
@@ -391,8 +452,14 @@ def recorded(row: Row) -> Recorded:
     Raises:
         UnknownEventError, LedgerDamagedError: It cannot be read by this program.
     """
+    if not is_well_formed(row):
+        raise LedgerDamagedError(f"position {row.position} holds no event any more", hint="See: 1ctl audit verify")
     event, envelope = decode(row.topic, row.state)
     return Recorded(row.position, uuid.UUID(bytes=row.stream), row.version, row.recorded_us, envelope, event)
+
+
+def _subject(app_id: AppId, deployment_id: str) -> Subject:
+    return Subject(cluster=app_id.cluster, namespace=app_id.namespace, app=app_id.name, deployment_id=deployment_id)
 
 
 def _deployment_id(app: App, events: Sequence[AppEvent]) -> str:

@@ -31,6 +31,7 @@ LIFE_KEY = 'SELECT life_keys.deployment_id, life_keys.identity, life_keys.wrappe
 INSERT_LIFE_KEY = 'INSERT INTO life_keys (deployment_id, identity, wrapped) VALUES (:deployment_id, :identity, :wrapped)'
 DELETE_LIFE_KEY = 'DELETE FROM life_keys WHERE life_keys.deployment_id = :deployment_id'
 SEALED = 'SELECT sealed_values."key", sealed_values.version, sealed_values.ciphertext FROM sealed_values WHERE sealed_values.deployment_id = :deployment_id'
+SEALED_SIZES = 'SELECT sealed_values."key", sealed_values.version, length(sealed_values.ciphertext) AS length_1 FROM sealed_values WHERE sealed_values.deployment_id = :deployment_id'
 INSERT_SEALED = 'INSERT INTO sealed_values (deployment_id, "key", version, ciphertext) VALUES (:deployment_id, :key, :version, :ciphertext)'
 PURGE_SEALED = 'DELETE FROM sealed_values WHERE sealed_values.deployment_id = :deployment_id AND sealed_values."key" = :key'
 DELETE_SEALED = 'DELETE FROM sealed_values WHERE sealed_values.deployment_id = :deployment_id'

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ledger import sql_sqlite as sql
+from ledger.durable_files import make_directory, sync_directory
 from ledger.errors import (
     ConflictError,
     LedgerBusyError,
@@ -41,6 +42,8 @@ STORE_VERSION = 1
 _APPLICATION_ID = 0x31435450  # "1CTP", so that `file` and a careless path can tell whose database it is
 _EMPTY = Head(0, 0, GENESIS)
 _MAX = 2**63 - 1
+_BAD_HEAD = "the head of the ledger does not fit its events"
+_LOCATE = "Nothing was recorded. See where: 1ctl audit verify"
 
 
 class SqliteStore:
@@ -62,7 +65,7 @@ class SqliteStore:
     def head(self) -> Head:
         """See `Store.head`."""
         rows = self._query(sql.HEAD, {})
-        return Head(*rows[0]) if rows else _EMPTY
+        return _head(rows) if rows else _EMPTY
 
     def two_streams(self, first: bytes, second: bytes, *, upto: int | None = None) -> Sequence[Row]:
         """See `Store.two_streams`."""
@@ -113,16 +116,23 @@ class SqliteStore:
         rows = self._query(sql.SEALED, {"deployment_id": deployment_id})
         return {(key, version): ciphertext for key, version, ciphertext in rows}
 
+    def sealed_sizes(self, deployment_id: str) -> Mapping[tuple[str, int], int]:
+        """See `Store.sealed_sizes`."""
+        rows = self._query(sql.SEALED_SIZES, {"deployment_id": deployment_id})
+        return {(key, version): size for key, version, size in rows}
+
     def append(self, rows: Sequence[NewRow], *, clock_us: int, beside: Beside = NOTHING_BESIDE) -> Sequence[Row]:
         """See `Store.append`."""
         with self.writing() as connection:
             if beside.request and connection.execute(sql.REQUEST, {"request_id": beside.request.request_id}).fetchone():
                 raise ConflictError("the request id was recorded meanwhile")
-            lines = _place(Head(*connection.execute(sql.HEAD).fetchone()), rows, clock_us)
+            lines = _place(_head(connection.execute(sql.HEAD).fetchall()), rows, clock_us)
             try:
                 connection.executemany(sql.INSERT_EVENT, map(_event_values, lines))
                 _write_beside(connection, beside, lines)
             except sqlite3.IntegrityError as error:
+                if "notification_id" in str(error):  # the head gave out a position that is taken
+                    raise LedgerDamagedError(_BAD_HEAD, hint=_LOCATE) from error
                 raise ConflictError("another writer was first") from error
             if lines:
                 last = lines[-1]
@@ -159,12 +169,10 @@ class SqliteStore:
             OutcomeUnknownError: The commit itself failed.
         """
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self.path.parent)
             acquired = self._lock.acquire(self._timeout)
         except OSError as error:
-            raise LedgerUnavailableError(
-                f"the ledger {self.path} cannot be written: {error.strerror}", hint=_hint(error)
-            ) from error
+            raise self._unavailable("written", error) from error
         if not acquired:
             raise LedgerBusyError(
                 f"the ledger {self.path} is locked by another process for {self._timeout:g} s",
@@ -180,6 +188,8 @@ class SqliteStore:
             opened = self._open(create=True)
         except sqlite3.Error as error:
             self._fail(error)
+        except OSError as error:
+            raise self._unavailable("written", error) from error
         assert opened is not None
         connection, in_use = opened
         with in_use:
@@ -210,6 +220,8 @@ class SqliteStore:
                 return connection.execute(text, parameters).fetchall()
         except sqlite3.Error as error:
             self._fail(error)
+        except OSError as error:
+            raise self._unavailable("read", error) from error
 
     def _open(self, *, create: bool) -> tuple[sqlite3.Connection, threading.RLock] | None:
         """This thread's connection and the lock to hold while using it; None if there is no ledger to read."""
@@ -224,10 +236,15 @@ class SqliteStore:
             return None  # being created by another process, or by one that died doing so
         connection = self._connect()
         try:
-            if not _is_ready(connection, self.path):
-                if not create:
-                    connection.close()
-                    return None
+            ready = _is_ready(connection, self.path)
+            if not ready and not create:
+                connection.close()
+                return None
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA secure_delete=ON")
+            if os.access(self.path, os.W_OK):
+                _set_journal(connection)  # changes the file, so only once it is known to be ours
+            if not ready:
                 _create_schema(connection)
         except BaseException:
             connection.close()
@@ -240,21 +257,17 @@ class SqliteStore:
     def _connect(self) -> sqlite3.Connection:
         if not self.path.exists():
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         mode = "rw" if os.access(self.path, os.W_OK) else "ro"
         address = f"{self.path.absolute().as_uri()}?mode={mode}"
-        connection = sqlite3.connect(
-            address, uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA secure_delete=ON")
-        if mode == "rw":
-            _set_journal(connection)
-        return connection
+        return sqlite3.connect(address, uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False)
+
+    def _unavailable(self, verb: str, error: OSError) -> LedgerUnavailableError:
+        return LedgerUnavailableError(f"the ledger {self.path} cannot be {verb}: {error.strerror}", hint=_hint(error))
 
     def _fail(self, error: sqlite3.Error) -> NoReturn:
         name = getattr(error, "sqlite_errorname", "") or ""
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error).startswith("Could not decode"):
             raise LedgerDamagedError(
                 f"the ledger {self.path} is damaged: {error}", hint="Restore it from a backup. Nothing was recorded."
             ) from error
@@ -285,14 +298,15 @@ def _set_journal(connection: sqlite3.Connection) -> None:
 
 def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
+    ours = connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID
+    if not ours and (version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
+        raise LedgerUnavailableError(
+            f"{path} is a SQLite database of something else, not a ledger", hint="Name another file with --ledger."
+        )
     if version > STORE_VERSION:
         raise UnknownEventError(
             f"the ledger {path} has tables of version {version}; this 1ctl knows up to {STORE_VERSION}",
             hint="A newer 1ctl made it. Upgrade this one: 1ctl --version",
-        )
-    if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise LedgerUnavailableError(
-            f"{path} is a SQLite database of something else, not a ledger", hint="Name another file with --ledger."
         )
     return bool(version)
 
@@ -310,6 +324,17 @@ def _create_schema(connection: sqlite3.Connection) -> None:
     except BaseException:
         _rollback(connection)
         raise
+
+
+def _head(rows: Sequence[tuple[Any, ...]]) -> Head:
+    """The head row.
+
+    Raises:
+        LedgerDamagedError: It is gone, or no head.
+    """
+    if len(rows) != 1 or tuple(map(type, rows[0])) != (int, int, bytes):
+        raise LedgerDamagedError(_BAD_HEAD, hint=_LOCATE)
+    return Head(*rows[0])
 
 
 def _place(head: Head, rows: Sequence[NewRow], clock_us: int) -> list[Row]:
@@ -365,15 +390,6 @@ def _rollback(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
         except sqlite3.Error:
             connection.interrupt()  # the disk is gone; the journal restores the file when it is next opened
-
-
-def _sync_directory(path: Path) -> None:
-    """A file whose name is not on disk yet would vanish with a power failure, whatever was synced into it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _hint(error: OSError) -> str:

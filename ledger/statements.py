@@ -59,6 +59,9 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     "sealed": select(_sealed.key, _sealed.version, _sealed.ciphertext).where(
         _sealed.deployment_id == bindparam("deployment_id")
     ),
+    "sealed_sizes": select(_sealed.key, _sealed.version, func.length(_sealed.ciphertext)).where(
+        _sealed.deployment_id == bindparam("deployment_id")
+    ),
     "insert_sealed": insert(sealed_values),
     "purge_sealed": delete(sealed_values).where(
         _sealed.deployment_id == bindparam("deployment_id"), _sealed.key == bindparam("key")

@@ -1,6 +1,7 @@
 """Where the ledger is kept: rows, the batch that is appended in one transaction, and what every store can answer.
 
-A store knows bytes, positions and hashes; it knows neither events nor apps. `ledger.sqlite_store` keeps a file.
+A store knows bytes, positions and hashes; it knows neither events nor apps. `ledger.sqlite_store` keeps a file,
+`ledger.postgres_store` a database.
 """
 
 from __future__ import annotations
@@ -21,6 +22,14 @@ class Row(NamedTuple):
     recorded_us: int
     leaf: bytes
     chain: bytes
+
+
+_COLUMNS = (int, bytes, int, str, bytes, int, bytes, bytes)
+
+
+def is_well_formed(row: Row) -> bool:
+    """Whether every column has its type and size; a database that was tampered with may answer otherwise."""
+    return tuple(map(type, row)) == _COLUMNS and len(row.stream) == 16 and row.version >= 0 and len(row.topic) < 2**13
 
 
 class Head(NamedTuple):
@@ -141,6 +150,9 @@ class Store(Protocol):
 
     def sealed(self, deployment_id: str) -> Mapping[tuple[str, int], bytes]:
         """The life's ciphertexts by key and version."""
+
+    def sealed_sizes(self, deployment_id: str) -> Mapping[tuple[str, int], int]:
+        """Sizes of the life's ciphertexts by key and version, in bytes; for those who may not read the values, too."""
 
     def append(self, rows: Sequence[NewRow], *, clock_us: int, beside: Beside = NOTHING_BESIDE) -> Sequence[Row]:
         """Append all or nothing, durably: when this returns, power may fail.

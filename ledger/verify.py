@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
-from ledger.store import Head, Row, Store
+from ledger.store import Head, Row, Store, is_well_formed
 
 PAGE = 2000
 
@@ -59,6 +59,10 @@ def verify_chain(store: Store, *, progress: Callable[[int, int], None] | None = 
     """
     head = store.head()
     reached = Head(0, 0, GENESIS)
+    if strays := store.positions(-(2**63), 0, limit=1):
+        detail = f"there is an event at position {strays[0].position}, before the first"
+        stray = Damage(position=strays[0].position, fault="unexpected", detail=detail)
+        return Verification(events=0, head=reached, damage=stray)
     while rows := store.positions(reached.position + 1, limit=PAGE):
         for row in rows:
             damage = _check(reached, row)
@@ -76,6 +80,8 @@ def _check(before: Head, row: Row) -> Damage | None:
     position = before.position + 1
     if row.position != position:
         return Damage(position=position, fault="missing", detail=f"there is no event at position {position}")
+    if not is_well_formed(row):
+        return Damage(position=position, fault="edited", detail=f"position {position} holds no event any more")
     leaf = leaf_hash(row.position, row.stream, row.version, row.recorded_us, row.topic, row.state)
     if leaf != row.leaf:
         return Damage(position=position, fault="edited", detail=f"the event at position {position} was changed")

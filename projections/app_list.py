@@ -18,13 +18,20 @@ from ledger.events import (
     EnvSet,
     EnvUnset,
     LedgerCreated,
+    LedgerMoved,
+    LedgerRestored,
+    Redacted,
+    ReleaseMarkedBad,
     ResourcesApplied,
     ResourcesRemoved,
     Restarted,
+    RolledBack,
     RolloutCompleted,
     RolloutFailed,
     Scaled,
+    SecretPurged,
     SecretSet,
+    SecretsFingerprinted,
     SecretUnset,
     WorkerIdentitySet,
 )
@@ -42,20 +49,27 @@ if TYPE_CHECKING:
 Ignored: TypeAlias = (
     LedgerCreated
     | WorkerIdentitySet
+    | LedgerMoved
+    | LedgerRestored
+    | Redacted
+    | ReleaseMarkedBad
     | DomainAssigned
     | DomainClaimed
     | DomainReleased
     | RolloutCompleted
     | RolloutFailed
+    | SecretsFingerprinted
 )
-"""No line of the list shows them: other streams, host names, and how pods are doing."""
+"""No line of the list shows them: other streams, host names, opinions, and how pods are doing."""
 
 Shown: TypeAlias = (
     Deployed
+    | RolledBack
     | EnvSet
     | EnvUnset
     | SecretSet
     | SecretUnset
+    | SecretPurged
     | Scaled
     | Restarted
     | Destroyed
@@ -192,6 +206,8 @@ class AppList:
         match event:
             case Deployed():
                 return self.deployed(row, recorded, event)
+            case RolledBack():
+                return self.rolled_back(row, recorded, event)
             case EnvSet():
                 return self.env_set(row, recorded, event)
             case EnvUnset():
@@ -200,6 +216,8 @@ class AppList:
                 return self.secret_set(row, recorded, event)
             case SecretUnset():
                 return self.secret_unset(row, recorded, event)
+            case SecretPurged():
+                return self.secret_purged(row, recorded, event)
             case Scaled():
                 return self.scaled(row, recorded, event)
             case Restarted():
@@ -237,27 +255,42 @@ class AppList:
 
     def deployed(self, row: AppListRow, recorded: Recorded, event: Deployed) -> AppListRow:
         """A later release replaces all that runs; the configuration stays."""
-        return _asked(row, recorded)._replace(release=event.release, **_spec_columns(event.spec))
+        return _asked(row, recorded, release=event.release, **_spec_columns(event.spec))
+
+    def rolled_back(self, row: AppListRow, recorded: Recorded, event: RolledBack) -> AppListRow:
+        """An earlier release comes back under a new number, with the configuration that the event holds."""
+        return _asked(
+            row,
+            recorded,
+            release=event.release,
+            env_keys=_json(sorted(event.env)),
+            secret_keys=_json(sorted(event.secrets)),
+            **_spec_columns(event.spec),
+        )
 
     def env_set(self, row: AppListRow, recorded: Recorded, event: EnvSet) -> AppListRow:
         """Keys are added."""
-        return _asked(row, recorded)._replace(env_keys=_with(row.env_keys, event.values))
+        return _asked(row, recorded, env_keys=_with(row.env_keys, event.values))
 
     def env_unset(self, row: AppListRow, recorded: Recorded, event: EnvUnset) -> AppListRow:
         """Keys go."""
-        return _asked(row, recorded)._replace(env_keys=_without(row.env_keys, event.keys))
+        return _asked(row, recorded, env_keys=_without(row.env_keys, event.keys))
 
     def secret_set(self, row: AppListRow, recorded: Recorded, event: SecretSet) -> AppListRow:
         """Keys are added."""
-        return _asked(row, recorded)._replace(secret_keys=_with(row.secret_keys, event.secrets))
+        return _asked(row, recorded, secret_keys=_with(row.secret_keys, event.secrets))
 
     def secret_unset(self, row: AppListRow, recorded: Recorded, event: SecretUnset) -> AppListRow:
         """Keys go."""
-        return _asked(row, recorded)._replace(secret_keys=_without(row.secret_keys, event.keys))
+        return _asked(row, recorded, secret_keys=_without(row.secret_keys, event.keys))
+
+    def secret_purged(self, row: AppListRow, recorded: Recorded, event: SecretPurged) -> AppListRow:
+        """The key goes, with every value it ever had."""
+        return _asked(row, recorded, secret_keys=_without(row.secret_keys, (event.key,)))
 
     def scaled(self, row: AppListRow, recorded: Recorded, event: Scaled) -> AppListRow:
         """The number of pods asked for."""
-        return _asked(row, recorded)._replace(replicas=event.replicas)
+        return _asked(row, recorded, replicas=event.replicas)
 
     def restarted(self, row: AppListRow, recorded: Recorded) -> AppListRow:
         """New pods of the same kind."""
@@ -265,7 +298,7 @@ class AppList:
 
     def destroyed(self, row: AppListRow, recorded: Recorded) -> AppListRow:
         """The life has ended; it is kept for those who ask for ended ones, too."""
-        return _asked(row, recorded)._replace(destroyed_us=recorded.recorded_us)
+        return _asked(row, recorded, destroyed_us=recorded.recorded_us)
 
     def applied(self, row: AppListRow, event: ResourcesApplied) -> AppListRow:
         """The cluster acknowledged everything up to a position."""
@@ -279,10 +312,10 @@ class AppList:
         """Every object is gone."""
         return row._replace(applied_through=event.through)
 
-    def load(self, query: Query, keys: Iterable[str]) -> dict[str, AppListRow]:
-        """The stored rows among these keys."""
-        found = (AppListRow(*row) for key in keys for row in query(sql.APP_LIST_ROW, {"deployment_id": key}))
-        return {row.deployment_id: row for row in found}
+    def load(self, query: Query, key: str) -> AppListRow | None:
+        """The stored row of a life."""
+        rows = query(sql.APP_LIST_ROW, {"deployment_id": key})
+        return AppListRow(*rows[0]) if rows else None
 
     def stored(self, connection: sqlite3.Connection) -> Iterator[AppListRow]:
         """Every stored row, in no order."""
@@ -350,9 +383,9 @@ def _spec_columns(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _asked(row: AppListRow, recorded: Recorded) -> AppListRow:
+def _asked(row: AppListRow, recorded: Recorded, **columns: Any) -> AppListRow:
     """Something was asked for: the cluster has to catch up."""
-    return row._replace(changed=recorded.position, updated_us=recorded.recorded_us)
+    return row._replace(changed=recorded.position, updated_us=recorded.recorded_us, **columns)
 
 
 def _with(keys: str, more: Iterable[str]) -> str:

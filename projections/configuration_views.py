@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID, uuid5
 
 from ledger.clock import iso
-from ledger.events import EnvSet, EnvUnset, SecretSet, SecretUnset
+from ledger.events import EnvSet, EnvUnset, RolledBack, SecretPurged, SecretSet, SecretUnset
 
 if TYPE_CHECKING:
     from ledger.app import Life
@@ -109,7 +109,9 @@ def environment(app: AppId, life: Life, history: Iterable[Recorded]) -> Environm
     only_in_pods = tuple(sorted(in_pods.keys() - life.env.keys()))
     if not values and not only_in_pods:
         return None
-    return Environment(app, life.deployment_id, values, only_in_pods, _changed(life, history, (EnvSet, EnvUnset)))
+    return Environment(
+        app, life.deployment_id, values, only_in_pods, _changed(life, history, EnvSet, (EnvUnset, RolledBack))
+    )
 
 
 def secrets(app: AppId, life: Life, history: Iterable[Recorded]) -> Secrets | None:
@@ -127,18 +129,30 @@ def secrets(app: AppId, life: Life, history: Iterable[Recorded]) -> Secrets | No
     only_in_pods = tuple(sorted(in_pods.keys() - life.secrets.keys()))
     if not keys and not only_in_pods:
         return None
-    return Secrets(app, life.deployment_id, keys, only_in_pods, _changed(life, history, (SecretSet, SecretUnset)))
+    return Secrets(
+        app,
+        life.deployment_id,
+        keys,
+        only_in_pods,
+        _changed(life, history, SecretSet, (SecretUnset, SecretPurged, RolledBack)),
+    )
 
 
-def _changed(life: Life, history: Iterable[Recorded], kinds: tuple[type, ...]) -> Changed:
-    times = [
-        recorded.recorded_us
+def _changed(life: Life, history: Iterable[Recorded], adds: type, others: tuple[type, ...]) -> Changed:
+    told = [
+        recorded
         for recorded in history
-        if isinstance(recorded.event, kinds)
+        if isinstance(recorded.event, (adds, *others))
         and recorded.envelope.subject is not None
         and recorded.envelope.subject.deployment_id == life.deployment_id
+        and not _is_of_code_only(recorded)
     ]
-    return Changed(times[0], times[-1])
+    first = next(recorded for recorded in told if isinstance(recorded.event, adds))
+    return Changed(first.recorded_us, told[-1].recorded_us)
+
+
+def _is_of_code_only(recorded: Recorded) -> bool:
+    return isinstance(recorded.event, RolledBack) and recorded.event.only == "code"
 
 
 def _part_id(deployment_id: str, part: str) -> str:

@@ -16,7 +16,7 @@ def lifecycle(*, changed: int, applied_through: int, refused_through: int, ended
         refused_through: Position up to which the cluster refused since then; 0 for never.
         ended: Whether the life is destroyed; ``destroyed`` is said once its objects are known to be gone.
     """
-    if not ended and refused_through >= changed:
+    if refused_through >= changed:
         return "failed"
     if applied_through < changed:
         return "pending"

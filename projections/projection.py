@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class Projection(Protocol[R]):
     def apply(self, rows: dict[str, R], recorded: Recorded) -> None:
         """Fold one more event into the rows by key. Pure and total; the row at `key` is there if it exists at all."""
 
-    def load(self, query: Query, keys: Iterable[str]) -> dict[str, R]:
-        """The stored rows among these keys."""
+    def load(self, query: Query, key: str) -> R | None:
+        """The stored row of a key."""
 
     def stored(self, connection: sqlite3.Connection) -> Iterator[R]:
         """Every stored row, in no order."""

@@ -4,15 +4,18 @@ Which release is active is a question about everything that came after it, so a 
 
 * ``failed``: the newest word about the release is that its own pods will not become ready.
 * ``active``: the newest release of an open life that is not failed. When release 3 fails, release 2 is active again.
-* ``superseded``: all others, those of ended lives included.
+* ``rolled_back``: it was active when a rollback came, and was not what the rollback restored.
+* ``superseded``: all others.
 
-A failed restart does not fail the release, whose own pods were fine before. A completed one does heal it: pods of a
-release that become ready, in whichever roll, show that the release runs.
+The first of these that is true is said; no release of an ended life is active. A failed restart does not fail the
+release, whose own pods were fine before. A completed one does heal it: pods of a release that become ready, in
+whichever roll, show that the release runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal, NamedTuple, assert_never
 from uuid import UUID, uuid5
 
@@ -27,13 +30,20 @@ from ledger.events import (
     EnvSet,
     EnvUnset,
     LedgerCreated,
+    LedgerMoved,
+    LedgerRestored,
+    Redacted,
+    ReleaseMarkedBad,
     ResourcesApplied,
     ResourcesRemoved,
     Restarted,
+    RolledBack,
     RolloutCompleted,
     RolloutFailed,
     Scaled,
+    SecretPurged,
     SecretSet,
+    SecretsFingerprinted,
     SecretUnset,
     WorkerIdentitySet,
 )
@@ -41,7 +51,7 @@ from ledger.events import (
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
 
-ReleaseStatus = Literal["active", "superseded", "failed"]
+ReleaseStatus = Literal["active", "superseded", "rolled_back", "failed"]
 
 
 class Completion(NamedTuple):
@@ -60,7 +70,7 @@ class Failure(NamedTuple):
 
 
 class Release(NamedTuple):
-    """A numbered deploy.
+    """A numbered deploy or rollback.
 
     Attributes:
         deployment_id: UUID text of its life.
@@ -73,6 +83,8 @@ class Release(NamedTuple):
         deployed_us: When it was recorded, microseconds since 1970-01-01 UTC.
         actor: Who asked, as claimed.
         reason: Why, or None.
+        restores: For a rollback: the number of the release it restores, else None.
+        marked_bad: Why nobody shall roll back to it, or None.
         status: As of the end of the history.
         outcome: The newest word about its pods, or None.
     """
@@ -87,6 +99,8 @@ class Release(NamedTuple):
     deployed_us: int
     actor: str
     reason: str | None
+    restores: int | None
+    marked_bad: str | None
     status: ReleaseStatus
     outcome: Completion | Failure | None
 
@@ -105,6 +119,8 @@ class Release(NamedTuple):
             "actor": self.actor,
             "reason": self.reason,
             "position": self.position,
+            "restores": self.restores,
+            "marked_bad": self.marked_bad,
             **_outcome_json(self.outcome),
         }
         return {key: value for key, value in document.items() if value is not None}
@@ -147,76 +163,124 @@ class _Life:
     """A life being folded; changed in place, so that an event costs the same after any number of releases."""
 
     def __init__(self) -> None:
-        self.deployed: dict[int, tuple[Recorded, Deployed]] = {}
+        self.asked: dict[int, tuple[Recorded, Deployed | RolledBack]] = {}
         self.outcomes: dict[int, Completion | Failure] = {}
+        self.rolled_back: set[int] = set()
+        self.marked_bad: dict[int, str] = {}
         self.destroyed_us: int | None = None
+        self._standing: list[int] = []  # a heap, newest first, of all that were not failed when they were put there
+
+    def ask(self, recorded: Recorded, event: Deployed | RolledBack) -> None:
+        """A release begins."""
+        self.asked[event.release] = (recorded, event)
+        heappush(self._standing, -event.release)
+
+    def roll_back(self, event: RolledBack) -> None:
+        """A release is left, if it is another than the one that comes back."""
+        active = self._active()
+        if active is not None and active != event.target:
+            self.rolled_back.add(active)
+
+    def complete(self, recorded: Recorded, event: RolloutCompleted) -> None:
+        """A release runs."""
+        if isinstance(self.outcomes.get(event.release), Failure):
+            heappush(self._standing, -event.release)
+        self.outcomes[event.release] = Completion(recorded.recorded_us, event.image_digest)
+
+    def fail(self, recorded: Recorded, event: RolloutFailed) -> None:
+        """A release fails, if the roll is its own."""
+        asked = self.asked.get(event.release)
+        if asked is not None and asked[0].position == event.roll:
+            self.outcomes[event.release] = Failure(recorded.recorded_us, event.reason, event.message)
+
+    def statuses(self) -> dict[int, ReleaseStatus]:
+        """Of every release, by its number."""
+        active = self._active() if self.destroyed_us is None else None
+        return {number: self._status(number, active) for number in self.asked}
+
+    def _active(self) -> int | None:
+        standing = self._standing
+        while standing and isinstance(self.outcomes.get(-standing[0]), Failure):
+            heappop(standing)
+        return -standing[0] if standing else None
+
+    def _status(self, number: int, active: int | None) -> ReleaseStatus:
+        if isinstance(self.outcomes.get(number), Failure):
+            return "failed"
+        if number == active:
+            return "active"
+        return "rolled_back" if number in self.rolled_back else "superseded"
 
 
-def _fold(lives: dict[str, _Life], recorded: Recorded) -> None:  # noqa: C901 - one arm per event, in one place
+def _fold(lives: dict[str, _Life], recorded: Recorded) -> None:
     event, subject = recorded.event, recorded.envelope.subject
     if subject is None:
         return
     if isinstance(event, Deployed):
         lives.setdefault(subject.deployment_id, _Life())
     life = lives.get(subject.deployment_id)
-    if life is None:
-        return
+    if life is not None:
+        _fold_life(life, recorded)
+
+
+def _fold_life(life: _Life, recorded: Recorded) -> None:  # noqa: C901 - one arm per event, in one place
+    event = recorded.event
     match event:
         case Deployed():
-            life.deployed[event.release] = (recorded, event)
+            life.ask(recorded, event)
+        case RolledBack():
+            life.roll_back(event)
+            life.ask(recorded, event)
+        case ReleaseMarkedBad():
+            life.marked_bad[event.release] = recorded.envelope.reason or "no reason given"
         case RolloutCompleted():
-            life.outcomes[event.release] = Completion(recorded.recorded_us, event.image_digest)
+            life.complete(recorded, event)
         case RolloutFailed():
-            if _is_own_roll(life, event):
-                life.outcomes[event.release] = Failure(recorded.recorded_us, event.reason, event.message)
+            life.fail(recorded, event)
         case Destroyed():
             life.destroyed_us = recorded.recorded_us
-        case DomainAssigned() | EnvSet() | EnvUnset() | SecretSet() | SecretUnset() | Scaled() | Restarted():
+        case DomainAssigned() | EnvSet() | EnvUnset() | SecretSet() | SecretUnset() | SecretPurged():
             pass  # not releases
-        case ResourcesApplied() | ApplyRefused() | ResourcesRemoved():
-            pass  # objects, not pods
-        case LedgerCreated() | WorkerIdentitySet() | DomainClaimed() | DomainReleased():
-            pass  # of other streams
+        case Scaled() | Restarted():
+            pass  # not releases either
+        case ResourcesApplied() | ApplyRefused() | ResourcesRemoved() | SecretsFingerprinted():
+            pass  # objects and values, not pods
+        case LedgerCreated() | WorkerIdentitySet() | LedgerMoved() | LedgerRestored() | Redacted():
+            pass  # of the ledger's own stream
+        case DomainClaimed() | DomainReleased():
+            pass  # of claim streams
         case _:
             assert_never(event)
 
 
-def _is_own_roll(life: _Life, event: RolloutFailed) -> bool:
-    release = life.deployed.get(event.release)
-    return release is not None and release[0].position == event.roll
-
-
 def _life_releases(deployment_id: str, life: _Life) -> LifeReleases:
+    statuses = life.statuses()
     return LifeReleases(
         deployment_id=deployment_id,
-        opened_us=next(iter(life.deployed.values()))[0].recorded_us,
+        opened_us=next(iter(life.asked.values()))[0].recorded_us,
         destroyed_us=life.destroyed_us,
-        releases=tuple(reversed([*_newest_first(deployment_id, life)])),
+        releases=tuple(_release(deployment_id, life, number, status) for number, status in statuses.items()),
     )
 
 
-def _newest_first(deployment_id: str, life: _Life) -> Iterable[Release]:
-    decided = life.destroyed_us is not None
-    for number, (recorded, event) in reversed(life.deployed.items()):
-        outcome = life.outcomes.get(number)
-        status: ReleaseStatus = "superseded" if decided else "active"
-        if isinstance(outcome, Failure):
-            status = "failed"
-        decided = decided or status == "active"
-        yield Release(
-            deployment_id=deployment_id,
-            number=number,
-            image=event.spec.image,
-            cpu=event.spec.cpu,
-            memory=event.spec.memory,
-            replicas=event.spec.replicas,
-            position=recorded.position,
-            deployed_us=recorded.recorded_us,
-            actor=recorded.envelope.actor,
-            reason=recorded.envelope.reason,
-            status=status,
-            outcome=outcome,
-        )
+def _release(deployment_id: str, life: _Life, number: int, status: ReleaseStatus) -> Release:
+    recorded, event = life.asked[number]
+    return Release(
+        deployment_id=deployment_id,
+        number=number,
+        image=event.spec.image,
+        cpu=event.spec.cpu,
+        memory=event.spec.memory,
+        replicas=event.spec.replicas,
+        position=recorded.position,
+        deployed_us=recorded.recorded_us,
+        actor=recorded.envelope.actor,
+        reason=recorded.envelope.reason,
+        restores=event.target if isinstance(event, RolledBack) else None,
+        marked_bad=life.marked_bad.get(number),
+        status=status,
+        outcome=life.outcomes.get(number),
+    )
 
 
 def _outcome_json(outcome: Completion | Failure | None) -> dict[str, object]:

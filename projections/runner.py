@@ -20,6 +20,7 @@ from uuid import UUID
 from ledger.codec import decode
 from ledger.envelope import Recorded
 from ledger.errors import LedgerBusyError, LedgerUnavailableError, OutcomeUnknownError, UnknownEventError
+from ledger.events import Redacted
 from projections import sql_sqlite as sql
 
 if TYPE_CHECKING:
@@ -128,7 +129,10 @@ def _catch_up(store: SqliteStore, projection: Projection[Any], head: int) -> Non
 def _advance(store: SqliteStore, projection: Projection[Any], position: int) -> None:
     """Fold a page of events, unless another process was first."""
     page = store.positions(position + 1, limit=PAGE)
-    history = _decoded(page, projection)
+    if any(row.topic == Redacted.__name__ for row in page):
+        rebuild(store, projection)  # what was blanked in an earlier event may still be in any row
+        return
+    history = list(_decoded(page, projection))  # before the lock: others may be waiting for it
     with store.writing() as connection:
         moved = connection.execute(
             sql.MOVE_CHECKPOINT,
@@ -140,9 +144,8 @@ def _advance(store: SqliteStore, projection: Projection[Any], position: int) -> 
             },
         )
         if moved.rowcount == 1:
-            rows = projection.load(_query_of(connection), _keys(projection, history))
-            for recorded in history:
-                projection.apply(rows, recorded)
+            rows: dict[str, Any] = {}
+            _fold(projection, rows, history, _query_of(connection))
             projection.save(connection, rows.values())
 
 
@@ -151,11 +154,7 @@ def _fold_in_memory(store: SqliteStore, projection: Projection[R]) -> Unstored[R
     position = _position(store.query, projection)
     rows: dict[str, R] = {}
     for page in _pages(store, position or 0):
-        history = _decoded(page, projection)
-        if position is not None:
-            rows |= projection.load(store.query, _keys(projection, history) - rows.keys())
-        for recorded in history:
-            projection.apply(rows, recorded)
+        _fold(projection, rows, _decoded(page, projection), store.query if position is not None else None)
     return Unstored(table_exists=position is not None, rows=rows)
 
 
@@ -169,10 +168,7 @@ def _fold_into(
     """Fold everything after a position into the scratch database; the position reached."""
     rows: dict[str, Any] = {}
     for page in _pages(store, position):
-        history = _decoded(page, projection)
-        rows |= projection.load(_query_of(scratch), _keys(projection, history) - rows.keys())
-        for recorded in history:
-            projection.apply(rows, recorded)
+        _fold(projection, rows, _decoded(page, projection), _query_of(scratch))
         if len(rows) > ROWS_IN_MEMORY:
             projection.save(scratch, rows.values())
             rows.clear()
@@ -181,6 +177,17 @@ def _fold_into(
             progress(position, store.head().position)
     projection.save(scratch, rows.values())
     return position
+
+
+def _fold(projection: Projection[R], rows: dict[str, R], history: Iterable[Recorded], stored: Query | None) -> None:
+    """Fold events into rows, which are looked up among the stored ones when first touched."""
+    for recorded in history:
+        key = projection.key(recorded)
+        if stored is not None and key is not None and key not in rows:
+            row = projection.load(stored, key)
+            if row is not None:
+                rows[key] = row
+        projection.apply(rows, recorded)
 
 
 def _replace(
@@ -248,18 +255,14 @@ def _pages(store: SqliteStore, position: int) -> Iterator[Sequence[Row]]:
         position = page[-1].position
 
 
-def _decoded(page: Iterable[Row], projection: Projection[Any]) -> list[Recorded]:
+def _decoded(page: Iterable[Row], projection: Projection[Any]) -> Iterator[Recorded]:
     """The events of a page that the projection does not ignore. A topic that nobody knows is refused, not skipped."""
-    return [_recorded(row) for row in page if row.topic not in projection.ignored]
+    return (_recorded(row) for row in page if row.topic not in projection.ignored)
 
 
 def _recorded(row: Row) -> Recorded:
     event, envelope = decode(row.topic, row.state)
     return Recorded(row.position, UUID(bytes=row.stream), row.version, row.recorded_us, envelope, event)
-
-
-def _keys(projection: Projection[Any], history: Iterable[Recorded]) -> set[str]:
-    return {key for key in map(projection.key, history) if key is not None}
 
 
 def _query_of(connection: sqlite3.Connection) -> Query:

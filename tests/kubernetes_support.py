@@ -77,6 +77,15 @@ class Administrator:
         root = f"/apis/{group}" if "/" in group else f"/api/{group}"
         return self._ask("GET", f"{root}/namespaces/{ref.namespace}/{ref.kind.lower()}s/{ref.name}")
 
+    def objects(self, namespace: str) -> list[Mapping[str, Any]]:
+        """Every object of our kinds in the namespace, whole, Secrets too."""
+        found: list[Mapping[str, Any]] = []
+        for kind, group in API_VERSIONS.items():
+            root = f"/apis/{group}" if "/" in group else f"/api/{group}"
+            items = self._ask("GET", f"{root}/namespaces/{namespace}/{kind.lower()}s")["items"]
+            found += [{"apiVersion": group, "kind": kind, **item} for item in items]
+        return found
+
     def _ask(self, method: str, path: str, body: object = None) -> Mapping[str, Any]:
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         prepared = self._api.param_serialize(

@@ -24,12 +24,15 @@ from ledger.events import (
     EnvUnset,
     Event,
     LedgerCreated,
+    ReleaseMarkedBad,
     ResourcesApplied,
     ResourcesRemoved,
     Restarted,
+    RolledBack,
     RolloutCompleted,
     RolloutFailed,
     Scaled,
+    SecretPurged,
     SecretSet,
     SecretUnset,
     WorkerIdentitySet,
@@ -54,10 +57,13 @@ KEYS = ("A", "B", "C")
 
 Verb = Literal[
     "deploy",
+    "roll_back",
+    "mark_bad",
     "env_set",
     "env_unset",
     "secret_set",
     "secret_unset",
+    "purge",
     "scale",
     "restart",
     "destroy",
@@ -66,6 +72,7 @@ Verb = Literal[
     "completed",
     "failed",
     "removed",
+    "late",
 ]
 
 
@@ -126,6 +133,37 @@ class Script:
         if env:
             self._set(app, env)
         return deployed
+
+    def roll_back(self, app: AppId, target: int, *, only: str = "all", env: dict[str, str] | None = None) -> Recorded:
+        """An earlier release comes back; unless only its code does, so does the environment given, without secrets."""
+        state = self._tick(app)
+        state.release += 1
+        if only != "code":
+            state.env, state.secrets = {*(env or {})}, set()
+        rolled_back = self._ask(
+            app,
+            RolledBack(
+                release=state.release,
+                target=target,
+                only=only,
+                spec=Spec(image=f"{app.name}:{target}", replicas=2),
+                env=env or {} if only != "code" else dict.fromkeys(sorted(state.env), "kept"),
+                secrets={key: SecretVersion(state.sealed[key], "d" * 64) for key in sorted(state.secrets)},
+            ),
+        )
+        state.rolls.append((rolled_back.position, state.release))
+        return rolled_back
+
+    def mark_bad(self, app: AppId, release: int) -> Recorded:
+        """Nobody shall roll back to it."""
+        self._tick(app)
+        subject = _subject(app, self._apps[app].deployment_id)
+        return self._record(app_stream(app), ReleaseMarkedBad(release=release), subject)
+
+    def purge(self, app: AppId, key: str) -> Recorded:
+        """A secret goes, and its past."""
+        self._tick(app).secrets -= {key}
+        return self._ask(app, SecretPurged(key=key))
 
     def env_set(self, app: AppId, values: dict[str, str]) -> Recorded:
         """Environment values."""
@@ -213,6 +251,12 @@ class Script:
             app, RolloutFailed(release=release, roll=position, reason="ImagePullBackOff", message="no such image")
         )
 
+    def late(self, app: AppId, event: Event) -> Recorded:
+        """A fact about the life that ended last, seen before but recorded after its end."""
+        ended = self._tick(app).leaving
+        assert ended is not None
+        return self._record(observed_stream(app_stream(app)), event, _subject(app, ended[0]))
+
     def removed(self, app: AppId) -> Recorded:
         """The objects of the life that ended last are gone."""
         ended = self._tick(app).leaving
@@ -291,7 +335,7 @@ def about(lines: Iterable[Recorded], app: AppId) -> list[Recorded]:
     return [line for line in lines if line.stream in streams]
 
 
-_LIKELY: Sequence[Verb] = ("deploy", "applied", "refused", "completed", "failed")
+_LIKELY: Sequence[Verb] = ("deploy", "roll_back", "applied", "refused", "completed", "failed")
 
 
 def steps(*, min_size: int, max_size: int) -> st.SearchStrategy[list[Step]]:
@@ -328,8 +372,19 @@ def perform(ledger: Script, step: Step) -> None:
         case "removed":
             if state.leaving:
                 ledger.removed(app)
+        case "late":
+            if state.leaving:
+                ledger.late(app, _late_fact(state.leaving[1], chance))
         case _ if not state.deployment_id:
             return
+        case "roll_back":
+            only = ("all", "code", "config")[chance % 3]
+            ledger.roll_back(app, 1 + chance % state.release, only=only, env=pair if chance % 2 else None)
+        case "mark_bad":
+            ledger.mark_bad(app, 1 + chance % state.release)
+        case "purge":
+            if key in state.sealed:
+                ledger.purge(app, key)
         case "env_set":
             ledger.env_set(app, pair)
         case "env_unset":
@@ -354,3 +409,12 @@ def perform(ledger: Script, step: Step) -> None:
             ledger.completed(app, roll)
         case "failed":
             ledger.failed(app, roll)
+
+
+def _late_fact(destroyed: int, chance: int) -> Event:
+    facts: Sequence[Event] = (
+        ResourcesApplied(release=1, through=destroyed - 1, objects=()),
+        ApplyRefused(release=1, through=destroyed, reason="NotFound", message="no such namespace"),
+        RolloutCompleted(release=1, roll=1, replicas=1),
+    )
+    return facts[chance % len(facts)]

@@ -14,19 +14,23 @@ from ledger.events import (
     Destroyed,
     EnvSet,
     EnvUnset,
+    ReleaseMarkedBad,
     ResourcesApplied,
     ResourcesRemoved,
     Restarted,
+    RolledBack,
     RolloutCompleted,
     RolloutFailed,
     Scaled,
+    SecretPurged,
     SecretSet,
     SecretUnset,
 )
 
 Lines = Sequence[Recorded]
 
-_CHANGES = (Deployed, EnvSet, EnvUnset, SecretSet, SecretUnset, Scaled, Restarted, Destroyed)
+_RELEASES = (Deployed, RolledBack)
+_CHANGES = (*_RELEASES, EnvSet, EnvUnset, SecretSet, SecretUnset, SecretPurged, Scaled, Restarted, Destroyed)
 
 
 def lives(lines: Lines) -> list[Subject]:
@@ -45,9 +49,9 @@ def released(lines: Lines) -> list[list[dict[str, object]]]:
 
 
 def _listed(told: Lines, life: Subject) -> dict[str, object]:
-    deploys = _of(told, Deployed)
+    deploys = _of(told, *_RELEASES)
     newest = deploys[-1].event
-    assert isinstance(newest, Deployed)
+    assert isinstance(newest, Deployed | RolledBack)
     spec = newest.spec
     scaled = [line.event for line in _of(told, Scaled) if line.position > deploys[-1].position]
     ended = _of(told, Destroyed)
@@ -65,8 +69,8 @@ def _listed(told: Lines, life: Subject) -> dict[str, object]:
         "memory": spec.memory,
         "health_path": spec.health_path,
         "image_pull_secret": spec.image_pull_secret,
-        "env": _keys_set(told, EnvSet, EnvUnset),
-        "secrets": _keys_set(told, SecretSet, SecretUnset),
+        "env": _keys_set(told, "env", EnvSet, EnvUnset),
+        "secrets": _keys_set(told, "secrets", SecretSet, SecretUnset, SecretPurged),
         "release": newest.release,
         "status": _status(told, changes[-1].position),
         "opened": deploys[0].position,
@@ -87,10 +91,15 @@ def _status(told: Lines, change: int) -> str:
     return "completed" if acknowledged and _through(acknowledged[-1]) >= change else "pending"
 
 
-def _keys_set(told: Lines, add: type, drop: type) -> set[str]:
-    """The keys whose last mention is that they were set."""
-    mentions = [(key, line.event) for line in _of(told, add, drop) for key in _named(line)]
-    return {key for key, _ in mentions if isinstance([event for k, event in mentions if k == key][-1], add)}
+def _keys_set(told: Lines, what: str, add: type, *drop: type) -> set[str]:
+    """The keys that the last rollback brought and nobody dropped since, or whose last mention is that they were set."""
+    rollbacks = _of(told, RolledBack)
+    brought = set(getattr(rollbacks[-1].event, what)) if rollbacks else set()
+    later = [line for line in told if not rollbacks or line.position > rollbacks[-1].position]
+    mentions = [(key, line.event) for line in _of(later, add, *drop) for key in _named(line)]
+    mentioned = {key for key, _ in mentions}
+    last = {key: [event for k, event in mentions if k == key][-1] for key in mentioned}
+    return (brought - mentioned) | {key for key in mentioned if isinstance(last[key], add)}
 
 
 def _named(line: Recorded) -> tuple[str, ...]:
@@ -99,6 +108,8 @@ def _named(line: Recorded) -> tuple[str, ...]:
             return tuple(values)
         case SecretSet(secrets=secrets):
             return tuple(secrets)
+        case SecretPurged(key=key):
+            return (key,)
         case EnvUnset(keys=keys) | SecretUnset(keys=keys):
             return keys
         case _:
@@ -106,24 +117,46 @@ def _named(line: Recorded) -> tuple[str, ...]:
 
 
 def _released(told: Lines) -> list[dict[str, object]]:
-    deploys = _of(told, Deployed)
-    failed = [_has_failed(told, line) for line in deploys]
-    standing = [line for line, bad in zip(deploys, failed, strict=True) if not bad]
-    active = standing[-1] if standing and not _of(told, Destroyed) else None
+    ended = bool(_of(told, Destroyed))
     return [
-        {
-            **_deploy(line),
-            "status": "failed" if bad else "active" if line is active else "superseded",
-        }
-        for line, bad in zip(deploys, failed, strict=True)
+        {**_deploy(line), "marked_bad": _marked_bad(told, line), "status": _release_status(told, line, ended=ended)}
+        for line in _of(told, *_RELEASES)
     ]
+
+
+def _release_status(told: Lines, line: Recorded, *, ended: bool) -> str:
+    if _has_failed(told, line):
+        return "failed"
+    if not ended and line == _active(told):
+        return "active"
+    for rollback in _of(told, RolledBack):
+        before = [earlier for earlier in told if earlier.position < rollback.position]
+        assert isinstance(rollback.event, RolledBack)
+        if line == _active(before) and rollback.event.target != _number(line):
+            return "rolled_back"
+    return "superseded"
+
+
+def _active(told: Lines) -> Recorded | None:
+    standing = [line for line in _of(told, *_RELEASES) if not _has_failed(told, line)]
+    return standing[-1] if standing else None
+
+
+def _marked_bad(told: Lines, line: Recorded) -> str | None:
+    marks = [mark for mark in _of(told, ReleaseMarkedBad) if _number(mark) == _number(line)]
+    return (marks[-1].envelope.reason or "no reason given") if marks else None
+
+
+def _number(line: Recorded) -> int:
+    assert isinstance(line.event, Deployed | RolledBack | ReleaseMarkedBad)
+    return line.event.release
 
 
 def _deploy(line: Recorded) -> dict[str, object]:
     event = line.event
-    assert isinstance(event, Deployed)
+    assert isinstance(event, Deployed | RolledBack)
     return {
-        "deployment_id": event.deployment_id,
+        "deployment_id": _subject(line).deployment_id,
         "number": event.release,
         "image": event.spec.image,
         "cpu": event.spec.cpu,
@@ -133,17 +166,17 @@ def _deploy(line: Recorded) -> dict[str, object]:
         "deployed_us": line.recorded_us,
         "actor": line.envelope.actor,
         "reason": line.envelope.reason,
+        "restores": event.target if isinstance(event, RolledBack) else None,
     }
 
 
-def _has_failed(told: Lines, deploy: Recorded) -> bool:
+def _has_failed(told: Lines, release: Recorded) -> bool:
     """Whether the last word about the release is a failure of its own roll."""
-    assert isinstance(deploy.event, Deployed)
     words = [
         line.event
         for line in told
-        if (isinstance(line.event, RolloutCompleted) and line.event.release == deploy.event.release)
-        or (isinstance(line.event, RolloutFailed) and line.event.roll == deploy.position)
+        if (isinstance(line.event, RolloutCompleted) and line.event.release == _number(release))
+        or (isinstance(line.event, RolloutFailed) and line.event.roll == release.position)
     ]
     return bool(words) and isinstance(words[-1], RolloutFailed)
 

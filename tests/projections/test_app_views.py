@@ -93,6 +93,7 @@ def test_a_refusal_of_an_older_change_says_nothing_about_the_newest(ledger: Scri
     changed = ledger.scale(APP, 2)
     ledger.refused(APP, through=changed.position - 1)
     assert status(ledger) == "pending"
+    assert deployment_status(life(ledger)).reason is None
 
 
 def test_a_refusal_is_over_once_the_cluster_acknowledged(ledger: Script) -> None:

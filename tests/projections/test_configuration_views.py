@@ -145,3 +145,30 @@ def test_times_are_those_of_this_life() -> None:
     shown = env(ledger)
     assert shown is not None
     assert shown.changed == (again.recorded_us, again.recorded_us)
+
+
+def test_a_rollback_of_the_configuration_changes_it_one_of_the_code_does_not() -> None:
+    ledger = Script()
+    ledger.deploy(APP, env={"A": "1"})
+    set_again = ledger.env_set(APP, {"A": "2"})
+    ledger.roll_back(APP, 1, only="code")
+    kept = env(ledger)
+    rolled_back = ledger.roll_back(APP, 1, env={"A": "1"})
+    restored = env(ledger)
+    assert kept is not None
+    assert restored is not None
+    assert kept.changed.last_us == set_again.recorded_us
+    assert restored.changed.last_us == rolled_back.recorded_us
+    assert restored.values == (("A", "1", True),)
+
+
+def test_a_purged_secret_shows_while_pods_read_it() -> None:
+    ledger = Script()
+    ledger.deploy(APP)
+    ledger.secret_set(APP, "S", "T")
+    ledger.restart(APP)
+    purged = ledger.purge(APP, "S")
+    shown = sealed(ledger)
+    assert shown is not None
+    assert ([entry.key for entry in shown.keys], shown.only_in_pods) == (["T"], ("S",))
+    assert shown.changed.last_us == purged.recorded_us

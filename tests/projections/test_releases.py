@@ -3,7 +3,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from ledger.envelope import Recorded, Subject
+from ledger.envelope import Recorded
+from ledger.events import Deployed
 from ledger.spec import Spec
 from projections.releases import Completion, Failure, releases
 from tests.projections.histories import APPS, SECOND, START_US, Script
@@ -108,6 +109,50 @@ def test_a_failure_is_told_in_the_clusters_words() -> None:
     assert outcome == Failure(failed.recorded_us, "ImagePullBackOff", "no such image")
 
 
+def test_a_rollback_is_a_release_that_says_what_it_restores() -> None:
+    ledger = Script()
+    ledger.deploy(APP)
+    ledger.deploy(APP)
+    ledger.roll_back(APP, 1)
+    assert statuses(ledger) == [["superseded", "rolled_back", "active"]]
+    restoring = releases(ledger.lines)[0].releases[2]
+    assert (restoring.number, restoring.restores, restoring.image, restoring.replicas) == (3, 1, "orders:1", 2)
+    assert restoring.to_json()["restores"] == 1
+
+
+def test_a_rollback_to_what_is_active_leaves_nothing() -> None:
+    ledger = Script()
+    ledger.deploy(APP)
+    ledger.roll_back(APP, 1, only="config")
+    assert statuses(ledger) == [["superseded", "active"]]
+
+
+def test_a_rollback_away_from_a_failed_release_leaves_the_one_that_was_active() -> None:
+    ledger = Script()
+    for _ in range(3):
+        ledger.deploy(APP)
+    ledger.failed(APP)
+    ledger.roll_back(APP, 1)
+    assert statuses(ledger) == [["superseded", "rolled_back", "failed", "active"]]
+
+
+def test_when_a_rollback_fails_what_it_left_is_active_again() -> None:
+    ledger = Script()
+    ledger.deploy(APP)
+    ledger.deploy(APP)
+    ledger.roll_back(APP, 1)
+    ledger.failed(APP)
+    assert statuses(ledger) == [["superseded", "active", "failed"]]
+
+
+def test_a_release_marked_bad_says_why() -> None:
+    ledger = Script()
+    ledger.deploy(APP)
+    marked = ledger.mark_bad(APP, 1)
+    (release,) = releases(ledger.lines)[0].releases
+    assert (release.status, release.marked_bad) == ("active", marked.envelope.reason)
+
+
 def test_an_ended_life_keeps_its_numbers_and_has_no_active_release() -> None:
     ledger = Script()
     ledger.deploy(APP)
@@ -169,7 +214,6 @@ def test_ten_thousand_releases_cost_no_more_each_than_a_thousand() -> None:
     def seconds(count: int) -> float:
         ledger = Script()
         deployed = ledger.deploy(APP)
-        assert isinstance(deployed.envelope.subject, Subject)
         lines = [_later(deployed, number) for number in range(1, count + 1)]
         times = []
         for _ in range(3):
@@ -183,5 +227,5 @@ def test_ten_thousand_releases_cost_no_more_each_than_a_thousand() -> None:
 
 
 def _later(deployed: Recorded, number: int) -> Recorded:
-    event = replace(deployed.event, release=number)  # type: ignore[call-arg]
-    return replace(deployed, position=number, event=event)
+    assert isinstance(deployed.event, Deployed)
+    return replace(deployed, position=number, event=replace(deployed.event, release=number))

@@ -1,0 +1,170 @@
+"""`1ctl audit log` and `1ctl audit export`: the ledger as an auditor reads it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.moment import AtPositionOption, When, parse_time, resolve
+from cli.session import Session
+from ledger import audit_log
+from ledger.audit_log import Entry, Filter
+from ledger.clock import SystemClock, from_micros
+from ledger.errors import RefusedError
+
+if TYPE_CHECKING:
+    from ledger.store import Store
+
+DEFAULT_LINES = 50
+FOLLOW_SECONDS = 0.5
+
+AppFilter = Annotated[str | None, typer.Option("--app", metavar="NAME", help="Only this app.")]
+NamespaceFilter = Annotated[str | None, typer.Option("--namespace", metavar="NS", help="Only this namespace.")]
+ActorFilter = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Only what this actor asked for.")]
+KindFilter = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Only this kind, e.g. Deployed.")]
+SinceFilter = Annotated[str | None, typer.Option("--since", metavar="TIME", help="From then: ISO 8601, or '2h ago'.")]
+UntilFilter = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Up to then.")]
+KeyFilter = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Only events that name this key.")]
+RequestFilter = Annotated[str | None, typer.Option("--request-id", metavar="ID", help="Only what this request led to.")]
+
+
+def log(
+    app: AppFilter = None,
+    namespace: NamespaceFilter = None,
+    actor: ActorFilter = None,
+    kind: KindFilter = None,
+    since: SinceFilter = None,
+    until: UntilFilter = None,
+    key: KeyFilter = None,
+    request_id: RequestFilter = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="The last N [50; JSON: all].")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones as they come.")] = False,
+    at_position: AtPositionOption = None,
+) -> None:
+    """Show what was recorded, oldest first: the whole ledger, unless filtered.
+
+    Example:  1ctl audit log --app user-service --since '2h ago'
+    """
+    session = Session()
+    now_us = SystemClock().now_us()
+    wanted = Filter(
+        app=app,
+        namespace=namespace,
+        actor=actor,
+        kind=kind,
+        key=key,
+        request_id=request_id,
+        since_us=parse_time(since, now_us) if since else None,
+        until_us=parse_time(until, now_us) if until else None,
+    )
+    moment = resolve(session, When(at_position=at_position), app_id=None, deployment_id=None)
+    show(session, wanted, limit=limit, follow=follow, upto=moment.position if moment else None)
+
+
+def show(session: Session, wanted: Filter, *, limit: int | None, follow: bool, upto: int | None) -> None:
+    """Print matching entries; with `follow`, go on until interrupted, one JSON document a line in JSON mode."""
+    store, terminal = session.store, session.terminal
+    if follow:
+        _follow(session, wanted, limit or DEFAULT_LINES)
+        return
+    if terminal.json:
+        found = audit_log.entries(store, wanted, upto=upto) if limit is None else None
+        chosen: Iterable[Entry] = found if found is not None else audit_log.newest(store, wanted, limit or 0, upto=upto)
+        terminal.document([entry.to_json() for entry in chosen])
+        return
+    entries = audit_log.newest(store, wanted, limit or DEFAULT_LINES, upto=upto)
+    if not entries:
+        terminal.info("No events found")
+        return
+    terminal.table(["POSITION", "TIME", "APP", "EVENT", "ACTOR", "WHAT"], [_cells(entry) for entry in entries])
+
+
+def export(
+    format_: Annotated[str, typer.Option("--format", metavar="jsonl|csv|cloudevents", help="Form.")] = "jsonl",
+    file: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; default: stdout.")] = None,
+) -> None:
+    """Write the whole ledger down; JSON lines can be imported again with all proofs. Secrets are not in it.
+
+    Example:  1ctl audit export --format jsonl --file ledger.jsonl
+    """
+    from ledger.export import FORMATS  # noqa: PLC0415
+
+    if format_ not in FORMATS:
+        raise typer.BadParameter(f'invalid --format "{format_}": expected {", ".join(FORMATS)}')
+    session = Session()
+    entries = audit_log.entries(session.store, Filter(), upto=session.store.head().position)
+    lines = FORMATS[format_](entries, _origin(session.store))
+    if file is None:
+        sys.stdout.buffer.writelines(lines)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        draft = file.with_name(f".{file.name}.part")
+        with draft.open("wb") as target:
+            target.writelines(lines)
+        draft.replace(file)
+    except OSError as error:
+        raise RefusedError(f"{file} cannot be written: {error.strerror}", hint="Name another file.") from error
+    session.terminal.success(f"Exported {session.store.head().position} events to {file}")
+
+
+def _origin(store: Store) -> str:
+    first = store.positions(1, 1, limit=1)
+    return str(audit_log.entry_of(first[0]).document["data"]["origin"]) if first else ""
+
+
+def _follow(session: Session, wanted: Filter, count: int) -> None:
+    import time  # noqa: PLC0415
+
+    import orjson  # noqa: PLC0415
+
+    store = session.store
+    reached = store.head().position
+    fresh: Sequence[Entry] = audit_log.newest(store, wanted, count, upto=reached)
+    with suppress(KeyboardInterrupt):
+        while True:
+            for entry in fresh:
+                if session.terminal.json:
+                    sys.stdout.buffer.write(orjson.dumps(entry.to_json()) + b"\n")
+                    sys.stdout.buffer.flush()
+                else:
+                    session.terminal.line("  ".join(_cells(entry)))
+            version = store.data_version()
+            while store.data_version() == version and store.head().position == reached:
+                time.sleep(FOLLOW_SECONDS)
+            head = store.head().position
+            fresh = list(audit_log.entries(store, wanted, after=reached, upto=head))
+            reached = head
+
+
+def _cells(entry: Entry) -> list[str]:
+    when = from_micros(entry.row.recorded_us).astimezone().isoformat(sep=" ", timespec="seconds")
+    app = str(entry.subject.get("app") or "-")
+    actor = str(entry.meta.get("actor") or "-")
+    return [str(entry.row.position), when, app, entry.row.topic, actor, _what(entry)]
+
+
+def _what(entry: Entry) -> str:
+    """The event's data and its reason on one line; long texts are cut."""
+    data = entry.document.get("data") or {}
+    parts = [
+        f"{name}={_short(value)}" for name, value in data.items() if value not in (None, [], {}) and name not in _QUIET
+    ]
+    reason = entry.meta.get("reason")
+    return ", ".join(parts + ([f'reason "{_short(reason)}"'] if reason else [])) or "-"
+
+
+_QUIET = frozenset({"deployment_id", "life_key", "objects", "verification_key", "public_key"})
+"""Fields that say nothing to a person, or that have a column of their own."""
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict) and "image" in value:
+        return str(value["image"])
+    text = ",".join(map(str, value)) if isinstance(value, dict | list) else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"

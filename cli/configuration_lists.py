@@ -1,0 +1,100 @@
+"""What `1ctl env list` and `1ctl secret list` show: of one app or of all in the namespace, now or in the past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from cli.moment import When, resolve
+from cli.past import asked
+from cli.session import Session
+from ledger.app import App, Life, fold
+from ledger.spec import AppId
+
+if TYPE_CHECKING:
+    from ledger.envelope import Recorded
+    from ledger.moments import Moment
+
+IN_PODS, AFTER_RESTART, UNTIL_RESTART = "yes", "after restart", "until restart"
+
+
+def show_environments(when: When, *, deployment_id: str | None, config: str | None, all_: bool) -> None:
+    """Environment values: keys, values, and whether the pods have them."""
+    from projections.configuration_views import environment  # noqa: PLC0415
+
+    session, apps = _apps(when, deployment_id=deployment_id, config=config, all_=all_)
+    views = [view for app_id, life, history in apps if (view := environment(app_id, life, history))]
+    if session.terminal.json:
+        session.terminal.document([view.to_json() for view in views])
+        return
+    rows = []
+    for view in views:
+        rows += [[view.app.name, each.key, each.value, _in_pods(each.in_pods)] for each in view.values]
+        rows += [[view.app.name, key, "(unset)", UNTIL_RESTART] for key in view.only_in_pods]
+    _table(session, ["APP", "KEY", "VALUE", "IN PODS"], rows, all_=all_, nothing="No environment values found")
+
+
+def show_secrets(when: When, *, deployment_id: str | None, config: str | None, all_: bool) -> None:
+    """Secrets: keys, versions, fingerprints, and whether the pods have them. Never a value."""
+    from projections.configuration_views import secrets  # noqa: PLC0415
+    from projections.fingerprints import fingerprints  # noqa: PLC0415
+
+    session, apps = _apps(when, deployment_id=deployment_id, config=config, all_=all_)
+    documents, rows = [], []
+    for app_id, life, history in apps:
+        view = secrets(app_id, life, history)
+        if view is None:
+            continue
+        known = fingerprints(history, life.deployment_id)
+        marks = {each.key: known.get(each.key, {}).get(str(each.version)) for each in view.keys}
+        documents.append({**view.to_json(), "fingerprints": marks})
+        rows += [
+            [app_id.name, each.key, str(each.version), marks[each.key] or "-", _in_pods(each.in_pods)]
+            for each in view.keys
+        ]
+        rows += [[app_id.name, key, "-", "-", UNTIL_RESTART] for key in view.only_in_pods]
+    if session.terminal.json:
+        session.terminal.document(documents)
+        return
+    _table(session, ["APP", "KEY", "VERSION", "FINGERPRINT", "IN PODS"], rows, all_=all_, nothing="No secrets found")
+
+
+def _apps(
+    when: When, *, deployment_id: str | None, config: str | None, all_: bool
+) -> tuple[Session, Iterator[tuple[AppId, Life, Sequence[Recorded]]]]:
+    if not all_:
+        question = asked(when, deployment_id=deployment_id, config=config)
+        return question.session, iter([(question.app.id, question.life, question.history)])
+    if deployment_id is not None or config is not None:
+        raise typer.BadParameter("--all is about the whole namespace: leave --deployment-id and --config out")
+    session = Session()
+    moment = resolve(session, when, app_id=None, deployment_id=None)
+    return session, _all(session, moment)
+
+
+def _all(session: Session, moment: Moment | None) -> Iterator[tuple[AppId, Life, Sequence[Recorded]]]:
+    from cli.deploy_reads import listed  # noqa: PLC0415
+
+    for each in listed(session, moment, ended=False):
+        app_id = AppId(each.cluster, each.namespace, each.app_label)
+        history = session.ledger.history(app_id, upto=moment.position if moment else None)
+        life = fold(App(id=app_id), history).life
+        if life is not None:
+            yield app_id, life, history
+
+
+def _in_pods(in_pods: bool) -> str:
+    return IN_PODS if in_pods else AFTER_RESTART
+
+
+def _table(
+    session: Session, headers: Sequence[str], rows: Sequence[Sequence[str]], *, all_: bool, nothing: str
+) -> None:
+    """The app's name is a column where there is more than one."""
+    if not rows:
+        session.terminal.info(nothing)
+        return
+    first = 0 if all_ else 1
+    session.terminal.table(headers[first:], [row[first:] for row in rows])

@@ -1,0 +1,139 @@
+"""`1ctl deploy diff|blame|events`: what changed, who changed it, and everything that happened to an app."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.moment import When, parse_time, resolve
+from cli.options import ConfigOption, DeploymentIdOption
+from cli.session import Session
+from cli.target import target
+from ledger.app import App, fold
+from ledger.audit_log import Filter
+from ledger.clock import SystemClock, from_micros, iso
+from ledger.decide import open_life
+from projections.settings import blame as blamed
+from projections.settings import difference
+
+if TYPE_CHECKING:
+    from ledger.app import Life
+    from ledger.spec import AppId
+
+
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="A release (1), a position (@42), or a time ('2h ago').")],
+    after: Annotated[str, typer.Argument(metavar="[B]", help="Likewise; default: now.")] = "now",
+    deployment_id: DeploymentIdOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Compare an app at two moments: releases, positions of the ledger, or times.
+
+    Example:  1ctl deploy diff 1 2
+    """
+    session = Session()
+    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    if session.ledger.app(app_id).lives == 0:
+        open_life(session.ledger.app(app_id))
+    old = _life_at(session, app_id, before, deployment_id)
+    new = _life_at(session, app_id, after, deployment_id)
+    changes = difference(old, new)
+    if session.terminal.json:
+        session.terminal.document([change._asdict() for change in changes])
+    elif not changes:
+        session.terminal.info("No difference")
+    else:
+        rows = [[change.setting, _shown(change.before), _shown(change.after)] for change in changes]
+        session.terminal.table(["SETTING", "BEFORE", "AFTER"], rows)
+
+
+def blame(
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="A setting, or an environment or secret key.")
+    ] = None,
+    deployment_id: DeploymentIdOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show who gave each setting its present value, when and why.
+
+    Example:  1ctl deploy blame DATABASE_URL
+    """
+    session = Session()
+    app_id = target(session, deployment_id=deployment_id, config=config)
+    open_life(session.ledger.app(app_id))
+    found = blamed(App(id=app_id), session.ledger.history(app_id))
+    if key is not None:
+        wanted = {key, f"env.{key}", f"secrets.{key}", f"pods.env.{key}", f"pods.secrets.{key}"}
+        found = [each for each in found if each.setting in wanted]
+    if session.terminal.json:
+        session.terminal.document(
+            [
+                {
+                    "setting": each.setting,
+                    "value": each.value,
+                    "position": each.recorded.position,
+                    "recorded_at": iso(each.recorded.recorded_us),
+                    "kind": each.recorded.kind,
+                    "actor": each.recorded.envelope.actor,
+                    "reason": each.recorded.envelope.reason,
+                    "request_id": each.recorded.envelope.request_id,
+                }
+                for each in found
+            ]
+        )
+    elif not found:
+        session.terminal.info("No such setting" if key else "No settings found")
+    else:
+        session.terminal.table(
+            ["SETTING", "VALUE", "EVENT", "ACTOR", "WHEN", "WHY"],
+            [
+                [
+                    each.setting,
+                    each.value,
+                    f"{each.recorded.kind} @{each.recorded.position}",
+                    each.recorded.envelope.actor,
+                    from_micros(each.recorded.recorded_us).astimezone().isoformat(sep=" ", timespec="seconds"),
+                    each.recorded.envelope.reason or "-",
+                ]
+                for each in found
+            ],
+        )
+
+
+def events(
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="The last N [50; JSON: all].")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones as they come.")] = False,
+    deployment_id: DeploymentIdOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show everything recorded about an app, its destroyed lives included, oldest first.
+
+    Example:  1ctl deploy events --follow
+    """
+    from cli.audit_log import show  # noqa: PLC0415
+
+    session = Session()
+    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    wanted = Filter(cluster=app_id.cluster, namespace=app_id.namespace, app=app_id.name, deployment_id=deployment_id)
+    show(session, wanted, limit=limit, follow=follow, upto=None)
+
+
+def _life_at(session: Session, app_id: AppId, text: str, deployment_id: str | None) -> Life | None:
+    """The app's life at a moment named on the command line; None if none was open then."""
+    if text == "now":
+        return session.ledger.app(app_id).life
+    if text.isdecimal():
+        when = When(at_release=int(text))
+    elif text.startswith("@") and text[1:].isdecimal():
+        when = When(at_position=int(text[1:]))
+    else:
+        parse_time(text, SystemClock().now_us())
+        when = When(as_of=text)
+    moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
+    assert moment is not None
+    return fold(App(id=app_id), session.ledger.history(app_id, upto=moment.position)).life
+
+
+def _shown(value: str | None) -> str:
+    return "-" if value is None else value

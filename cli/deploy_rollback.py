@@ -1,0 +1,124 @@
+"""`1ctl deploy rollback|mark-bad`: go back to what an earlier release ran, configuration included."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import inline, origin
+from cli.deploy import DEFAULT_TIMEOUT
+from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption, YesOption
+from cli.session import Session
+from cli.target import loaded
+from ledger import values
+from ledger.commands import MarkBad, Rollback
+from ledger.events import RolledBack
+from ledger.spec import AppId
+
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would happen, and do nothing.")]
+
+
+def rollback(
+    version: Annotated[
+        int | None, typer.Option(metavar="N", help="Release to go back to; default: the last healthy one.")
+    ] = None,
+    only: Annotated[
+        str, typer.Option(metavar="code|config", help="Restore only the image, or only the values.")
+    ] = "all",
+    yes: YesOption = False,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the new pods are ready.")] = False,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="How long to wait: 90, 30s, 5m.")] = DEFAULT_TIMEOUT,
+    dry_run: DryRunOption = False,
+    deployment_id: DeploymentIdOption = None,
+    config: ConfigOption = None,
+    reason: ReasonOption = None,
+    request_id: RequestIdOption = None,
+) -> None:
+    """Make a release that runs what an earlier one ran: image, resources, environment and secrets.
+
+    Example:  1ctl deploy rollback --version 1 --reason "2 loses orders" --wait
+    """
+    session = Session()
+    seconds = values.duration(timeout)
+    request = origin.request(request_id=request_id, reason=reason)
+    app = loaded(session, deployment_id=deployment_id, config=config)
+    command = Rollback(version=version, only=only)
+    if dry_run:
+        from cli.dry_run import show  # noqa: PLC0415
+
+        show(session, app.id, command)
+        return
+    inline.refuse_unreadable_roll(session, app)
+    inline.look_back(session, app, request)
+    if not yes and not _agreed(session, app.id, command, request.request_id):
+        session.terminal.info("Aborted.")
+        if session.terminal.json:
+            session.terminal.document({"rolled_back": False, "request_id": request.request_id})
+        return
+    outcome = inline.record(session, app.id, command, request)
+    life = outcome.app.life
+    rolled = next((each.event for each in outcome.recorded if isinstance(each.event, RolledBack)), None)
+    assert life is not None
+    assert rolled is not None
+    applied = inline.apply(session, app.id, request)
+    session.terminal.success(f"Rollback to version {rolled.target} initiated")
+    session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
+    if wait and applied.life is not None:
+        inline.wait_until_ready(session, applied, applied.life, request, timeout=seconds)
+    if session.terminal.json:
+        session.terminal.document(
+            {
+                "deployment_id": life.deployment_id,
+                "rolled_back": True,
+                "release": rolled.release,
+                "target": rolled.target,
+                "only": rolled.only,
+                "request_id": request.request_id,
+                "repeated": outcome.repeated,
+            }
+        )
+
+
+def mark_bad(
+    release: Annotated[int, typer.Argument(metavar="N", help="Release.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown to whoever wants to go back to it.")],
+    deployment_id: DeploymentIdOption = None,
+    config: ConfigOption = None,
+    request_id: RequestIdOption = None,
+) -> None:
+    """Keep everybody from rolling back to a release.
+
+    Example:  1ctl deploy mark-bad 2 --reason "loses orders"
+    """
+    session = Session()
+    request = origin.request(request_id=request_id, reason=reason)
+    app = loaded(session, deployment_id=deployment_id, config=config)
+    outcome = inline.record(session, app.id, MarkBad(release=release), request)
+    assert outcome.app.life is not None
+    if outcome.recorded:
+        session.terminal.success(f"Release {release} is marked as bad")
+    else:
+        session.terminal.info(f"Release {release} was marked as bad before: {outcome.app.life.bad[release]}")
+    if session.terminal.json:
+        session.terminal.document(
+            {
+                "deployment_id": outcome.app.life.deployment_id,
+                "release": release,
+                "bad": outcome.app.life.bad[release],
+                "request_id": request.request_id,
+            }
+        )
+
+
+def _agreed(session: Session, app_id: AppId, command: Rollback, request_id: str) -> bool:
+    """Whether the user wants the very release that is meant; a request that was recorded before needs no answer."""
+    if session.store.request(request_id) is not None:
+        return True
+    planned = session.ledger.plan(app_id, command)
+    (event,) = planned.events
+    assert isinstance(event, RolledBack)
+    assert planned.before.life is not None
+    what = {"all": "image and configuration", "code": "image", "config": "configuration"}[event.only]
+    question = f"Roll back {what} of deployment {planned.before.life.deployment_id} to version {event.target}?"
+    return session.terminal.confirm(question)

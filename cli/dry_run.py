@@ -1,0 +1,63 @@
+"""``--dry-run``: what a command would record and change, without doing either."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from effects.cluster import Ref
+from effects.desired import DesiredObject, Surroundings, desired
+
+if TYPE_CHECKING:
+    from cli.session import Session
+    from ledger.app import App
+    from ledger.commands import Command
+    from ledger.spec import AppId
+
+
+def show(session: Session, app_id: AppId, command: Command) -> None:
+    """Print the events that would be recorded and the objects that would change in the cluster.
+
+    Raises:
+        RefusedError: The command would be refused.
+    """
+    plan = session.ledger.plan(app_id, command)
+    changes = object_changes(session, plan.before, plan.after)
+    terminal = session.terminal
+    if terminal.json:
+        terminal.document(
+            {
+                "dry_run": True,
+                "events": [{"kind": type(event).__name__, "data": asdict(event)} for event in plan.events],
+                "objects": [{"change": change, "kind": kind, "name": name} for change, kind, name in changes],
+            }
+        )
+        return
+    terminal.notice("Dry run: nothing is recorded, nothing is changed.")
+    if not plan.events:
+        terminal.info("Nothing would change.")
+        return
+    terminal.line("Would record: " + ", ".join(type(event).__name__ for event in plan.events))
+    terminal.table(["CHANGE", "KIND", "NAME"], changes)
+
+
+def object_changes(session: Session, before: App, after: App) -> Sequence[tuple[str, str, str]]:
+    """By kind and name, what differs between the objects that two states ask for: create, update or delete."""
+    old, new = _by_ref(session, before), _by_ref(session, after)
+    changes = []
+    for ref in sorted({*old, *new}):
+        if ref not in old:
+            changes.append(("create", ref.kind, ref.name))
+        elif ref not in new:
+            changes.append(("delete", ref.kind, ref.name))
+        elif old[ref].digest != new[ref].digest:
+            changes.append(("update", ref.kind, ref.name))
+    return changes
+
+
+def _by_ref(session: Session, app: App) -> dict[Ref, DesiredObject]:
+    if app.life is None:
+        return {}
+    around = Surroundings(ledger_id=session.ledger.ledger_id() or "(new)", gateway=session.place.gateway)
+    return {entry.ref: entry for entry in desired(app, app.life, around)}

@@ -1,0 +1,108 @@
+"""The options of questions about the past: ``--at-release``, ``--as-of``, ``--at-position``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ledger.clock import SystemClock, from_micros, to_micros
+from ledger.errors import RefusedError
+
+if TYPE_CHECKING:
+    from cli.session import Session
+    from ledger.envelope import Recorded
+    from ledger.moments import Moment
+    from ledger.spec import AppId
+
+AtReleaseOption = Annotated[
+    int | None, typer.Option(metavar="N", help="As it last was while release N was the newest.")
+]
+AsOfOption = Annotated[str | None, typer.Option(metavar="TIME", help="As it was then: 2026-05-01T12:00, or '2h ago'.")]
+AtPositionOption = Annotated[int | None, typer.Option(metavar="P", help="As it was at this position of the ledger.")]
+
+_AGO = re.compile(r"(\d+)\s*(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)\s+ago")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class When:
+    """The three options as given; at most one of them."""
+
+    at_release: int | None = None
+    as_of: str | None = None
+    at_position: int | None = None
+
+    @property
+    def is_now(self) -> bool:
+        """Whether none was given."""
+        return (self.at_release, self.as_of, self.at_position) == (None, None, None)
+
+
+def resolve(session: Session, when: When, *, app_id: AppId | None, deployment_id: str | None) -> Moment | None:
+    """The moment that is meant, said on stderr; None for the present.
+
+    Args:
+        session: Where to look.
+        when: The options.
+        app_id: The app that the question is about, or None for all.
+        deployment_id: The life that is meant, or None for the app's newest.
+
+    Raises:
+        RefusedError: There was no such moment.
+    """
+    from ledger import moments  # noqa: PLC0415 - most questions are about the present
+
+    if when.is_now:
+        return None
+    if [when.at_release, when.as_of, when.at_position].count(None) < 2:
+        raise typer.BadParameter("--at-release, --as-of and --at-position exclude each other")
+    now_us = SystemClock().now_us()
+    if when.at_position is not None:
+        moment = moments.at_position(session.store, when.at_position)
+    elif when.as_of is not None:
+        moment = moments.as_of(session.store, parse_time(when.as_of, now_us))
+    else:
+        assert when.at_release is not None
+        if app_id is None:
+            raise typer.BadParameter("--at-release needs an app")
+        history = session.ledger.history(app_id)
+        life = deployment_id or _newest_life(app_id, history)
+        moment = moments.at_release(session.store, history, life, when.at_release, now_us)
+    session.terminal.notice(f"As of position {moment.position}, {_local(moment.at_us)}")
+    return moment
+
+
+def parse_time(text: str, now_us: int) -> int:
+    """Microseconds since 1970-01-01 UTC of ISO 8601 (local time without an offset) or of "2h ago".
+
+    Raises:
+        RefusedError: It is neither, or lies in the future.
+    """
+    ago = _AGO.fullmatch(text.strip().lower())
+    if ago is not None:
+        return now_us - int(ago[1]) * _SECONDS[ago[2][0]] * 1_000_000
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise RefusedError(
+            f'"{text}" is not a time', hint="Example: --as-of 2026-05-01T12:00:00+02:00, or --as-of '2h ago'"
+        ) from None
+    return to_micros(moment.astimezone(UTC))
+
+
+def _newest_life(app_id: AppId, history: Sequence[Recorded]) -> str:
+    from ledger.app import App  # noqa: PLC0415
+    from ledger.decide import open_life  # noqa: PLC0415
+    from ledger.events import Deployed  # noqa: PLC0415
+
+    opened = [each.event.deployment_id for each in history if isinstance(each.event, Deployed)]
+    return opened[-1] if opened else open_life(App(id=app_id)).deployment_id
+
+
+def _local(at_us: int) -> str:
+    return from_micros(at_us).astimezone().isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,68 @@
+"""Loading an app for a question, about now or about a moment in the past."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cli.moment import When, resolve
+from cli.session import Session
+from cli.target import destroyed_error, target
+from ledger.clock import SystemClock
+from ledger.errors import AppNotFoundError
+
+if TYPE_CHECKING:
+    from ledger.app import App, Life
+    from ledger.envelope import Recorded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a question is about.
+
+    Attributes:
+        session: This run's session.
+        app: The app at the moment that is meant.
+        life: Its open life then.
+        history: Its events up to then.
+        now_us: The instant that ages are relative to, microseconds since 1970-01-01 UTC.
+    """
+
+    session: Session
+    app: App
+    life: Life
+    history: Sequence[Recorded]
+    now_us: int
+
+
+def asked(when: When, *, deployment_id: str | None, config: str | None) -> Asked:
+    """The app at the moment that is meant.
+
+    Raises:
+        AppNotFoundError: It had no open life then, or not the one that is named.
+        RefusedError: Nothing says which app, or there was no such moment.
+    """
+    from ledger.app import App, fold  # noqa: PLC0415
+    from ledger.decide import open_life  # noqa: PLC0415
+
+    session = Session()
+    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
+    history = session.ledger.history(app_id, upto=moment.position if moment else None)
+    app = fold(App(id=app_id), history)
+    if deployment_id is not None and (app.life is None or app.life.deployment_id != deployment_id):
+        if moment is None:
+            raise destroyed_error(app_id, deployment_id)
+        raise AppNotFoundError(
+            f'deployment "{deployment_id}" was not open at position {moment.position}',
+            hint="See when it was: 1ctl deploy events --deployment-id " + deployment_id,
+        )
+    life = open_life(app)
+    return Asked(
+        session=session,
+        app=app,
+        life=life,
+        history=history,
+        now_us=moment.at_us if moment else SystemClock().now_us(),
+    )

@@ -1,0 +1,157 @@
+"""The ledger as an auditor reads it: every line, in order, with who and why; filtered, but never reworded.
+
+An entry is made from the stored bytes without knowing its event type, so that lines written by a newer program, and
+redacted ones, are shown like all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ledger.clock import iso
+from ledger.errors import LedgerDamagedError
+from ledger.store import Row, Store
+
+PAGE = 1000
+SCHEMA = 1
+"""Version of `Entry.to_json`; raised when a field changes its meaning or goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger.
+
+    Attributes:
+        row: The line as stored.
+        document: Its state: ``data``, ``meta`` and ``schema``.
+    """
+
+    row: Row
+    document: dict[str, Any]
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The envelope's fields."""
+        meta: dict[str, Any] = self.document.get("meta") or {}
+        return meta
+
+    @property
+    def subject(self) -> dict[str, Any]:
+        """Cluster, namespace, app and deployment id; empty for lines about the ledger itself."""
+        subject: dict[str, Any] = self.meta.get("subject") or {}
+        return subject
+
+    def to_json(self) -> dict[str, object]:
+        """The documented fields of a log entry, in this order."""
+        return {
+            "position": self.row.position,
+            "recorded_at": iso(self.row.recorded_us),
+            "namespace": self.subject.get("namespace"),
+            "app": self.subject.get("app"),
+            "deployment_id": self.subject.get("deployment_id"),
+            "kind": self.row.topic,
+            "actor": self.meta.get("actor"),
+            "reason": self.meta.get("reason"),
+            "request_id": self.meta.get("request_id"),
+            "data": self.document.get("data"),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which entries are wanted; None means any.
+
+    Attributes:
+        cluster: Cluster name.
+        namespace: Kubernetes namespace.
+        app: App name.
+        deployment_id: A life.
+        actor: Who asked, as claimed.
+        kind: Event kind, e.g. ``Deployed``.
+        key: An environment or secret key that the event names.
+        request_id: The request, observed facts included.
+        since_us: Recorded at or after this instant.
+        until_us: Recorded at or before this instant.
+    """
+
+    cluster: str | None = None
+    namespace: str | None = None
+    app: str | None = None
+    deployment_id: str | None = None
+    actor: str | None = None
+    kind: str | None = None
+    key: str | None = None
+    request_id: str | None = None
+    since_us: int | None = None
+    until_us: int | None = None
+
+    def wants(self, entry: Entry) -> bool:
+        """Whether the entry matches all that is asked for."""
+        said = {
+            "cluster": entry.subject.get("cluster"),
+            "namespace": entry.subject.get("namespace"),
+            "app": entry.subject.get("app"),
+            "deployment_id": entry.subject.get("deployment_id"),
+            "actor": entry.meta.get("actor"),
+            "kind": entry.row.topic,
+            "request_id": entry.meta.get("request_id"),
+        }
+        if any(getattr(self, name) not in (None, value) for name, value in said.items()):
+            return False
+        if self.since_us is not None and entry.row.recorded_us < self.since_us:
+            return False
+        if self.until_us is not None and entry.row.recorded_us > self.until_us:
+            return False
+        return self.key is None or self.key in _keys(entry.document.get("data"))
+
+
+def entry_of(row: Row) -> Entry:
+    """A stored line as an entry.
+
+    Raises:
+        LedgerDamagedError: Its state is not JSON.
+    """
+    try:
+        document = orjson.loads(row.state)
+    except ValueError as error:
+        raise LedgerDamagedError(
+            f"the event at position {row.position} cannot be read", hint="See what else is wrong: 1ctl audit verify"
+        ) from error
+    return Entry(row, document if isinstance(document, dict) else {})
+
+
+def entries(store: Store, wanted: Filter, *, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
+    """Matching entries in rising position; reads pages, so memory stays small."""
+    position = after + 1
+    while rows := store.positions(position, upto, limit=PAGE):
+        for row in rows:
+            entry = entry_of(row)
+            if wanted.wants(entry):
+                yield entry
+        position = rows[-1].position + 1
+
+
+def newest(store: Store, wanted: Filter, count: int, *, upto: int | None = None) -> list[Entry]:
+    """The last `count` matching entries in rising position; reads backwards, no further than needed."""
+    found: list[Entry] = []
+    stop = store.head().position if upto is None else upto
+    while stop > 0 and len(found) < count:
+        start = max(1, stop - PAGE + 1)
+        page = [entry_of(row) for row in store.positions(start, stop, limit=PAGE)]
+        found = [entry for entry in page if wanted.wants(entry)] + found
+        stop = start - 1
+    return found[-count:] if count else []
+
+
+def _keys(data: object) -> set[str]:
+    """The environment and secret keys that an event names, wherever its shape holds them."""
+    if not isinstance(data, dict):
+        return set()
+    keys = {str(data["key"])} if isinstance(data.get("key"), str) else set()
+    for field in ("values", "secrets", "env", "fingerprints", "keys"):
+        keys |= set(data.get(field) or ())
+    return keys

@@ -1,0 +1,101 @@
+"""Positions in the past: which line of the ledger was the newest at a time, or while a release was the newest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ledger.errors import RefusedError
+from ledger.events import Deployed, Destroyed, RolledBack
+
+if TYPE_CHECKING:
+    from ledger.envelope import Recorded
+    from ledger.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A place in the ledger that a question about the past is answered at.
+
+    Attributes:
+        position: The newest line that the answer knows of.
+        at_us: The instant that ages are relative to, microseconds since 1970-01-01 UTC.
+    """
+
+    position: int
+    at_us: int
+
+
+def at_position(store: Store, position: int) -> Moment:
+    """The moment at which that line was recorded.
+
+    Raises:
+        RefusedError: There is no such position.
+    """
+    head = store.head()
+    if not 1 <= position <= head.position:
+        raise RefusedError(
+            f"there is no position {position}; the ledger has {head.position}", hint="See them: 1ctl audit log"
+        )
+    return Moment(position, _recorded_us(store, position))
+
+
+def as_of(store: Store, at_us: int) -> Moment:
+    """The newest line recorded at or before that instant; reads about log2(n) lines.
+
+    Raises:
+        RefusedError: The ledger was empty then.
+    """
+    head = store.head()
+    if head.position == 0 or _recorded_us(store, 1) > at_us:
+        raise RefusedError("nothing was recorded by then", hint="See the first events: 1ctl audit log --limit 5")
+    low, high = 1, head.position  # position `low` was recorded by then, those after `high` were not
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _recorded_us(store, middle) <= at_us:
+            low = middle
+        else:
+            high = middle - 1
+    return Moment(low, at_us)
+
+
+def at_release(store: Store, history: Iterable[Recorded], deployment_id: str, release: int, now_us: int) -> Moment:
+    """The last moment at which a release was the newest of its life: just before the next one, or before its end.
+
+    Args:
+        store: The ledger.
+        history: The app's events in rising position.
+        deployment_id: The life.
+        release: Number of the release.
+        now_us: The present, which is the answer's instant if the release still is the newest.
+
+    Raises:
+        RefusedError: The life has no such release.
+    """
+    newest, ended = 0, None
+    for recorded in history:
+        subject, event = recorded.envelope.subject, recorded.event
+        if subject is None or subject.deployment_id != deployment_id:
+            continue
+        if isinstance(event, Deployed | RolledBack):
+            if newest == release:
+                ended = recorded.position
+                break
+            newest = event.release
+        elif isinstance(event, Destroyed) and newest == release:
+            ended = recorded.position
+            break
+        elif isinstance(event, Destroyed):
+            break
+    if newest != release:
+        raise RefusedError(
+            f"there is no release {release}; the newest is {newest}", hint="See them: 1ctl deploy releases"
+        )
+    if ended is None:
+        return Moment(store.head().position, now_us)
+    return Moment(ended - 1, _recorded_us(store, ended - 1))
+
+
+def _recorded_us(store: Store, position: int) -> int:
+    return store.positions(position, position, limit=1)[0].recorded_us

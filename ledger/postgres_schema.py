@@ -1,0 +1,265 @@
+"""The ledger in a PostgreSQL database, as text: tables, the function that appends, triggers and roles.
+
+Everything lives in a schema of its own. Only its owner can write to the log's tables; everyone else calls functions
+that run with the owner's rights, under a fixed search path. The columns are those of `ledger.tables`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Dialect,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Select,
+    Text,
+    bindparam,
+    column,
+    func,
+    select,
+    table,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from ledger.errors import InvalidValueError
+
+SCHEMA = "onectl"
+"""The schema that holds the tables."""
+
+SCHEMA_VERSION = 1
+"""Version of what `schema_text` creates, in the table ``schema_version``."""
+
+CHANNEL = "onectl_ledger"
+"""Every append notifies this channel, with its last position. A hint to look sooner: who misses it finds out by asking."""
+
+MIGRATION_LOCK = 0x31435450
+"""Advisory lock of who creates or updates the schema ("1CTP")."""
+
+READ_MODEL_LOCK = 0x31435452
+"""Advisory lock of who writes read models ("1CTR")."""
+
+_APPEND_FUNCTION = """
+CREATE FUNCTION append_events(
+    streams bytea[], versions bigint[], topics text[], states bytea[], clock_us bigint, lock_timeout_ms integer,
+    request text, request_salt bytea, request_digest bytea,
+    life text[], life_key text[], life_key_wrapped bytea,
+    sealed_lives text[], sealed_keys text[], sealed_versions integer[], ciphertexts bytea[],
+    purge_life text, purge_key text, shred text
+) RETURNS TABLE (at_position bigint, at_us bigint, at_leaf bytea, at_chain bytea)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+DECLARE
+    head record;
+    name bytea;
+BEGIN
+    -- Local to the transaction, not to the function: what counts is how it is set at the commit that follows.
+    IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    PERFORM set_config('lock_timeout', lock_timeout_ms::text, true);
+    SELECT * INTO STRICT head FROM ledger_head FOR UPDATE;
+    IF request IS NOT NULL AND EXISTS (SELECT FROM requests WHERE request_id = request) THEN
+        RAISE unique_violation USING MESSAGE = 'the request id was recorded meanwhile';
+    END IF;
+    at_position := head.position;
+    at_us := greatest(head.recorded_us, clock_us);
+    at_chain := head.chain;
+    FOR i IN 1 .. cardinality(streams) LOOP
+        at_position := at_position + 1;
+        name := convert_to(topics[i], 'UTF8');
+        at_leaf := sha256(
+            '\\x00'::bytea || int8send(at_position) || streams[i] || int8send(versions[i]) || int8send(at_us)
+            || substring(int4send(length(name)) FROM 3) || name || sha256(states[i]));
+        at_chain := sha256(at_chain || at_leaf);
+        INSERT INTO stored_events VALUES (
+            at_position, streams[i], versions[i], topics[i], states[i], at_us, at_leaf, at_chain);
+        RETURN NEXT;
+    END LOOP;
+    IF request IS NOT NULL THEN
+        INSERT INTO requests VALUES (request, request_salt, request_digest, head.position + 1, at_position);
+    END IF;
+    IF life IS NOT NULL THEN
+        INSERT INTO lives VALUES (life[1], life[2], life[3], life[4], head.position + 1);
+    END IF;
+    IF life_key IS NOT NULL THEN
+        INSERT INTO life_keys VALUES (life_key[1], life_key[2], life_key_wrapped);
+    END IF;
+    IF cardinality(sealed_lives) > 0 THEN
+        INSERT INTO sealed_values SELECT * FROM unnest(sealed_lives, sealed_keys, sealed_versions, ciphertexts);
+    END IF;
+    IF purge_life IS NOT NULL THEN
+        DELETE FROM sealed_values WHERE deployment_id = purge_life AND key = purge_key;
+    END IF;
+    IF shred IS NOT NULL THEN
+        DELETE FROM life_keys WHERE deployment_id = shred;
+        DELETE FROM sealed_values WHERE deployment_id = shred;
+    END IF;
+    IF at_position > head.position THEN
+        UPDATE ledger_head SET position = at_position, recorded_us = at_us, chain = at_chain;
+        PERFORM pg_notify('{channel}', at_position::text);
+    END IF;
+END $$
+"""
+
+_REFUSE_FUNCTION = """
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE insufficient_privilege USING MESSAGE = 'the ledger is append-only';
+END $$
+"""
+
+_APPEND_ONLY = (
+    "CREATE TRIGGER stored_events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON stored_events "
+    "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+    "ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_append_only",
+    "ALTER TABLE stored_events ADD CONSTRAINT stored_events_sizes CHECK (length(originator_id) = 16"
+    " AND originator_version >= 0 AND octet_length(topic) < 65536 AND length(leaf) = 32 AND length(chain) = 32)",
+    "CREATE UNIQUE INDEX ledger_head_is_one ON ledger_head ((true))",
+)
+
+_ROLES = """\
+-- Roles of a ledger on PostgreSQL. Run it as the owner of the ledger's tables, who may create roles; it may be repeated.
+-- Grant them to login roles:  GRANT {prefix}_writer TO alice;
+DO $$
+DECLARE
+    role text;
+BEGIN
+    FOREACH role IN ARRAY ARRAY['{prefix}_reader', '{prefix}_writer', '{prefix}_worker'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', role);
+        END IF;
+    END LOOP;
+END $$;
+REVOKE ALL ON SCHEMA {schema} FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {prefix}_reader, {prefix}_writer, {prefix}_worker;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {schema} FROM PUBLIC, {prefix}_reader, {prefix}_writer, {prefix}_worker;
+-- A reader sees what was recorded, and no secret, sealed or not.
+GRANT USAGE ON SCHEMA {schema} TO {prefix}_reader;
+GRANT SELECT ON {readable} TO {prefix}_reader;
+-- A writer may append, and keep read models up to date. It seals values and cannot read them back.
+GRANT {prefix}_reader TO {prefix}_writer;
+GRANT SELECT ON {schema}.sealed_sizes TO {prefix}_writer;
+GRANT EXECUTE ON FUNCTION {schema}.append_events TO {prefix}_writer;
+{read_models}\
+-- The worker holds the identity that opens what is sealed.
+GRANT {prefix}_writer TO {prefix}_worker;
+GRANT SELECT ON {schema}.life_keys, {schema}.sealed_values TO {prefix}_worker;
+"""
+
+_READABLE = ("schema_version", "stored_events", "ledger_head", "requests", "lives")
+_PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+
+
+def schema_text() -> Sequence[str]:
+    """The statements that create everything, in order, to be run in one transaction with our schema as search path."""
+    return tuple(_schema_statements())
+
+
+def read_models() -> MetaData | None:
+    """The tables of the read models, which belong to a package above this one; None where it is not installed."""
+    if find_spec("projections") is None:
+        return None
+    metadata: MetaData = import_module("projections.tables").metadata
+    return metadata
+
+
+def role_script(prefix: str = "onectl") -> str:
+    """SQL text that creates the roles ``<prefix>_reader``, ``_writer`` and ``_worker``, none of which can log in.
+
+    Args:
+        prefix: Begins the roles' names; a plain SQL name.
+
+    Raises:
+        InvalidValueError: The prefix is no plain SQL name.
+    """
+    if not _PREFIX.fullmatch(prefix):
+        raise InvalidValueError("prefix", prefix, "is not a plain SQL name", example="onectl")
+    models = read_models()
+    tables = [f"{SCHEMA}.{model.name}" for model in models.sorted_tables] if models is not None else []
+    written = ", ".join(tables)
+    return _ROLES.format(
+        schema=SCHEMA,
+        prefix=prefix,
+        readable=", ".join([f"{SCHEMA}.{name}" for name in _READABLE] + tables),
+        read_models=f"GRANT INSERT, UPDATE, DELETE ON {written} TO {prefix}_writer;\n" if tables else "",
+    )
+
+
+def append_statement() -> Select[tuple[int, int, bytes, bytes]]:
+    """The call that appends, with a parameter for each argument of the function."""
+    texts, numbers, octets = ARRAY(Text), ARRAY(BigInteger), ARRAY(LargeBinary)
+    arguments = (
+        bindparam("streams", type_=octets),
+        bindparam("versions", type_=numbers),
+        bindparam("topics", type_=texts),
+        bindparam("states", type_=octets),
+        bindparam("clock_us", type_=BigInteger),
+        bindparam("lock_timeout_ms", type_=Integer),
+        bindparam("request", type_=Text),
+        bindparam("request_salt", type_=LargeBinary),
+        bindparam("request_digest", type_=LargeBinary),
+        bindparam("life", type_=texts),
+        bindparam("life_key", type_=texts),
+        bindparam("life_key_wrapped", type_=LargeBinary),
+        bindparam("sealed_lives", type_=texts),
+        bindparam("sealed_keys", type_=texts),
+        bindparam("sealed_versions", type_=ARRAY(Integer)),
+        bindparam("ciphertexts", type_=octets),
+        bindparam("purge_life", type_=Text),
+        bindparam("purge_key", type_=Text),
+        bindparam("shred", type_=Text),
+    )
+    placed = getattr(func, SCHEMA).append_events(*arguments).table_valued(
+        column("at_position", BigInteger),
+        column("at_us", BigInteger),
+        column("at_leaf", LargeBinary),
+        column("at_chain", LargeBinary),
+    )
+    return select(placed.c.at_position, placed.c.at_us, placed.c.at_leaf, placed.c.at_chain)
+
+
+def sealed_sizes_statement() -> Select[tuple[str, int, int]]:
+    """Sizes of sealed values through a view, for those who may not read the values themselves."""
+    sizes = table(
+        "sealed_sizes",
+        column("deployment_id", Text),
+        column("key", Text),
+        column("version", Integer),
+        column("size", Integer),
+        schema=SCHEMA,
+    )
+    return select(sizes.c.key, sizes.c.version, sizes.c.size).where(sizes.c.deployment_id == bindparam("deployment_id"))
+
+
+def _schema_statements() -> Iterator[str]:
+    yield f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
+    yield f"SET LOCAL search_path = {SCHEMA}, pg_temp"
+    yield from _tables(import_module("ledger.tables").metadata)
+    models = read_models()
+    if models is not None:
+        yield from _tables(models)
+    yield (
+        "CREATE VIEW sealed_sizes AS SELECT deployment_id, key, version, length(ciphertext) AS size FROM sealed_values"
+    )
+    yield _APPEND_FUNCTION.format(schema=SCHEMA, channel=CHANNEL)
+    yield _REFUSE_FUNCTION
+    yield from _APPEND_ONLY
+    yield f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {SCHEMA} FROM PUBLIC"
+    yield "INSERT INTO ledger_head VALUES (1, 0, 0, decode(repeat('00', 32), 'hex'))"
+    yield "CREATE TABLE schema_version (version integer NOT NULL)"
+    yield f"INSERT INTO schema_version VALUES ({SCHEMA_VERSION})"
+
+
+def _tables(metadata: MetaData) -> Iterator[str]:
+    dialect: Dialect = postgresql.dialect()
+    for defined in metadata.sorted_tables:
+        yield str(CreateTable(defined).compile(dialect=dialect))
+        for index in sorted(defined.indexes, key=lambda index: str(index.name)):
+            yield str(CreateIndex(index).compile(dialect=dialect))

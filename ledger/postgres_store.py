@@ -1,0 +1,173 @@
+"""The ledger in a PostgreSQL database: one call of a function is one append.
+
+Invariants:
+
+* An append is one statement and one round trip: gapless positions from the head row, leaf and chain, request id,
+  sealed values. The head row is locked until it is committed, so positions become visible in their order.
+* It is acknowledged after the server synced it to disk, whatever `synchronous_commit` the user or database has.
+* Nothing is kept in the session, so a connection pooler may stand between.
+* Reading creates nothing; the first append creates the tables, where its user may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ledger.errors import LedgerDamagedError, LedgerUnavailableError
+from ledger.leaf import GENESIS
+from ledger.postgres_connection import Address, Database
+from ledger.postgres_migrate import create_or_update, refuse_newer, schema_version
+from ledger.postgres_schema import append_statement, sealed_sizes_statement
+from ledger.statements import STATEMENTS
+from ledger.store import NOTHING_BESIDE, Beside, Head, LifeKeyRow, LifeRow, NewRow, RequestRow, Row
+
+_EMPTY = Head(0, 0, GENESIS)
+_MAX = 2**63 - 1
+_APPEND = append_statement()
+_SEALED_SIZES = sealed_sizes_statement()
+
+
+class PostgresStore:
+    """A ledger in one database. Safe for many processes and threads at once.
+
+    Args:
+        url: ``postgresql://`` or ``postgres://``, as libpq understands it; several hosts and sockets included.
+        lock_timeout: Seconds to wait for other writers, and for a free connection.
+
+    Raises:
+        InvalidValueError: The URL is none.
+    """
+
+    def __init__(self, url: str, *, lock_timeout: float = 30.0) -> None:
+        self._database = Database(Address(url), lock_timeout=lock_timeout)
+        self._ready = False
+
+    def __repr__(self) -> str:
+        return f"PostgresStore({self._database.shown!r})"
+
+    def head(self) -> Head:
+        """See `Store.head`."""
+        if not self._is_ready():
+            return _EMPTY
+        rows = self._query("head", {})
+        if len(rows) != 1:
+            raise LedgerDamagedError(
+                f"the ledger {self._database.shown} has lost its head row", hint="Restore it from a backup."
+            )
+        return Head(*rows[0])
+
+    def two_streams(self, first: bytes, second: bytes, *, upto: int | None = None) -> Sequence[Row]:
+        """See `Store.two_streams`."""
+        upto = _MAX if upto is None else upto
+        return _rows(self._query("two_streams", {"first": first, "second": second, "upto": upto}))
+
+    def stream(
+        self,
+        stream: bytes,
+        *,
+        after: int = -1,
+        upto: int | None = None,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[Row]:
+        """See `Store.stream`."""
+        name = "stream_range_descending" if descending else "stream_range"
+        bounds = {"after": after, "upto": _MAX if upto is None else upto, "limit": limit}
+        return _rows(self._query(name, {"stream": stream, **bounds}))
+
+    def positions(self, start: int, stop: int | None = None, *, limit: int) -> Sequence[Row]:
+        """See `Store.positions`."""
+        bounds = {"start": start, "stop": _MAX if stop is None else stop, "limit": limit}
+        return _rows(self._query("positions", bounds))
+
+    def stream_version(self, stream: bytes) -> int:
+        """See `Store.stream_version`."""
+        rows = self._query("stream_version", {"stream": stream})
+        return (rows[0][0] if rows else None) or 0
+
+    def request(self, request_id: str) -> RequestRow | None:
+        """See `Store.request`."""
+        rows = self._query("request", {"request_id": request_id})
+        return RequestRow(*rows[0]) if rows else None
+
+    def life(self, deployment_id: str) -> LifeRow | None:
+        """See `Store.life`."""
+        rows = self._query("life", {"deployment_id": deployment_id})
+        return LifeRow(*rows[0]) if rows else None
+
+    def life_key(self, deployment_id: str) -> LifeKeyRow | None:
+        """See `Store.life_key`."""
+        rows = self._query("life_key", {"deployment_id": deployment_id})
+        return LifeKeyRow(*rows[0]) if rows else None
+
+    def sealed(self, deployment_id: str) -> Mapping[tuple[str, int], bytes]:
+        """See `Store.sealed`."""
+        rows = self._query("sealed", {"deployment_id": deployment_id})
+        return {(key, version): ciphertext for key, version, ciphertext in rows}
+
+    def sealed_sizes(self, deployment_id: str) -> Mapping[tuple[str, int], int]:
+        """See `Store.sealed_sizes`."""
+        parameters = {"deployment_id": deployment_id}
+        rows = self._database.run(_SEALED_SIZES, parameters) if self._is_ready() else []
+        return {(key, version): size for key, version, size in rows}
+
+    def append(self, rows: Sequence[NewRow], *, clock_us: int, beside: Beside = NOTHING_BESIDE) -> Sequence[Row]:
+        """See `Store.append`."""
+        if not self._is_ready():
+            create_or_update(self._database)
+        arguments = _arguments(rows, beside)
+        arguments |= {"clock_us": clock_us, "lock_timeout_ms": self._database.lock_timeout_ms}
+        placed = self._database.run(_APPEND, arguments, appending=True)
+        return [Row(position, *row, *rest) for row, (position, *rest) in zip(rows, placed, strict=True)]
+
+    def data_version(self) -> object:
+        """See `Store.data_version`."""
+        return self.head().position
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._database.close()
+
+    def _query(self, name: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        return self._database.run(STATEMENTS[name], parameters) if self._is_ready() else []
+
+    def _is_ready(self) -> bool:
+        """Whether the tables are there; looked up until they are.
+
+        Raises:
+            UnknownEventError: A newer program made them.
+        """
+        if not self._ready:
+            version = schema_version(self._database)
+            refuse_newer(version, self._database.shown)
+            self._ready = version > 0
+        return self._ready
+
+
+def _arguments(rows: Sequence[NewRow], beside: Beside) -> dict[str, object]:
+    """What the function that appends is called with; see `ledger.postgres_schema.append_statement`."""
+    request, life, key = beside.request, beside.life, beside.life_key
+    return {
+        "streams": [row.stream for row in rows],
+        "versions": [row.version for row in rows],
+        "topics": [row.topic for row in rows],
+        "states": [row.state for row in rows],
+        "request": request and request.request_id,
+        "request_salt": request and request.salt,
+        "request_digest": request and request.digest,
+        "life": life and [life.deployment_id, life.cluster, life.namespace, life.app],
+        "life_key": key and [key.deployment_id, key.identity],
+        "life_key_wrapped": key and key.wrapped,
+        "sealed_lives": [row.deployment_id for row in beside.sealed],
+        "sealed_keys": [row.key for row in beside.sealed],
+        "sealed_versions": [row.version for row in beside.sealed],
+        "ciphertexts": [row.ciphertext for row in beside.sealed],
+        "purge_life": beside.purge and beside.purge[0],
+        "purge_key": beside.purge and beside.purge[1],
+        "shred": beside.shred,
+    }
+
+
+def _rows(rows: Sequence[tuple[Any, ...]]) -> list[Row]:
+    return [Row(*row) for row in rows]

@@ -1,0 +1,104 @@
+"""An app's settings as flat names and texts, to compare two moments of it and to say who set what. Never a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, NamedTuple
+
+from ledger.app import App, Life, evolve
+from ledger.spec import Spec
+
+if TYPE_CHECKING:
+    from ledger.envelope import Recorded
+    from ledger.spec import Configuration
+
+
+class Change(NamedTuple):
+    """One setting that differs; None where it is not set.
+
+    Attributes:
+        setting: Its name, e.g. ``image``, ``env.LOG_LEVEL`` or ``pods.secrets.JWT_SECRET``.
+        before: The earlier value.
+        after: The later one.
+    """
+
+    setting: str
+    before: str | None
+    after: str | None
+
+
+class Blame(NamedTuple):
+    """Who gave a setting its present value.
+
+    Attributes:
+        setting: Its name.
+        value: Its present value.
+        recorded: The event that made it so: its envelope says who, when, why.
+    """
+
+    setting: str
+    value: str
+    recorded: Recorded
+
+
+def settings(life: Life | None) -> Mapping[str, str]:
+    """What is set, by name; secrets as their versions. What pods read is named ``pods.`` where it differs."""
+    if life is None:
+        return {}
+    found = spec_settings(life.spec)
+    if life.domain:
+        found["domain"] = life.domain
+    set_now = configuration_settings(life.configuration)
+    in_pods = configuration_settings(life.roll.configuration)
+    found |= set_now
+    found |= {f"pods.{name}": value for name, value in in_pods.items() if set_now.get(name) != value}
+    return found
+
+
+def spec_settings(spec: Spec) -> dict[str, str]:
+    """What a release runs, by name; what is not set is left out."""
+    found = {entry.name: _text(getattr(spec, entry.name)) for entry in fields(Spec)}
+    return {name: value for name, value in found.items() if value}
+
+
+def configuration_settings(configuration: Configuration) -> dict[str, str]:
+    """Environment values and secret versions, by name."""
+    env = {f"env.{key}": value for key, value in configuration.env.items()}
+    return env | {f"secrets.{key}": f"version {secret.version}" for key, secret in configuration.secrets.items()}
+
+
+def difference(before: Life | None, after: Life | None) -> list[Change]:
+    """The settings that differ between two moments of an app, by name."""
+    old, new = settings(before), settings(after)
+    return [
+        Change(name, old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name)
+    ]
+
+
+def blame(app: App, history: Iterable[Recorded]) -> list[Blame]:
+    """For each present setting of the open life, the event that gave it its value; by name.
+
+    Args:
+        app: The app before the history.
+        history: Its events in rising position.
+    """
+    set_by: dict[str, Blame] = {}
+    life: Life | None = None
+    for recorded in history:
+        app = evolve(app, recorded)
+        if app.life is life:
+            continue
+        life = app.life
+        now = settings(life)
+        set_by = {
+            name: set_by[name] if name in set_by and set_by[name].value == value else Blame(name, value, recorded)
+            for name, value in now.items()
+        }
+    return [set_by[name] for name in sorted(set_by)]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)

@@ -1,0 +1,206 @@
+"""The documents say what the code does: their examples are run, their tables and links compared with the tree."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.exit_codes import ExitCode
+from ledger.events import SCHEMA_VERSIONS
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("ledger", "projections", "effects", "cli")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+ADRS = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
+
+_BLOCK = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_END = "-- end of a command --"
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _commands(text: str) -> list[tuple[str, str]]:
+    """Every command of the console blocks and the output shown for it."""
+    found: list[tuple[str, list[str]]] = []
+    for block in _BLOCK.findall(text):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            else:
+                found[-1][1].append(line)
+    return [(command, "\n".join(shown)) for command, shown in found]
+
+
+_VARYING = (
+    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<id>"),
+    (r"\b[a-z]+-[0-9a-z]{7}\.satusky\.com", "<domain>"),
+    (r"\bhead [0-9a-f]{16}\b", "head <hash>"),
+    (r"just now|\d+ seconds? ago", "<age>"),
+    (r"\(\d+ pct\)", "(<n> pct)"),
+    (r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", "<time>"),
+)
+
+
+def _normal(text: str) -> str:
+    for pattern, name in _VARYING:
+        text = re.sub(pattern, name, text)
+    return text
+
+
+def _run(commands: list[str], directory: Path) -> list[str]:
+    """What each command prints, stderr included, all of them in one shell."""
+    script = "exec 2>&1 < /dev/null\n" + "\n".join(
+        f"{command}\ncode=$?; printf '%s\\n' {shlex.quote(_END)}; (exit $code)" for command in commands
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("ONECTL_")}
+    environment = {
+        **clean,
+        "HOME": str(directory),
+        "ONECTL_HOME": str(directory / "home"),
+        "ONECTL_SANDBOX_SECONDS": "0.3",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "NO_COLOR": "1",
+    }
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=directory, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    return [part.strip("\n") for part in done.stdout.split(f"{_END}\n")[:-1]]
+
+
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if _BLOCK.search(path.read_text())], ids=_name)
+def test_console_blocks_print_what_they_show(document: Path, tmp_path: Path) -> None:
+    commands = _commands(document.read_text())
+
+    printed = _run([command for command, _ in commands], tmp_path)
+
+    seen = [f"$ {command}\n{_normal(output)}" for (command, _), output in zip(commands, printed, strict=True)]
+    assert seen == [f"$ {command}\n{_normal(shown)}" for command, shown in commands]
+
+
+def test_there_are_console_blocks_to_run() -> None:
+    assert len(_commands((ROOT / "README.md").read_text())) >= 8
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_links_lead_somewhere(document: Path) -> None:
+    dead = [link for link in _links(document.read_text()) if not _resolves(document, link)]
+
+    assert dead == []
+
+
+def _links(text: str) -> Iterator[str]:
+    for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)):
+        if "://" not in link:
+            yield link
+
+
+def _resolves(document: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = (document.parent / path).resolve() if path else document
+    if not target.exists():
+        return False
+    if not anchor:
+        return True
+    headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+    return anchor in {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _variables(*directories: str) -> set[str]:
+    files = [path for directory in directories for path in (ROOT / directory).rglob("*.py")]
+    return {name for path in files for name in re.findall(r"\bONECTL_[A-Z][A-Z_]*[A-Z]\b", path.read_text())}
+
+
+def _table(heading: str) -> list[list[str]]:
+    section = (ROOT / "README.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip().strip("`") for cell in row] for row in rows[1:]]
+
+
+def test_the_readme_lists_every_environment_variable_and_no_other() -> None:
+    listed = {row[0] for row in _table("Environment variables")}
+    helpers = {"ONECTL_TEST_KUBECONFIG", "ONECTL_TEST_REQUIRE"}
+
+    assert _variables(*PACKAGES) - listed == set()
+    assert listed - _variables(*PACKAGES) == helpers
+    assert helpers <= _variables("tests")
+
+
+def test_the_readme_lists_every_exit_code() -> None:
+    assert [(int(row[0]), row[1]) for row in _table("Exit codes")] == [(code.value, code.name) for code in ExitCode]
+
+
+def test_operations_say_what_to_do_on_every_exit_code() -> None:
+    section = (ROOT / "docs/operations.md").read_text().split("## Exit codes\n")[1].split("\n## ")[0]
+
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)] == [*ExitCode]
+
+
+def test_the_glossary_explains_every_event() -> None:
+    glossary = (ROOT / "docs/glossary.md").read_text()
+
+    assert [kind.__name__ for kind in SCHEMA_VERSIONS if f"| `{kind.__name__}` |" not in glossary] == []
+
+
+def test_the_glossary_says_which_events_nothing_records_yet() -> None:
+    """An event that is only read is marked, so that nobody looks for the command that makes it."""
+    glossary = (ROOT / "docs/glossary.md").read_text()
+    made = {name for package in PACKAGES for path in (ROOT / package).glob("*.py") for name in _called(path)}
+    marked = set(re.findall(r"^\| `(\w+)` \|.*Not recorded by this version\.", glossary, re.MULTILINE))
+
+    assert marked == {kind.__name__ for kind in SCHEMA_VERSIONS if kind.__name__ not in made}
+
+
+def _called(path: Path) -> set[str]:
+    """Names called in a module, patterns of a `match` not being calls."""
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return {call.id for call in calls if isinstance(call, ast.Name)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_files_that_documents_name_exist(document: Path) -> None:
+    named = re.findall(r"`((?:ledger|projections|effects|cli|tests|docs)/[\w./-]+?)`", document.read_text())
+
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    assert [int(name[:4]) for name in ADRS] == list(range(1, len(ADRS) + 1))
+
+
+@pytest.mark.parametrize("name", ADRS)
+def test_a_decision_has_its_four_parts_on_one_page(name: str) -> None:
+    text = (ROOT / "docs/adr" / name).read_text()
+
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences", "Passed over"]
+    assert text.startswith(f"# {int(name[:4])}. ")
+    assert len(text.splitlines()) <= 80
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    names = {re.split(r"[\[<>=~! ]", line)[0] for line in project["project"]["dependencies"]}
+    names |= {re.split(r"[\[<>=~! ]", line)[0] for line in project["dependency-groups"]["dev"]}
+    text = (ROOT / "docs/adr/0013-dependencies.md").read_text()
+
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
+
+
+def test_the_oracle_shares_only_the_vocabulary_with_what_it_judges() -> None:
+    """The linter of imports does not see tests, which are no package."""
+    tree = ast.parse((ROOT / "tests/projections/oracle.py").read_text())
+    modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules += [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
+
+    ours = {module for module in modules if module.split(".")[0] in {*PACKAGES, "tests"}}
+    assert ours <= {"ledger.events", "ledger.envelope", "ledger.spec"}

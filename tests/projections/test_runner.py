@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from ledger.codec import encode
+from ledger.envelope import Recorded
+from ledger.errors import LedgerDamagedError, UnknownEventError
+from ledger.events import Redacted
+from ledger.sqlite_store import SqliteStore
+from ledger.store import NewRow, Row
+from projections import runner
+from projections.app_list import APP_LIST, AppList, AppListRow, app_list
+from projections.runner import catch_up, rebuild
+from tests.projections.histories import APPS, START_US, Script, write
+from tests.projections.stores import ReadOnlyStore
+
+ORDERS, USERS = APPS[:2]
+ROOT = Path(__file__).parents[2]
+
+
+class NextAppList(AppList):
+    """The projection of a later program."""
+
+    version = 2
+
+
+class RecordingAppList(AppList):
+    """Remembers which positions were folded."""
+
+    def __init__(self) -> None:
+        self.folded: list[int] = []
+
+    def apply(self, rows: dict[str, AppListRow], recorded: Recorded) -> None:
+        """See `AppList.apply`."""
+        self.folded.append(recorded.position)
+        super().apply(rows, recorded)
+
+
+class OvertakenStore(SqliteStore):
+    """Another process catches up right after this one has read its page."""
+
+    def positions(self, start: int, stop: int | None = None, *, limit: int) -> Sequence[Row]:
+        """See `SqliteStore.positions`."""
+        page = super().positions(start, stop, limit=limit)
+        other = SqliteStore(self.path)
+        catch_up(other, [APP_LIST])
+        other.close()
+        return page
+
+
+class LateStore(SqliteStore):
+    """Before this one gets the lock, another process appends and catches up."""
+
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]:  # type: ignore[override] # a narrower door
+        """See `SqliteStore.writing`."""
+        other = SqliteStore(self.path)
+        version = other.stream_version(b"s" * 16) + 1
+        other.append([NewRow(b"s" * 16, version, "RolloutCompleted", b"ignored")], clock_us=START_US)
+        catch_up(other, [APP_LIST])
+        other.close()
+        return super().writing()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def ledger() -> Script:
+    """Two apps, one of them with a past."""
+    result = Script()
+    result.deploy(ORDERS, env={"A": "1"})
+    result.deploy(USERS)
+    result.applied(ORDERS)
+    result.destroy(ORDERS)
+    result.deploy(ORDERS)
+    result.scale(USERS, 4)
+    return result
+
+
+@pytest.fixture
+def store(path: Path, ledger: Script) -> SqliteStore:
+    result = SqliteStore(path)
+    write(result, ledger.lines)
+    return result
+
+
+def lives(store: SqliteStore) -> list[AppListRow]:
+    return app_list(store, "prod", "shop", ended=True)
+
+
+def checkpoint(store: SqliteStore) -> tuple[int, int]:
+    rows = store.query("SELECT version, position FROM projection_checkpoints WHERE name = 'app_list'", {})
+    version, position = rows[0]
+    return version, position
+
+
+def test_a_checkpoint_is_at_the_head_after_reading(store: SqliteStore, ledger: Script) -> None:
+    assert len(lives(store)) == 3
+    assert checkpoint(store) == (1, len(ledger.lines))
+
+
+def test_with_nothing_new_nothing_is_written(store: SqliteStore, path: Path) -> None:
+    catch_up(store, [APP_LIST])
+    catch_up(ReadOnlyStore(path), [APP_LIST])
+
+
+@pytest.mark.parametrize("page", [1, 2, 3])
+def test_pages_do_not_show(store: SqliteStore, ledger: Script, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+    whole = lives(store)
+    monkeypatch.setattr(runner, "PAGE", page)
+    monkeypatch.setattr(runner, "ROWS_IN_MEMORY", page)
+    rebuild(store, APP_LIST)
+    assert lives(store) == whole
+    written = len(ledger.lines)
+    ledger.scale(USERS, 5)
+    ledger.destroy(USERS)
+    ledger.deploy(USERS)
+    write(store, ledger.lines[written:])
+    assert lives(ReadOnlyStore(store.path)) == lives(store)
+    assert checkpoint(store) == (1, len(ledger.lines))
+
+
+def test_what_is_ignored_is_not_even_decoded(store: SqliteStore, ledger: Script) -> None:
+    before = lives(store)
+    store.append([NewRow(b"s" * 16, 1, "RolloutCompleted", b"not JSON")], clock_us=START_US)
+    assert lives(store) == before
+    assert checkpoint(store) == (1, len(ledger.lines) + 1)
+
+
+def test_an_event_that_nobody_knows_is_refused(store: SqliteStore) -> None:
+    lives(store)
+    before = checkpoint(store)
+    store.append([NewRow(b"s" * 16, 1, "Teleported", b"{}")], clock_us=START_US)
+    with pytest.raises(UnknownEventError, match="Teleported"):
+        lives(store)
+    with pytest.raises(UnknownEventError):
+        rebuild(store, APP_LIST)
+    assert checkpoint(store) == before
+
+
+def test_an_event_that_cannot_be_read_is_told(store: SqliteStore) -> None:
+    store.append([NewRow(b"s" * 16, 1, "Deployed", b"not JSON")], clock_us=START_US)
+    with pytest.raises(LedgerDamagedError):
+        lives(store)
+
+
+def test_a_read_model_of_an_older_version_is_rebuilt(store: SqliteStore) -> None:
+    before = lives(store)
+    with store.writing() as connection:
+        connection.execute("DROP TABLE app_list")
+        connection.execute("CREATE TABLE app_list (deployment_id TEXT PRIMARY KEY, something_old TEXT)")
+        connection.execute("UPDATE projection_checkpoints SET version = 0")
+    assert lives(ReadOnlyStore(store.path)) == before
+    assert lives(store) == before
+    assert checkpoint(store)[0] == 1
+
+
+def test_a_read_model_of_a_newer_version_is_refused_and_left_alone(store: SqliteStore) -> None:
+    catch_up(store, [NextAppList()])
+    for refused in (lives, lambda store: rebuild(store, APP_LIST), lambda store: lives(ReadOnlyStore(store.path))):
+        with pytest.raises(UnknownEventError, match="version 2") as caught:
+            refused(store)
+        assert caught.value.hint is not None
+    assert checkpoint(store)[0] == 2
+
+
+def test_a_rebuild_mends_what_was_altered(store: SqliteStore) -> None:
+    before = lives(store)
+    with store.writing() as connection:
+        connection.execute("UPDATE app_list SET image = 'altered'")
+    assert lives(store) != before
+    rebuild(store, APP_LIST)
+    assert lives(store) == before
+
+
+def test_a_redaction_rebuilds_every_row(store: SqliteStore) -> None:
+    before = lives(store)
+    with store.writing() as connection:
+        connection.execute("UPDATE app_list SET image = 'holds what was redacted'")
+    redacted = Redacted(position=3, field="spec.image", old_digest="o", new_digest="n")
+    store.append([NewRow(b"s" * 16, 1, "Redacted", encode(redacted, Script().lines[0].envelope))], clock_us=START_US)
+    assert lives(store) == before
+
+
+def test_a_rebuild_tells_how_far_it_is(store: SqliteStore, ledger: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "PAGE", 4)
+    told: list[tuple[int, int]] = []
+    rebuild(store, APP_LIST, lambda position, head: told.append((position, head)))
+    head = len(ledger.lines)
+    assert told[0] == (4, head)
+    assert told[-1] == (head, head)
+
+
+def test_a_rebuild_takes_in_what_is_appended_meanwhile(store: SqliteStore, path: Path, ledger: Script) -> None:
+    lives(store)
+    writer = SqliteStore(path)
+    written = len(ledger.lines)
+
+    def append(_position: int, _head: int) -> None:
+        nonlocal written
+        if written < len(ledger.lines):
+            return
+        ledger.scale(USERS, 44)
+        write(writer, ledger.lines[written:])
+
+    rebuild(store, APP_LIST, append)
+    assert checkpoint(store) == (1, len(ledger.lines))
+    assert [row.replicas for row in lives(store) if row.app == "users"] == [44]
+
+
+def test_a_rebuild_does_not_fall_behind_those_who_caught_up_meanwhile(path: Path, ledger: Script) -> None:
+    store = LateStore(path)
+    write(SqliteStore(path), ledger.lines)
+    rebuild(store, APP_LIST)
+    at = checkpoint(store)
+    assert at == (1, store.head().position)
+    assert at[1] > len(ledger.lines)
+
+
+def test_a_rebuild_without_a_ledger_makes_none(tmp_path: Path) -> None:
+    rebuild(SqliteStore(tmp_path / "ledger.db"), APP_LIST)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_is_overtaken_does_not_fold_twice(path: Path, ledger: Script) -> None:
+    store = OvertakenStore(path)
+    write(store, ledger.lines[:5])
+    catch_up(SqliteStore(path), [APP_LIST])
+    write(store, ledger.lines[5:])
+    projection = RecordingAppList()
+    catch_up(store, [projection])
+    assert projection.folded == []
+    assert checkpoint(store) == (1, len(ledger.lines))
+
+
+_CATCHES_UP = """
+import json, sys, time
+from pathlib import Path
+from ledger.sqlite_store import SqliteStore
+from projections.runner import catch_up
+from tests.projections.test_runner import RecordingAppList
+
+store, projection = SqliteStore(Path(sys.argv[1])), RecordingAppList()
+print("ready", flush=True)
+deadline = time.monotonic() + 30
+while store.head().position < int(sys.argv[2]) and time.monotonic() < deadline:
+    catch_up(store, [projection])
+catch_up(store, [projection])
+print(json.dumps(projection.folded))
+"""
+
+
+def test_of_two_processes_that_catch_up_each_event_is_folded_by_one(path: Path) -> None:
+    ledger = Script()
+    ledger.deploy(ORDERS)
+    store = SqliteStore(path)
+    write(store, ledger.lines)
+    lives(store)
+    begun = len(ledger.lines)
+    for number in range(60):
+        ledger.scale((ORDERS, USERS)[number % 2], number) if number > 1 else ledger.deploy(USERS)
+    processes = [_child(_CATCHES_UP, path, str(len(ledger.lines))) for _ in range(2)]
+    write(store, ledger.lines[begun:])
+    folded = [position for process in processes for position in json.loads(_rest(process))]
+    asked = [line.position for line in ledger.lines[begun:] if line.kind not in APP_LIST.ignored]
+    assert sorted(folded) == asked
+    after = lives(store)
+    rebuild(store, APP_LIST)
+    assert lives(store) == after
+
+
+_REBUILDS = """
+import sys, time
+from pathlib import Path
+from ledger.sqlite_store import SqliteStore
+from projections.runner import rebuild
+from tests.projections.test_runner import StallingAppList
+
+def stall(position, head):
+    if sys.argv[2] == "folding":
+        print("stalled", flush=True)
+        time.sleep(60)
+
+rebuild(SqliteStore(Path(sys.argv[1])), StallingAppList(), stall)
+"""
+
+
+class StallingAppList(AppList):
+    """Stops for a minute when the old table is gone and the new one not yet filled."""
+
+    def stored(self, connection: sqlite3.Connection) -> Iterator[AppListRow]:
+        """See `AppList.stored`."""
+        import time
+
+        print("stalled", flush=True)
+        time.sleep(60)
+        return super().stored(connection)
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("moment", ["folding", "replacing"])
+def test_the_old_rows_answer_when_a_rebuild_is_killed(store: SqliteStore, path: Path, moment: str) -> None:
+    before, at = lives(store), checkpoint(store)
+    store.close()
+    process = _child(_REBUILDS, path, moment)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    later = SqliteStore(path, lock_timeout=2)
+    assert checkpoint(later) == at
+    assert lives(later) == before
+    rebuild(later, APP_LIST)
+    assert lives(later) == before
+
+
+def _child(program: str, *arguments: object) -> subprocess.Popen[str]:
+    """A process of this program, once it has said its first line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    return process
+
+
+def _rest(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return output
