@@ -65,6 +65,7 @@ def deploy(
     env_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Environment from a file of KEY=VALUE lines.")
     ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Values that look like credentials are none.")] = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the new pods are ready.")] = False,
     timeout: Annotated[str, typer.Option(metavar="TIME", help="How long to wait: 90, 30s, 5m.")] = DEFAULT_TIMEOUT,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it is recorded; do not apply it.")] = False,
@@ -91,6 +92,7 @@ def deploy(
             health_path=health_path,
             env=env or [],
             env_file=env_file,
+            plain=plain,
             wait=wait,
             timeout=timeout,
             detach=detach,

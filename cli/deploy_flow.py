@@ -42,6 +42,7 @@ class Wish:
     health_path: str | None
     env: Sequence[str]
     env_file: Path | None
+    plain: bool
     wait: bool
     timeout: str
     detach: bool
@@ -135,6 +136,7 @@ def _flags_over_file(wish: Wish, file: AppConfig | None) -> Deploy:
         health_path=over(wish.health_path, file.health_path if file else None),
         image_pull_secret=file.image_pull_secret if file else None,
         env=given_env(wish.env, wish.env_file),
+        plain=wish.plain,
     )
 
 

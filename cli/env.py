@@ -30,6 +30,7 @@ def create(
     env_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Values from a file of KEY=VALUE lines.")
     ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Values that look like credentials are none.")] = False,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
     reason: ReasonOption = None,
@@ -49,7 +50,7 @@ def create(
             "no value given: pass --env KEY=VALUE or --env-file FILE", hint="Run '1ctl env create --help' for usage"
         )
     changed(
-        SetEnv(values=values),
+        SetEnv(values=values, plain=plain),
         done="✅ Environment {app} created successfully",
         deployment_id=deployment_id,
         config=config,

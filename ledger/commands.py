@@ -14,7 +14,10 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deploy:
-    """Make a release. What is not given keeps the life's current value, else gets the default."""
+    """Make a release. What is not given keeps the life's current value, else gets the default.
+
+    `plain` allows environment values that look like credentials.
+    """
 
     image: str | None = None
     machines: tuple[str, ...] | None = None
@@ -25,13 +28,15 @@ class Deploy:
     health_path: str | None = None
     image_pull_secret: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetEnv:
-    """Set environment values; others stay."""
+    """Set environment values; others stay. `plain` allows values that look like credentials."""
 
     values: Mapping[str, str]
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from ledger.commands import (
     UnsetEnv,
     UnsetSecrets,
 )
+from ledger.credentials import looks_like_credential
 from ledger.errors import AppNotFoundError, RefusedError
 from ledger.events import (
     AppEvent,
@@ -76,7 +77,7 @@ def decide(  # noqa: C901, PLR0911 - one arm per command, in one place
     life = open_life(app)
     match command:
         case SetEnv():
-            _check_env(command.values, life)
+            _check_env(command.values, life, plain=command.plain)
             return (EnvSet(values=dict(command.values)),)
         case UnsetEnv():
             _check_set("environment", command.keys, life.env, app)
@@ -123,10 +124,10 @@ def _deploy(command: Deploy, app: App, minted: Minted) -> Sequence[AppEvent]:
     spec = _merged(command, app.life)
     env = (EnvSet(values=dict(command.env)),) if command.env else ()
     if app.life is not None:
-        _check_env(command.env, app.life)
+        _check_env(command.env, app.life, plain=command.plain)
         life = app.life
         return (Deployed(deployment_id=life.deployment_id, release=life.release + 1, spec=spec), *env)
-    _check_env(command.env, None)
+    _check_env(command.env, None, plain=command.plain)
     if minted.deployment_id is None or minted.domain is None or minted.life_key is None:
         msg = "a life cannot open without an id, a domain and a key"
         raise ValueError(msg)
@@ -222,11 +223,17 @@ def _purge(command: PurgeSecret, life: Life, app: App) -> Sequence[AppEvent]:
     return (SecretPurged(key=command.key),)
 
 
-def _check_env(new: Mapping[str, str], life: Life | None) -> None:
+def _check_env(new: Mapping[str, str], life: Life | None, *, plain: bool) -> None:
     """Names and values are valid, no two keys collide in the cluster, and all of it fits into a ConfigMap."""
     for name, value in new.items():
         values.env_name(name)
         values.env_value(value, field=name)
+        why = None if plain else looks_like_credential(name, value)
+        if why is not None:
+            raise RefusedError(
+                f"{name} {why}; environment values are kept in the ledger in plain text, for ever",
+                hint=f"Seal it instead: 1ctl secret create --key {name}   (If it is no secret: --plain)",
+            )
     env = {**(life.env if life else {}), **new}
     values.check_keys("environment", env)
     values.check_size("environment", env)

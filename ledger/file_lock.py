@@ -10,14 +10,19 @@ from pathlib import Path
 
 
 class FileLock:
-    """An exclusive lock on a file of its own. Waiters sleep in the kernel, which wakes them in turn.
+    """An exclusive lock on a file of its own, with a turnstile (``.queue``) before it.
 
-    The kernel frees it when its holder dies, so nobody ever has to remove it by hand. Threads of one process
+    Whoever wants the lock first passes the turnstile and holds it until the lock is theirs. So one waits for the lock
+    and the rest sleep at the turnstile: who gives the lock back and wants it again at once is behind them. Without it,
+    the holder takes the lock again before the kernel has woken anybody, and some never get it.
+
+    The kernel frees both when their holder dies, so nobody ever has to remove them by hand. Threads of one process
     exclude each other as well.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._turnstile = path.with_name(path.name + ".queue")
         self._threads = threading.Lock()
         self._descriptor = -1
 
@@ -48,15 +53,27 @@ class FileLock:
 
     def _wait(self, timeout: float) -> int:
         """A locked descriptor, or -1."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + timeout
+        turn = _locked(self._turnstile, timeout)
+        if turn < 0:
+            return -1
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _wait_in_kernel(descriptor, timeout)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+            return _locked(self._path, max(0.0, deadline - time.monotonic()))
+        finally:
+            os.close(turn)
+
+
+def _locked(path: Path, timeout: float) -> int:
+    """A descriptor of the file that holds its lock, or -1 if it was not free in time."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _wait_in_kernel(descriptor, timeout)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _wait_in_kernel(descriptor: int, timeout: float) -> int:

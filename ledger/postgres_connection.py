@@ -9,18 +9,22 @@ Invariants:
 
 from __future__ import annotations
 
+import functools
 import re
 import select
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
+from psycopg.pq import TransactionStatus
+from sqlalchemy import ClauseElement, event
+from sqlalchemy.dialects.postgresql import psycopg as postgresql_psycopg
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from ledger.errors import (
     ConflictError,
@@ -45,6 +49,7 @@ _DEFAULTS = {
 }
 _NOTHING = "Nothing was recorded."
 _MIGRATE = f"{_NOTHING} Its owner creates or updates the tables with: 1ctl ledger migrate"
+_RESTORE = f"Restore it from a backup. {_NOTHING}"
 _REPEAT = "Repeat with the same request id to find out."
 
 
@@ -86,6 +91,9 @@ class Address:
 class Database:
     """A pool of connections to one database, opened when first needed. Safe for many threads.
 
+    Statements are SQLAlchemy's, compiled once; they run on the driver's own connections, because a durable append is
+    not to wait longer for its client than for the disk.
+
     Args:
         address: Where it is.
         lock_timeout: Seconds to wait for a connection, and for locks that others hold.
@@ -96,11 +104,12 @@ class Database:
         self.lock_timeout_ms = max(1, int(lock_timeout * 1000))
         self._parameters = address.parameters
         self._timeout = lock_timeout
-        self._engine: Engine | None = None
+        self._pool = QueuePool(self._connect, timeout=lock_timeout, reset_on_return=None)
+        event.listen(self._pool, "checkout", _refuse_dead)
         self._closed = False
 
     def run(
-        self, statement: Any, parameters: Mapping[str, object], *, appending: bool = False
+        self, statement: ClauseElement, parameters: Mapping[str, object], *, appending: bool = False
     ) -> Sequence[tuple[Any, ...]]:
         """The rows of one statement, which is a transaction of its own.
 
@@ -108,124 +117,164 @@ class Database:
             OutcomeUnknownError: The connection broke while appending.
             OneCtlError: As for `errors`.
         """
-        with self.errors(), self.connect() as connection, self.errors(appending=appending):
-            return _fetched(connection.execute(statement, parameters))
+        text, constants = compiled(statement)
+        with self.connection() as connection, self.errors(connection, appending=appending):
+            cursor = connection.execute(text, {**constants, **parameters})
+            return cursor.fetchall() if cursor.description else []
 
     @contextmanager
-    def transaction(self, *, snapshot: bool = False) -> Iterator[Connection]:
+    def transaction(self, *, snapshot: bool = False) -> Iterator[Transaction]:
         """Several statements as one transaction, rolled back if the block raises.
 
         Args:
             snapshot: Everything in it sees one moment, and nothing can be written.
+
+        Raises:
+            OutcomeUnknownError: The connection broke while committing.
+            OneCtlError: As for `errors`.
         """
-        level: Any = "REPEATABLE READ" if snapshot else "READ COMMITTED"
-        with self.errors(), self.connect() as connection:
-            options = {"isolation_level": level, "postgresql_readonly": snapshot}
-            with self.errors(), connection.execution_options(**options).begin() as transaction:
-                yield connection
-                with self.errors(appending=not snapshot):
-                    transaction.commit()
+        with self.connection() as connection, self.errors(connection):
+            begin = "BEGIN ISOLATION LEVEL " + ("REPEATABLE READ READ ONLY" if snapshot else "READ COMMITTED")
+            connection.execute(begin)
+            try:
+                yield Transaction(connection)
+            except BaseException:
+                _rollback(connection)
+                raise
+            with self.errors(connection, appending=not snapshot):
+                connection.execute("COMMIT")
 
     @contextmanager
-    def errors(self, *, appending: bool = False) -> Iterator[None]:
-        """A block in which the libraries' errors become ours.
+    def connection(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """A connection of the pool, on which every statement is a transaction of its own.
+
+        Raises:
+            LedgerBusyError: None was free in time.
+            LedgerUnavailableError: The server cannot be reached, or this was closed.
+        """
+        if self._closed:
+            raise LedgerUnavailableError(f"the ledger {self.shown} was closed")
+        pooled = self._checkout()
+        connection: psycopg.Connection[tuple[Any, ...]] = pooled.dbapi_connection  # type: ignore[assignment]
+        try:
+            yield connection
+        finally:
+            if self._closed or connection.closed or connection.info.transaction_status != TransactionStatus.IDLE:
+                pooled.invalidate()
+            pooled.close()
+
+    @contextmanager
+    def errors(self, connection: psycopg.Connection[Any] | None = None, *, appending: bool = False) -> Iterator[None]:
+        """A block in which the driver's errors become ours.
 
         Raises:
             ConflictError: Another writer was first; nothing was recorded.
-            LedgerBusyError: A lock or a connection was not free in time; nothing was recorded.
+            LedgerBusyError: A lock was not free in time; nothing was recorded.
             LedgerDamagedError: The server found its own data damaged.
             LedgerUnavailableError: Anything else; nothing was recorded.
             OutcomeUnknownError: The connection broke, and the block was `appending`.
         """
         try:
             yield
-        except PoolTimeoutError as error:
-            raise LedgerBusyError(
-                f"the ledger {self.shown} had no free connection for {self._timeout:g} s", hint=_NOTHING
-            ) from error
-        except DBAPIError as error:
-            self._fail(error, appending=appending)
-        except (SQLAlchemyError, psycopg.Error) as error:
-            raise LedgerUnavailableError(
-                f"the ledger {self.shown} cannot be used: {_first_line(error)}", hint=_NOTHING
-            ) from error
-
-    def connect(self) -> Connection:
-        """A connection of the pool, on which every statement is a transaction of its own."""
-        if self._closed:
-            raise LedgerUnavailableError(f"the ledger {self.shown} was closed")
-        if self._engine is None:
-            self._engine = self._make_engine()
-        return self._engine.connect()
+        except psycopg.Error as error:
+            if appending and connection is not None and connection.closed:
+                raise OutcomeUnknownError(
+                    f"the connection to the ledger {self.shown} broke while recording: the request may or may not be"
+                    " recorded",
+                    hint=_REPEAT,
+                ) from error
+            raise _refused(f"the ledger {self.shown}", error) from error
 
     def close(self) -> None:
         """Give up all connections."""
         self._closed = True
-        if self._engine is not None:
-            self._engine.dispose()
+        self._pool.dispose()
 
-    def _make_engine(self) -> Engine:
-        engine = create_engine(
-            "postgresql+psycopg://",
-            creator=lambda: psycopg.connect(**self._parameters),  # type: ignore[arg-type] # all are text
-            hide_parameters=True,
-            isolation_level="AUTOCOMMIT",
-            pool_timeout=self._timeout,
-            execution_options={"schema_translate_map": {None: SCHEMA}},
-        )
-        event.listen(engine, "checkout", _refuse_dead)
-        return engine
+    def _connect(self) -> Any:
+        return psycopg.connect(**self._parameters, autocommit=True)  # type: ignore[arg-type] # all are text
 
-    def _fail(self, error: DBAPIError, *, appending: bool) -> NoReturn:
-        cause = error.orig if isinstance(error.orig, psycopg.Error) else None
-        state = cause.sqlstate if cause is not None else None
-        if error.connection_invalidated and appending:
-            raise OutcomeUnknownError(
-                f"the connection to the ledger {self.shown} broke while recording: the request may or may not be"
-                " recorded",
-                hint=_REPEAT,
+    def _checkout(self) -> PoolProxiedConnection:
+        try:
+            with self.errors():
+                return self._pool.connect()
+        except PoolTimeoutError as error:
+            raise LedgerBusyError(
+                f"the ledger {self.shown} had no free connection for {self._timeout:g} s", hint=_NOTHING
             ) from error
-        raise self._refused(state or "", cause, _first_line(error.orig)) from error
 
-    def _refused(self, state: str, cause: psycopg.Error | None, said: str) -> OneCtlError:
-        ledger = f"the ledger {self.shown}"
-        match state:
-            case "23505" if cause is not None and cause.diag.constraint_name == "stored_events_pkey":
-                return LedgerDamagedError(
-                    "the head of the ledger does not fit its events",
-                    hint=f"{_NOTHING} See where: 1ctl audit verify",
-                )
-            case "23505" | "40001" | "40P01":  # a key that is taken, a serialisation failure, a deadlock
-                return ConflictError("another writer was first")
-            case "55P03" | "57014":
-                return LedgerBusyError(
-                    f"{ledger} is locked by another writer ({said})", hint=f"{_NOTHING} Try again when it is done."
-                )
-            case "42P01" | "3F000" | "42883":
-                return LedgerUnavailableError(f"{ledger} has no tables, or not all: {said}", hint=_MIGRATE)
-            case "42501":
-                return LedgerUnavailableError(
-                    f"{ledger} does not allow this to its user: {said}",
-                    hint=f"{_NOTHING} Its owner grants the role for it; see: 1ctl ledger roles --help",
-                )
-            case "25006":
-                return LedgerUnavailableError(
-                    f"{ledger} cannot be written: {said}", hint=f"{_NOTHING} Is this a standby? Name the primary."
-                )
-            case "P0002" | "P0003":
-                return LedgerDamagedError(
-                    f"{ledger} has lost its head row", hint="Restore it from a backup. Nothing was recorded."
-                )
-            case "XX001" | "XX002":
-                return LedgerDamagedError(
-                    f"{ledger} is damaged: {said}", hint="Restore it from a backup. Nothing was recorded."
-                )
-            case "":
-                return LedgerUnavailableError(
-                    f"{ledger} cannot be reached: {said}", hint=f"{_NOTHING} Check its address, and that it is up."
-                )
-            case _:
-                return LedgerUnavailableError(f"{ledger} cannot be used: {said}", hint=_NOTHING)
+
+class Transaction:
+    """Statements on one connection, between the begin and the end of a transaction."""
+
+    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        self._connection = connection
+
+    def query(self, statement: ClauseElement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        """The rows of a statement."""
+        text, constants = compiled(statement)
+        return self._connection.execute(text, {**constants, **parameters}).fetchall()
+
+    def execute(self, statement: ClauseElement, parameters: Mapping[str, object]) -> int:
+        """Run a statement; the number of rows that it changed."""
+        text, constants = compiled(statement)
+        return self._connection.execute(text, {**constants, **parameters}).rowcount
+
+    def executemany(self, statement: ClauseElement, parameters: Iterable[Mapping[str, object]]) -> None:
+        """Run a statement once for each mapping."""
+        text, constants = compiled(statement)
+        with self._connection.cursor() as cursor:
+            cursor.executemany(text, [{**constants, **each} for each in parameters])
+
+    def script(self, statements: Iterable[str]) -> None:
+        """Run statements without parameters."""
+        for statement in statements:
+            self._connection.execute(statement.encode())
+
+
+@functools.cache
+def compiled(statement: ClauseElement) -> tuple[bytes, Mapping[str, object]]:
+    """A statement as the driver takes it, and the parameters that are constants of it."""
+    result = statement.compile(
+        dialect=postgresql_psycopg.dialect(), schema_translate_map={None: SCHEMA}, render_schema_translate=True
+    )
+    return str(result).encode(), {name: value for name, value in result.params.items() if value is not None}
+
+
+def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:
+    """What the server refused, or a connection that broke when nothing was at stake."""
+    said = _first_line(error)
+    match error.sqlstate:
+        case "23505" if error.diag.constraint_name == "stored_events_pkey":
+            return LedgerDamagedError(
+                "the head of the ledger does not fit its events", hint=f"{_NOTHING} See where: 1ctl audit verify"
+            )
+        case "23505" | "40001" | "40P01":  # a key that is taken, a serialisation failure, a deadlock
+            return ConflictError("another writer was first")
+        case "55P03" | "57014":
+            return LedgerBusyError(
+                f"{ledger} is locked by another writer ({said})", hint=f"{_NOTHING} Try again when it is done."
+            )
+        case "42P01" | "3F000" | "42883":
+            return LedgerUnavailableError(f"{ledger} has no tables, or not all: {said}", hint=_MIGRATE)
+        case "42501":
+            return LedgerUnavailableError(
+                f"{ledger} does not allow this to its user: {said}",
+                hint=f"{_NOTHING} Its owner grants the role for it, and creates tables with: 1ctl ledger migrate",
+            )
+        case "25006":
+            return LedgerUnavailableError(
+                f"{ledger} cannot be written: {said}", hint=f"{_NOTHING} Is this a standby? Name the primary."
+            )
+        case "P0002" | "P0003":
+            return LedgerDamagedError(f"{ledger} has lost its head row", hint=_RESTORE)
+        case "XX001" | "XX002":
+            return LedgerDamagedError(f"{ledger} is damaged: {said}", hint=_RESTORE)
+        case None:
+            return LedgerUnavailableError(
+                f"{ledger} cannot be reached: {said}", hint=f"{_NOTHING} Check its address, and that it is up."
+            )
+        case _:
+            return LedgerUnavailableError(f"{ledger} cannot be used: {said}", hint=_NOTHING)
 
 
 def _refuse_dead(connection: Any, _record: object, _proxy: object) -> None:
@@ -239,15 +288,15 @@ def _refuse_dead(connection: Any, _record: object, _proxy: object) -> None:
         raise DisconnectionError
 
 
-def _fetched(result: Any) -> Sequence[tuple[Any, ...]]:
-    return [tuple(row) for row in result] if result.returns_rows else []
+def _rollback(connection: psycopg.Connection[Any]) -> None:
+    with suppress(psycopg.Error):  # then the connection is given up, and the server rolls back
+        connection.execute("ROLLBACK")
 
 
-def _first_line(error: BaseException | None) -> str:
+def _first_line(error: psycopg.Error) -> str:
     """What the server said, without the details that repeat values."""
-    diagnosis = getattr(error, "diag", None)
-    said = getattr(diagnosis, "message_primary", None) or str(error) or type(error).__name__
-    return str(said).strip().splitlines()[0]
+    said = error.diag.message_primary or str(error).strip() or type(error).__name__
+    return said.splitlines()[0]
 
 
 def _shown(parameters: Mapping[str, str]) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from ledger.errors import LedgerUnavailableError, UnknownEventError
-from ledger.postgres_connection import Address, Database
+from ledger.postgres_connection import Address, Database, Transaction
 from ledger.postgres_schema import MIGRATION_LOCK, SCHEMA, SCHEMA_VERSION, schema_text
 
 _EXISTS = text(f"SELECT to_regclass('{SCHEMA}.schema_version') IS NOT NULL")
@@ -35,21 +35,20 @@ def migrate(url: str, *, lock_timeout: float = 30.0) -> int:
 
 def create_or_update(database: Database) -> int:
     """`migrate` on a database that is open."""
-    with database.transaction() as connection:
-        _lock(connection, database.lock_timeout_ms)
-        version = _stored_version(connection)
+    with database.transaction() as transaction:
+        _lock(transaction, database.lock_timeout_ms)
+        version = _stored_version(transaction)
         refuse_newer(version, database.shown)
         if version == 0:
-            _refuse_other_encoding(connection, database.shown)
-            for statement in schema_text():
-                connection.exec_driver_sql(statement)
+            _refuse_other_encoding(transaction, database.shown)
+            transaction.script(schema_text())
     return SCHEMA_VERSION
 
 
 def schema_version(database: Database) -> int:
     """The version of the tables; 0 if there are none."""
-    with database.transaction(snapshot=True) as connection:
-        return _stored_version(connection)
+    with database.transaction(snapshot=True) as transaction:
+        return _stored_version(transaction)
 
 
 def refuse_newer(version: int, shown: str) -> None:
@@ -65,19 +64,20 @@ def refuse_newer(version: int, shown: str) -> None:
         )
 
 
-def _lock(connection: Connection, timeout_ms: int) -> None:
-    connection.execute(text(f"SET LOCAL lock_timeout = {timeout_ms}"))
-    connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+def _lock(transaction: Transaction, timeout_ms: int) -> None:
+    transaction.script([f"SET LOCAL lock_timeout = {timeout_ms}", f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"])
 
 
-def _stored_version(connection: Connection) -> int:
-    if not connection.execute(_EXISTS).scalar_one():
+def _stored_version(transaction: Transaction) -> int:
+    ((exists,),) = transaction.query(_EXISTS, {})
+    if not exists:
         return 0
-    return int(connection.execute(_VERSION).scalar_one())
+    ((version,),) = transaction.query(_VERSION, {})
+    return int(version)
 
 
-def _refuse_other_encoding(connection: Connection, shown: str) -> None:
-    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+def _refuse_other_encoding(transaction: Transaction, shown: str) -> None:
+    ((encoding,),) = transaction.query(text("SHOW server_encoding"), {})
     if encoding != "UTF8":
         raise LedgerUnavailableError(
             f"the database {shown} is encoded in {encoding}; a ledger needs UTF8",

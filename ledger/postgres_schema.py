@@ -51,7 +51,7 @@ CREATE FUNCTION append_events(
     streams bytea[], versions bigint[], topics text[], states bytea[], clock_us bigint, lock_timeout_ms integer,
     request text, request_salt bytea, request_digest bytea,
     life text[], life_key text[], life_key_wrapped bytea,
-    sealed_lives text[], sealed_keys text[], sealed_versions integer[], ciphertexts bytea[],
+    sealed_lives text[], sealed_keys text[], sealed_versions bigint[], ciphertexts bytea[],
     purge_life text, purge_key text, shred text
 ) RETURNS TABLE (at_position bigint, at_us bigint, at_leaf bytea, at_chain bytea)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
@@ -91,7 +91,7 @@ BEGIN
     IF life_key IS NOT NULL THEN
         INSERT INTO life_keys VALUES (life_key[1], life_key[2], life_key_wrapped);
     END IF;
-    IF cardinality(sealed_lives) > 0 THEN
+    IF sealed_lives IS NOT NULL THEN
         INSERT INTO sealed_values SELECT * FROM unnest(sealed_lives, sealed_keys, sealed_versions, ciphertexts);
     END IF;
     IF purge_life IS NOT NULL THEN
@@ -210,17 +210,21 @@ def append_statement() -> Select[tuple[int, int, bytes, bytes]]:
         bindparam("life_key_wrapped", type_=LargeBinary),
         bindparam("sealed_lives", type_=texts),
         bindparam("sealed_keys", type_=texts),
-        bindparam("sealed_versions", type_=ARRAY(Integer)),
+        bindparam("sealed_versions", type_=numbers),
         bindparam("ciphertexts", type_=octets),
         bindparam("purge_life", type_=Text),
         bindparam("purge_key", type_=Text),
         bindparam("shred", type_=Text),
     )
-    placed = getattr(func, SCHEMA).append_events(*arguments).table_valued(
-        column("at_position", BigInteger),
-        column("at_us", BigInteger),
-        column("at_leaf", LargeBinary),
-        column("at_chain", LargeBinary),
+    placed = (
+        getattr(func, SCHEMA)
+        .append_events(*arguments)
+        .table_valued(
+            column("at_position", BigInteger),
+            column("at_us", BigInteger),
+            column("at_leaf", LargeBinary),
+            column("at_chain", LargeBinary),
+        )
     )
     return select(placed.c.at_position, placed.c.at_us, placed.c.at_leaf, placed.c.at_chain)
 

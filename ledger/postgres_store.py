@@ -16,6 +16,7 @@ from typing import Any
 
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError
 from ledger.leaf import GENESIS
+from ledger.postgres_arrays import Numbers, Octets, Texts
 from ledger.postgres_connection import Address, Database
 from ledger.postgres_migrate import create_or_update, refuse_newer, schema_version
 from ledger.postgres_schema import append_statement, sealed_sizes_statement
@@ -149,20 +150,20 @@ def _arguments(rows: Sequence[NewRow], beside: Beside) -> dict[str, object]:
     """What the function that appends is called with; see `ledger.postgres_schema.append_statement`."""
     request, life, key = beside.request, beside.life, beside.life_key
     return {
-        "streams": [row.stream for row in rows],
-        "versions": [row.version for row in rows],
-        "topics": [row.topic for row in rows],
-        "states": [row.state for row in rows],
+        "streams": Octets(row.stream for row in rows),
+        "versions": Numbers(row.version for row in rows),
+        "topics": Texts(row.topic for row in rows),
+        "states": Octets(row.state for row in rows),
         "request": request and request.request_id,
         "request_salt": request and request.salt,
         "request_digest": request and request.digest,
-        "life": life and [life.deployment_id, life.cluster, life.namespace, life.app],
-        "life_key": key and [key.deployment_id, key.identity],
+        "life": life and Texts((life.deployment_id, life.cluster, life.namespace, life.app)),
+        "life_key": key and Texts((key.deployment_id, key.identity)),
         "life_key_wrapped": key and key.wrapped,
-        "sealed_lives": [row.deployment_id for row in beside.sealed],
-        "sealed_keys": [row.key for row in beside.sealed],
-        "sealed_versions": [row.version for row in beside.sealed],
-        "ciphertexts": [row.ciphertext for row in beside.sealed],
+        "sealed_lives": Texts(row.deployment_id for row in beside.sealed) or None,
+        "sealed_keys": Texts(row.key for row in beside.sealed) or None,
+        "sealed_versions": Numbers(row.version for row in beside.sealed) or None,
+        "ciphertexts": Octets(row.ciphertext for row in beside.sealed) or None,
         "purge_life": beside.purge and beside.purge[0],
         "purge_key": beside.purge and beside.purge[1],
         "shred": beside.shred,

@@ -28,7 +28,10 @@ def open_store(address: str | Path, *, lock_timeout: float = 30.0) -> Store:
         return SqliteStore(Path(address), lock_timeout=lock_timeout)
     if scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
         raise InvalidValueError(
-            "ledger address", None, f"begins with {scheme}://, which no ledger is kept in", example="postgresql://host/db"
+            "ledger address",
+            None,
+            f"begins with {scheme}://, which no ledger is kept in",
+            example="postgresql://host/db",
         )
     from ledger.postgres_store import PostgresStore  # noqa: PLC0415 - SQLAlchemy takes 180 ms to import
 

@@ -128,7 +128,7 @@ class Witness:
             except WitnessError as refused:
                 self._record(signed.origin, request.note, str(refused.refusal))
                 raise
-            return self._keep(signed, request.note, grown=kept is None or signed.size > kept.size)
+            return self._keep(signed, request.note, is_new=kept is None or signed.size > kept.size)
 
     def _kept(self, origin: str, key: VerifierKey) -> Checkpoint | None:
         note = self.newest(origin)
@@ -140,10 +140,12 @@ class Witness:
                 hint=f"It was changed, or the ledger's key was: compare {self._path(origin, 'history')}",
             ) from error
 
-    def _keep(self, signed: Checkpoint, note: bytes, *, grown: bool) -> bytes:
+    def _keep(self, signed: Checkpoint, note: bytes, *, is_new: bool) -> bytes:
         if self._cosigner is not None:
             note = notes.cosign(note, self._cosigner, seconds=self._clock.now_us() // 1_000_000)
-        if grown:
+        elif not is_new:
+            return self.newest(signed.origin) or note
+        if is_new:
             self._record(signed.origin, note, "accepted")
         _replace(self._path(signed.origin, "checkpoint"), note)
         return note

@@ -120,17 +120,18 @@ def _catch_up(store: SqliteStore, projection: Projection[Any], head: int) -> Non
     while True:
         position = _position(store.query, projection)
         if position is None:
-            return rebuild(store, projection)
+            rebuild(store, projection)
+            return
         if position >= head:
-            return None
+            return
         _advance(store, projection, position)
 
 
 def _advance(store: SqliteStore, projection: Projection[Any], position: int) -> None:
     """Fold a page of events, unless another process was first."""
     page = store.positions(position + 1, limit=PAGE)
-    if any(row.topic == Redacted.__name__ for row in page):
-        rebuild(store, projection)  # what was blanked in an earlier event may still be in any row
+    if _has_redaction(page):
+        rebuild(store, projection)
         return
     history = list(_decoded(page, projection))  # before the lock: others may be waiting for it
     with store.writing() as connection:
@@ -150,8 +151,10 @@ def _advance(store: SqliteStore, projection: Projection[Any], position: int) -> 
 
 
 def _fold_in_memory(store: SqliteStore, projection: Projection[R]) -> Unstored[R]:
-    """The rows that events after the checkpoint lead to; all rows if there is no table of this version."""
+    """The rows that events after the checkpoint lead to; all rows if there is no table that can be built on."""
     position = _position(store.query, projection)
+    if position is not None and any(map(_has_redaction, _pages(store, position))):
+        position = None
     rows: dict[str, R] = {}
     for page in _pages(store, position or 0):
         _fold(projection, rows, _decoded(page, projection), store.query if position is not None else None)
@@ -253,6 +256,11 @@ def _pages(store: SqliteStore, position: int) -> Iterator[Sequence[Row]]:
     while page := store.positions(position + 1, limit=PAGE):
         yield page
         position = page[-1].position
+
+
+def _has_redaction(page: Iterable[Row]) -> bool:
+    """Whether an earlier event was blanked: what it said may still be in any row."""
+    return any(row.topic == Redacted.__name__ for row in page)
 
 
 def _decoded(page: Iterable[Row], projection: Projection[Any]) -> Iterator[Recorded]:

@@ -13,6 +13,7 @@ from ledger import codec
 from ledger.codec import decode, encode
 from ledger.errors import LedgerDamagedError, UnknownEventError
 from ledger.events import SCHEMA_VERSIONS, EnvSet, Event, Scaled
+from ledger.upcasters import UPCASTERS
 from tests.ledger.examples import ENVELOPE, EXAMPLES, GOLDEN, golden_name
 
 GOLDEN_FILES = sorted(GOLDEN.glob("*.json"))
@@ -173,4 +174,4 @@ def test_an_upcaster_gives_restored_types_too(monkeypatch: pytest.MonkeyPatch) -
 
 def test_there_is_an_upcaster_from_every_older_shape_to_the_next() -> None:
     needed = {(kind.__name__, schema) for kind, newest in SCHEMA_VERSIONS.items() for schema in range(1, newest)}
-    assert set(codec.UPCASTERS) == needed
+    assert set(UPCASTERS) == needed

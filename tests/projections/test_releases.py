@@ -145,6 +145,17 @@ def test_when_a_rollback_fails_what_it_left_is_active_again() -> None:
     assert statuses(ledger) == [["superseded", "active", "failed"]]
 
 
+def test_a_release_that_heals_after_a_rollback_passed_it_over_can_be_active_again() -> None:
+    ledger = Script()
+    ledger.deploy(APP)
+    second = ledger.deploy(APP)
+    ledger.failed(APP)
+    ledger.roll_back(APP, 1)
+    ledger.completed(APP, roll=second.position)
+    ledger.failed(APP)
+    assert statuses(ledger) == [["superseded", "active", "failed"]]
+
+
 def test_a_release_marked_bad_says_why() -> None:
     ledger = Script()
     ledger.deploy(APP)

@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+# ruff: noqa: INP001, T201 - a program of one file, to be copied alone, that speaks on standard output
+"""Check a proof of a 1ctl ledger, without 1ctl and without the ledger.
+
+    python verify_proof.py FILE --key VERIFIER_KEY [--event FILE]
+
+Needs Python 3.11 and the package `cryptography`. Take the verifier key (NAME+8 hex digits+BASE64) from whoever runs
+the ledger or from your own records, never from where the proof came from. Exit code 0: proved. 1: not proved, and why.
+
+The formats are described in proof.md beside this file. This program shares no code with 1ctl, so that the two can be
+compared; it is short enough to be read before it is trusted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import re
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+NUMBER = r"(?:0|[1-9][0-9]{0,18})"
+BASE64 = r"[A-Za-z0-9+/]+={0,2}"
+HASH = r"[A-Za-z0-9+/]{43}="
+TEXT = r"[^\x00-\x1f]+"
+
+PROOF = re.compile(
+    rf"c2sp\.org/tlog-proof@v1\n"
+    rf"extra (?P<entry>{BASE64})\n"
+    rf"index (?P<index>{NUMBER})\n"
+    rf"(?P<path>(?:{HASH}\n){{0,63}})"
+    rf"\n"
+    rf"(?P<signed>(?P<origin>{TEXT})\n(?P<size>{NUMBER})\n(?P<root>{HASH})\n(?:{TEXT}\n)*)"
+    rf"\n"
+    rf"(?P<signatures>(?:\u2014 [^\s\x00-\x1f+]+ {BASE64}\n){{1,100}})"
+)
+KEY = re.compile(rf"(?P<name>[^\s\x00-\x1f+]+)\+(?P<id>[0-9a-f]{{8}})\+(?P<material>{BASE64})")
+ENTRY_HEAD = 42  # bytes before the topic
+
+
+class NotProvedError(Exception):
+    """Why not."""
+
+
+@dataclass
+class Key:
+    """Whose key it is, its id in signatures, and the Ed25519 public key."""
+
+    name: str
+    key_id: bytes
+    public: bytes
+
+
+@dataclass
+class Event:
+    """What the ledger recorded about one event."""
+
+    position: int
+    stream: UUID
+    version: int
+    recorded: datetime
+    topic: str
+    digest: bytes
+
+
+def main() -> int:
+    """Read the arguments, check, say what is proved."""
+    parser = argparse.ArgumentParser(description="Check a proof of a 1ctl ledger, without the ledger.")
+    parser.add_argument("file", type=Path, help="the proof")
+    parser.add_argument("--key", required=True, help="the ledger's verifier key: NAME+8 hex digits+BASE64")
+    parser.add_argument("--event", type=Path, help="a file with the bytes of the event, exactly as recorded")
+    given = parser.parse_args()
+    try:
+        state = given.event.read_bytes() if given.event else None
+        event, size, origin = check(given.file.read_bytes(), read_key(given.key), state)
+    except NotProvedError as error:
+        print(f"NOT PROVED: {error}.")
+        return 1
+    except OSError as error:
+        print(f"NOT PROVED: {error.filename} cannot be read: {error.strerror}.")
+        return 1
+    report(event, size, origin, has_state=state is not None)
+    return 0
+
+
+def check(text: bytes, key: Key, state: bytes | None) -> tuple[Event, int, str]:
+    """The event, the ledger's size and its name, once they are proved."""
+    proof = match(text)
+    size, index = int(proof["size"]), int(proof["index"])
+    if size >= 1 << 63 or index >= 1 << 63:
+        raise NotProvedError("a number in the proof is out of range")
+    if proof["origin"] != key.name:
+        raise NotProvedError(f"the proof is about the ledger {proof['origin']}, the key belongs to {key.name}")
+    check_signature(proof["signed"].encode(), proof["signatures"], key)
+    entry = unbase64(proof["entry"])
+    event = read_entry(entry)
+    if event.position != index + 1:
+        raise NotProvedError(f"the entry is for position {event.position}, the proof for position {index + 1}")
+    path = [unbase64(line) for line in proof["path"].split()]
+    if root_of(sha256(b"\x00" + entry).digest(), index, size, path) != unbase64(proof["root"]):
+        raise NotProvedError("the entry does not lead to the signed root: it is not in the ledger as it was signed")
+    if state is not None and sha256(state).digest() != event.digest:
+        raise NotProvedError("the event file does not hold the bytes that were recorded")
+    return event, size, proof["origin"]
+
+
+def match(text: bytes) -> re.Match[str]:
+    """The parts of a proof."""
+    try:
+        found = PROOF.fullmatch(text.decode())
+    except UnicodeDecodeError:
+        found = None
+    if found is None:
+        raise NotProvedError("the file is not a proof of a 1ctl ledger, or it was damaged")
+    return found
+
+
+def read_key(text: str) -> Key:
+    """A verifier key in the form of C2SP signed-note."""
+    found = KEY.fullmatch(text)
+    if found is None or not found["name"].isprintable():
+        raise NotProvedError("the key does not read NAME+8 hex digits+BASE64")
+    material = unbase64(found["material"])
+    if len(material) != 33 or material[0] != 1:
+        raise NotProvedError("the key is not the Ed25519 key of a ledger")
+    key_id = sha256(found["name"].encode() + b"\n" + material).digest()[:4]
+    if key_id.hex() != found["id"]:
+        raise NotProvedError("the key was damaged: its hash does not fit")
+    return Key(found["name"], key_id, material[1:])
+
+
+def check_signature(signed: bytes, lines: str, key: Key) -> None:
+    """At least one line by the key, and none by the key that is wrong."""
+    pairs = [line[2:].split(" ") for line in lines.removesuffix("\n").split("\n")]
+    values = [(name, unbase64(value)) for name, value in pairs]
+    signatures = [value[4:] for name, value in values if name == key.name and value[:4] == key.key_id]
+    if not signatures:
+        raise NotProvedError(f"the checkpoint is not signed by the given key of {key.name}")
+    for signature in signatures:
+        try:
+            Ed25519PublicKey.from_public_bytes(key.public).verify(signature, signed)
+        except (InvalidSignature, ValueError):
+            raise NotProvedError("the signature is wrong: the checkpoint was changed after it was signed") from None
+
+
+def read_entry(entry: bytes) -> Event:
+    """The fields of an entry; all numbers are big-endian."""
+    try:
+        recorded = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
+            microseconds=int.from_bytes(entry[32:40], "big", signed=True)
+        )
+        event = Event(
+            position=int.from_bytes(entry[0:8], "big"),
+            stream=UUID(bytes=entry[8:24]),
+            version=int.from_bytes(entry[24:32], "big"),
+            recorded=recorded,
+            topic=entry[ENTRY_HEAD:-32].decode(),
+            digest=entry[-32:],
+        )
+    except (ValueError, OverflowError):
+        raise NotProvedError("the entry is not one of a 1ctl ledger") from None
+    length = int.from_bytes(entry[40:ENTRY_HEAD], "big")
+    if not length or len(entry) != ENTRY_HEAD + length + 32:
+        raise NotProvedError("the entry is not one of a 1ctl ledger")
+    return event
+
+
+def root_of(node: bytes, index: int, size: int, path: list[bytes]) -> bytes:
+    """The root that a leaf and its path lead to: RFC 6962, section 2.1.1, read backwards."""
+    if not 0 <= index < size or (size == 1) != (not path):
+        raise NotProvedError("the path does not have the length that its place in the tree needs")
+    if size == 1:
+        return node
+    left = 1 << (size - 1).bit_length() - 1  # the largest power of two smaller than the size
+    if index < left:
+        return sha256(b"\x01" + root_of(node, index, left, path[:-1]) + path[-1]).digest()
+    return sha256(b"\x01" + path[-1] + root_of(node, index - left, size - left, path[:-1])).digest()
+
+
+def unbase64(text: str) -> bytes:
+    """Bytes from base64 in the one form that an encoder gives."""
+    try:
+        value = base64.b64decode(text, validate=True)
+    except ValueError:
+        value = None
+    if value is None or base64.b64encode(value).decode() != text:
+        raise NotProvedError("the proof or the key holds damaged base64")
+    return value
+
+
+def report(event: Event, size: int, origin: str, *, has_state: bool) -> None:
+    """What is proved, and what is not."""
+    print(f"PROVED: the event at position {event.position} is in the ledger {origin}")
+    print(f"        as its key holder signed it when it had {size} events.")
+    print(f"  what      {event.topic}")
+    print(f"  stream    {event.stream}, its event number {event.version}")
+    print(f"  recorded  {event.recorded.isoformat()} by the ledger's clock")
+    print(f"  SHA-256   {event.digest.hex()}")
+    if has_state:
+        print("PROVED: the event file holds exactly the bytes that were recorded.")
+    else:
+        print("NOT CHECKED: what the event says. Give its bytes with --event.")
+    print("NOT PROVED: that the clock was right, that the ledger still holds the event, and that its key holder")
+    print("        did not sign another ledger of the same name; see proof.md.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

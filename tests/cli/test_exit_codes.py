@@ -1,0 +1,401 @@
+"""Exit codes say what is in the ledger; a failure is told on stderr, with a next step, and never as a traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.failure import report
+from effects.cluster import Manifest
+from ledger.errors import LedgerDamagedError, OutcomeUnknownError
+from tests.cli_support import Cli, Result, tamper, write_toml
+
+FOREIGN_SERVICE: Manifest = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "user-service", "namespace": "default"},
+    "spec": {"selector": {"app": "other"}, "ports": [{"port": 80, "protocol": "TCP"}]},
+}
+
+CANNOT_COMMIT = """
+import functools, sqlite3, sys
+
+class Ledger(sqlite3.Connection):
+    def execute(self, text, *parameters):
+        if text == "COMMIT":
+            raise sqlite3.OperationalError("disk I/O error")
+        return super().execute(text, *parameters)
+
+def connect(path, *args, _connect=sqlite3.connect, **options):
+    return _connect(path, *args, **options, **({"factory": Ledger} if "ledgers" in str(path) else {}))
+
+sqlite3.connect = connect
+from cli.main import main
+sys.exit(main())
+"""
+"""Runs a command on a disk that fails while a ledger is committed."""
+
+
+def unrecorded(cli: Cli, *args: str, code: int) -> Result:
+    """A command that fails and leaves the ledger as it was."""
+    before = cli.events()
+    result = cli.run(*args).failed(code)
+    assert result.stdout == ""
+    assert cli.events() == before
+    return result
+
+
+# 0
+
+
+def test_0_for_what_was_done(cli: Cli) -> None:
+    assert cli.run("deploy", "--image", "nginx:alpine").code == 0
+
+
+def test_0_for_a_no_at_the_prompt(deployed: Cli) -> None:
+    assert deployed.run("deploy", "destroy", input="n\n").code == 0
+
+
+def test_0_for_help_and_version(cli: Cli) -> None:
+    assert cli.run("--help").code == 0
+    assert cli.run("deploy", "get", "-h").code == 0
+    assert cli.run("--version").stdout == "1ctl 0.1.0\n"
+
+
+# 1
+
+
+def test_1_when_the_data_directory_cannot_be_made(cli: Cli) -> None:
+    cli.home.write_text("in the way")
+    result = cli.run("deploy", "--image", "nginx:alpine").failed(1)
+    assert result.stdout == ""
+
+
+def test_1_when_the_ledger_is_a_database_of_something_else(cli: Cli, tmp_path: Path) -> None:
+    import sqlite3
+
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE songs (title TEXT)")
+    other.close()
+    result = cli.run("--ledger", str(tmp_path / "other.db"), "deploy", "list").failed(1)
+    assert "not a ledger" in result.error
+
+
+def test_1_when_the_file_of_profiles_is_none(cli: Cli) -> None:
+    cli.home.mkdir()
+    (cli.home / "profiles.json").write_text("{")
+    cli.run("deploy", "list").failed(1)
+
+
+def test_1_for_a_bug_without_the_text_of_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ValueError("hunter2"), json=False) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "hunter2" not in printed.err
+    assert "This is a bug" in printed.err
+
+
+# 2
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["deplyo"], "command \"deplyo\" not found. Did you mean 'deploy'?\nRun '1ctl --help' for usage"),
+        (["deploy", "xyz"], "command \"xyz\" not found\nRun '1ctl deploy --help' for usage"),
+        (["deploy", "list", "--nope"], "no such option: --nope\nRun '1ctl deploy list --help' for usage"),
+        (["deploy", "--port", "http"], "'http' is not a valid int"),
+        (["deploy", "--image"], "option '--image' requires an argument"),
+        (["deploy", "get", "extra"], "got unexpected extra argument (extra)"),
+        (["deploy", "scale"], "missing option '--replicas'\nRun '1ctl deploy scale --help' for usage"),
+        (["profile", "create", "prod"], "missing option '--context'"),
+        (["deploy", "--image", "x", "--wait", "--detach"], "--wait and --detach exclude each other"),
+        (["deploy", "--name", "a", "--deployment-id", "b"], "--name and --deployment-id exclude each other"),
+        (["deploy", "--config", "x", "get"], "--config belongs after 'get'\nRun '1ctl deploy --help' for usage"),
+        (["deploy", "--request-id", "x", "destroy"], "--request-id belongs after 'destroy'"),
+        (["env", "create"], "no value given: pass --env KEY=VALUE or --env-file FILE"),
+        (["-o", "yaml", "deploy", "list"], 'invalid --output "yaml": expected table or json'),
+    ],
+)
+def test_2_for_a_command_line_that_cannot_be_understood(cli: Cli, args: list[str], says: str) -> None:
+    result = unrecorded(cli, *args, code=2)
+    assert says in result.error
+    assert re.search(r"Run '1ctl.* --help' for usage$", result.error.rstrip())
+    assert not cli.home.exists()
+
+
+@pytest.mark.parametrize("group", [[], ["env"], ["secret"], ["audit"], ["profile"]])
+def test_2_and_the_help_on_stderr_for_a_group_alone(cli: Cli, group: list[str]) -> None:
+    result = cli.run(*group)
+    assert (result.code, result.stdout) == (2, "")
+    assert result.stderr == cli.run(*group, "--help").stdout
+
+
+# 3
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["deploy"], "no image given"),
+        (["deploy", "--image", "nginx", "--name", "Shop"], "Example: --name shop"),
+        (["deploy", "--image", "nginx", "--port", "0"], "Example: --port 8080"),
+        (["deploy", "--image", "a b"], "image 'a b' must not have spaces"),
+        (["deploy", "--image", "nginx", "--memory", "512"], "Example: --memory 512Mi"),
+        (["deploy", "--image", "nginx", "--env", "A"], "env 'A' must be NAME=VALUE"),
+        (["deploy", "--image", "nginx", "--env-file", "none.env"], "none.env cannot be read: No such file or directory"),
+        (["deploy", "--image", "nginx", "--timeout", "soon"], "Example: --timeout 1m30s"),
+        (["deploy", "--image", "nginx", "--reason", ""], "reason '' must not be empty"),
+        (["deploy", "--image", "nginx", "--request-id", "a b"], "Example: --request-id ci-4711-deploy"),
+        (["deploy", "--image", "nginx", "--config", "staging"], "satusky.staging.toml not found"),
+        (["deploy", "get"], 'app "user-service" not found in namespace default'),
+        (["deploy", "get", "--deployment-id", "x"], 'no deployment "x" in this ledger'),
+        (["deploy", "scale", "--replicas", "2"], "Run '1ctl deploy' first or pass --deployment-id"),
+        (["deploy", "restart"], "Run '1ctl deploy' first or pass --deployment-id"),
+        (["deploy", "destroy", "-y"], "Run '1ctl deploy' first or pass --deployment-id"),
+        (["deploy", "status"], "Run '1ctl deploy' first or pass --deployment-id"),
+        (["deploy", "releases"], "Run '1ctl deploy' first or pass --deployment-id"),
+        (["env", "create", "--env", "A=b"], "Run '1ctl deploy' first or pass --deployment-id"),
+        (["env", "list"], "Run '1ctl deploy' first or pass --deployment-id"),
+        (["secret", "create"], "no secret given"),
+        (["secret", "list"], "Run '1ctl deploy' first or pass --deployment-id"),
+        (["profile", "use", "prod"], 'profile "prod" does not exist'),
+        (["-p", "prod", "deploy", "list"], "Make one: 1ctl profile create --help"),
+        (["--ledger", "mysql://x/y", "deploy", "list"], 'a ledger at "mysql://" is not supported'),
+    ],
+)
+def test_3_for_what_a_rule_refuses_before_there_is_a_ledger(cli: Cli, args: list[str], says: str) -> None:
+    result = unrecorded(cli, *args, code=3)
+    assert says in result.error
+    assert not cli.ledger.exists()
+    assert not (cli.home / "keys").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["deploy", "scale", "--replicas", "-1"], "replicas -1 must be a whole number from 0 to 10000"),
+        (["env", "unset", "--key", "A"], 'A is not set in the environment of app "user-service"'),
+        (["secret", "unset", "--key", "A"], 'A is not set in the secrets of app "user-service"'),
+        (["env", "create", "--env", "A-B=c"], "env name 'A-B' must be"),
+        (["env", "create", "--env", "A_B=1", "--env", "a_b=2"], "must not hold both"),
+    ],
+)
+def test_3_for_what_a_rule_refuses_of_an_app_that_is_deployed(deployed: Cli, args: list[str], says: str) -> None:
+    assert says in unrecorded(deployed, *args, code=3).error
+
+
+def test_3_for_a_first_deploy_over_what_somebody_else_made(cli: Cli) -> None:
+    cluster = cli.cluster()
+    cluster.apply(FOREIGN_SERVICE, manager="kubectl", expect=None)
+    cluster.close()
+    unrecorded(cli, "deploy", "--image", "nginx:alpine", code=3)
+    assert cli.objects().keys() == {"Service/user-service"}
+
+
+def test_3_for_a_sandbox_that_is_asked_for_an_unreadable_time(cli: Cli) -> None:
+    result = cli.having(ONECTL_SANDBOX_SECONDS="soon").run("deploy", "--image", "nginx").failed(3)
+    assert "Example: ONECTL_SANDBOX_SECONDS=0.5" in result.error
+
+
+# 4 and 5
+
+
+def test_4_for_pods_that_cannot_start_and_says_why(cli: Cli) -> None:
+    result = cli.run("deploy", "--image", "broken:1", "--wait").failed(4)
+    assert result.error.startswith("❌ release 1 failed: ImagePullBackOff: ")
+    assert "Use '1ctl deploy status --deployment-id " in result.error
+    assert "Deployed" in cli.events()
+
+
+def test_4_says_that_the_earlier_release_goes_on_and_shows_the_crashed_containers_log(deployed: Cli) -> None:
+    deployed.run("deploy", "status").done()
+    result = deployed.run("deploy", "--image", "crash:1", "--wait").failed(4)
+    assert "CrashLoopBackOff" in result.error
+    assert "The pods of the earlier release keep running." in result.error
+    assert re.search(r"💡 Last lines of pod user-service-\S+:\n  simulated: ", result.stderr)
+
+
+def test_4_for_a_release_that_another_one_superseded(cli: Cli) -> None:
+    with cli.start("deploy", "--image", "held:1", "--wait") as waiting:
+        assert waiting.stdout is not None
+        read_until(waiting, "Waiting for deployment")
+        cli.run("deploy", "--image", "nginx:alpine").done()
+        _, stderr = waiting.communicate(timeout=30)
+    assert waiting.returncode == 4
+    assert "release 1 was superseded" in stderr.decode()
+
+
+def test_5_for_pods_that_are_not_ready_in_time(cli: Cli) -> None:
+    result = cli.run("deploy", "--image", "held:1", "--wait", "--timeout", "0.5s").failed(5)
+    assert "the pods were not ready within 0.5 s (0 of 1 ready): Unschedulable" in result.error
+    assert "Deployed" in cli.events()
+
+
+# 6
+
+
+def test_6_when_the_disk_fails_while_committing_and_the_request_id_settles_it(deployed: Cli) -> None:
+    before = deployed.events()
+    args = ["deploy", "scale", "--replicas", "3", "--request-id", "scale-1"]
+    done = subprocess.run(
+        [sys.executable, "-c", CANNOT_COMMIT, *args],
+        cwd=deployed.cwd,
+        env=deployed.environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    result = Result("scale", done.stdout, done.stderr, done.returncode).failed(6)
+    assert result.stdout == ""
+    assert "may or may not be recorded" in result.error
+    deployed.run(*args).done()
+    deployed.run(*args).done()
+    assert deployed.events()[len(before) :].count("Scaled") == 1
+
+
+@pytest.mark.parametrize(("error", "code"), [(OutcomeUnknownError("?"), 6), (LedgerDamagedError("!"), 7)])
+def test_6_and_7_are_what_their_errors_report(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(error, json=True) == code
+    assert capsys.readouterr() == ("", f"❌ {error}\n")
+
+
+# 7
+
+
+def test_7_when_an_event_was_edited(deployed: Cli) -> None:
+    tamper(deployed.ledger, "UPDATE events SET state = replace(state, 'nginx', 'httpd') WHERE topic = 'Deployed'")
+    result = deployed.run("audit", "verify").failed(7)
+    assert result.stdout == ""
+    assert "the ledger is damaged at position 3" in result.error
+    assert "Positions 1 to 2 are intact" in result.error
+
+
+def test_7_with_the_document_when_json_is_asked_for(deployed: Cli) -> None:
+    tamper(deployed.ledger, "UPDATE events SET state = replace(state, 'nginx', 'httpd') WHERE topic = 'Deployed'")
+    found = deployed.run("-o", "json", "audit", "verify").failed(7).json
+    assert (found["intact"], found["damage"]["position"], found["events"]) == (False, 3, 2)
+
+
+@pytest.mark.parametrize("read", [["deploy", "get"], ["deploy", "releases"], ["env", "list"]])
+def test_7_when_an_event_cannot_be_read(deployed: Cli, read: list[str]) -> None:
+    tamper(deployed.ledger, "UPDATE events SET state = x'7b' WHERE topic = 'Deployed'")
+    assert deployed.run(*read).failed(7).stdout == ""
+
+
+def test_7_when_the_file_is_no_database(deployed: Cli) -> None:
+    deployed.ledger.write_bytes(b"not a database, " * 1000)
+    assert "is damaged" in deployed.run("deploy", "list").failed(7).error
+
+
+# 8
+
+
+def test_8_when_the_cluster_cannot_be_reached_after_recording_and_status_heals_it(deployed: Cli) -> None:
+    sound = deployed.cluster_file.read_bytes()
+    deployed.cluster_file.write_bytes(b"not a database, " * 1000)
+    result = deployed.run("env", "create", "--env", "A=b").failed(8)
+    assert result.stdout == ""
+    assert result.error.startswith("❌ recorded, but not applied: ")
+    assert "It is recorded. 1ctl deploy status applies it and shows where it stands." in result.error
+    assert "EnvSet" in deployed.events()
+    deployed.cluster_file.write_bytes(sound)
+    deployed.run("deploy", "status").done()
+    assert deployed.objects()["ConfigMap/user-service-environments"]["data"] == {"a": "b"}
+
+
+def test_8_when_somebody_else_holds_a_field(deployed: Cli) -> None:
+    manifest = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "user-service", "namespace": "default"},
+        "spec": {"replicas": 1},
+    }
+    cluster = deployed.cluster()
+    cluster.apply(manifest, manager="kubectl", expect=None)
+    cluster.close()
+    result = deployed.run("deploy", "scale", "--replicas", "2").failed(8)
+    assert "recorded, but not applied: the cluster refused" in result.error
+    assert "kubectl" in result.error
+    assert "Scaled" in deployed.events()
+
+
+# 130 and 141
+
+
+def read_until(process: subprocess.Popen[bytes], text: str, stream: str = "stdout") -> bytes:
+    """What came up to and with the text; fails if the stream ends before."""
+    read, pipe = b"", getattr(process, stream)
+    while text.encode() not in read:
+        byte = pipe.read(1)
+        assert byte, read.decode()
+        read += byte
+    return read
+
+
+def test_130_when_interrupted_while_waiting(cli: Cli) -> None:
+    with cli.start("deploy", "--image", "held:1", "--wait") as process:
+        read_until(process, "NotReady (0 pct)")
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr.decode().splitlines()[-1].startswith("Interrupted. What was recorded stays recorded")
+    assert "Traceback" not in stderr.decode()
+    assert "Deployed" in cli.events()
+
+
+def test_130_when_interrupted_at_the_prompt_and_nothing_is_destroyed(deployed: Cli) -> None:
+    with deployed.start("deploy", "destroy", stdin=subprocess.PIPE) as process:
+        read_until(process, "[y/N]: ", "stderr")
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (130, b"")
+    assert "Traceback" not in stderr.decode()
+    assert "Destroyed" not in deployed.events()
+
+
+@pytest.mark.parametrize(
+    "args", [["deploy", "list"], ["-o", "json", "deploy", "list"], ["deploy", "get"], ["--help"], ["deploy", "--help"]]
+)
+def test_141_without_a_word_when_the_reader_went_away(deployed: Cli, args: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with deployed.start(*args, stdout=writer) as process:
+        os.close(writer)
+        _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (141, b"")
+
+
+def test_141_in_the_middle_of_many_rows(deployed: Cli, tmp_path: Path) -> None:
+    for number in range(3):
+        write_toml(tmp_path / f"app-{number}", f"app-{number}")
+        deployed.within(tmp_path / f"app-{number}").run("deploy", "--image", "nginx", "--detach").done()
+    with deployed.start("deploy", "list") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(30) in {0, 141}  # all rows may have been in the pipe by then
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_closed_stream_is_no_failure(deployed: Cli, closed: str) -> None:
+    argv = deployed.argv("deploy", "list")
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *argv],
+        cwd=deployed.cwd,
+        env=deployed.environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

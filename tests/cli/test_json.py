@@ -1,0 +1,181 @@
+"""``-o json``: one document on stdout, whatever is said to a person meanwhile; its shape is frozen in golden files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli_support import GOLDEN, ID, Cli, Result, commands, compare_golden, match, write_toml
+
+FOLDER = GOLDEN / "json"
+
+WITHOUT_DOCUMENT = {("audit", "export")}
+"""Commands whose output has a format of its own."""
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+    """Each command's document, by the words it is called with; an app with everything set."""
+    base = tmp_path_factory.mktemp("json")
+    write_toml(base / "svc", "user-service", more='replicas = 2\nhealth_path = "/healthz"\nimage_pull_secret = "reg"\n')
+    cli = Cli(base / "home", base / "svc")
+    found: dict[str, Result] = {}
+
+    def run(name: str, *args: str, input: str | None = None) -> None:  # noqa: A002
+        found[name] = cli.run("-o", "json", *args, input=input).done()
+
+    run("deploy", "deploy", "--image", "nginx:1", "--machine", "node-1", "--env", "A=b", "--reason", "first", "--wait")
+    run("secret create", "secret", "create", "--key", "TOKEN", input="value\n")
+    run("secret unset", "secret", "unset", "--key", "TOKEN")
+    run("secret create again", "secret", "create", "--kv", "TOKEN=value")
+    run("env create", "env", "create", "--env", "C=d")
+    run("env unset", "env", "unset", "--key", "A")
+    run("env list", "env", "list")
+    run("secret list", "secret", "list")
+    run("deploy restart", "deploy", "restart")
+    run("deploy scale", "deploy", "scale", "--replicas", "3")
+    run("deploy detached", "deploy", "--image", "nginx:2", "--detach")
+    run("deploy status", "deploy", "status")
+    run("deploy get", "deploy", "get")
+    run("deploy list", "deploy", "list")
+    run("deploy releases", "deploy", "releases")
+    run("deploy diff", "deploy", "diff", "1", "2")
+    run("deploy blame", "deploy", "blame")
+    run("deploy rollback", "deploy", "rollback", "--version", "1", "-y")
+    run("deploy mark-bad", "deploy", "mark-bad", "2", "--reason", "loses orders")
+    run("deploy events", "deploy", "events")
+    run("audit log", "audit", "log")
+    run("audit verify", "audit", "verify")
+    run("deploy destroy no", "deploy", "destroy", input="n\n")
+    run("deploy destroy", "deploy", "destroy", input="y\n")
+    run("profile create", "profile", "create", "prod", "--context", "ctx", "--namespace", "shop")
+    run("profile use", "profile", "use", "prod")
+    run("profile list", "profile", "list")
+    run("profile current", "profile", "current")
+    run("profile delete", "profile", "delete", "prod")
+    return found
+
+
+def shape(value: Any) -> Any:
+    """Types in place of values; of an array, each different shape of its elements once."""
+    match value:
+        case dict():
+            return {key: shape(each) for key, each in value.items()}
+        case list():
+            shapes = {json.dumps(shape(each)): shape(each) for each in value}
+            return [shapes[text] for text in sorted(shapes)]
+        case None:
+            return "null"
+        case _:
+            return {bool: "boolean", int: "number", float: "number", str: "string"}[type(value)]
+
+
+def test_every_command_has_a_document(documents: dict[str, Result]) -> None:
+    groups = {path[:-1] for path in commands()} - {("deploy",)}
+    ends = {path for path in commands() if path not in groups} - WITHOUT_DOCUMENT
+    assert {" ".join(path) for path in ends} <= documents.keys()
+
+
+def test_the_shape_of_every_document_is_that_of_its_golden_file(documents: dict[str, Result]) -> None:
+    for name, result in documents.items():
+        compare_golden(FOLDER / f"{name.replace(' ', '-')}.json", json.dumps(shape(result.json), indent=2) + "\n")
+
+
+def test_every_golden_file_has_its_command(documents: dict[str, Result]) -> None:
+    assert {path.stem for path in FOLDER.glob("*.json")} == {name.replace(" ", "-") for name in documents}
+
+
+def test_stdout_is_the_document_and_nothing_else(documents: dict[str, Result]) -> None:
+    for result in documents.values():
+        assert result.stdout == json.dumps(result.json, indent=2, ensure_ascii=False) + "\n", result.command
+
+
+def test_what_a_person_reads_goes_to_stderr(documents: dict[str, Result]) -> None:
+    deploy = documents["deploy"]
+    assert "Step 5/5: Configuring public routing and dependencies user-service ✓\n" in deploy.stderr
+    assert "✅ Deployment is healthy — pods Running\n" in deploy.stderr
+    assert "[y/N]: " in documents["deploy destroy"].stderr
+    assert "TOKEN: " not in documents["secret create"].stdout
+
+
+@pytest.mark.parametrize("name", ["deploy list", "deploy releases", "env list", "secret list", "profile list"])
+def test_lists_are_arrays(documents: dict[str, Result], name: str) -> None:
+    assert isinstance(documents[name].json, list)
+    assert documents[name].json
+
+
+def test_releases_come_newest_first(documents: dict[str, Result]) -> None:
+    found = documents["deploy releases"].json
+    assert [(each["version_number"], each["status"]) for each in found] == [(2, "active"), (1, "superseded")]
+
+
+def test_a_list_has_no_domain_and_a_get_has_its_url(documents: dict[str, Result]) -> None:
+    (listed,), got = documents["deploy list"].json, documents["deploy get"].json
+    assert "domain" not in listed
+    assert got["domain"].startswith("https://")
+    assert got["deployment_id"] == listed["deployment_id"]
+
+
+def test_configuration_has_keys_and_never_a_secrets_value(documents: dict[str, Result]) -> None:
+    (environment,), (secrets,) = documents["env list"].json, documents["secret list"].json
+    assert [(each["key"], each["value"]) for each in environment["key_values"]] == [("C", "d")]
+    assert "TOKEN" in json.dumps(secrets)
+    assert "value" not in json.dumps(secrets).replace("key_values", "")
+
+
+def test_a_no_at_the_prompt_is_a_document_too(documents: dict[str, Result]) -> None:
+    assert documents["deploy destroy no"].json["destroyed"] is False
+    assert documents["deploy destroy"].json["destroyed"] is True
+
+
+def test_every_change_tells_its_request_id(documents: dict[str, Result]) -> None:
+    for name in ("deploy", "env create", "secret create", "deploy scale", "deploy restart", "deploy destroy"):
+        match(ID, documents[name].json["request_id"])
+
+
+@pytest.mark.parametrize("command", ["deploy list", "profile list", "audit log"])
+def test_nothing_to_list_is_an_empty_array(cli: Cli, command: str) -> None:
+    assert cli.run(*command.split(), "-o", "json").done().stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", ["env list", "secret list"])
+def test_nothing_set_is_an_empty_array(deployed: Cli, command: str) -> None:
+    assert deployed.run("-o", "json", *command.split()).done().stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["-o", "json", "deploy", "get"],
+        ["--output=json", "deploy", "get"],
+        ["deploy", "-o", "json", "get"],
+        ["deploy", "get", "-o", "json"],
+        ["deploy", "get", "--output", "json"],
+        ["deploy", "get", "--output=json"],
+        ["deploy", "get", "-ojson"],
+        ["-o", "table", "deploy", "get", "-o", "json"],
+        ["app", "get", "-o", "json"],
+    ],
+)
+def test_the_option_may_stand_anywhere(deployed: Cli, args: list[str]) -> None:
+    assert deployed.run(*args).done().json["app_label"] == "user-service"
+
+
+def test_the_option_may_stand_after_deploy(cli: Cli) -> None:
+    assert cli.run("deploy", "--image", "nginx", "-o", "json").done().json["release"] == 1
+
+
+@pytest.mark.parametrize(
+    "args", [["-o", "x", "deploy", "list"], ["deploy", "list", "--output=x"], ["deploy", "--output", "x", "list"]]
+)
+def test_another_format_is_refused(cli: Cli, args: list[str]) -> None:
+    assert cli.run(*args).failed(2).error.startswith('❌ invalid --output "x": expected table or json\n')
+
+
+def test_a_failure_leaves_stdout_empty(cli: Cli) -> None:
+    assert cli.run("-o", "json", "deploy", "get").failed(3).stdout == ""
+
+

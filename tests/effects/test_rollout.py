@@ -1,0 +1,224 @@
+"""Watching pods: one verdict for each roll, recorded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from effects.cluster import FATAL_REASONS, Pod, Rollout
+from effects.rollout import Progress, RolloutWatch
+from ledger.commands import Destroy, Restart, Scale
+from ledger.events import RolloutCompleted, RolloutFailed
+from tests.effects.worlds import Counter, Meddled, World, eventually, image, request
+
+BROKEN = image("nginx:does-not-exist")
+
+
+def facts(world: World) -> list[RolloutCompleted | RolloutFailed]:
+    history = world.ledger.history(world.app_id)
+    return [line.event for line in history if isinstance(line.event, RolloutCompleted | RolloutFailed)]
+
+
+def never_ready(world: World) -> None:
+    """A release whose pods can be scheduled nowhere; the sandbox knows it by its image."""
+    world.do(image("held:1", machines=("no-such-node",)))
+
+
+def waited(world: World, *, timeout: float = 20.0) -> list[Progress]:
+    return list(world.watch().wait(world.app_id, world.life, timeout=timeout))
+
+
+def test_a_completed_roll_is_recorded_once(world: World) -> None:
+    world.do(image(replicas=2))
+    progress = waited(world)
+    assert [each.verdict for each in progress[:-1]] == ["waiting"] * (len(progress) - 1)
+    assert (progress[-1].verdict, progress[-1].ready, progress[-1].percent) == ("completed", 2, 100)
+    (fact,) = facts(world)
+    assert isinstance(fact, RolloutCompleted)
+    assert (fact.release, fact.roll, fact.replicas) == (1, world.life.roll.position, 2)
+    head = world.app.head
+    assert waited(world)[-1].verdict == "completed"
+    assert world.app.head == head
+    assert world.life.rollout == "completed"
+
+
+def test_the_digest_that_the_cluster_resolved_the_image_to_is_recorded(world: World) -> None:
+    world.do(image())
+    world.settle()
+    (fact,) = facts(world)
+    assert isinstance(fact, RolloutCompleted)
+    assert fact.image_digest is not None
+    assert fact.image_digest.startswith("sha256:")
+    assert fact.image_digest == world.rollout().pods[0].image_digest
+
+
+def test_a_failed_roll_is_recorded_once_with_the_pods_own_reason(world: World) -> None:
+    world.do(image())
+    world.settle()
+    world.do(BROKEN)
+    for _ in range(2):
+        progress = world.settle()
+        assert progress.verdict == "failed"
+        assert progress.reason is not None
+        assert progress.reason[0] in FATAL_REASONS
+    fact = facts(world)[-1]
+    assert len(facts(world)) == 2
+    assert isinstance(fact, RolloutFailed)
+    assert (fact.release, fact.roll, fact.reason) == (2, world.life.roll.position, "ImagePullBackOff")
+    assert "nginx:does-not-exist" in fact.message
+    assert world.life.rollout_failure == (fact.reason, fact.message)
+
+
+def test_a_new_roll_after_a_failed_one_completes(world: World) -> None:
+    world.do(BROKEN)
+    assert world.settle().verdict == "failed"
+    world.do(image())
+    assert world.settle().verdict == "completed"
+    assert [type(fact) for fact in facts(world)] == [RolloutFailed, RolloutCompleted]
+    assert world.life.rollout == "completed"
+
+
+def test_a_restart_is_a_roll_of_its_own_and_scaling_is_none(world: World) -> None:
+    world.do(image())
+    world.settle()
+    world.do(Restart())
+    assert world.settle().verdict == "completed"
+    world.do(Scale(replicas=2))
+    assert world.settle().verdict == "completed"
+    assert [fact.release for fact in facts(world)] == [1, 1]
+    assert facts(world)[0].roll < facts(world)[1].roll == world.life.roll.position
+
+
+def test_no_pods_asked_for_are_all_ready(world: World) -> None:
+    world.do(image(replicas=0))
+    progress = world.settle()
+    assert (progress.verdict, progress.ready, progress.desired, progress.percent) == ("completed", 0, 0, 100)
+
+
+def test_waiting_ends_without_a_verdict_after_its_time(world: World) -> None:
+    never_ready(world)
+    progress = waited(world, timeout=0.3)
+    assert {each.verdict for each in progress} == {"waiting"}
+    assert len(progress) > 1
+    assert progress[-1].percent == 0
+    assert facts(world) == []
+    eventually(lambda: [pod for pod in world.rollout().pods if pod.reason == "Unschedulable"])
+
+
+def test_with_no_time_to_wait_there_is_one_look(world: World) -> None:
+    never_ready(world)
+    assert [each.verdict for each in waited(world, timeout=0.0)] == ["waiting"]
+
+
+def test_waiting_sleeps_between_looks_and_never_beyond_its_time(world: World) -> None:
+    never_ready(world)
+    slept = list[float]()
+    watch = RolloutWatch(ledger=world.ledger, cluster=world.cluster, request=request(), interval=0.05)
+    looks = watch.wait(world.app_id, world.life, timeout=60.0, sleep=slept.append)
+    assert [next(looks).verdict for _ in range(4)] == ["waiting"] * 4
+    assert slept == [0.05] * 3
+
+
+def newer_roll(world: World) -> None:
+    world.do(Restart())
+
+
+def failing_roll(world: World) -> None:
+    world.do(BROKEN)
+
+
+def an_end(world: World) -> None:
+    world.do(Destroy())
+
+
+def a_new_life(world: World) -> None:
+    world.do(Destroy(), image())
+
+
+@pytest.mark.parametrize("meanwhile", [newer_roll, failing_roll, an_end, a_new_life])
+def test_who_waits_for_a_roll_hears_that_it_was_superseded_and_records_nothing_of_it(
+    world: World, meanwhile: Callable[[World], None]
+) -> None:
+    never_ready(world)
+    life = world.life
+    meanwhile(world)
+    *_, last = world.watch().wait(world.app_id, life, timeout=20)
+    assert last.verdict == "superseded"
+    assert facts(world) == []
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_roll_that_is_superseded_while_looking_is_not_taken_for_completed(world: World, moment: str) -> None:
+    world.do(image())
+    eventually(lambda: world.rollout().complete)
+    life = world.life
+    meddled = Meddled(world.cluster, **{moment: Counter(1, lambda: newer_roll(world))})
+    watch = RolloutWatch(ledger=world.ledger, cluster=meddled, request=request())
+    assert watch.look(world.app_id, life).verdict == "superseded"
+    assert facts(world) == []
+
+
+def test_an_app_whose_deployment_is_missing_is_waited_for(world: World) -> None:
+    world.ask(image())
+    assert [each.verdict for each in waited(world, timeout=0.0)] == ["waiting"]
+
+
+class Reporting(Meddled):
+    """A cluster that reports one rollout, whatever is there."""
+
+    def __init__(self, world: World, reported: Rollout) -> None:
+        super().__init__(world.cluster)
+        self._reported = reported
+
+    def rollout(self, _: object) -> Rollout:
+        return self._reported
+
+
+def a_pod(name: str, digest: str | None) -> Pod:
+    return Pod(
+        name=name,
+        uid=name,
+        phase="Running",
+        ready=True,
+        terminating=False,
+        reason=None,
+        message=None,
+        image="nginx:alpine",
+        image_digest=digest,
+        node="m1",
+        restarts=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("digests", "recorded"),
+    [
+        (["sha256:a", "sha256:a"], "sha256:a"),
+        (["sha256:a", None], "sha256:a"),
+        (["sha256:a", "sha256:b"], None),
+        ([None], None),
+    ],
+)
+def test_a_digest_is_recorded_only_where_the_pods_agree(
+    world: World, digests: list[str | None], recorded: str | None
+) -> None:
+    world.do(image())
+    pods = [a_pod(f"pod-{number}", digest) for number, digest in enumerate(digests)]
+    count = len(pods)
+    reported = Rollout(count, count, count, 0, 0, observed=True, complete=True, failed=None, pods=pods)
+    watch = RolloutWatch(ledger=world.ledger, cluster=Reporting(world, reported), request=request())
+    assert watch.look(world.app_id, world.life).verdict == "completed"
+    (fact,) = facts(world)
+    assert isinstance(fact, RolloutCompleted)
+    assert fact.image_digest == recorded
+
+
+def test_a_long_sentence_of_the_cluster_is_cut(world: World) -> None:
+    world.do(image())
+    reported = Rollout(1, 1, 0, 0, 0, observed=True, complete=False, failed=("Odd", "x" * 5000), pods=[])
+    watch = RolloutWatch(ledger=world.ledger, cluster=Reporting(world, reported), request=request())
+    assert watch.look(world.app_id, world.life).verdict == "failed"
+    (fact,) = facts(world)
+    assert isinstance(fact, RolloutFailed)
+    assert fact.message == "x" * 1000

@@ -1,0 +1,86 @@
+"""What the tests of the ledger share: lines to append, stores, child processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import NAMESPACE_DNS, uuid5
+
+from ledger.sqlite_store import SqliteStore
+from ledger.store import NewRow, Row
+from ledger.verify import verify_chain
+
+APPENDER = Path(__file__).with_name("appender.py")
+START_US = 1_767_225_600_000_000
+PATIENCE = 60.0
+
+
+def stream_named(name: str) -> bytes:
+    """A stream for tests."""
+    return uuid5(NAMESPACE_DNS, name).bytes
+
+
+def line(version: int, *, stream: str = "s", topic: str = "T", state: bytes = b"{}") -> NewRow:
+    """A line to append."""
+    return NewRow(stream_named(stream), version, topic, state)
+
+
+def write(store: SqliteStore, count: int, *, stream: str = "s", clock_us: int = START_US) -> list[Row]:
+    """Append lines one at a time, a second apart."""
+    version = store.stream_version(stream_named(stream))
+    rows: list[Row] = []
+    for number in range(version + 1, version + count + 1):
+        state = b'{"number": %d}' % number
+        rows += store.append([line(number, stream=stream, state=state)], clock_us=clock_us + number * 1_000_000)
+    return rows
+
+
+def every_row(store: SqliteStore) -> Sequence[Row]:
+    """The whole log."""
+    return store.positions(1, limit=1_000_000)
+
+
+def assert_sound(store: SqliteStore) -> None:
+    """The chain verifies, and positions have no gap."""
+    result = verify_chain(store)
+    assert result.damage is None
+    assert [row.position for row in every_row(store)] == list(range(1, store.head().position + 1))
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """A child process that works on a ledger; see `tests/ledger/appender.py`."""
+    return subprocess.Popen(
+        [sys.executable, "-S", APPENDER, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_line(child: subprocess.Popen[str]) -> str:
+    """The next line that a child says."""
+    assert child.stdout is not None
+    return child.stdout.readline().strip()
+
+
+def finish(child: subprocess.Popen[str]) -> str:
+    """Everything a child has still to say; it must end well and have nothing to complain about."""
+    out, err = child.communicate(timeout=PATIENCE)
+    assert (child.returncode, err) == (0, "")
+    return out
+
+
+@contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the writers' lock of a ledger until it is killed."""
+    child = start("hold", path)
+    try:
+        assert read_line(child) == "held"
+        yield child
+    finally:
+        child.kill()
+        child.communicate(timeout=PATIENCE)
