@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from cli import inline, origin
 from cli.session import Session
 from cli.target import loaded
-from ledger.commands import SetEnv, SetSecrets, UnsetEnv, UnsetSecrets
+from ledger.commands import PurgeSecret, SetEnv, SetSecrets, UnsetEnv, UnsetSecrets
+
+ConfigurationCommand: TypeAlias = SetEnv | UnsetEnv | SetSecrets | UnsetSecrets | PurgeSecret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeOptions:
+    """The options that every change of configuration has, as given."""
+
+    deployment_id: str | None
+    config: str | None
+    reason: str | None
+    request_id: str | None
+    dry_run: bool = False
 
 
 def changed(
-    command: SetEnv | UnsetEnv | SetSecrets | UnsetSecrets,
+    command: ConfigurationCommand,
+    options: ChangeOptions,
     *,
     done: str,
-    deployment_id: str | None,
-    config: str | None,
-    reason: str | None,
-    request_id: str | None,
     session: Session | None = None,
     secret_values: Mapping[str, bytes] | None = None,
 ) -> None:
@@ -25,17 +37,20 @@ def changed(
 
     Args:
         command: The change.
+        options: Which app, why, and whether only to show what would happen.
         done: The line to print; ``{app}`` stands for the app's name.
-        deployment_id: As given.
-        config: As given.
-        reason: As given.
-        request_id: As given.
         session: This run's session, if the caller has one.
         secret_values: For `SetSecrets`.
     """
     session = session or Session()
-    request = origin.request(request_id=request_id, reason=reason)
-    app = loaded(session, deployment_id=deployment_id, config=config)
+    request = origin.request(request_id=options.request_id, reason=options.reason)
+    app = loaded(session, deployment_id=options.deployment_id, config=options.config)
+    if options.dry_run:
+        from cli.dry_run import show  # noqa: PLC0415
+
+        show(session, app.id, command)
+        return
+    inline.look_back(session, app, request)
     outcome = inline.record(session, app.id, command, request, secret_values=secret_values)
     if outcome.repeated and isinstance(command, SetSecrets):
         session.terminal.notice("Secret values of a repeated request are not compared.")
@@ -48,7 +63,7 @@ def changed(
             {
                 "deployment_id": outcome.app.life.deployment_id,
                 "app_label": app.id.name,
-                "keys": sorted(command.values if isinstance(command, SetEnv) else command.keys),
+                "keys": _keys(command),
                 "request_id": request.request_id,
                 "repeated": outcome.repeated,
             }
@@ -58,3 +73,13 @@ def changed(
 def removed_line(keys: Sequence[str], where: str) -> str:
     """What `unset` says."""
     return "\n".join(f'✅ Key "{key}" removed from {where}' for key in dict.fromkeys(keys))
+
+
+def _keys(command: ConfigurationCommand) -> list[str]:
+    match command:
+        case SetEnv():
+            return sorted(command.values)
+        case PurgeSecret():
+            return [command.key]
+        case _:
+            return sorted(command.keys)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.lazy import group
-from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption
+from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption
 
 _CHANGES = "cli.deploy_changes"
 _READS = "cli.deploy_reads"
@@ -27,6 +27,7 @@ app = typer.Typer(
             "restart": f"{_CHANGES}:restart",
             "rollback": "cli.deploy_rollback:rollback",
             "mark-bad": "cli.deploy_rollback:mark_bad",
+            "restore": "cli.deploy_restore:restore",
             "destroy": f"{_CHANGES}:destroy",
             "delete": f"{_CHANGES}:destroy",
         }
@@ -69,6 +70,7 @@ def deploy(
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the new pods are ready.")] = False,
     timeout: Annotated[str, typer.Option(metavar="TIME", help="How long to wait: 90, 30s, 5m.")] = DEFAULT_TIMEOUT,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it is recorded; do not apply it.")] = False,
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
     deployment_id: DeploymentIdOption = None,
     reason: ReasonOption = None,
@@ -96,6 +98,7 @@ def deploy(
             wait=wait,
             timeout=timeout,
             detach=detach,
+            dry_run=dry_run,
             config=config,
             deployment_id=deployment_id,
             reason=reason,

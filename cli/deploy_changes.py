@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import inline, origin
-from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption, YesOption
+from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
 from cli.session import Session
 from cli.target import destroyed_error, loaded, target
 from ledger.commands import Destroy, Restart, Scale
@@ -15,8 +15,16 @@ from ledger.decide import open_life
 
 if TYPE_CHECKING:
     from ledger.app import App
+    from ledger.commands import Command
     from ledger.request import Request
     from ledger.spec import AppId
+
+
+def show_plan(session: Session, app_id: AppId, command: Command) -> None:
+    """What the command would lead to; nothing is done."""
+    from cli.dry_run import show  # noqa: PLC0415
+
+    show(session, app_id, command)
 
 
 def scale(
@@ -25,6 +33,7 @@ def scale(
     config: ConfigOption = None,
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Change the number of pods.
 
@@ -33,6 +42,9 @@ def scale(
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
     app = loaded(session, deployment_id=deployment_id, config=config)
+    if dry_run:
+        show_plan(session, app.id, Scale(replicas=replicas))
+        return
     inline.look_back(session, app, request)
     outcome = inline.record(session, app.id, Scale(replicas=replicas), request)
     life = outcome.app.life
@@ -50,6 +62,7 @@ def restart(
     config: ConfigOption = None,
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Replace the pods one by one.
 
@@ -60,6 +73,9 @@ def restart(
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
     app = loaded(session, deployment_id=deployment_id, config=config)
+    if dry_run:
+        show_plan(session, app.id, Restart())
+        return
     inline.refuse_unreadable_roll(session, app)
     inline.look_back(session, app, request)
     outcome = inline.record(session, app.id, Restart(), request)
@@ -79,6 +95,7 @@ def destroy(
     config: ConfigOption = None,
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Remove an app from the cluster; its history stays.
 
@@ -90,6 +107,9 @@ def destroy(
     request = origin.request(request_id=request_id, reason=reason)
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
     app = session.ledger.app(app_id)
+    if dry_run:
+        show_plan(session, app_id, Destroy())
+        return
     ending = _repeated(session, app_id, request) or _ending(app, deployment_id)
     session.announce_sandbox()
     if app.life is not None and app.life.deployment_id == ending:

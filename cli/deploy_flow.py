@@ -46,6 +46,7 @@ class Wish:
     wait: bool
     timeout: str
     detach: bool
+    dry_run: bool
     config: str | None
     deployment_id: str | None
     reason: str | None
@@ -65,6 +66,11 @@ def run(wish: Wish) -> None:
     timeout = values.duration(wish.timeout)
     app_id, command = _command(session, wish)
     request = origin.request(request_id=wish.request_id, reason=wish.reason, git=True)
+    if wish.dry_run:
+        from cli.dry_run import show  # noqa: PLC0415
+
+        show(session, app_id, command)
+        return
     before = session.ledger.app(app_id)
     _check_before(session, before, request, detach=wish.detach)
     outcome = inline.record(session, app_id, command, request)

@@ -8,15 +8,13 @@ import typer
 
 from cli import inline, origin
 from cli.deploy import DEFAULT_TIMEOUT
-from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption, YesOption
+from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
 from cli.session import Session
 from cli.target import loaded
 from ledger import values
 from ledger.commands import MarkBad, Rollback
 from ledger.events import RolledBack
 from ledger.spec import AppId
-
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would happen, and do nothing.")]
 
 
 def rollback(

@@ -10,7 +10,7 @@ import typer
 from cli.exit_codes import UsageError
 from cli.lazy import group
 from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
-from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption
+from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption
 
 app = typer.Typer(
     cls=group({"create": "cli.env:create", "list": "cli.env:list_values", "unset": "cli.env:unset"}),
@@ -35,12 +35,13 @@ def create(
     config: ConfigOption = None,
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Set environment values; others stay.
 
     Example:  1ctl env create --env USER_SERVICE_URL=https://...
     """
-    from cli.configuration import changed  # noqa: PLC0415
+    from cli.configuration import ChangeOptions, changed  # noqa: PLC0415
     from cli.deploy_flow import given_env  # noqa: PLC0415
     from ledger.commands import SetEnv  # noqa: PLC0415
 
@@ -49,13 +50,13 @@ def create(
         raise UsageError(
             "no value given: pass --env KEY=VALUE or --env-file FILE", hint="Run '1ctl env create --help' for usage"
         )
+    options = ChangeOptions(
+        deployment_id=deployment_id, config=config, reason=reason, request_id=request_id, dry_run=dry_run
+    )
     changed(
         SetEnv(values=values, plain=plain),
+        options,
         done="✅ Environment {app} created successfully",
-        deployment_id=deployment_id,
-        config=config,
-        reason=reason,
-        request_id=request_id,
     )
 
 
@@ -65,21 +66,22 @@ def unset(
     config: ConfigOption = None,
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Remove environment values.
 
     Example:  1ctl env unset --key USER_SERVICE_URL
     """
-    from cli.configuration import changed, removed_line  # noqa: PLC0415
+    from cli.configuration import ChangeOptions, changed, removed_line  # noqa: PLC0415
     from ledger.commands import UnsetEnv  # noqa: PLC0415
 
+    options = ChangeOptions(
+        deployment_id=deployment_id, config=config, reason=reason, request_id=request_id, dry_run=dry_run
+    )
     changed(
         UnsetEnv(keys=tuple(dict.fromkeys(key))),
+        options,
         done=removed_line(key, "environment"),
-        deployment_id=deployment_id,
-        config=config,
-        reason=reason,
-        request_id=request_id,
     )
 
 

@@ -9,10 +9,17 @@ import typer
 
 from cli.lazy import group
 from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
-from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption
+from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
 
 app = typer.Typer(
-    cls=group({"create": "cli.secret:create", "list": "cli.secret:list_keys", "unset": "cli.secret:unset"}),
+    cls=group(
+        {
+            "create": "cli.secret:create",
+            "list": "cli.secret:list_keys",
+            "unset": "cli.secret:unset",
+            "purge": "cli.secret:purge",
+        }
+    ),
     rich_markup_mode=None,
     add_completion=False,
     context_settings={"help_option_names": ["--help", "-h"]},
@@ -39,6 +46,7 @@ def create(
     config: ConfigOption = None,
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Set secrets; others stay.
 
@@ -46,22 +54,22 @@ def create(
 
     Example:  1ctl secret create --kv-file secrets.env
     """
-    from cli.configuration import changed  # noqa: PLC0415
+    from cli.configuration import ChangeOptions, changed  # noqa: PLC0415
     from cli.secret_input import given_secrets  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
     from ledger.commands import SetSecrets  # noqa: PLC0415
 
     session = Session()
     values = given_secrets(session.terminal, pairs=kv or [], file=kv_file, ask=key or [])
+    options = ChangeOptions(
+        deployment_id=deployment_id, config=config, reason=reason, request_id=request_id, dry_run=dry_run
+    )
     changed(
         SetSecrets(keys=tuple(sorted(values))),
+        options,
         done="✅ Secret {app} created successfully",
         session=session,
         secret_values=values,
-        deployment_id=deployment_id,
-        config=config,
-        reason=reason,
-        request_id=request_id,
     )
 
 
@@ -71,21 +79,58 @@ def unset(
     config: ConfigOption = None,
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Remove secrets.
 
     Example:  1ctl secret unset --key JWT_SECRET
     """
-    from cli.configuration import changed, removed_line  # noqa: PLC0415
+    from cli.configuration import ChangeOptions, changed, removed_line  # noqa: PLC0415
     from ledger.commands import UnsetSecrets  # noqa: PLC0415
 
+    options = ChangeOptions(
+        deployment_id=deployment_id, config=config, reason=reason, request_id=request_id, dry_run=dry_run
+    )
     changed(
         UnsetSecrets(keys=tuple(dict.fromkeys(key))),
+        options,
         done=removed_line(key, "secrets"),
-        deployment_id=deployment_id,
-        config=config,
-        reason=reason,
-        request_id=request_id,
+    )
+
+
+def purge(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Secret whose value leaked.")],
+    yes: YesOption = False,
+    deployment_id: DeploymentIdOption = None,
+    config: ConfigOption = None,
+    reason: ReasonOption = None,
+    request_id: RequestIdOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Delete every sealed value a key ever had, for instance because one leaked.
+
+    No release that used it can be rolled back to afterwards.
+
+    Example:  1ctl secret purge JWT_SECRET --reason "leaked in a log"
+    """
+    from cli.configuration import ChangeOptions, changed  # noqa: PLC0415
+    from cli.session import Session  # noqa: PLC0415
+    from ledger.commands import PurgeSecret  # noqa: PLC0415
+
+    session = Session()
+    if not yes and not session.terminal.confirm(f"Delete every value that {key} ever had? This cannot be undone."):
+        session.terminal.info("Aborted.")
+        if session.terminal.json:
+            session.terminal.document({"purged": False})
+        return
+    options = ChangeOptions(
+        deployment_id=deployment_id, config=config, reason=reason, request_id=request_id, dry_run=dry_run
+    )
+    changed(
+        PurgeSecret(key=key),
+        options,
+        done=f"✅ Every value of {key} is deleted",
+        session=session,
     )
 
 

@@ -250,6 +250,7 @@ class Reconciler:
             crash_point(f"before delete {ref.kind}")
             self.cluster.delete(ref, uid=uid)
         self._wait_until_gone(refs)
+        crash_point("before ResourcesRemoved")
         assert life.destroyed is not None
         event = ResourcesRemoved(through=life.destroyed)
 

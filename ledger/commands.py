@@ -68,6 +68,21 @@ class PurgeSecret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """Open a new life that runs what a destroyed one last ran. Its secrets are shredded, so they are given again.
+
+    Attributes:
+        deployment_id: The destroyed life; None means the app's newest.
+        secret_keys: Secrets that are given with the request; the values travel beside it, sealed.
+        without_secrets: Whether those that are not given may be left out.
+    """
+
+    deployment_id: str | None = None
+    secret_keys: tuple[str, ...] = ()
+    without_secrets: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
     """Make a release that runs what an earlier one ran.
 
@@ -106,6 +121,7 @@ class Destroy:
 
 Command: TypeAlias = (
     Deploy
+    | Restore
     | Rollback
     | MarkBad
     | SetEnv

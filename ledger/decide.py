@@ -15,6 +15,7 @@ from ledger.commands import (
     MarkBad,
     PurgeSecret,
     Restart,
+    Restore,
     Rollback,
     Scale,
     SetEnv,
@@ -53,6 +54,7 @@ class Minted:
         life_key: For a life that opens: X25519 public key, base64.
         sealed: For `SetSecrets`: what was stored for each key.
         releases: For `Rollback`: the life's releases, oldest first.
+        ended: For `Restore`: the destroyed life, as it last was.
     """
 
     deployment_id: str | None = None
@@ -60,6 +62,7 @@ class Minted:
     life_key: str | None = None
     sealed: Mapping[str, SecretVersion] = field(default_factory=dict)
     releases: Sequence[PastRelease] = ()
+    ended: Life | None = None
 
 
 def decide(  # noqa: C901, PLR0911 - one arm per command, in one place
@@ -74,6 +77,8 @@ def decide(  # noqa: C901, PLR0911 - one arm per command, in one place
     """
     if isinstance(command, Deploy):
         return _deploy(command, app, minted)
+    if isinstance(command, Restore):
+        return _restore(command, app, minted)
     life = open_life(app)
     match command:
         case SetEnv():
@@ -128,11 +133,47 @@ def _deploy(command: Deploy, app: App, minted: Minted) -> Sequence[AppEvent]:
         life = app.life
         return (Deployed(deployment_id=life.deployment_id, release=life.release + 1, spec=spec), *env)
     _check_env(command.env, None, plain=command.plain)
+    return (*_opening(spec, minted), *env)
+
+
+def _restore(command: Restore, app: App, minted: Minted) -> Sequence[AppEvent]:
+    if app.life is not None:
+        raise RefusedError(
+            f'app "{app.id.name}" is deployed; only a destroyed one can be restored',
+            hint="To go back to an earlier release: 1ctl deploy rollback",
+        )
+    ended = minted.ended
+    if ended is None:
+        raise AppNotFoundError(
+            f'no destroyed deployment of app "{app.id.name}" in namespace {app.id.namespace}',
+            hint="See all there ever were: 1ctl deploy list --all",
+        )
+    missing = sorted(ended.secrets.keys() - set(command.secret_keys))
+    if missing and not command.without_secrets:
+        raise RefusedError(
+            f"the secrets of {ended.deployment_id} were shredded when it was destroyed: {', '.join(missing)}",
+            hint="Give them again: 1ctl deploy restore --kv-file FILE   (or leave them out: --without-secrets)",
+        )
+    for key in command.secret_keys:
+        values.env_name(key)
+    values.check_keys("secrets", command.secret_keys)
+    _check_apart(command.secret_keys, ended.env, "an environment value", "1ctl env unset --key")
+    deployed, assigned = _opening(ended.spec, minted)
+    assert isinstance(deployed, Deployed)
+    env = (EnvSet(values=dict(ended.env)),) if ended.env else ()
+    secrets = (
+        (SecretSet(secrets={key: minted.sealed[key] for key in command.secret_keys}),) if command.secret_keys else ()
+    )
+    return (replace(deployed, restored_from=ended.deployment_id), assigned, *env, *secrets)
+
+
+def _opening(spec: Spec, minted: Minted) -> tuple[AppEvent, AppEvent]:
+    """The first events of a life."""
     if minted.deployment_id is None or minted.domain is None or minted.life_key is None:
         msg = "a life cannot open without an id, a domain and a key"
         raise ValueError(msg)
     opened = Deployed(deployment_id=minted.deployment_id, release=1, spec=spec, life_key=minted.life_key)
-    return (opened, DomainAssigned(domain=minted.domain), *env)
+    return opened, DomainAssigned(domain=minted.domain)
 
 
 def _merged(command: Deploy, life: Life | None) -> Spec:

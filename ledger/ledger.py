@@ -15,10 +15,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 
 from ledger import sealing, values
-from ledger.app import App, Life, fold
+from ledger.app import App, Life, evolve, fold
 from ledger.clock import Clock, SystemClock, iso
 from ledger.codec import decode, encode
-from ledger.commands import Command, Deploy, Destroy, PurgeSecret, Rollback, SetSecrets
+from ledger.commands import Command, Deploy, Destroy, PurgeSecret, Restore, Rollback, SetSecrets
 from ledger.decide import Minted, decide
 from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.errors import (
@@ -136,6 +136,16 @@ class Ledger:
         """The releases of a life, oldest first, with what stands against rolling back to each."""
         return past_releases(self.history(app_id), App(id=app_id), deployment_id)
 
+    def ended_life(self, app_id: AppId, deployment_id: str | None = None) -> Life | None:
+        """A destroyed life as it last was, by default the app's newest; None if there is none."""
+        app, ended = App(id=app_id), None
+        for line in self.history(app_id):
+            after = evolve(app, line)
+            if app.life is not None and after.life is None and deployment_id in (None, app.life.deployment_id):
+                ended = app.life
+            app = after
+        return ended
+
     def find(self, deployment_id: str) -> AppId | None:
         """Whose deployment id this is, destroyed lives included."""
         row = self.store.life(deployment_id)
@@ -216,6 +226,9 @@ class Ledger:
             versions = app.life.secret_versions
             sealed = {key: SecretVersion(versions.get(key, 0) + 1, f"(sealed {key})") for key in command.keys}
             minted = replace(minted, sealed=sealed)
+        if isinstance(command, Restore):
+            sealed = {key: SecretVersion(1, f"(sealed {key})") for key in command.secret_keys}
+            minted = replace(minted, sealed=sealed, ended=self.ended_life(app_id, command.deployment_id))
         if isinstance(command, Rollback) and app.life is not None:
             minted = replace(minted, releases=self.past_releases(app_id, app.life.deployment_id))
         events = decide(command, app, minted)
@@ -319,8 +332,13 @@ class Ledger:
         life = app.life
         if isinstance(command, Deploy) and life is None:
             return self._mint_life(app.id)
+        if isinstance(command, Restore) and life is None:
+            return self._mint_restored(app.id, command, secret_values)
         if isinstance(command, SetSecrets) and life is not None:
-            return self._seal(life, command, secret_values)
+            self._check_secret_size(life, secret_values)
+            assert life.life_key is not None
+            sealed, rows = _seal(life.deployment_id, life.life_key, life.secret_versions, secret_values)
+            return Minted(sealed=sealed), partial(Beside, sealed=rows)
         if isinstance(command, Destroy) and life is not None:
             return Minted(), partial(Beside, shred=life.deployment_id)
         if isinstance(command, PurgeSecret) and life is not None:
@@ -350,16 +368,16 @@ class Ledger:
             if version == 0:  # a name is never given out twice, so that old links lead nowhere new
                 return domain
 
-    def _seal(self, life: Life, command: SetSecrets, secret_values: Mapping[str, bytes]) -> _MintedBeside:
-        assert life.life_key is not None
-        self._check_secret_size(life, secret_values)
-        sealed, rows = {}, []
-        for key in dict.fromkeys(command.keys):
-            version = life.secret_versions.get(key, 0) + 1
-            ciphertext = sealing.seal_value(secret_values[key], life.deployment_id, key, version, life.life_key)
-            sealed[key] = SecretVersion(version, sha256(ciphertext).hexdigest())
-            rows.append(SealedRow(life.deployment_id, key, version, ciphertext))
-        return Minted(sealed=sealed), partial(Beside, sealed=rows)
+    def _mint_restored(
+        self, app_id: AppId, command: Restore, secret_values: Mapping[str, bytes]
+    ) -> _MintedBeside:
+        minted, beside = self._mint_life(app_id)
+        assert minted.deployment_id is not None
+        assert minted.life_key is not None
+        values.check_size("secrets", {key: len(value) for key, value in secret_values.items()})
+        sealed, rows = _seal(minted.deployment_id, minted.life_key, {}, secret_values)
+        ended = self.ended_life(app_id, command.deployment_id)
+        return replace(minted, sealed=sealed, ended=ended), lambda: replace(beside(), sealed=rows)
 
     def _check_secret_size(self, life: Life, secret_values: Mapping[str, bytes]) -> None:
         stored = self.store.sealed(life.deployment_id) if life.secrets else {}
@@ -472,6 +490,19 @@ def _deployment_id(app: App, events: Sequence[AppEvent]) -> str:
 
 def _ended(app: App, events: Sequence[AppEvent]) -> Life | None:
     return app.life if any(isinstance(event, Destroyed) for event in events) else None
+
+
+def _seal(
+    deployment_id: str, life_key: str, versions: Mapping[str, int], secret_values: Mapping[str, bytes]
+) -> tuple[dict[str, SecretVersion], list[SealedRow]]:
+    """The values sealed to a life, each as its key's next version: what the event says, and what is stored."""
+    sealed, rows = {}, []
+    for key, value in secret_values.items():
+        version = versions.get(key, 0) + 1
+        ciphertext = sealing.seal_value(value, deployment_id, key, version, life_key)
+        sealed[key] = SecretVersion(version, sha256(ciphertext).hexdigest())
+        rows.append(SealedRow(deployment_id, key, version, ciphertext))
+    return sealed, rows
 
 
 def _opened(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import orjson
 
-from ledger.commands import Command, SetSecrets
+from ledger.commands import Command, Restore, SetSecrets
 from ledger.envelope import Source
 from ledger.spec import AppId
 
@@ -34,5 +34,7 @@ def request_digest(salt: bytes, app: AppId, command: Command) -> bytes:
     asked: object = command
     if isinstance(command, SetSecrets):
         asked = {"keys": sorted(command.keys)}
+    if isinstance(command, Restore):
+        asked = replace(command, secret_keys=tuple(sorted(command.secret_keys)))
     content = [type(command).__name__, str(app), asked]
     return sha256(salt + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()

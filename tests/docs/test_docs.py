@@ -67,6 +67,7 @@ def _run(commands: list[str], directory: Path) -> list[str]:
     environment = {
         **clean,
         "HOME": str(directory),
+        "ONECTL_ACTOR": "ana",
         "ONECTL_HOME": str(directory / "home"),
         "ONECTL_SANDBOX_SECONDS": "0.3",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

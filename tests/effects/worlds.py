@@ -40,6 +40,7 @@ from ledger.ledger import Ledger, Outcome
 from ledger.request import Request
 from ledger.spec import AppId
 from ledger.sqlite_store import SqliteStore
+from tests.cli_support import Cli
 from tests.kubernetes_support import Administrator, kubeconfig
 
 GATEWAY = "gateway-system/satusky-gateway"
@@ -293,6 +294,16 @@ def kubernetes_world(directory: Path) -> Iterator[World]:
         )
     ledger.store.close()
     administrator.close()
+
+
+@contextmanager
+def world_of(cli: Cli, app: str) -> Iterator[World]:
+    """What a user of the command line has on this machine: their ledger and their sandbox."""
+    cluster = cli.cluster()
+    ledger = Ledger(SqliteStore(cli.ledger), KeyFiles(cli.home / "keys"), mint_domain=lambda: "never.example.com")
+    yield World(cluster, "default", ledger, lambda: cluster.objects("default"), AppId("sandbox", "default", app))
+    ledger.store.close()
+    cluster.close()
 
 
 class Killed(BaseException):

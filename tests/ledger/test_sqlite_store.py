@@ -535,7 +535,7 @@ def test_a_writer_that_gave_up_does_not_get_the_lock_later(path: Path) -> None:
 
 
 def test_eight_processes_append_at_once_without_loss_gap_or_starvation(path: Path, store: SqliteStore) -> None:
-    last, many = 240, 8
+    last, many = 480, 8
     children = [start("share", path, f"stream {number}", last) for number in range(many)]
     assert [read_line(child) for child in children] == ["ready"] * many
     for child in children:

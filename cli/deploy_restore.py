@@ -1,0 +1,73 @@
+"""`1ctl deploy restore`: a new life for a destroyed app, from what the ledger remembers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import inline, origin
+from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption
+from cli.session import Session
+from cli.target import target
+from effects.cluster import NotOursError
+from ledger.commands import Restore
+from ledger.errors import RefusedError
+
+
+def restore(
+    kv_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its secrets, KEY=VALUE lines; - is stdin.")
+    ] = None,
+    key: Annotated[
+        list[str] | None, typer.Option("--key", "-k", metavar="KEY", help="Ask for this secret's value; repeatable.")
+    ] = None,
+    without_secrets: Annotated[bool, typer.Option("--without-secrets", help="Leave out secrets not given.")] = False,
+    dry_run: DryRunOption = False,
+    deployment_id: DeploymentIdOption = None,
+    config: ConfigOption = None,
+    reason: ReasonOption = None,
+    request_id: RequestIdOption = None,
+) -> None:
+    """Deploy a destroyed app again as it last was. It gets a new id and a new domain.
+
+    Its secrets were shredded, so they have to be given again.
+
+    Example:  1ctl deploy restore --kv-file secrets.env
+    """
+    from cli.secret_input import given_secrets  # noqa: PLC0415
+
+    session = Session()
+    request = origin.request(request_id=request_id, reason=reason)
+    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    given = given_secrets(session.terminal, pairs=[], file=kv_file, ask=key or []) if kv_file or key else {}
+    command = Restore(deployment_id=deployment_id, secret_keys=tuple(sorted(given)), without_secrets=without_secrets)
+    if dry_run:
+        from cli.dry_run import show  # noqa: PLC0415
+
+        show(session, app_id, command)
+        return
+    before = session.ledger.app(app_id)
+    session.require_namespace()
+    if before.life is None and before.leaving is None:
+        try:
+            session.reconciler(request).refuse_foreign_objects(app_id)
+        except NotOursError as error:
+            raise RefusedError(error.message, hint=error.hint) from error
+    outcome = inline.record(session, app_id, command, request, secret_values=given)
+    inline.apply(session, app_id, request)
+    life = outcome.app.life
+    assert life is not None
+    session.terminal.success(f"App {app_id.name} is restored. Your app is live at: https://{life.domain}")
+    session.terminal.line(f"Deployment ID: {life.deployment_id}")
+    if session.terminal.json:
+        session.terminal.document(
+            {
+                "deployment_id": life.deployment_id,
+                "app_label": app_id.name,
+                "domain": f"https://{life.domain}",
+                "request_id": request.request_id,
+                "repeated": outcome.repeated,
+            }
+        )

@@ -1,0 +1,367 @@
+"""What every store must do, asked of each of them with the same expectations."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import ConflictError, LedgerUnavailableError
+from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from ledger.store import Beside, Head, LifeKeyRow, LifeRow, NewRow, RequestRow, Row, SealedRow, Store
+from ledger.stores import open_store
+from ledger.verify import verify_chain
+
+ROOT = Path(__file__).parents[2]
+A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
+NOW = 1_700_000_000_000_000
+
+
+class Place:
+    """One ledger, and every store that a test opens on it."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._opened: list[Store] = []
+
+    def open(self, *, lock_timeout: float = 30) -> Store:
+        """Another store on the same ledger."""
+        store = open_store(self.address, lock_timeout=lock_timeout)
+        self._opened.append(store)
+        return store
+
+    def close(self) -> None:
+        """Close them all."""
+        for store in self._opened:
+            store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    sqlite = request.param == "sqlite"
+    result = Place(str(tmp_path / "ledger.db") if sqlite else request.getfixturevalue("database"))
+    yield result
+    result.close()
+
+
+@pytest.fixture
+def store(place: Place) -> Store:
+    return place.open()
+
+
+def line(stream: bytes = A, version: int = 1, topic: str = "Noted", state: bytes = b"{}") -> NewRow:
+    return NewRow(stream, version, topic, state)
+
+
+def fill(store: Store, *lines: NewRow) -> None:
+    for each in lines:
+        store.append([each], clock_us=NOW)
+
+
+def everything(store: Store) -> Sequence[Row]:
+    return store.positions(1, limit=100_000)
+
+
+def placed(rows: Sequence[NewRow], head: Head, recorded_us: int) -> list[Row]:
+    """The lines as the definition of leaf and chain says, written a second time."""
+    lines, chain = [], head.chain
+    for position, row in enumerate(rows, start=head.position + 1):
+        leaf = leaf_hash(position, row.stream, row.version, recorded_us, row.topic, row.state)
+        chain = chain_hash(chain, leaf)
+        lines.append(Row(position, *row, recorded_us, leaf, chain))
+    return lines
+
+
+def request(request_id: str = "r-1") -> RequestRow:
+    return RequestRow(request_id, b"s" * 16, b"d" * 32, 0, 0)
+
+
+def beside() -> Beside:
+    return Beside(
+        request=request(),
+        life=LifeRow("life", "prod", "shop", "orders", 0),
+        life_key=LifeKeyRow("life", "identity", b"wrapped"),
+        sealed=[SealedRow("life", "A", 1, b"\0\xff"), SealedRow("life", "B", 1, b"long" * 100)],
+    )
+
+
+# -- Empty -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_ledger_answers_every_question(store: Store) -> None:
+    assert store.head() == Head(0, 0, GENESIS)
+    assert list(store.positions(1, limit=10)) == list(store.stream(A)) == list(store.two_streams(A, B)) == []
+    assert store.stream_version(A) == 0
+    assert store.request("r-1") is store.life("life") is store.life_key("life") is None
+    assert store.sealed("life") == store.sealed_sizes("life") == {}
+    assert store.data_version() == store.data_version()
+
+
+def test_an_empty_append_records_nothing(store: Store) -> None:
+    assert list(store.append([], clock_us=NOW)) == []
+    assert store.head() == Head(0, 0, GENESIS)
+
+
+# -- Appending ---------------------------------------------------------------------------------------------------------
+
+
+def test_lines_are_placed_timed_and_chained_as_defined(store: Store) -> None:
+    rows = [line(A, 1), line(B, 7, "Größe", b"\0\x01\xff"), line(A, 2, state=b"")]
+    first = store.append(rows, clock_us=NOW)
+    assert list(first) == placed(rows, Head(0, 0, GENESIS), NOW)
+    more = [line(C, 0, "x" * 8000, random.Random(7).randbytes(300_000))]
+    second = store.append(more, clock_us=NOW + 5)
+    assert list(second) == placed(more, store_head(first), NOW + 5)
+    assert list(everything(store)) == [*first, *second]
+    assert store.head() == store_head(second)
+
+
+def store_head(lines: Sequence[Row]) -> Head:
+    return Head(lines[-1].position, lines[-1].recorded_us, lines[-1].chain)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_bytes_are_chained_the_same_everywhere(store: Store, seed: int) -> None:
+    chance = random.Random(seed)
+    head = Head(0, 0, GENESIS)
+    for version in range(20):
+        rows = [
+            line(chance.randbytes(16), version, chance.choice("aé漢😀") * chance.randint(1, 90), chance.randbytes(size))
+            for size in chance.sample(range(3000), chance.randint(1, 4))
+        ]
+        clock = chance.choice([0, 1, 255, 2**31, 2**40, NOW, 2**62])
+        lines = store.append(rows, clock_us=clock)
+        assert list(lines) == placed(rows, head, max(head.recorded_us, clock))
+        head = store_head(lines)
+    assert verify_chain(store).damage is None
+
+
+def test_a_clock_that_is_behind_takes_the_predecessors_time(store: Store) -> None:
+    fill(store, line(A, 1))
+    (late,) = store.append([line(A, 2)], clock_us=NOW - 1)
+    assert late.recorded_us == NOW
+    (later,) = store.append([line(A, 3)], clock_us=NOW + 1)
+    assert later.recorded_us == NOW + 1
+
+
+def test_a_taken_version_is_a_conflict_and_nothing_of_the_append_is_written(store: Store) -> None:
+    fill(store, line(A, 1))
+    before = store.head()
+    with pytest.raises(ConflictError):
+        store.append([line(B, 1), line(A, 1)], clock_us=NOW, beside=beside())
+    assert store.head() == before
+    assert list(store.stream(B)) == []
+    assert store.request("r-1") is store.life("life") is store.life_key("life") is None
+    assert store.sealed("life") == {}
+    (next_line,) = store.append([line(B, 1)], clock_us=NOW)
+    assert next_line.position == 2
+
+
+def test_a_request_id_is_recorded_once(store: Store) -> None:
+    store.append([line(A, 1)], clock_us=NOW, beside=Beside(request=request()))
+    with pytest.raises(ConflictError):
+        store.append([line(A, 2)], clock_us=NOW, beside=Beside(request=request()))
+    assert store.stream_version(A) == 1
+
+
+def test_a_life_opens_once(store: Store) -> None:
+    opening = Beside(life=LifeRow("life", "prod", "shop", "orders", 0))
+    store.append([line(A, 1)], clock_us=NOW, beside=opening)
+    with pytest.raises(ConflictError):
+        store.append([line(A, 2)], clock_us=NOW, beside=opening)
+    assert store.head().position == 1
+
+
+# -- Beside the log ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_beside_is_written_with_its_positions(store: Store) -> None:
+    fill(store, line(C, 1))
+    store.append([line(A, 1), line(A, 2)], clock_us=NOW, beside=beside())
+    assert store.request("r-1") == RequestRow("r-1", b"s" * 16, b"d" * 32, 2, 3)
+    assert store.life("life") == LifeRow("life", "prod", "shop", "orders", 2)
+    assert store.life_key("life") == LifeKeyRow("life", "identity", b"wrapped")
+    assert store.sealed("life") == {("A", 1): b"\0\xff", ("B", 1): b"long" * 100}
+    assert store.sealed_sizes("life") == {("A", 1): 2, ("B", 1): 400}
+
+
+def test_a_shredded_life_has_neither_key_nor_values(store: Store) -> None:
+    store.append([line(A, 1)], clock_us=NOW, beside=beside())
+    other = Beside(life_key=LifeKeyRow("other", "i", b"w"), sealed=[SealedRow("other", "A", 1, b"x")])
+    store.append([line(B, 1)], clock_us=NOW, beside=other)
+    store.append([line(A, 2)], clock_us=NOW, beside=Beside(shred="life"))
+    assert store.life_key("life") is None
+    assert store.sealed("life") == {}
+    assert store.life("life") is not None
+    assert store.life_key("other") == LifeKeyRow("other", "i", b"w")
+    assert store.sealed("other") == {("A", 1): b"x"}
+
+
+def test_a_purged_key_has_no_values_of_any_version(store: Store) -> None:
+    store.append([line(A, 1)], clock_us=NOW, beside=beside())
+    store.append([line(A, 2)], clock_us=NOW, beside=Beside(sealed=[SealedRow("life", "A", 2, b"new")]))
+    store.append([line(A, 3)], clock_us=NOW, beside=Beside(purge=("life", "A")))
+    assert store.sealed("life") == {("B", 1): b"long" * 100}
+
+
+# -- Reading -----------------------------------------------------------------------------------------------------------
+
+
+def test_two_streams_are_merged_by_position(store: Store) -> None:
+    fill(store, line(B, 1), line(A, 1), line(C, 1), line(A, 2), line(B, 2))
+    assert [row.position for row in store.two_streams(A, B)] == [1, 2, 4, 5]
+    assert [row.position for row in store.two_streams(A, B, upto=4)] == [1, 2, 4]
+    assert [row.position for row in store.two_streams(A, A)] == [2, 4]
+
+
+def test_a_stream_is_read_within_bounds(store: Store) -> None:
+    fill(store, line(B, 1), *(line(A, version) for version in range(6)))
+
+    def versions(**bounds: int | bool | None) -> list[int]:
+        return [row.version for row in store.stream(A, **bounds)]  # type: ignore[arg-type]
+
+    assert versions() == [0, 1, 2, 3, 4, 5]
+    assert versions(after=1) == [2, 3, 4, 5]
+    assert versions(after=1, upto=3) == [2, 3]
+    assert versions(descending=True, limit=2) == [5, 4]
+    assert versions(descending=True, upto=2) == [2, 1, 0]
+    assert versions(limit=0) == []
+    assert versions(after=5) == []
+    assert store.stream_version(A) == 5
+
+
+def test_positions_are_read_in_pages(store: Store) -> None:
+    fill(store, *(line(A, version) for version in range(1, 8)))
+
+    def positions(start: int, stop: int | None = None, *, limit: int) -> list[int]:
+        return [row.position for row in store.positions(start, stop, limit=limit)]
+
+    assert positions(1, limit=3) == [1, 2, 3]
+    assert positions(4, limit=3) == [4, 5, 6]
+    assert positions(7, limit=3) == [7]
+    assert positions(8, limit=3) == []
+    assert positions(2, 4, limit=10) == [2, 3, 4]
+    assert positions(2, 4, limit=2) == [2, 3]
+
+
+def test_every_store_on_a_ledger_sees_what_another_appended(place: Place, store: Store) -> None:
+    other = place.open()
+    assert other.head().position == 0
+    fill(store, line(A, 1))
+    assert other.head() == store.head()
+    before = other.data_version()
+    assert other.data_version() == before
+    fill(store, line(A, 2))
+    assert other.data_version() != before
+    assert everything(other) == everything(store)
+
+
+def test_a_closed_store_refuses(store: Store) -> None:
+    fill(store, line(A, 1))
+    store.close()
+    with pytest.raises(LedgerUnavailableError, match="closed"):
+        store.head()
+    with pytest.raises(LedgerUnavailableError, match="closed"):
+        store.append([line(A, 2)], clock_us=NOW)
+
+
+# -- Many at once ------------------------------------------------------------------------------------------------------
+
+
+def test_threads_append_without_gaps_and_lose_nothing(store: Store) -> None:
+    def write(stream: bytes) -> None:
+        for version in range(1, 26):
+            store.append([line(stream, version), line(stream, version + 1000)], clock_us=NOW)
+
+    _run([lambda stream=bytes([number]) * 16: write(stream) for number in range(4)])  # type: ignore[misc]
+    lines = everything(store)
+    assert [row.position for row in lines] == list(range(1, 201))
+    assert {(row.stream, row.version) for row in lines} == {
+        (bytes([number]) * 16, version + more)
+        for number in range(4)
+        for version in range(1, 26)
+        for more in (0, 1000)
+    }
+    assert verify_chain(store).damage is None
+
+
+_WRITES = """
+import sys
+from ledger.errors import ConflictError
+from ledger.store import Beside, NewRow, RequestRow
+from ledger.stores import open_store
+
+address, name, number = sys.argv[1:]
+store = open_store(address)
+for turn in range(int(number)):
+    request = f"{name}-{turn}"
+    while store.request(request) is None:
+        version = store.stream_version(b"s" * 16) + 1
+        try:
+            store.append(
+                [NewRow(b"s" * 16, version, "Noted", request.encode())],
+                clock_us=1,
+                beside=Beside(request=RequestRow(request, b"s" * 16, b"d" * 32, 0, 0)),
+            )
+        except ConflictError:
+            pass
+store.close()
+"""
+
+
+def test_processes_that_race_for_one_stream_lose_and_double_nothing(place: Place) -> None:
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _WRITES, place.address, f"w{number}", "10"], cwd=ROOT)
+        for number in range(8)
+    ]
+    assert [process.wait(timeout=60) for process in processes] == [0] * 8
+    store = place.open()
+    lines = everything(store)
+    assert [(row.position, row.version) for row in lines] == [(number, number) for number in range(1, 81)]
+    assert sorted(row.state.decode() for row in lines) == sorted(f"w{w}-{turn}" for w in range(8) for turn in range(10))
+    assert verify_chain(store).damage is None
+
+
+def test_a_reader_at_the_tail_misses_nothing(place: Place) -> None:
+    each = 500 if "postgresql" in place.address else 50  # every append to the file waits for the disk
+    total, seen = 4 * each, [0]
+    reader = place.open()
+
+    def write(stream: bytes) -> None:
+        store = place.open()
+        for version in range(1, each + 1):
+            store.append([line(stream, version)], clock_us=NOW)
+
+    def follow() -> None:
+        deadline = time.monotonic() + 60
+        while len(seen) <= total and time.monotonic() < deadline:
+            seen.extend(row.position for row in reader.positions(seen[-1] + 1, limit=1000))
+
+    writers = [lambda stream=bytes([number]) * 16: write(stream) for number in range(4)]  # type: ignore[misc]
+    _run([follow, *writers])
+    assert seen == list(range(total + 1))
+
+
+def _run(tasks: Sequence[Callable[[], None]]) -> None:
+    """Run all at once; fails if one of them does."""
+    failed: list[BaseException] = []
+
+    def guarded(task: Callable[[], None]) -> None:
+        try:
+            task()
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    threads = [threading.Thread(target=guarded, args=(task,)) for task in tasks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []

@@ -1,0 +1,196 @@
+"""The lock between processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ledger.file_lock import FileLock
+from tests.ledger.support import PATIENCE, holder
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db.lock"
+
+
+class InterruptedForTestError(Exception):
+    pass
+
+
+def test_a_lock_can_be_taken_given_back_and_taken_again(path: Path) -> None:
+    lock = FileLock(path)
+    for _ in range(3):
+        assert lock.acquire(0)
+        lock.release()
+
+
+def test_two_locks_on_one_file_exclude_each_other(path: Path) -> None:
+    one, other = FileLock(path), FileLock(path)
+    assert one.acquire(0)
+    assert not other.acquire(0.05)
+    one.release()
+    assert other.acquire(0)
+    assert not one.acquire(0.05)
+    other.release()
+
+
+def test_locks_on_two_files_do_not_exclude_each_other(tmp_path: Path) -> None:
+    one, other = FileLock(tmp_path / "a"), FileLock(tmp_path / "b")
+    assert one.acquire(0)
+    assert other.acquire(0)
+    one.release()
+    other.release()
+
+
+def test_threads_that_share_a_lock_exclude_each_other(path: Path) -> None:
+    lock = FileLock(path)
+    inside, most = 0, 0
+
+    def work() -> None:
+        nonlocal inside, most
+        for _ in range(20):
+            assert lock.acquire(PATIENCE)
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.0005)
+            inside -= 1
+            lock.release()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert most == 1
+    assert lock.acquire(0)
+
+
+def test_a_waiter_gets_the_lock_when_it_is_given_back(path: Path) -> None:
+    one, other = FileLock(path), FileLock(path)
+    assert one.acquire(0)
+    threading.Timer(0.1, one.release).start()
+    before = time.monotonic()
+    assert other.acquire(PATIENCE)
+    assert 0.05 < time.monotonic() - before < 5
+    other.release()
+
+
+def test_whoever_gives_the_lock_back_is_behind_those_who_wait(path: Path) -> None:
+    mine, theirs = FileLock(path), FileLock(path)
+    assert mine.acquire(0)
+    waiting = threading.Thread(target=theirs.acquire, args=(PATIENCE,))
+    waiting.start()
+    time.sleep(0.1)
+    mine.release()
+    assert not mine.acquire(0.05)
+    waiting.join(PATIENCE)
+    theirs.release()
+    assert mine.acquire(0)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_waiter_waits_no_longer_than_it_said(path: Path, shared: bool) -> None:
+    lock = FileLock(path)
+    late = lock if shared else FileLock(path)
+    assert lock.acquire(0)
+    before = time.monotonic()
+    assert not late.acquire(0.2)
+    assert 0.2 <= time.monotonic() - before < 2
+
+
+def test_a_waiter_waits_no_longer_than_it_said_for_thread_and_process_together(path: Path) -> None:
+    lock = FileLock(path)
+    with holder(path.with_suffix("")):
+        first = threading.Thread(target=lock.acquire, args=(0.4,))
+        first.start()
+        time.sleep(0.05)
+        before = time.monotonic()
+        assert not lock.acquire(0.5)
+        assert time.monotonic() - before < 0.75
+        first.join(PATIENCE)
+
+
+def test_those_who_gave_up_do_not_keep_the_lock_from_others(path: Path) -> None:
+    one = FileLock(path)
+    assert one.acquire(0)
+    for _ in range(5):
+        assert not FileLock(path).acquire(0.02)
+    one.release()
+    last = FileLock(path)
+    assert last.acquire(1)
+    assert not one.acquire(0.05)
+    last.release()
+    assert one.acquire(1)
+
+
+def test_a_waiter_that_was_interrupted_does_not_get_the_lock_later(path: Path) -> None:
+    def interrupt(_number: int, _frame: object) -> None:
+        raise InterruptedForTestError
+
+    one, other, third = FileLock(path), FileLock(path), FileLock(path)
+    assert one.acquire(0)
+    previous = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        with pytest.raises(InterruptedForTestError):
+            other.acquire(PATIENCE)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    one.release()
+    time.sleep(0.05)
+    assert third.acquire(1)
+    third.release()
+    assert other.acquire(1), "and it can be asked again"
+
+
+def test_the_lock_of_a_process_that_was_killed_is_free(path: Path) -> None:
+    lock = FileLock(path)
+    with holder(path.with_suffix("")) as child:
+        assert not lock.acquire(0.05)
+        child.kill()
+        assert lock.acquire(PATIENCE)
+
+
+def test_only_the_owner_may_use_the_files_of_the_lock(path: Path) -> None:
+    previous = os.umask(0)
+    try:
+        assert FileLock(path).acquire(0)
+    finally:
+        os.umask(previous)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+
+
+def test_a_file_that_cannot_be_made_is_an_error_and_leaves_nothing_locked(path: Path) -> None:
+    missing = path.parent / "missing"
+    lock = FileLock(missing / "x.lock")
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            lock.acquire(0)
+    missing.mkdir()
+    assert lock.acquire(0)
+
+
+def test_giving_up_and_giving_back_leave_no_descriptor_open(path: Path) -> None:
+    lock = FileLock(path)
+    lock.acquire(0)
+    lock.release()
+    before = _open_files()
+    for _ in range(10):
+        assert lock.acquire(0)
+        assert not FileLock(path).acquire(0.01)
+        lock.release()
+    deadline = time.monotonic() + 5
+    while _open_files() > before and time.monotonic() < deadline:
+        time.sleep(0.01)  # waiters that gave up close theirs when the kernel wakes them
+    assert _open_files() <= before
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
