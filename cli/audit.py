@@ -29,11 +29,13 @@ def verify() -> None:
     Example:  1ctl audit verify
     """
     from cli.exit_codes import CommandError, ExitCode  # noqa: PLC0415
+    from cli.progress import progress  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
     from ledger.verify import verify_chain  # noqa: PLC0415
 
     session = Session()
-    result = verify_chain(session.store)
+    with progress("Verifying") as told:
+        result = verify_chain(session.store, progress=told)
     if session.terminal.json:
         session.terminal.document(
             {

@@ -68,6 +68,6 @@ def _sentence(error: typer.TyperException) -> str:
     return text[:1].lower() + text[1:].rstrip(".") if not text.startswith("-") else text.rstrip(".")
 
 
-def _usage_hint(error: typer.TyperException) -> str | None:
+def _usage_hint(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
-    return f"Run '{context.command_path} --help' for usage" if context is not None else None
+    return f"Run '{context.command_path if context is not None else '1ctl'} --help' for usage"

@@ -24,6 +24,7 @@ _COMMANDS = {
     "environment": _ENV,
     "secret": "cli.secret:app",
     "audit": "cli.audit:app",
+    "ledger": "cli.ledger_commands:app",
     "profile": "cli.profile:app",
 }
 

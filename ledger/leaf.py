@@ -30,7 +30,12 @@ def entry(position: int, stream: bytes, version: int, recorded_us: int, topic: s
 
 def leaf_hash(position: int, stream: bytes, version: int, recorded_us: int, topic: str, state: bytes) -> bytes:
     """The RFC 6962 leaf hash of a stored event; 32 bytes."""
-    return sha256(b"\0" + entry(position, stream, version, recorded_us, topic, sha256(state).digest())).digest()
+    return leaf_of(entry(position, stream, version, recorded_us, topic, sha256(state).digest()))
+
+
+def leaf_of(entry_bytes: bytes) -> bytes:
+    """The RFC 6962 leaf hash of an entry; 32 bytes."""
+    return sha256(b"\0" + entry_bytes).digest()
 
 
 def chain_hash(previous: bytes, leaf: bytes) -> bytes:

@@ -26,6 +26,7 @@ from ledger.errors import (
     LedgerBusyError,
     LedgerDamagedError,
     LedgerUnavailableError,
+    RefusedError,
     RequestReusedError,
     SealedError,
 )
@@ -41,6 +42,7 @@ from ledger.events import (
     ObservedEvent,
     WorkerIdentitySet,
 )
+from ledger.redaction import redacted
 from ledger.request import Request, request_digest
 from ledger.rollback import PastRelease, past_releases
 from ledger.spec import AppId, SecretVersion
@@ -271,6 +273,25 @@ class Ledger:
             envelope = self._envelope(request, subject, None)
             yield Recorded(position + offset, app.stream, app.version + offset, self._clock.now_us(), envelope, event)
 
+    def redact(self, position: int, field: str, request: Request) -> Recorded:
+        """Blank a field of one event for ever, keeping chain and proofs valid; the event that says so.
+
+        Raises:
+            RefusedError: There is no such position or field, or it is not free text.
+        """
+        for _ in range(ATTEMPTS):
+            rows = self.store.positions(position, position, limit=1)
+            if not rows:
+                raise RefusedError(f"there is no position {position}", hint="See them: 1ctl audit log")
+            event, remaining = redacted(rows[0], field)
+            version = self.store.stream_version(LEDGER_STREAM.bytes) + 1
+            draft = _Draft([(LEDGER_STREAM, version, event, None)], Beside(redact=(position, remaining)))
+            try:
+                return recorded(self._append(draft, request, causation=position)[0])
+            except ConflictError:
+                continue
+        raise ConflictError("other writers were always first", hint="Nothing was recorded. Try again.")
+
     # -- Secrets ---------------------------------------------------------------------------------------------------
 
     def can_open_secrets(self, life: Life) -> bool:
@@ -368,9 +389,7 @@ class Ledger:
             if version == 0:  # a name is never given out twice, so that old links lead nowhere new
                 return domain
 
-    def _mint_restored(
-        self, app_id: AppId, command: Restore, secret_values: Mapping[str, bytes]
-    ) -> _MintedBeside:
+    def _mint_restored(self, app_id: AppId, command: Restore, secret_values: Mapping[str, bytes]) -> _MintedBeside:
         minted, beside = self._mint_life(app_id)
         assert minted.deployment_id is not None
         assert minted.life_key is not None

@@ -8,7 +8,10 @@ from ledger.errors import LedgerUnavailableError, UnknownEventError
 from ledger.postgres_connection import Address, Database, Transaction
 from ledger.postgres_schema import MIGRATION_LOCK, SCHEMA, SCHEMA_VERSION, schema_text
 
-_EXISTS = text(f"SELECT to_regclass('{SCHEMA}.schema_version') IS NOT NULL")
+# Not to_regclass: it may answer from what this connection remembers, and miss what another has just created.
+_EXISTS = text(
+    f"SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = '{SCHEMA}' AND tablename = 'schema_version')"
+)
 _VERSION = text(f"SELECT version FROM {SCHEMA}.schema_version")
 
 

@@ -40,6 +40,7 @@ STORE_VERSION = 1
 """Version of the tables, in ``PRAGMA user_version``."""
 
 _APPLICATION_ID = 0x31435450  # "1CTP", so that `file` and a careless path can tell whose database it is
+_NO_UPDATE = "stored_events_no_update"
 _EMPTY = Head(0, 0, GENESIS)
 _MAX = 2**63 - 1
 _BAD_HEAD = "the head of the ledger does not fit its events"
@@ -372,12 +373,22 @@ def _write_beside(connection: sqlite3.Connection, beside: Beside, lines: Sequenc
     if beside.life_key is not None:
         connection.execute(sql.INSERT_LIFE_KEY, beside.life_key._asdict())
     connection.executemany(sql.INSERT_SEALED, [row._asdict() for row in beside.sealed])
+    if beside.redact is not None:
+        _redact(connection, *beside.redact)
     if beside.purge is not None:
         deployment_id, key = beside.purge
         connection.execute(sql.PURGE_SEALED, {"deployment_id": deployment_id, "key": key})
     if beside.shred is not None:
         connection.execute(sql.DELETE_LIFE_KEY, {"deployment_id": beside.shred})
         connection.execute(sql.DELETE_SEALED, {"deployment_id": beside.shred})
+
+
+def _redact(connection: sqlite3.Connection, position: int, remaining: bytes) -> None:
+    """The one change of a recorded line that the ledger allows, and then only together with the event that says so."""
+    guard = next(text for text in sql.SCHEMA if text.startswith(f"CREATE TRIGGER {_NO_UPDATE} "))
+    connection.execute(f"DROP TRIGGER {_NO_UPDATE}")
+    connection.execute(sql.REDACT_EVENT, {"redacted_position": position, "remaining": remaining})
+    connection.execute(guard)
 
 
 def _rows(rows: Sequence[tuple[Any, ...]]) -> list[Row]:

@@ -19,6 +19,9 @@ STATEMENTS: Mapping[str, ClauseElement] = {
         one=1, position=_position, recorded_us=bindparam("recorded_us"), chain=bindparam("chain")
     ),
     "insert_event": insert(stored_events),
+    "redact_event": update(stored_events)
+    .where(_event.notification_id == bindparam("redacted_position"))
+    .values(state=bindparam("remaining")),
     "stream": select(stored_events)
     .where(_event.originator_id == bindparam("stream"), _event.originator_version > bindparam("after"))
     .order_by(_event.originator_version),

@@ -95,6 +95,7 @@ class Beside:
         life: A life that opens with these lines; its position is filled in.
         life_key: Its wrapped key.
         sealed: Secret values sealed to it.
+        redact: Position of an earlier line and the state that replaces its own.
         purge: Deployment id and key whose sealed values are deleted.
         shred: Deployment id of a life whose key and sealed values are deleted.
     """
@@ -103,6 +104,7 @@ class Beside:
     life: LifeRow | None = None
     life_key: LifeKeyRow | None = None
     sealed: Sequence[SealedRow] = ()
+    redact: tuple[int, bytes] | None = None
     purge: tuple[str, str] | None = None
     shred: str | None = None
 

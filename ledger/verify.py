@@ -6,11 +6,13 @@ an administrator only a checkpoint kept elsewhere helps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
-from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from ledger.leaf import GENESIS, chain_hash, entry, leaf_of
+from ledger.redaction import Remains, redactions
 from ledger.store import Head, Row, Store, is_well_formed
 
 PAGE = 2000
@@ -58,6 +60,7 @@ def verify_chain(store: Store, *, progress: Callable[[int, int], None] | None = 
         progress: Called after each page with the number of lines checked and of all lines.
     """
     head = store.head()
+    redacted = redactions(store)
     reached = Head(0, 0, GENESIS)
     if strays := store.positions(-(2**63), 0, limit=1):
         detail = f"there is an event at position {strays[0].position}, before the first"
@@ -65,7 +68,7 @@ def verify_chain(store: Store, *, progress: Callable[[int, int], None] | None = 
         return Verification(events=0, head=reached, damage=stray)
     while rows := store.positions(reached.position + 1, limit=PAGE):
         for row in rows:
-            damage = _check(reached, row)
+            damage = _check(reached, row, redacted)
             if damage is not None:
                 return Verification(events=reached.position, head=reached, damage=damage)
             reached = Head(row.position, row.recorded_us, row.chain)
@@ -76,13 +79,13 @@ def verify_chain(store: Store, *, progress: Callable[[int, int], None] | None = 
     return Verification(events=reached.position, head=reached, damage=_check_end(head, reached))
 
 
-def _check(before: Head, row: Row) -> Damage | None:
+def _check(before: Head, row: Row, redacted: Mapping[int, Remains]) -> Damage | None:
     position = before.position + 1
     if row.position != position:
         return Damage(position=position, fault="missing", detail=f"there is no event at position {position}")
     if not is_well_formed(row):
         return Damage(position=position, fault="edited", detail=f"position {position} holds no event any more")
-    leaf = leaf_hash(row.position, row.stream, row.version, row.recorded_us, row.topic, row.state)
+    leaf = recomputed_leaf(row, redacted)
     if leaf != row.leaf:
         return Damage(position=position, fault="edited", detail=f"the event at position {position} was changed")
     if chain_hash(before.chain, leaf) != row.chain:
@@ -94,6 +97,20 @@ def _check(before: Head, row: Row) -> Damage | None:
     if row.recorded_us < before.recorded_us:
         return Damage(position=position, fault="edited", detail=f"position {position} is older than its predecessor")
     return None
+
+
+def recomputed_leaf(row: Row, redacted: Mapping[int, Remains]) -> bytes:
+    """A line's leaf from its bytes, never from what is stored beside them; 32 bytes.
+
+    Args:
+        row: The line.
+        redacted: The ledger's redactions: exactly the bytes that one left stand for those it blanked.
+    """
+    digest = sha256(row.state).digest()
+    remains = redacted.get(row.position)
+    if remains is not None and remains.remaining == digest:
+        digest = remains.original
+    return leaf_of(entry(row.position, row.stream, row.version, row.recorded_us, row.topic, digest))
 
 
 def _check_end(head: Head, reached: Head) -> Damage | None:

@@ -55,6 +55,11 @@ class Unstored(Generic[R]):
         self.rows = rows
 
 
+def checkpoint(store: SqliteStore, projection: Projection[Any]) -> int | None:
+    """The position that a read model has reached; None if it has yet to be built."""
+    return _position(store.query, projection)
+
+
 def catch_up(store: SqliteStore, projections: Iterable[Projection[Any]]) -> None:
     """Bring read models up to the ledger's head as it is when this is called; build those that are missing or old.
 

@@ -145,7 +145,7 @@ class Cli:
     def events(self, ledger: Path | None = None) -> list[str]:
         """Topics of everything recorded, in order."""
         path = ledger or self.ledger
-        return [topic for (topic,) in query(path, "SELECT topic FROM events ORDER BY 1 * notification_id")]
+        return [topic for (topic,) in query(path, "SELECT topic FROM stored_events ORDER BY notification_id")]
 
     def objects(self) -> dict[str, dict[str, Any]]:
         """The sandbox's objects by ``Kind/name``."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.failure import report
-from effects.cluster import Manifest
+from effects.cluster import Manifest, Ref
 from ledger.errors import LedgerDamagedError, OutcomeUnknownError
 from tests.cli_support import Cli, Result, tamper, write_toml
 
@@ -22,6 +22,10 @@ FOREIGN_SERVICE: Manifest = {
     "metadata": {"name": "user-service", "namespace": "default"},
     "spec": {"selector": {"app": "other"}, "ports": [{"port": 80, "protocol": "TCP"}]},
 }
+
+EDIT = """
+UPDATE stored_events SET state = CAST(replace(CAST(state AS TEXT), 'nginx', 'httpd') AS BLOB) WHERE topic = 'Deployed'
+"""
 
 CANNOT_COMMIT = """
 import functools, sqlite3, sys
@@ -112,7 +116,7 @@ def test_1_for_a_bug_without_the_text_of_the_error(capsys: pytest.CaptureFixture
         (["deploy", "list", "--nope"], "no such option: --nope\nRun '1ctl deploy list --help' for usage"),
         (["deploy", "--port", "http"], "'http' is not a valid int"),
         (["deploy", "--image"], "option '--image' requires an argument"),
-        (["deploy", "get", "extra"], "got unexpected extra argument (extra)"),
+        (["deploy", "get", "extra"], "got unexpected extra argument(s) (extra)"),
         (["deploy", "scale"], "missing option '--replicas'\nRun '1ctl deploy scale --help' for usage"),
         (["profile", "create", "prod"], "missing option '--context'"),
         (["deploy", "--image", "x", "--wait", "--detach"], "--wait and --detach exclude each other"),
@@ -272,7 +276,7 @@ def test_6_and_7_are_what_their_errors_report(
 
 
 def test_7_when_an_event_was_edited(deployed: Cli) -> None:
-    tamper(deployed.ledger, "UPDATE events SET state = replace(state, 'nginx', 'httpd') WHERE topic = 'Deployed'")
+    tamper(deployed.ledger, EDIT)
     result = deployed.run("audit", "verify").failed(7)
     assert result.stdout == ""
     assert "the ledger is damaged at position 3" in result.error
@@ -280,14 +284,14 @@ def test_7_when_an_event_was_edited(deployed: Cli) -> None:
 
 
 def test_7_with_the_document_when_json_is_asked_for(deployed: Cli) -> None:
-    tamper(deployed.ledger, "UPDATE events SET state = replace(state, 'nginx', 'httpd') WHERE topic = 'Deployed'")
+    tamper(deployed.ledger, EDIT)
     found = deployed.run("-o", "json", "audit", "verify").failed(7).json
     assert (found["intact"], found["damage"]["position"], found["events"]) == (False, 3, 2)
 
 
 @pytest.mark.parametrize("read", [["deploy", "get"], ["deploy", "releases"], ["env", "list"]])
 def test_7_when_an_event_cannot_be_read(deployed: Cli, read: list[str]) -> None:
-    tamper(deployed.ledger, "UPDATE events SET state = x'7b' WHERE topic = 'Deployed'")
+    tamper(deployed.ledger, "UPDATE stored_events SET state = x'7b' WHERE topic = 'Deployed'")
     assert deployed.run(*read).failed(7).stdout == ""
 
 
@@ -320,7 +324,8 @@ def test_8_when_somebody_else_holds_a_field(deployed: Cli) -> None:
         "spec": {"replicas": 1},
     }
     cluster = deployed.cluster()
-    cluster.apply(manifest, manager="kubectl", expect=None)
+    seen = cluster.look(Ref("Deployment", "default", "user-service"), ledger_id="")
+    cluster.apply(manifest, manager="kubectl", expect=seen)
     cluster.close()
     result = deployed.run("deploy", "scale", "--replicas", "2").failed(8)
     assert "recorded, but not applied: the cluster refused" in result.error

@@ -45,10 +45,13 @@ def _commands(text: str) -> list[tuple[str, str]]:
 _VARYING = (
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<id>"),
     (r"\b[a-z]+-[0-9a-z]{7}\.satusky\.com", "<domain>"),
-    (r"\bhead [0-9a-f]{16}\b", "head <hash>"),
+    (r"\d+ events, head [0-9a-f]{16}\b", "<n> events, head <hash>"),
+    (r"@\d+\b", "@<n>"),
+    (r"\bposition \d+", "position <n>"),
     (r"just now|\d+ seconds? ago", "<age>"),
     (r"\(\d+ pct\)", "(<n> pct)"),
     (r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", "<time>"),
+    (r"(?m)^\d+ +(?=<time>)", "<n> "),
 )
 
 

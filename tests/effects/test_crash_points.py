@@ -12,7 +12,7 @@ import pytest
 import effects
 from effects.cluster import API_VERSIONS
 from tests.cli_support import Cli
-from tests.effects.killed import AGAIN, DESTROY, FIRST, assert_done_once, moved, newcomer, veteran
+from tests.effects.killed import AGAIN, DESTROY, FIRST, assert_done_once, moved, newcomer, recorded, veteran
 
 pytestmark = pytest.mark.crash
 
@@ -47,10 +47,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Cli:
 def die_and_repeat(cli: Cli, command: tuple[str, ...], point: str) -> None:
     died = cli.run(*command, env={"ONECTL_CRASH_AT": point})
     assert died.code == -signal.SIGKILL, f"{point} was not reached: {died}"
-    recorded = cli.events()
+    before = recorded(cli)
     repeated = cli.run(*command)
     assert_done_once(cli, command, repeated)
-    assert cli.events()[: len(recorded)] == recorded
+    assert recorded(cli)[: len(before)] == before
     assert "Ledger is intact" in cli.run("audit", "verify").done().stdout
 
 
@@ -88,7 +88,7 @@ def test_a_destroy_that_died_is_finished_by_the_next_deploy(point: str, prepared
     cli = moved(prepared, tmp_path)
     cli.run(*DESTROY, env={"ONECTL_CRASH_AT": point})
     cli.run("deploy", "--image", "nginx:alpine").done()
-    assert cli.events().count("ResourcesRemoved") == 1
+    assert recorded(cli).count("ResourcesRemoved") == 1
     assert len({each["metadata"]["labels"]["1ctl.dev/deployment-id"] for each in cli.objects().values()}) == 1
 
 

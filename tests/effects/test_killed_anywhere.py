@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli_support import Cli
-from tests.effects.killed import AGAIN, DESTROY, FIRST, assert_done_once, moved, newcomer, veteran
+from tests.effects.killed import AGAIN, DESTROY, FIRST, assert_done_once, moved, newcomer, recorded, veteran
 
 pytestmark = pytest.mark.crash
 SEEDS = range(27)
@@ -42,7 +42,7 @@ def test_a_command_that_was_killed_at_any_moment_is_finished_by_repeating_it(
     time.sleep(seconds * random.Random(seed).uniform(0.3, 1.1))
     process.kill()
     process.wait()
-    recorded = cli.events()
+    before = recorded(cli)
     repeated = cli.run(*command)
     assert_done_once(cli, command, repeated)
-    assert cli.events()[: len(recorded)] == recorded
+    assert recorded(cli)[: len(before)] == before

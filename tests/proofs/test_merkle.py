@@ -201,7 +201,7 @@ class TestForgeriesAreRefused:
         tree = tree_of(leaves)
         for size in range(-1, 20):
             path, proof, root = tree.inclusion_proof(3), tree.consistency_proof(5), tree.root()
-            # 10 to 16 leaves have other trees, but the path of index 3 would have the same shape: the root decides.
+            # For 10 to 16 leaves the same path has the right shape: a root does not say its size, so both are signed.
             if not 9 <= size <= 16:
                 assert not verify_inclusion(leaves[3], 3, size, path, root)
             if size != 9:

@@ -1,0 +1,127 @@
+"""`1ctl ledger`: care for the ledger itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.lazy import group
+from cli.options import RequestIdOption, YesOption
+
+app = typer.Typer(
+    cls=group(
+        {
+            "status": "cli.ledger_commands:status",
+            "rebuild": "cli.ledger_commands:rebuild",
+            "redact": "cli.ledger_commands:redact",
+        }
+    ),
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+@app.callback()
+def ledger() -> None:
+    """Care for the ledger itself."""
+
+
+def status() -> None:
+    """Show where the ledger is, how far it goes and how far its read models lag.
+
+    Example:  1ctl ledger status
+    """
+    from cli.session import Session  # noqa: PLC0415
+    from ledger.clock import iso  # noqa: PLC0415
+    from projections.app_list import APP_LIST  # noqa: PLC0415
+    from projections.runner import checkpoint  # noqa: PLC0415
+
+    session = Session()
+    head = session.store.head()
+    reached = checkpoint(session.store, APP_LIST) or 0
+    if session.terminal.json:
+        session.terminal.document(
+            {
+                "ledger_id": session.ledger.ledger_id(),
+                "ledger": str(session.place.ledger),
+                "position": head.position,
+                "recorded_at": iso(head.recorded_us) if head.position else None,
+                "head": head.chain.hex(),
+                "read_models": [{"name": APP_LIST.name, "position": reached, "lag": head.position - reached}],
+            }
+        )
+        return
+    session.terminal.fields(
+        "Ledger",
+        {
+            "Ledger ID": session.ledger.ledger_id() or "none yet: the first deploy makes it",
+            "Kept in": str(session.place.ledger),
+            "Events": str(head.position),
+            "Newest": iso(head.recorded_us) if head.position else "-",
+            "Head": head.chain.hex(),
+            f"Read model {APP_LIST.name}": f"at {reached}, {head.position - reached} behind",
+        },
+    )
+
+
+def rebuild(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Read model; default: all.")] = None,
+) -> None:
+    """Fold the whole ledger into its read models anew. Others may go on working meanwhile.
+
+    Example:  1ctl ledger rebuild
+    """
+    from cli.progress import progress  # noqa: PLC0415
+    from cli.session import Session  # noqa: PLC0415
+    from ledger.errors import RefusedError  # noqa: PLC0415
+    from projections.app_list import APP_LIST  # noqa: PLC0415
+    from projections.runner import rebuild as fold_anew  # noqa: PLC0415
+
+    session = Session()
+    models = {APP_LIST.name: APP_LIST}
+    if name is not None and name not in models:
+        raise RefusedError(f'there is no read model "{name}"', hint=f"There are: {', '.join(models)}")
+    for each in models.values() if name is None else [models[name]]:
+        with progress(f"Rebuilding {each.name}") as told:
+            fold_anew(session.store, each, told)
+        session.terminal.success(f"Read model {each.name} is rebuilt")
+    if session.terminal.json:
+        session.terminal.document({"rebuilt": list(models) if name is None else [name]})
+
+
+def redact(
+    position: Annotated[int, typer.Option(metavar="P", help="Position of the event.")],
+    field: Annotated[str, typer.Option(metavar="FIELD", help="What to blank: values.KEY, message or reason.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")],
+    yes: YesOption = False,
+    request_id: RequestIdOption = None,
+) -> None:
+    """Blank a field of one event for ever, for instance a password put into an environment value.
+
+    Chain and proofs stay valid; that something was blanked, by whom and why, stays in the ledger.
+
+    Example:  1ctl ledger redact --position 12 --field values.DB_PASSWORD --reason "put into env by mistake"
+    """
+    from cli import origin  # noqa: PLC0415
+    from cli.session import Session  # noqa: PLC0415
+    from projections.app_list import APP_LIST  # noqa: PLC0415
+    from projections.runner import rebuild as fold_anew  # noqa: PLC0415
+
+    session = Session()
+    request = origin.request(request_id=request_id, reason=reason)
+    if not yes and not session.terminal.confirm(f"Blank {field} at position {position}? It cannot be read again."):
+        session.terminal.info("Aborted.")
+        if session.terminal.json:
+            session.terminal.document({"redacted": False})
+        return
+    recorded = session.ledger.redact(position, field, request)
+    fold_anew(session.store, APP_LIST)
+    session.terminal.success(f"{field} at position {position} is blank")
+    session.terminal.notice("Running pods, the cluster's ConfigMap and backups still hold it: change it there too.")
+    if session.terminal.json:
+        session.terminal.document(
+            {"redacted": True, "position": position, "field": field, "recorded_at_position": recorded.position}
+        )

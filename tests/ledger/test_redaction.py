@@ -1,0 +1,95 @@
+"""A redacted field is gone, and the ledger can still be proved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ledger.commands import Deploy, SetEnv
+from ledger.envelope import Source
+from ledger.errors import RefusedError
+from ledger.keys import KeyFiles
+from ledger.ledger import Ledger
+from ledger.redaction import BLANK
+from ledger.request import Request
+from ledger.spec import AppId
+from ledger.sqlite_store import SqliteStore
+from ledger.verify import verify_chain
+
+APP = AppId("sandbox", "default", "shop")
+CANARY = "swordfish-5f2c1a"
+
+
+def request(name: str, reason: str | None = None) -> Request:
+    return Request(request_id=name, actor="ann", source=Source(program="test", host="h"), reason=reason)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    ledger = Ledger(
+        SqliteStore(tmp_path / "ledger.db"), KeyFiles(tmp_path / "keys"), mint_domain=lambda: "a-1.example.com"
+    )
+    ledger.execute(APP, Deploy(image="nginx"), request("1"))
+    ledger.execute(APP, SetEnv(values={"NOTE": CANARY, "OTHER": CANARY + "2"}), request("2"))
+    return ledger
+
+
+def position_of(ledger: Ledger, kind: str) -> int:
+    return next(each.position for each in ledger.history(APP) if each.kind == kind)
+
+
+def test_a_redacted_value_is_nowhere_in_the_file_and_the_chain_still_holds(ledger: Ledger, tmp_path: Path) -> None:
+    position = position_of(ledger, "EnvSet")
+    ledger.redact(position, "values.NOTE", request("3", "oops"))
+    ledger.redact(position, "values.OTHER", request("4", "oops too"))
+    assert ledger.app(APP).life is not None
+    assert ledger.app(APP).life.env == {"NOTE": BLANK, "OTHER": BLANK}  # type: ignore[union-attr]
+    verification = verify_chain(ledger.store)
+    assert verification.damage is None
+    assert verification.events == 8
+    for file in tmp_path.rglob("*"):
+        assert not file.is_file() or CANARY.encode() not in file.read_bytes()
+
+
+def test_an_edit_that_no_redaction_speaks_of_is_still_found(ledger: Ledger) -> None:
+    position = position_of(ledger, "EnvSet")
+    ledger.redact(position, "values.NOTE", request("3", "oops"))
+    store = ledger.store
+    assert isinstance(store, SqliteStore)
+    with store.writing() as connection:
+        connection.execute("DROP TRIGGER stored_events_no_update")
+        connection.execute(
+            "UPDATE stored_events SET state = replace(state, 'redacted', 'Redacted') WHERE topic = 'EnvSet'"
+        )
+    damage = verify_chain(store).damage
+    assert damage is not None
+    assert (damage.position, damage.fault) == (position, "edited")
+
+
+def test_the_ledger_stays_append_only_after_a_redaction(ledger: Ledger) -> None:
+    ledger.redact(position_of(ledger, "EnvSet"), "values.NOTE", request("3", "oops"))
+    store = ledger.store
+    assert isinstance(store, SqliteStore)
+    with pytest.raises(Exception, match="append-only"), store.writing() as connection:
+        connection.execute("UPDATE stored_events SET topic = 'x'")
+
+
+@pytest.mark.parametrize("field", ["values.MISSING", "deployment_id", "spec.image", "values", "meta.actor"])
+def test_what_is_not_free_text_cannot_be_redacted(ledger: Ledger, field: str) -> None:
+    with pytest.raises(RefusedError):
+        ledger.redact(position_of(ledger, "EnvSet"), field, request("3"))
+
+
+def test_a_position_that_does_not_exist_is_refused_and_nothing_is_recorded(ledger: Ledger) -> None:
+    before = ledger.store.head()
+    with pytest.raises(RefusedError):
+        ledger.redact(99, "values.NOTE", request("3"))
+    assert ledger.store.head() == before
+
+
+def test_a_blank_field_is_not_blanked_again(ledger: Ledger) -> None:
+    position = position_of(ledger, "EnvSet")
+    ledger.redact(position, "values.NOTE", request("3", "oops"))
+    with pytest.raises(RefusedError, match="redacted already"):
+        ledger.redact(position, "values.NOTE", request("4", "oops"))

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import threading
+
+import psycopg
+import pytest
+
+from ledger.errors import InvalidValueError, LedgerUnavailableError, UnknownEventError
+from ledger.postgres_migrate import migrate
+from ledger.postgres_schema import SCHEMA_VERSION, role_script
+from ledger.postgres_store import PostgresStore
+from ledger.store import Beside, LifeKeyRow, NewRow, SealedRow
+from tests.postgres.conftest import OpenStore
+from tests.postgres_support import Server, administer
+
+A = b"a" * 16
+
+
+def append(store: PostgresStore, version: int, beside: Beside = Beside()) -> None:  # noqa: B008 - it is frozen
+    store.append([NewRow(A, version, "Noted", b"{}")], clock_us=1, beside=beside)
+
+
+@pytest.fixture
+def roles(postgres: Server, database: str) -> dict[str, str]:
+    """Addresses of the database for one login of each role."""
+    migrate(database)
+    administer(database, role_script("t1"), role_script("t1"))
+    addresses = {}
+    for role in ("reader", "writer", "worker", "nobody"):
+        name = f"{role}_login"
+        administer(
+            database,
+            f"DO $$ BEGIN CREATE ROLE {name} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+            *([f"GRANT t1_{role} TO {name}"] if role != "nobody" else []),
+        )
+        addresses[role] = database.replace("//postgres@", f"//{name}@")
+    return addresses
+
+
+def denied(url: str, statement: str) -> bool:
+    try:
+        administer(url, statement)
+    except psycopg.errors.InsufficientPrivilege:
+        return True
+    return False
+
+
+def test_migrating_again_changes_nothing(database: str, store: PostgresStore) -> None:
+    assert migrate(database) == SCHEMA_VERSION
+    append(store, 1)
+    assert migrate(database) == SCHEMA_VERSION
+    assert store.head().position == 1
+
+
+def test_first_starts_at_the_same_moment_create_one_schema(database: str) -> None:
+    failed: list[BaseException] = []
+    barrier = threading.Barrier(6)
+
+    def start(number: int) -> None:
+        store = PostgresStore(database)
+        try:
+            store.head()
+            barrier.wait(10)
+            store.append([NewRow(bytes([number]) * 16, 1, "Noted", b"{}")], clock_us=1)
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            store.close()
+
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert administer(database, "SELECT count(*), max(notification_id) FROM stored_events") == [(6, 6)]
+
+
+def test_a_newer_schema_is_refused_and_left_alone(database: str) -> None:
+    migrate(database)
+    administer(database, "UPDATE schema_version SET version = 99")
+    with pytest.raises(UnknownEventError, match="version 99") as caught:
+        migrate(database)
+    assert caught.value.hint is not None
+    assert administer(database, "SELECT version FROM schema_version") == [(99,)]
+
+
+def test_another_encoding_is_refused(postgres: Server) -> None:
+    url = postgres.new_database("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(LedgerUnavailableError, match="LATIN1"):
+        migrate(url)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE stored_events SET topic = 'Other'",
+        "DELETE FROM stored_events",
+        "TRUNCATE stored_events",
+        "SET session_replication_role = replica; DELETE FROM stored_events",
+    ],
+)
+def test_not_even_the_owner_changes_what_is_recorded(store: PostgresStore, database: str, statement: str) -> None:
+    append(store, 1)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+        administer(database, statement)
+    assert store.stream_version(A) == 1
+
+
+def test_who_may_not_create_tables_is_told_who_can(postgres: Server, database: str) -> None:
+    administer(database, "DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    stranger = PostgresStore(database.replace("//postgres@", "//stranger@"))
+    assert stranger.head().position == 0
+    with pytest.raises(LedgerUnavailableError) as caught:
+        append(stranger, 1)
+    assert "1ctl ledger migrate" in str(caught.value.hint)
+    stranger.close()
+
+
+def test_a_reader_reads_the_log_and_no_secret_and_appends_nothing(
+    roles: dict[str, str], store: PostgresStore, open_postgres: OpenStore
+) -> None:
+    append(store, 1)
+    reader = open_postgres(roles["reader"])
+    assert reader.head().position == 1
+    assert len(reader.positions(1, limit=9)) == 1
+    assert reader.request("r") is None
+    assert reader.life("l") is None
+    with pytest.raises(LedgerUnavailableError, match="append_events") as caught:
+        append(reader, 2)
+    assert caught.value.hint is not None
+    for secret in (reader.sealed, reader.sealed_sizes, reader.life_key):
+        with pytest.raises(LedgerUnavailableError, match="does not allow"):
+            secret("l")
+    assert denied(roles["reader"], "DELETE FROM app_list")
+
+
+def test_a_writer_appends_and_shreds_and_cannot_open_what_is_sealed(
+    roles: dict[str, str], store: PostgresStore, open_postgres: OpenStore
+) -> None:
+    writer = open_postgres(roles["writer"])
+    append(writer, 1, Beside(life_key=LifeKeyRow("l", "i", b"w"), sealed=[SealedRow("l", "K", 1, b"abc")]))
+    assert writer.sealed_sizes("l") == {("K", 1): 3}
+    for secret in (writer.sealed, writer.life_key):
+        with pytest.raises(LedgerUnavailableError, match="does not allow"):
+            secret("l")
+    append(writer, 2, Beside(shred="l"))
+    assert store.sealed("l") == {}
+
+
+def test_the_worker_also_reads_what_is_sealed(roles: dict[str, str], open_postgres: OpenStore) -> None:
+    worker = open_postgres(roles["worker"])
+    append(worker, 1, Beside(life_key=LifeKeyRow("l", "i", b"w"), sealed=[SealedRow("l", "K", 1, b"abc")]))
+    assert worker.sealed("l") == {("K", 1): b"abc"}
+    assert worker.life_key("l") is not None
+
+
+@pytest.mark.parametrize("role", ["reader", "writer", "worker"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO stored_events SELECT * FROM stored_events",
+        "UPDATE stored_events SET topic = 'x'",
+        "DELETE FROM stored_events",
+        "TRUNCATE stored_events",
+        "UPDATE ledger_head SET position = 9",
+        "DELETE FROM requests",
+        "INSERT INTO lives SELECT * FROM lives",
+        "DELETE FROM life_keys",
+        "DELETE FROM sealed_values",
+        "UPDATE schema_version SET version = 2",
+        "CREATE TABLE mine (x int)",
+        "DROP TABLE stored_events",
+        "ALTER TABLE stored_events DISABLE TRIGGER ALL",
+    ],
+)
+def test_no_role_writes_to_a_table_of_the_log(roles: dict[str, str], role: str, statement: str) -> None:
+    assert denied(roles[role], "SET search_path = onectl; " + statement)
+
+
+def test_who_has_no_role_sees_nothing(roles: dict[str, str], open_postgres: OpenStore) -> None:
+    nobody = open_postgres(roles["nobody"])
+    for ask in (nobody.head, lambda: append(nobody, 1)):
+        with pytest.raises(LedgerUnavailableError, match="permission denied") as caught:
+            ask()
+        assert caught.value.hint is not None
+
+
+def test_functions_of_a_callers_own_schema_are_not_used(
+    roles: dict[str, str], database: str, open_postgres: OpenStore
+) -> None:
+    administer(
+        database,
+        "CREATE SCHEMA trap",
+        "CREATE FUNCTION trap.sha256(bytea) RETURNS bytea LANGUAGE sql AS $$ SELECT 'trapped'::bytea $$",
+        "GRANT USAGE ON SCHEMA trap TO PUBLIC",
+        "ALTER ROLE writer_login SET search_path = trap, pg_catalog, onectl",
+    )
+    writer = open_postgres(roles["writer"])
+    (line,) = writer.append([NewRow(A, 1, "Noted", b"{}")], clock_us=1)
+    assert len(line.leaf) == 32
+    administer(database, "ALTER ROLE writer_login RESET search_path")
+
+
+def test_a_prefix_that_is_no_name_is_refused() -> None:
+    with pytest.raises(InvalidValueError):
+        role_script("x; DROP TABLE stored_events")
