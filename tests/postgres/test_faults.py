@@ -20,7 +20,7 @@ pytestmark = pytest.mark.crash
 
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[Server]:
-    server = Server(sync=True)
+    server = Server()
     yield server
     server.close()
 

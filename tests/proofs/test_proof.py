@@ -37,7 +37,10 @@ from ledger.sqlite_store import SqliteStore
 from ledger.verify import verify_chain
 from tests.proofs.ledgers import APP, LEDGER_ID, ORIGIN, START_US, RealLedger, rewrite
 
-EDIT = "UPDATE stored_events SET state = replace(state, '\"N\":\"7\"', '\"N\":\"8\"') WHERE notification_id = 8"
+EDIT = (
+    "UPDATE stored_events SET state = CAST(replace(CAST(state AS TEXT), '\"N\":\"7\"', '\"N\":\"8\"') AS BLOB) "
+    "WHERE notification_id = 8"
+)
 SIZE = 300  # more than one block of leaves
 
 
@@ -345,7 +348,7 @@ class TestVerifyAgainst:
             "UPDATE stored_events SET recorded_us = recorded_us + 1 WHERE notification_id = 8",
             "UPDATE stored_events SET topic = 'EnvUnset' WHERE notification_id = 8",
             "UPDATE stored_events SET originator_id = zeroblob(16) WHERE notification_id = 8",
-            "UPDATE stored_events SET originator_version = 99 WHERE notification_id = 8",
+            "UPDATE stored_events SET originator_version = 9999 WHERE notification_id = 8",
         ],
     )
     def test_an_older_copy_locates_whatever_was_changed(self, own: RealLedger, tmp_path: Path, statement: str) -> None:

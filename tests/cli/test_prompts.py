@@ -1,0 +1,152 @@
+"""Questions: asked on stderr, answered on stdin; only a yes is a yes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+
+import pytest
+
+from tests.cli_support import ID, Cli, match
+
+QUESTION = (
+    rf"(?:💡 Sandbox: [^\n]*\n)?Destroy deployment {ID}\? This will delete its pods, service, public route, configuration "
+    r"and secrets\. This cannot be undone\. \[y/N\]: "
+)
+
+
+class Tty:
+    """A command on a terminal of its own; what it writes there is read as one text."""
+
+    def __init__(self, cli: Cli, *args: str) -> None:
+        self.master, slave = pty.openpty()
+        environ = {**cli.environ(), "TERM": "xterm"}
+        self.process = subprocess.Popen(
+            cli.argv(*args),
+            cwd=cli.cwd,
+            env=environ,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # makes it the controlling terminal
+        )
+        os.close(slave)
+        self.text = ""
+
+    def until(self, text: str) -> None:
+        """Reads until this was written."""
+        deadline = time.monotonic() + 30
+        while text not in self.text:
+            assert time.monotonic() < deadline, self.text
+            if not self._read():
+                break
+        assert text in self.text
+
+    def type(self, text: str) -> None:
+        """Writes what a user types."""
+        os.write(self.master, text.encode())
+
+    def end(self) -> int:
+        """Reads what is left; the exit code."""
+        while self._read():
+            pass
+        os.close(self.master)
+        return self.process.wait(30)
+
+    def _read(self) -> bool:
+        select.select([self.master], [], [], 30)
+        try:
+            read = os.read(self.master, 4096)
+        except OSError:  # how Linux says that the other side is closed
+            return False
+        self.text += read.decode(errors="replace")
+        return bool(read)
+
+
+@pytest.mark.parametrize("answer", ["y\n", "Y\n", "yes\n", "YES\n", " yes \n", "y"])
+def test_a_yes_destroys(deployed: Cli, answer: str) -> None:
+    result = deployed.run("deploy", "destroy", input=answer).done()
+    match(QUESTION + r"\n?", result.stderr)
+    assert result.lines[-1].endswith("destroyed successfully")
+    assert "Destroyed" in deployed.events()
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", "", "no\n", "yeah\n", "yy\n", "j\n", "\x00\n", "y n\n"])
+def test_anything_else_does_not(deployed: Cli, answer: str) -> None:
+    result = deployed.run("deploy", "destroy", input=answer)
+    assert result.code == 0
+    assert result.stdout == "💡 Aborted.\n"
+    match(QUESTION + r"\n?", result.stderr)
+    assert "Destroyed" not in deployed.events()
+    assert deployed.objects()
+
+
+def test_the_end_of_input_ends_the_line_of_the_question(deployed: Cli) -> None:
+    assert deployed.run("deploy", "destroy").stderr.endswith("[y/N]: \n")
+
+
+@pytest.mark.parametrize("flag", ["-y", "--yes"])
+def test_yes_is_not_asked(deployed: Cli, flag: str) -> None:
+    assert "[y/N]" not in deployed.run("deploy", "destroy", flag).done().stderr
+
+
+def test_nothing_is_asked_about_an_app_that_is_not_there(cli: Cli) -> None:
+    assert "[y/N]" not in cli.run("deploy", "destroy").failed(3).stderr
+
+
+def test_a_terminal_shows_question_answer_and_colour(deployed: Cli) -> None:
+    tty = Tty(deployed, "deploy", "destroy")
+    tty.until("[y/N]: ")
+    tty.type("y\n")
+    assert tty.end() == 0
+    assert re.search(rf"\x1b\[32m✅ Deployment {ID} destroyed successfully\x1b\[0m\r\n", tty.text)
+
+
+def test_the_end_of_input_on_a_terminal_means_no(deployed: Cli) -> None:
+    tty = Tty(deployed, "deploy", "destroy")
+    tty.until("[y/N]: ")
+    tty.type("\x04")
+    assert tty.end() == 0
+    assert "Aborted." in tty.text
+    assert "Destroyed" not in deployed.events()
+
+
+def test_no_color_holds_on_a_terminal(deployed: Cli) -> None:
+    tty = Tty(deployed.having(NO_COLOR="1"), "deploy", "destroy", "-y")
+    assert tty.end() == 0
+    assert "\x1b" not in tty.text
+
+
+def test_a_secret_is_asked_for_and_not_echoed(deployed: Cli) -> None:
+    tty = Tty(deployed, "secret", "create", "--key", "TOKEN")
+    tty.until("TOKEN: ")
+    tty.type("hunter2\n")
+    assert tty.end() == 0
+    assert "Secret user-service created successfully" in tty.text
+    assert "hunter2" not in tty.text
+
+
+@pytest.mark.parametrize(("key", "code"), [("\x03", 130), ("\x04", 130)])
+def test_a_question_for_a_secret_can_be_left(deployed: Cli, key: str, code: int) -> None:
+    before = deployed.events()
+    tty = Tty(deployed, "secret", "create", "--key", "TOKEN")
+    tty.until("TOKEN: ")
+    tty.type(key)
+    assert tty.end() == code
+    assert "Traceback" not in tty.text
+    assert "bug" not in tty.text
+    assert deployed.events() == before
+
+
+def test_an_answer_that_is_empty_is_refused(deployed: Cli) -> None:
+    tty = Tty(deployed, "secret", "create", "--key", "TOKEN")
+    tty.until("TOKEN: ")
+    tty.type("\n")
+    assert tty.end() == 3
+    assert "no value given for TOKEN" in tty.text
+    assert "SecretSet" not in deployed.events()

@@ -1,0 +1,205 @@
+"""Whatever the ledger answered once, it answers again when asked about that moment: byte for byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli import in_process
+from tests.cli_support import Result, write_toml
+
+READS = (("deploy", "get"), ("deploy", "releases"), ("env", "list"), ("secret", "list"))
+LISTS = (("deploy", "list"), ("deploy", "list", "--all"), ("env", "list", "--all"), ("secret", "list", "--all"))
+
+
+class Story:
+    """Two apps over three lives and twelve releases, with every answer that was given on the way."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.answers: dict[int, dict[tuple[str, ...], tuple[int, str]]] = {}
+        self.domains: dict[str, list[str]] = {"user-service": [], "order-service": []}
+        for app in self.domains:
+            write_toml(root / app, app)
+
+    def run(self, app: str, *args: str, stdin: str = "") -> Result:
+        env = {
+            "ONECTL_HOME": str(self.root / "home"),
+            "ONECTL_SANDBOX_SECONDS": "0.02",
+            "ONECTL_ACTOR": "ann",
+            "TZ": "UTC",
+        }
+        return in_process.run(*args, cwd=self.root / app, env=env, stdin=stdin)
+
+    def does(self, app: str, *args: str, stdin: str = "") -> None:
+        """A command of the story, and then every question."""
+        result = self.run(app, *args, stdin=stdin)
+        assert result.code in (0, 4), result.stderr
+        self.answers[self.position()] = {
+            (app_, *read): self.ask(app_, *read) for app_ in self.domains for read in (*READS, *LISTS)
+        }
+
+    def ask(self, app: str, *read: str) -> tuple[int, str]:
+        result = self.run(app, "-o", "json", *read)
+        return result.code, result.stdout
+
+    def position(self) -> int:
+        return int(json.loads(self.run("user-service", "-o", "json", "audit", "verify").stdout)["events"])
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    story = Story(tmp_path_factory.mktemp("story"))
+    user, order = "user-service", "order-service"
+    story.does(user, "deploy", "--image", "user:1", "--wait")  # life 1
+    story.does(order, "deploy", "--image", "order:1", "--env", "A=1", "--wait")
+    story.does(order, "env", "create", "--env", "URL=https://one.example.com", "--env", "A=2")
+    story.does(user, "secret", "create", stdin="JWT=one\nKEY2=x\n")
+    story.does(user, "deploy", "--image", "user:2", "--machine", "m-1", "--reason", "faster", "--wait")
+    story.does(order, "deploy", "restart")
+    story.does(user, "deploy", "scale", "--replicas", "2")
+    story.does(user, "deploy", "--image", "broken:3", "--wait")
+    story.does(user, "deploy", "rollback", "-y", "--wait")  # release 4
+    story.does(user, "secret", "create", stdin="JWT=two\n")
+    story.does(order, "deploy", "--image", "order:2", "--wait")
+    story.does(order, "env", "unset", "--key", "A")
+    story.does(order, "deploy", "--image", "order:3", "--wait")
+    story.does(user, "deploy", "mark-bad", "2", "--reason", "slow")
+    story.does(user, "deploy", "destroy", "-y", "--reason", "rewrite")
+    story.does(user, "deploy", "--image", "user:5", "--wait")  # life 2
+    story.does(order, "deploy", "--image", "order:4", "--wait")
+    story.does(order, "deploy", "rollback", "--version", "1", "-y", "--wait")
+    story.does(user, "deploy", "--image", "user:6", "--wait")
+    story.does(user, "deploy", "--image", "user:7", "--wait")
+    return story
+
+
+def test_every_read_at_every_position_gives_the_answer_it_gave_then(story: Story) -> None:
+    for position, answers in story.answers.items():
+        for (app, *read), (code, answer) in answers.items():
+            assert story.ask(app, *read, "--at-position", str(position)) == (code, answer), (position, app, read)
+
+
+def test_answers_about_the_past_survive_a_rebuild(story: Story) -> None:
+    assert story.run("user-service", "ledger", "rebuild").code == 0
+    for position, answers in story.answers.items():
+        for read in LISTS:
+            assert story.ask("user-service", *read, "--at-position", str(position)) == answers["user-service", *read]
+    newest = story.answers[max(story.answers)]
+    assert story.ask("user-service", "deploy", "list") == newest["user-service", "deploy", "list"]
+
+
+def test_the_story_has_three_lives_and_twelve_releases(story: Story) -> None:
+    lives = json.loads(story.ask("user-service", "deploy", "list", "--all")[1])
+    assert len(lives) == 3
+    releases = [
+        json.loads(story.ask("user-service", "deploy", "releases", "--deployment-id", life["deployment_id"])[1])
+        for life in lives
+    ]
+    assert sum(map(len, releases)) == 12
+
+
+def test_the_domain_at_release_1_is_known_also_after_destroy_and_recreate(story: Story) -> None:
+    first, _, second = json.loads(story.ask("user-service", "deploy", "list", "--all")[1])
+    told = story.ask("user-service", "deploy", "get", "--at-release", "1", "--deployment-id", first["deployment_id"])
+    begun = json.loads(story.answers[min(story.answers)]["user-service", "deploy", "get"][1])
+    assert json.loads(told[1])["domain"] == begun["domain"]
+    now = json.loads(story.ask("user-service", "deploy", "get")[1])
+    assert now["deployment_id"] == second["deployment_id"]
+    assert now["domain"] != begun["domain"]
+
+
+def test_a_release_is_shown_as_it_last_was_while_it_was_the_newest(story: Story) -> None:
+    first = json.loads(story.ask("user-service", "deploy", "list", "--all")[1])[0]["deployment_id"]
+    named = ("--deployment-id", first)
+    assert json.loads(story.ask("user-service", "deploy", "get", "--at-release", "2", *named)[1])["replicas"] == 2
+    secrets = json.loads(story.ask("user-service", "secret", "list", "--at-release", "4", *named)[1])
+    assert [(each["key"], each["version"]) for each in secrets[0]["versions"]] == [("JWT", 2), ("KEY2", 1)]
+
+
+def test_times_are_understood_and_said(story: Story) -> None:
+    result = story.run("order-service", "deploy", "get", "--as-of", "0s ago")
+    assert result.code == 0
+    assert "As of position" in result.stderr
+    early = story.run("order-service", "deploy", "get", "--as-of", "2001-01-01")
+    assert early.code == 3
+    assert "nothing was recorded by then" in early.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (("--at-release", "9"), 3, "there is no release 9; the newest is"),
+        (("--at-position", "0"), 3, "there is no position 0"),
+        (("--at-position", "99999"), 3, "there is no position 99999"),
+        (("--as-of", "yesterdayish"), 3, "is not a time"),
+        (("--as-of", "1h ago", "--at-release", "1"), 2, "exclude each other"),
+        (("--deployment-id", "00000000-0000-0000-0000-000000000000"), 3, "no deployment"),
+    ],
+)
+def test_impossible_questions_are_clear_errors(story: Story, args: tuple[str, ...], code: int, words: str) -> None:
+    result = story.run("user-service", "deploy", "get", *args)
+    assert result.code == code
+    assert words in result.stderr
+    assert result.stdout == ""
+
+
+def test_rollback_restored_image_and_configuration_and_the_failed_release_is_told(story: Story) -> None:
+    first = json.loads(story.ask("user-service", "deploy", "list", "--all")[1])[0]["deployment_id"]
+    releases = json.loads(story.ask("user-service", "deploy", "releases", "--deployment-id", first)[1])
+    by_number = {each["version_number"]: each for each in releases}
+    assert by_number[4]["restores"] == 2
+    assert by_number[4]["image"] == "user:2"
+    assert by_number[3]["outcome"] == "failed"
+    assert by_number[3]["failure_reason"] == "ImagePullBackOff"
+    assert by_number[2]["rollback"] == {"possible": False, "obstacle": "it was marked as bad: slow"}
+    assert by_number[2]["actor"] == "ann"
+    assert by_number[2]["reason"] == "faster"
+    assert "image user:1 → user:2" in by_number[2]["changes"]
+    assert by_number[4]["configuration"]["in_pods"]["secrets"]["JWT"]["version"] == 1
+    assert by_number[4]["configuration"]["set"]["secrets"]["JWT"]["version"] == 2
+
+
+def test_fingerprints_tell_new_values_from_old_ones(story: Story) -> None:
+    first = json.loads(story.ask("user-service", "deploy", "list", "--all")[1])[0]["deployment_id"]
+    releases = json.loads(story.ask("user-service", "deploy", "releases", "--deployment-id", first)[1])
+    configuration = next(each for each in releases if each["version_number"] == 4)["configuration"]
+    then, now = (configuration[when]["secrets"]["JWT"]["fingerprint"] for when in ("in_pods", "set"))
+    assert then
+    assert now
+    assert then != now
+
+
+def test_diff_and_blame_name_what_changed_and_who_changed_it(story: Story) -> None:
+    code, answer = story.ask("order-service", "deploy", "diff", "2", "3")
+    assert code == 0
+    changes = {each["setting"]: (each["before"], each["after"]) for each in json.loads(answer)}
+    assert changes["image"] == ("order:2", "order:3")
+    blamed = json.loads(story.ask("order-service", "deploy", "blame", "image")[1])
+    assert [(each["value"], each["kind"], each["actor"]) for each in blamed] == [("order:1", "RolledBack", "ann")]
+
+
+Check = Callable[[dict[str, object]], bool]
+
+
+@pytest.mark.parametrize(
+    ("args", "check"),
+    [
+        (("--app", "order-service"), lambda each: each["app"] == "order-service"),
+        (("--kind", "Deployed"), lambda each: each["kind"] == "Deployed"),
+        (("--actor", "ann"), lambda each: each["actor"] == "ann"),
+        (("--key", "JWT"), lambda each: "JWT" in str(each["data"])),
+    ],
+)
+def test_the_audit_log_is_filtered_without_losing_order(story: Story, args: tuple[str, ...], check: Check) -> None:
+    everything = json.loads(story.ask("user-service", "audit", "log")[1])
+    assert [each["position"] for each in everything] == list(range(1, len(everything) + 1))
+    found = json.loads(story.ask("user-service", "audit", "log", *args)[1])
+    assert found
+    assert all(map(check, found))
+    assert [each for each in everything if check(each)] == found
+    limited = json.loads(story.ask("user-service", "audit", "log", *args, "--limit", "2")[1])
+    assert limited == found[-2:]
