@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # ruff: noqa: INP001, T201 - a program of one file, to be copied alone, that speaks on standard output
 """Check a proof of a 1ctl ledger, without 1ctl and without the ledger.
 
@@ -140,6 +139,8 @@ def check_signature(signed: bytes, lines: str, key: Key) -> None:
     """At least one line by the key, and none by the key that is wrong."""
     pairs = [line[2:].split(" ") for line in lines.removesuffix("\n").split("\n")]
     values = [(name, unbase64(value)) for name, value in pairs]
+    if any(len(value) <= 4 for _, value in values):
+        raise NotProvedError("a signature line holds no signature")
     signatures = [value[4:] for name, value in values if name == key.name and value[:4] == key.key_id]
     if not signatures:
         raise NotProvedError(f"the checkpoint is not signed by the given key of {key.name}")

@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 
 from ledger import sealing, values
-from ledger.app import App, Life, evolve, fold
+from ledger.app import App, Life, fold
 from ledger.clock import Clock, SystemClock, iso
 from ledger.codec import decode, encode
 from ledger.commands import Command, Deploy, Destroy, PurgeSecret, Restore, Rollback, SetSecrets
@@ -44,7 +44,7 @@ from ledger.events import (
 )
 from ledger.redaction import redacted
 from ledger.request import Request, request_digest
-from ledger.rollback import PastRelease, past_releases
+from ledger.rollback import PastRelease, ended_life, past_releases
 from ledger.spec import AppId, SecretVersion
 from ledger.store import Beside, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store, is_well_formed
 from ledger.streams import LEDGER_STREAM, app_stream, domain_stream, observed_stream
@@ -140,13 +140,7 @@ class Ledger:
 
     def ended_life(self, app_id: AppId, deployment_id: str | None = None) -> Life | None:
         """A destroyed life as it last was, by default the app's newest; None if there is none."""
-        app, ended = App(id=app_id), None
-        for line in self.history(app_id):
-            after = evolve(app, line)
-            if app.life is not None and after.life is None and deployment_id in (None, app.life.deployment_id):
-                ended = app.life
-            app = after
-        return ended
+        return ended_life(self.history(app_id), App(id=app_id), deployment_id)
 
     def find(self, deployment_id: str) -> AppId | None:
         """Whose deployment id this is, destroyed lives included."""

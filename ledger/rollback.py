@@ -72,6 +72,23 @@ def past_releases(history: Iterable[Recorded], app: App, deployment_id: str) -> 
     return [replace(record, bad=bad.get(number)) for number, record in sorted(records.items())]
 
 
+def ended_life(history: Iterable[Recorded], app: App, deployment_id: str | None = None) -> Life | None:
+    """A destroyed life as it last was; None if there is none.
+
+    Args:
+        history: The app's events in rising position.
+        app: The app before all of them.
+        deployment_id: The life; None means the newest that was destroyed.
+    """
+    ended = None
+    for recorded in history:
+        after = evolve(app, recorded)
+        if app.life is not None and after.life is None and deployment_id in (None, app.life.deployment_id):
+            ended = app.life
+        app = after
+    return ended
+
+
 def default_target(releases: Sequence[PastRelease]) -> PastRelease | None:
     """The newest earlier release that was healthy and is no dead end; None if there is none.
 

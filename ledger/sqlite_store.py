@@ -187,7 +187,7 @@ class SqliteStore:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
             opened = self._open(create=True)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._fail(error)
         except OSError as error:
             raise self._unavailable("written", error) from error
@@ -219,7 +219,7 @@ class SqliteStore:
             connection, in_use = opened
             with in_use:
                 return connection.execute(text, parameters).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self._fail(error)
         except OSError as error:
             raise self._unavailable("read", error) from error
@@ -266,9 +266,11 @@ class SqliteStore:
     def _unavailable(self, verb: str, error: OSError) -> LedgerUnavailableError:
         return LedgerUnavailableError(f"the ledger {self.path} cannot be {verb}: {error.strerror}", hint=_hint(error))
 
-    def _fail(self, error: sqlite3.Error) -> NoReturn:
+    def _fail(self, error: sqlite3.Error | UnicodeDecodeError) -> NoReturn:
         name = getattr(error, "sqlite_errorname", "") or ""
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or str(error).startswith("Could not decode"):
+        # Text that is not UTF-8 is an error of Python's module: in a value, or in what SQLite says about the schema.
+        undecodable = isinstance(error, UnicodeDecodeError) or str(error).startswith("Could not decode")
+        if undecodable or name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             raise LedgerDamagedError(
                 f"the ledger {self.path} is damaged: {error}", hint="Restore it from a backup. Nothing was recorded."
             ) from error

@@ -6,7 +6,7 @@ an administrator only a checkpoint kept elsewhere helps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
@@ -17,7 +17,7 @@ from ledger.store import Head, Row, Store, is_well_formed
 
 PAGE = 2000
 
-Fault = Literal["missing", "edited", "reordered", "cut", "unexpected"]
+Fault = Literal["missing", "edited", "reordered", "cut", "unexpected", "unfindable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,8 @@ class Damage:
         position: The first bad position.
         fault: ``missing``: no line at that position; ``edited``: its bytes are not those that were hashed;
             ``reordered``: the line is intact, but not the one that its neighbours were chained to; ``cut``: lines at
-            the end are gone; ``unexpected``: there are more lines than the head knows.
+            the end are gone; ``unexpected``: there are more lines than the head knows; ``unfindable``: the line is intact, but who
+            reads its stream does not get it.
         detail: One sentence for a person.
     """
 
@@ -72,6 +73,9 @@ def verify_chain(store: Store, *, progress: Callable[[int, int], None] | None = 
             if damage is not None:
                 return Verification(events=reached.position, head=reached, damage=damage)
             reached = Head(row.position, row.recorded_us, row.chain)
+        damage = _check_streams(store, rows)
+        if damage is not None:
+            return Verification(events=reached.position, head=reached, damage=damage)
         if reached.position > head.position:
             head = store.head()  # others append while we read
         if progress is not None:
@@ -96,6 +100,23 @@ def _check(before: Head, row: Row, redacted: Mapping[int, Remains]) -> Damage | 
         )
     if row.recorded_us < before.recorded_us:
         return Damage(position=position, fault="edited", detail=f"position {position} is older than its predecessor")
+    return None
+
+
+def _check_streams(store: Store, rows: Sequence[Row]) -> Damage | None:
+    """Apps are read stream by stream, by an index that the chain does not cover: it must lead to the same lines."""
+    versions: dict[bytes, list[int]] = {}
+    for row in rows:
+        versions.setdefault(row.stream, []).append(row.version)
+    found = {
+        row.position: row
+        for stream, among in versions.items()
+        for row in store.stream(stream, after=min(among) - 1, upto=max(among))
+    }
+    for row in rows:
+        if found.get(row.position) != row:
+            detail = f"the event at position {row.position} is not found in its stream: the index is damaged"
+            return Damage(position=row.position, fault="unfindable", detail=detail)
     return None
 
 

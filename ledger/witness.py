@@ -7,7 +7,7 @@ mail. For a ledger's origin, of which the file names hold the SHA-256 in hex, it
 * ``HASH.checkpoint``: the newest accepted checkpoint; replaced in one step, on disk before it is acknowledged.
 * ``HASH.history``: one JSON object a line, only ever appended to: when, what came of it, and the signed checkpoint.
   Refused ones are kept if they were signed: two signed checkpoints that contradict each other convict the signer.
-* ``HASH.lock``: so that two requests are not both checked against the same older checkpoint.
+* ``HASH.lock``, and what belongs to it: so that two requests are not both checked against the same older checkpoint.
 
 The first checkpoint of a ledger is accepted as it is: what it covers was not witnessed before.
 """

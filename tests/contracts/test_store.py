@@ -283,10 +283,7 @@ def test_threads_append_without_gaps_and_lose_nothing(store: Store) -> None:
     lines = everything(store)
     assert [row.position for row in lines] == list(range(1, 201))
     assert {(row.stream, row.version) for row in lines} == {
-        (bytes([number]) * 16, version + more)
-        for number in range(4)
-        for version in range(1, 26)
-        for more in (0, 1000)
+        (bytes([number]) * 16, version + more) for number in range(4) for version in range(1, 26) for more in (0, 1000)
     }
     assert verify_chain(store).damage is None
 

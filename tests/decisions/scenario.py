@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -14,6 +14,7 @@ from ledger.decide import Minted, decide
 from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.errors import RefusedError
 from ledger.events import Deployed, Destroyed, DomainAssigned, Event, ObservedEvent
+from ledger.rollback import ended_life, past_releases
 from ledger.spec import AppId, SecretVersion, Spec
 from ledger.streams import app_stream, observed_stream
 
@@ -120,13 +121,24 @@ class Given:
     """What had happened."""
 
     app: App
+    lines: Sequence[Recorded] = ()
 
     def when(self, command: Command, *, secrets: Mapping[str, SecretVersion] | None = None) -> Answer:
         """What is asked for now; `secrets` is what was sealed for it."""
-        minted = Minted(deployment_id=NEXT_LIFE, domain=NEXT_DOMAIN, life_key=KEY, sealed=secrets or {})
+        before = App(id=self.app.id)
+        life = self.app.life
+        minted = Minted(
+            deployment_id=NEXT_LIFE,
+            domain=NEXT_DOMAIN,
+            life_key=KEY,
+            sealed=secrets or {},
+            releases=past_releases(self.lines, before, life.deployment_id) if life else (),
+            ended=ended_life(self.lines, before),
+        )
         return Answer(command, self.app, minted)
 
 
 def given(*facts: Event | tuple[str, Event], name: str = APP.name) -> Given:
     """What had happened to the app before."""
-    return Given(fold(App(id=AppId(APP.cluster, APP.namespace, name)), told(*facts)))
+    lines = told(*facts)
+    return Given(fold(App(id=AppId(APP.cluster, APP.namespace, name)), lines), lines)

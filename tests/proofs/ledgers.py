@@ -94,4 +94,6 @@ def _rehash(connection: sqlite3.Connection) -> None:
         connection.execute(
             "UPDATE stored_events SET leaf = ?, chain = ? WHERE notification_id = ?", (leaf, chain, position)
         )
-    connection.execute("UPDATE ledger_head SET position = ?, recorded_us = ?, chain = ?", (position, recorded_us, chain))
+    connection.execute(
+        "UPDATE ledger_head SET position = ?, recorded_us = ?, chain = ?", (position, recorded_us, chain)
+    )

@@ -28,23 +28,23 @@ from ledger.keys import KeyFiles
 # The example of Go's golang.org/x/mod/sumdb/note.
 GO_PRIVATE = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
 GO_PUBLIC = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
-GO_TEXT = (
-    b"If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
-)
+GO_TEXT = b"If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
 GO_LINE = (
     "\u2014 PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
 )
 
 # Two checkpoints of a public log and its key (Rekor v2).
 REKOR_KEY = "log2025-1.rekor.sigstore.dev+cf119915+AbfK5adZJxsI323FwGD2AJJ9F4i89cfDuLdGJBIYntuO"
-REKOR_NOTES = [
-    "log2025-1.rekor.sigstore.dev\n34356369\ndA9mMr0smTXgo7nGsE01Zdc5KOOqTs2/zYfdSqxO+ks=\n\n\u2014 "
-    "log2025-1.rekor.sigstore.dev zxGZFQZgTebN28s0D7vKP5gX8R+CsXCved700HCQAHgDHbdkaH3tfx7+DMPkccNhzsnSy7LijLzWMa+evZduyl"
-    "Ls0wc=\n",
-    "log2025-1.rekor.sigstore.dev\n412115\n+8vUkEgBK/ansexBUomzocaWoPEmPIzxJC/y+xNMQN4=\n\n\u2014 "
-    "log2025-1.rekor.sigstore.dev zxGZFahCZ/+MqTjH4rC5MWcdLDWbpetE5l30RZfQc4BQkRjWSoKipEUPjvHENeZDHIlAsuezJcLzUVvItpNjaS"
-    "RoMAs=\n",
-]
+REKOR_SIGNED = {
+    34356369: (
+        "dA9mMr0smTXgo7nGsE01Zdc5KOOqTs2/zYfdSqxO+ks=",
+        "zxGZFQZgTebN28s0D7vKP5gX8R+CsXCved700HCQAHgDHbdkaH3tfx7+DMPkccNhzsnSy7LijLzWMa+evZduylLs0wc=",
+    ),
+    412115: (
+        "+8vUkEgBK/ansexBUomzocaWoPEmPIzxJC/y+xNMQN4=",
+        "zxGZFahCZ/+MqTjH4rC5MWcdLDWbpetE5l30RZfQc4BQkRjWSoKipEUPjvHENeZDHIlAsuezJcLzUVvItpNjaSRoMAs=",
+    ),
+}
 
 # A cosignature made by github.com/transparency-dev/formats.
 COSIGNER = "vec.example/cosigv10+c12688da+BLMSTPoQj0PojM8eKiPf9xUT8g6b0OuMyvYb5sSu9JH5"
@@ -68,12 +68,13 @@ class TestOtherImplementations:
         assert key.signature_line(GO_TEXT).decode() == GO_LINE
         assert key.to_text() == f"{GO_PRIVATE}\n"
 
-    @pytest.mark.parametrize("note", REKOR_NOTES)
-    def test_a_public_logs_checkpoint_verifies(self, note: str) -> None:
-        checkpoint = open_note(note.encode(), VerifierKey.parse(REKOR_KEY))
-        assert checkpoint.origin == "log2025-1.rekor.sigstore.dev"
-        assert str(checkpoint.size) == note.split("\n")[1]
-        assert checkpoint.body() == note.split("\n\n")[0].encode() + b"\n"
+    @pytest.mark.parametrize("size", REKOR_SIGNED)
+    def test_a_public_logs_checkpoint_verifies(self, size: int) -> None:
+        key = VerifierKey.parse(REKOR_KEY)
+        root, signature = REKOR_SIGNED[size]
+        body = f"{key.name}\n{size}\n{root}\n"
+        checkpoint = open_note(f"{body}\n\u2014 {key.name} {signature}\n".encode(), key)
+        assert (checkpoint.origin, checkpoint.size, checkpoint.body()) == (key.name, size, body.encode())
 
     def test_a_cosignature_of_another_implementation_verifies(self) -> None:
         assert cosigned_at(COSIGNED, VerifierKey.parse(COSIGNER)) == 0x6A6CBE50
@@ -123,7 +124,9 @@ class TestNotes:
             with pytest.raises(CheckpointError):
                 open_note(note, KEY.verifier)
 
-    @pytest.mark.parametrize("size", ["042", "+42", "-1", "4_2", " 42", "0x2a", "", "\u0664\u0662", str(1 << 63), "9" * 20])
+    @pytest.mark.parametrize(
+        "size", ["042", "+42", "-1", "4_2", " 42", "0x2a", "", "\u0664\u0662", str(1 << 63), "9" * 20]
+    )
     def test_sizes_that_are_not_decimal_are_refused_though_signed(self, size: str) -> None:
         root = b64encode(bytes(32)).decode()
         with pytest.raises(CheckpointError):

@@ -1,0 +1,220 @@
+"""The program of one file, run as a user runs it, and compared with the library on the same files."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from types import ModuleType
+
+import pytest
+
+from ledger.checkpoint import COSIGNATURE, Checkpoint, SigningKey, cosign, sign
+from ledger.errors import OneCtlError
+from ledger.leaf import entry as entry_bytes
+from ledger.merkle import Tree, leaf_hash
+from ledger.proof import Entry, Proof, checkpoint_now, prove_position, verify_proof
+from tests.proofs.ledgers import APP, ORIGIN, START_US, RealLedger
+
+PROGRAM = Path(__file__).parents[2] / "docs" / "verify_proof.py"
+SIZE = 300
+
+
+@pytest.fixture(scope="module")
+def program() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("standalone_verify_proof", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> RealLedger:
+    return RealLedger(tmp_path_factory.mktemp("ledger"), SIZE)
+
+
+@pytest.fixture(scope="module")
+def text(ledger: RealLedger) -> bytes:
+    return prove_position(ledger.store, 8, checkpoint_now(ledger.store, ledger.key))
+
+
+def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """As a user would, outside the project: nothing of it can be imported."""
+    return subprocess.run(
+        [sys.executable, "-I", str(PROGRAM), *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def verdicts(program: ModuleType, text: bytes, vkey: str, state: bytes | None = None) -> tuple[bool, bool]:
+    """What the library and the program say; anything but a clean answer is an error."""
+    from ledger.checkpoint import VerifierKey
+
+    try:
+        verify_proof(text, VerifierKey.parse(vkey), state=state)
+        library = True
+    except OneCtlError:
+        library = False
+    try:
+        program.check(text, program.read_key(vkey), state)
+        standalone = True
+    except program.NotProvedError:
+        standalone = False
+    return library, standalone
+
+
+def test_it_says_what_is_proved(ledger: RealLedger, text: bytes, tmp_path: Path) -> None:
+    (row,) = ledger.store.positions(8, 8, limit=1)
+    (tmp_path / "8.tlog-proof").write_bytes(text)
+    (tmp_path / "event").write_bytes(row.state)
+    done = run(tmp_path, "8.tlog-proof", "--key", str(ledger.verifier), "--event", "event")
+    assert (done.returncode, done.stderr) == (0, "")
+    for part in ("PROVED", "position 8", ORIGIN, "300 events", "EnvSet", str(APP), "2026-01-31T09:30:01+00:00"):
+        assert part in done.stdout
+    assert "holds exactly the bytes" in done.stdout
+    done = run(tmp_path, "8.tlog-proof", "--key", str(ledger.verifier))
+    assert done.returncode == 0
+    assert "NOT CHECKED: what the event says" in done.stdout
+
+
+def test_it_says_what_is_not_proved(ledger: RealLedger, text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "good").write_bytes(text)
+    (tmp_path / "bad").write_bytes(text.replace(b"index 7", b"index 6"))
+    stranger = SigningKey.generate(ORIGIN).verifier
+    for arguments in (
+        ("bad", "--key", str(ledger.verifier)),
+        ("good", "--key", str(stranger)),
+        ("good", "--key", "nonsense"),
+        ("good", "--key", str(ledger.verifier), "--event", "bad"),
+        ("none", "--key", str(ledger.verifier)),
+        ("good", "--key", str(ledger.verifier), "--event", "none"),
+    ):
+        done = run(tmp_path, *arguments)
+        assert (done.returncode, done.stderr) == (1, ""), arguments
+        assert done.stdout.startswith("NOT PROVED: ")
+        assert "\nPROVED" not in done.stdout
+
+
+def test_it_needs_nothing_of_the_project() -> None:
+    tree = ast.parse(PROGRAM.read_text())
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert {name.split(".")[0] for name in names} <= {*sys.stdlib_module_names, "cryptography"}
+
+
+def test_both_accept_every_position(program: ModuleType, ledger: RealLedger) -> None:
+    note = checkpoint_now(ledger.store, ledger.key)
+    for row in ledger.store.positions(1, limit=SIZE)[::7]:
+        text = prove_position(ledger.store, row.position, note)
+        assert verdicts(program, text, str(ledger.verifier), row.state) == (True, True)
+        event, size, origin = program.check(text, program.read_key(str(ledger.verifier)), row.state)
+        entry = verify_proof(text, ledger.verifier).entry
+        assert (event.position, event.stream, event.version, event.topic, event.digest) == (
+            entry.position, entry.stream_id, entry.version, entry.topic, entry.state_digest,
+        )  # fmt: skip
+        assert (size, origin) == (SIZE, ORIGIN)
+
+
+def test_both_accept_every_size_and_index_of_small_trees(program: ModuleType) -> None:
+    key = SigningKey(ORIGIN, bytes(32))
+    entries = [entry_bytes(at, APP.bytes, at, START_US, "EnvSet", bytes(32)) for at in range(1, 21)]
+    leaves = [leaf_hash(entry) for entry in entries]
+    for size in range(1, 21):
+        whole = Tree(lambda start, stop: leaves[start:stop], level=3)
+        whole.extend(leaves[:size])
+        note = sign(Checkpoint(ORIGIN, size, whole.root()), key)
+        for index in range(size):
+            path = tuple(whole.inclusion_proof(index))
+            good = Proof(entry=entries[index], index=index, path=path, note=note)
+            assert verdicts(program, good.to_bytes(), str(key.verifier)) == (True, True)
+            bad = replace(good, path=(*path, bytes(32)))
+            assert verdicts(program, bad.to_bytes(), str(key.verifier)) == (False, False)
+            if path:
+                bad = replace(good, path=path[1:])
+                assert verdicts(program, bad.to_bytes(), str(key.verifier)) == (False, False)
+
+
+def test_both_refuse_every_changed_byte(program: ModuleType, ledger: RealLedger, text: bytes) -> None:
+    vkey = str(ledger.verifier)
+    for at, byte in enumerate(text):
+        for other in (byte ^ 1, byte ^ 0x20, 10 if byte != 10 else 32, byte ^ 0x80):
+            bad = text[:at] + bytes([other]) + text[at + 1 :]
+            assert verdicts(program, bad, vkey) == (False, False), at
+
+
+def test_both_refuse_every_truncation_and_every_lost_byte(program: ModuleType, ledger: RealLedger, text: bytes) -> None:
+    for at in range(len(text)):
+        assert verdicts(program, text[:at], str(ledger.verifier)) == (False, False)
+        assert verdicts(program, text[:at] + text[at + 1 :], str(ledger.verifier)) == (False, False)
+
+
+def test_both_say_the_same_about_signatures_by_others(program: ModuleType, ledger: RealLedger, text: bytes) -> None:
+    proof = Proof.parse(text)
+    witness = SigningKey.generate("witness.example/w1", COSIGNATURE)
+    body = proof.note.split(b"\n\n")[0] + b"\n"
+    signatures = {
+        True: [
+            cosign(proof.note, witness, seconds=1),
+            proof.note + SigningKey.generate(ORIGIN).signature_line(b"other"),
+            proof.note + ledger.key.signature_line(body),
+        ],
+        False: [
+            proof.note + ledger.key.signature_line(b"other"),
+            proof.note + b"\xe2\x80\x94 a+b AAAAAAA=\n",
+            proof.note + "\u2014 a\u2003b AAAAAAA=\n".encode(),
+            proof.note + b"\xe2\x80\x94 a AAAA\n" * 3,
+            proof.note + b"- a AAAAAAA=\n",
+            proof.note + ledger.key.signature_line(body) * 100,
+        ],
+    }
+    for expected, notes in signatures.items():
+        for note in notes:
+            bad = replace(proof, note=note).to_bytes()
+            assert verdicts(program, bad, str(ledger.verifier)) == (expected, expected), note
+
+
+def test_both_say_the_same_about_random_damage(program: ModuleType, ledger: RealLedger, text: bytes) -> None:
+    random, vkey = Random(9162), str(ledger.verifier)
+    lines = text.splitlines(keepends=True)
+    for _ in range(600):
+        shuffled = lines[:]
+        for _ in range(random.randint(1, 3)):
+            at = random.randrange(len(shuffled))
+            match random.randrange(4):
+                case 0:
+                    del shuffled[at]
+                case 1:
+                    shuffled.insert(at, random.choice(lines))
+                case 2:
+                    shuffled[at] = bytes(random.choices(b"AZaz09+/= \n\xe2", k=random.randint(0, 45)))
+                case _:
+                    shuffled[at], shuffled[0] = shuffled[0], shuffled[at]
+            shuffled = shuffled or lines[:]
+        library, standalone = verdicts(program, b"".join(shuffled), vkey)
+        assert library == standalone, b"".join(shuffled)
+
+
+@pytest.mark.parametrize(
+    "vkey",
+    ["", "a", "a+b+c", "\udcff+00000000+AAAA", "PeterNeumann+173116ae+ZRpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"],
+)
+def test_both_refuse_keys_that_are_none(program: ModuleType, text: bytes, vkey: str) -> None:
+    assert verdicts(program, text, vkey) == (False, False)
+
+
+def test_both_read_the_same_time_before_and_after_1970(program: ModuleType) -> None:
+    for micros in (-1, 0, START_US, -(10**15)):
+        entry = entry_bytes(1, APP.bytes, 1, micros, "EnvSet", bytes(32))
+        recorded = program.read_entry(entry).recorded.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        assert recorded == Entry.parse(entry).recorded_at
