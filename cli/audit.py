@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from cli.lazy import group
 
+if TYPE_CHECKING:
+    from cli.session import Session
+    from ledger.proof import Comparison
+    from ledger.verify import Verification
+
 app = typer.Typer(
     cls=group(
-        {"log": "cli.audit_log:log", "verify": "cli.audit:verify", "export": "cli.audit_log:export"},
+        {
+            "log": "cli.audit_log:log",
+            "verify": "cli.audit:verify",
+            "checkpoint": "cli.audit_proofs:checkpoint",
+            "prove": "cli.audit_proofs:prove",
+            "verify-proof": "cli.audit_proofs:verify_proof",
+            "witness": "cli.audit_proofs:witness",
+            "export": "cli.audit_log:export",
+        },
     ),
     rich_markup_mode=None,
     add_completion=False,
@@ -21,14 +37,22 @@ def audit() -> None:
     """Read the ledger, check it, export it."""
 
 
-def verify() -> None:
+def verify(
+    against: Annotated[
+        Path | None, typer.Option(metavar="CHECKPOINT", help="A checkpoint that was kept elsewhere.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="The ledger's verifier key, or a file; default: the ledger's word."),
+    ] = None,
+) -> None:
     """Check that no recorded event was changed.
 
-    None was altered, moved or removed since it was recorded, else the exit code is 7.
+    None was altered, moved or removed since it was recorded, else the exit code is 7. Only --against finds an
+    administrator who recomputed everything, or who put an older copy back.
 
-    Example:  1ctl audit verify
+    Example:  1ctl audit verify --against yesterday.checkpoint
     """
-    from cli.exit_codes import CommandError, ExitCode  # noqa: PLC0415
     from cli.progress import progress  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
     from ledger.verify import verify_chain  # noqa: PLC0415
@@ -36,31 +60,56 @@ def verify() -> None:
     session = Session()
     with progress("Verifying") as told:
         result = verify_chain(session.store, progress=told)
+    compared = _compare(session, against, key) if against is not None and result.damage is None else None
     if session.terminal.json:
-        session.terminal.document(
-            {
-                "ledger_id": None if result.damage else session.ledger.ledger_id(),
-                "events": result.events,
-                "head": result.head.chain.hex(),
-                "intact": result.damage is None,
-                "damage": None
-                if result.damage is None
-                else {
-                    "position": result.damage.position,
-                    "fault": result.damage.fault,
-                    "detail": result.damage.detail,
-                },
-            }
-        )
-    if result.damage is not None:
-        raise CommandError(
-            f"the ledger is damaged at position {result.damage.position} ({result.damage.fault}): {result.damage.detail}",
-            code=ExitCode.DAMAGED,
-            hint=f"Positions 1 to {result.events} are intact. Compare with a backup before anything else is recorded.",
-        )
+        session.terminal.document(_document(session, result, compared))
+    _refuse_damage(result, compared)
     if session.terminal.json:
         return
     if result.events == 0:
         session.terminal.info(f"Nothing is recorded yet in {session.place.ledger}")
-    else:
-        session.terminal.success(f"Ledger is intact: {result.events} events, head {result.head.chain.hex()[:16]}")
+        return
+    session.terminal.success(f"Ledger is intact: {result.events} events, head {result.head.chain.hex()[:16]}")
+    if compared is not None:
+        session.terminal.success(f"Against the checkpoint: {compared.detail}")
+
+
+def _compare(session: Session, against: Path, key: str | None) -> Comparison:
+    from cli.audit_proofs import compare  # noqa: PLC0415
+
+    return compare(session, against, key)
+
+
+def _refuse_damage(result: Verification, compared: Comparison | None) -> None:
+    from cli.exit_codes import CommandError, ExitCode  # noqa: PLC0415
+
+    damage = result.damage
+    if damage is not None:
+        raise CommandError(
+            f"the ledger is damaged at position {damage.position} ({damage.fault}): {damage.detail}",
+            code=ExitCode.DAMAGED,
+            hint=f"Positions 1 to {result.events} are intact. Compare with a backup before anything else is recorded.",
+        )
+    if compared is not None and compared.verdict != "consistent":
+        raise CommandError(
+            f"the ledger is not what was signed ({compared.verdict}): {compared.detail}",
+            code=ExitCode.DAMAGED,
+            hint="Its chain is intact, so whoever changed it recomputed it. Compare with a backup of your own.",
+        )
+
+
+def _document(session: Session, result: Verification, compared: Comparison | None) -> dict[str, object]:
+    damage = result.damage
+    found: dict[str, object] | None = None
+    if damage is not None:
+        found = {"position": damage.position, "fault": damage.fault, "detail": damage.detail}
+    elif compared is not None and compared.verdict != "consistent":
+        blame = compared.blame
+        found = {"position": blame.first if blame else None, "fault": compared.verdict, "detail": compared.detail}
+    return {
+        "ledger_id": None if damage else session.ledger.ledger_id(),
+        "events": result.events,
+        "head": result.head.chain.hex(),
+        "intact": found is None,
+        "damage": found,
+    }

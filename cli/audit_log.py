@@ -46,7 +46,9 @@ def log(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones as they come.")] = False,
     at_position: AtPositionOption = None,
 ) -> None:
-    """Show what was recorded, oldest first: the whole ledger, unless filtered.
+    """Show what was recorded, oldest first.
+
+    The whole ledger, unless filtered.
 
     Example:  1ctl audit log --app user-service --since '2h ago'
     """
@@ -88,7 +90,9 @@ def export(
     format_: Annotated[str, typer.Option("--format", metavar="jsonl|csv|cloudevents", help="Form.")] = "jsonl",
     file: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; default: stdout.")] = None,
 ) -> None:
-    """Write the whole ledger down; JSON lines can be imported again with all proofs. Secrets are not in it.
+    """Write the whole ledger to a file or stdout.
+
+    JSON lines can be imported again with all proofs. Secrets are not in it.
 
     Example:  1ctl audit export --format jsonl --file ledger.jsonl
     """

@@ -44,15 +44,13 @@ DEFAULT_TIMEOUT = "5m"
 _EPILOG = """\b
 Examples:
   1ctl deploy --image nginx:alpine --machine compute-main-01 --wait
-  1ctl deploy --env LOG_LEVEL=debug --reason "find the login bug"
-
-What is not given keeps its value from the release before."""
+  1ctl deploy --env LOG_LEVEL=debug --reason "find the login bug""""
 
 
 @app.callback(epilog=_EPILOG)
 def deploy(
     context: typer.Context,
-    image: Annotated[str | None, typer.Option(metavar="IMAGE", help="Image to run, e.g. nginx:alpine.")] = None,
+    image: Annotated[str | None, typer.Option(metavar="IMAGE", help="Image to run. What is not given stays as it is.")] = None,
     machine: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Node the pods may run on; repeatable.")
     ] = None,

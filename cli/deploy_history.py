@@ -28,7 +28,9 @@ def diff(
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Compare an app at two moments: releases, positions of the ledger, or times.
+    """Compare an app at two moments.
+
+    A moment is a release, a position of the ledger, or a time.
 
     Example:  1ctl deploy diff 1 2
     """
@@ -107,7 +109,9 @@ def events(
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show everything recorded about an app, its destroyed lives included, oldest first.
+    """Show everything recorded about an app.
+
+    Its destroyed lives are included; the oldest comes first.
 
     Example:  1ctl deploy events --follow
     """

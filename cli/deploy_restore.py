@@ -30,7 +30,9 @@ def restore(
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
 ) -> None:
-    """Deploy a destroyed app again as it last was. It gets a new id and a new domain.
+    """Deploy a destroyed app again as it last was.
+
+    It gets a new id and a new domain.
 
     Its secrets were shredded, so they have to be given again.
 

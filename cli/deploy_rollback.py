@@ -33,7 +33,9 @@ def rollback(
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
 ) -> None:
-    """Make a release that runs what an earlier one ran: image, resources, environment and secrets.
+    """Make a release that runs what an earlier one ran.
+
+    Image, resources, environment values and secrets are those of that release.
 
     Example:  1ctl deploy rollback --version 1 --reason "2 loses orders" --wait
     """

@@ -101,6 +101,10 @@ def wait_until_ready(session: Session, app: App, life: Life, request: Request, *
     terminal = session.terminal
     terminal.info("Waiting for deployment to become healthy...")
     said, progress = None, None
+    if life.rollout == "pending":
+        # That is what is known now, also where the pods are quicker than the first look at them.
+        terminal.info("Deployment status: NotReady (0 pct)")
+        said = 0
     try:
         for progress in session.watch(request).wait(app.id, life, timeout=timeout):
             if progress.verdict == "waiting" and progress.percent != said:

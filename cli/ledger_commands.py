@@ -30,7 +30,9 @@ def ledger() -> None:
 
 
 def status() -> None:
-    """Show where the ledger is, how far it goes and how far its read models lag.
+    """Show where the ledger is and how far it goes.
+
+    Also how far its read models lag.
 
     Example:  1ctl ledger status
     """
@@ -70,7 +72,9 @@ def status() -> None:
 def rebuild(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Read model; default: all.")] = None,
 ) -> None:
-    """Fold the whole ledger into its read models anew. Others may go on working meanwhile.
+    """Fold the ledger into its read models anew.
+
+    Others may go on working meanwhile.
 
     Example:  1ctl ledger rebuild
     """
@@ -99,7 +103,9 @@ def redact(
     yes: YesOption = False,
     request_id: RequestIdOption = None,
 ) -> None:
-    """Blank a field of one event for ever, for instance a password put into an environment value.
+    """Blank a field of one event for ever.
+
+    For instance a password that was put into an environment value.
 
     Chain and proofs stay valid; that something was blanked, by whom and why, stays in the ledger.
 

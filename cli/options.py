@@ -73,14 +73,16 @@ def GLOBAL_OPTIONS(  # noqa: N802 - a signature that is read, never called
 
 ConfigOption = Annotated[
     str | None,
-    typer.Option(metavar="PATH|NAME", help="A satusky.toml, or NAME for satusky.NAME.toml; default: look upwards."),
+    typer.Option(metavar="PATH|NAME", help="A satusky.toml, or NAME of satusky.NAME.toml."),
 ]
 DeploymentIdOption = Annotated[
     str | None, typer.Option("--deployment-id", "-d", metavar="ID", help="The app with this deployment id.")
 ]
 RequestIdOption = Annotated[
     str | None,
-    typer.Option(metavar="ID", envvar="ONECTL_REQUEST_ID", help="Name of this request; the same one records once."),
+    typer.Option(
+        metavar="ID", envvar="ONECTL_REQUEST_ID", show_envvar=False, help="Same id, recorded once ($ONECTL_REQUEST_ID)."
+    ),
 ]
 ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -107,9 +107,9 @@ def purge(
     request_id: RequestIdOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Delete every sealed value a key ever had, for instance because one leaked.
+    """Delete every value that a secret ever had.
 
-    No release that used it can be rolled back to afterwards.
+    For instance because one leaked. No release that used it can be rolled back to afterwards.
 
     Example:  1ctl secret purge JWT_SECRET --reason "leaked in a log"
     """

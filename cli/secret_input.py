@@ -52,5 +52,11 @@ def _asked(keys: Iterable[str]) -> dict[str, str]:
     answers = {}
     for key in keys:
         values.env_name(key)
-        answers[key] = getpass(f"{key}: ") if sys.stdin.isatty() else sys.stdin.readline().removesuffix("\n")
+        try:
+            answer = getpass(f"{key}: ") if sys.stdin.isatty() else sys.stdin.readline().removesuffix("\n")
+        except EOFError:
+            answer = ""
+        if not answer:
+            raise RefusedError(f"no value given for {key}", hint="Each --key takes one line of input.")
+        answers[key] = answer
     return answers

@@ -54,15 +54,19 @@ class Session:
         return SqliteStore(self.place.ledger)
 
     @cached_property
-    def ledger(self) -> Ledger:
-        """The ledger."""
+    def keys(self) -> KeyFiles:
+        """The key files of this machine."""
         identity, signing = os.environ.get("ONECTL_IDENTITY"), os.environ.get("ONECTL_SIGNING_KEY")
-        keys = KeyFiles(
+        return KeyFiles(
             self.home / "keys",
             identity=Path(identity) if identity else None,
             signing=Path(signing) if signing else None,
         )
-        return Ledger(self.store, keys, mint_domain=self._mint_domain)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+        return Ledger(self.store, self.keys, mint_domain=self._mint_domain)
 
     @cached_property
     def cluster(self) -> Cluster:

@@ -55,8 +55,9 @@ class Terminal:
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Left-aligned columns as wide as their longest cell, two spaces apart, a rule under each header."""
-        widths = [max(map(_width, column)) for column in zip(headers, *rows, strict=True)]
-        for cells in (headers, ["─" * width for width in widths], *rows):
+        shown = [[_printable(cell) for cell in row] for row in rows]
+        widths = [max(map(_width, column)) for column in zip(headers, *shown, strict=True)]
+        for cells in (headers, ["─" * width for width in widths], *shown):
             padded = [cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)]
             self.line("  ".join(padded).rstrip())
 
@@ -66,7 +67,7 @@ class Terminal:
         self.line("─" * _width(title))
         width = max(map(_width, values)) + 1
         for name, value in values.items():
-            self.line(f"{name + ':':<{width}} {value}")
+            self.line(f"{name + ':':<{width}} {_printable(value)}")
 
     def document(self, content: object) -> None:
         """The one JSON document of a command: two-space indent, keys in a stable order."""
@@ -86,7 +87,7 @@ class Terminal:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    if os.environ.get("NO_COLOR") is None and stream.isatty():
+    if stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
         text = _coloured(text)
     stream.write(text + "\n")
     stream.flush()
@@ -97,6 +98,13 @@ def _coloured(text: str) -> str:
         if text.startswith(glyph):
             return f"\033[{colour}m{text}\033[0m"
     return text
+
+
+def _printable(text: str) -> str:
+    r"""The text with ``\n`` for a line break and so on: what somebody else set must not draw on a reader's screen."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _width(text: str) -> int:

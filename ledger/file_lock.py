@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+_MUTEX, _FIRST = 0, 8
+_QUEUES = sys.platform == "linux"
+_FLOCK = struct.Struct("hhqqi4x")
+"""Linux's ``struct flock``: type, whence, start, length, process."""
 
 
 class FileLock:
-    """An exclusive lock on a file of its own, with a turnstile (``.queue``) before it.
+    """An exclusive lock on a file of its own, with a queue (``.queue``) before it.
 
-    Whoever wants the lock first passes the turnstile and holds it until the lock is theirs. So one waits for the lock
-    and the rest sleep at the turnstile: who gives the lock back and wants it again at once is behind them. Without it,
-    the holder takes the lock again before the kernel has woken anybody, and some never get it.
+    The kernel gives a free lock to whoever asks first, and a process that gave it back asks long before those that
+    sleep have woken: some never get it. So whoever comes takes a ticket, locks its own byte of the queue, and waits
+    for the byte of the ticket before: only one ever waits for a byte, and nobody can come in between. Order is the
+    queue's business, exclusion the lock's: who dies or gives up in the queue lets the next one pass, no more.
 
-    The kernel frees both when their holder dies, so nobody ever has to remove them by hand. Threads of one process
-    exclude each other as well.
+    The kernel frees all of it when a process dies, so nobody ever has to remove anything by hand. Threads of one
+    process exclude each other as well. Elsewhere than on Linux there is no queue, only the lock.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._turnstile = path.with_name(path.name + ".queue")
+        self._queue = path.with_name(path.name + ".queue")
         self._threads = threading.Lock()
+        self._turn = -1
         self._descriptor = -1
 
     def acquire(self, timeout: float) -> bool:
@@ -36,54 +46,96 @@ class FileLock:
         if not self._threads.acquire(timeout=timeout):
             return False
         try:
-            self._descriptor = self._wait(max(0.0, deadline - time.monotonic()))
+            self._wait(deadline)
         except BaseException:
-            self._threads.release()
+            self.release()
             raise
         if self._descriptor < 0:
-            self._threads.release()
+            self.release()
             return False
         return True
 
     def release(self) -> None:
         """Give the lock to the next waiter."""
-        os.close(self._descriptor)
-        self._descriptor = -1
+        for descriptor in (self._descriptor, self._turn):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._turn = -1
         self._threads.release()
 
-    def _wait(self, timeout: float) -> int:
-        """A locked descriptor, or -1."""
-        deadline = time.monotonic() + timeout
-        turn = _locked(self._turnstile, timeout)
-        if turn < 0:
-            return -1
-        try:
-            return _locked(self._path, max(0.0, deadline - time.monotonic()))
-        finally:
-            os.close(turn)
+    def _wait(self, deadline: float) -> None:
+        """Gets the turn, then the lock; whichever is not got stays -1."""
+        if _QUEUES:
+            self._turn = _turn(self._queue, deadline)
+            if self._turn < 0:
+                return
+        descriptor = _opened(self._path)
+        self._descriptor = _in_time(descriptor, lambda options: fcntl.flock(descriptor, options), deadline)
 
 
-def _locked(path: Path, timeout: float) -> int:
-    """A descriptor of the file that holds its lock, or -1 if it was not free in time."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _turn(path: Path, deadline: float) -> int:
+    """A descriptor that holds a ticket whose turn has come, or -1."""
+    descriptor = _opened(path)
+    if _in_time(descriptor, lambda options: _lock_byte(descriptor, _MUTEX, options), deadline) < 0:
+        return -1
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        place = _FIRST + int.from_bytes(os.pread(descriptor, 8, 0), "little")
+        while not _is_mine(descriptor, place):
+            place += 1  # the number in the file was damaged or put back
+        os.pwrite(descriptor, (place + 1 - _FIRST).to_bytes(8, "little"), 0)
+        _lock_byte(descriptor, _MUTEX, fcntl.LOCK_UN)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    mine, turn = os.dup(descriptor), -1
+    try:
+        turn = _in_time(descriptor, lambda options: _lock_byte(descriptor, place - 1, options), deadline)
+    finally:
+        if turn < 0:  # given up: the next one must not wait for a ticket that nobody wants any more
+            _lock_byte(mine, place, fcntl.LOCK_UN)
+        os.close(mine)
+    return turn
+
+
+def _is_mine(descriptor: int, place: int) -> bool:
+    try:
+        _lock_byte(descriptor, place, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _wait_in_kernel(descriptor, timeout)
+        return False
+    return True
+
+
+def _lock_byte(descriptor: int, place: int, options: int) -> None:
+    """Like flock, for one byte of a file; the lock belongs to the descriptor, not to the process."""
+    kind = fcntl.F_UNLCK if options & fcntl.LOCK_UN else fcntl.F_WRLCK
+    command = fcntl.F_OFD_SETLK if options & fcntl.LOCK_NB else fcntl.F_OFD_SETLKW
+    fcntl.fcntl(descriptor, command, _FLOCK.pack(kind, os.SEEK_SET, place, 1, 0))
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _in_time(descriptor: int, lock: Callable[[int], None], deadline: float) -> int:
+    """The descriptor once it is locked; -1, and closed, if that was not possible in time."""
+    try:
+        lock(fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _wait_in_kernel(descriptor, lock, max(0.0, deadline - time.monotonic()))
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _wait_in_kernel(descriptor: int, timeout: float) -> int:
-    """Blocks in a thread, since flock has no time-out and polling would let quick writers starve slow ones."""
+def _wait_in_kernel(descriptor: int, lock: Callable[[int], None], timeout: float) -> int:
+    """Blocks in a thread, since these locks have no time-out and polling would let quick writers starve slow ones."""
     state = threading.Lock()
     done = threading.Event()
     given_up = False
 
     def wait() -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(fcntl.LOCK_EX)
         with state:
             if given_up:
                 os.close(descriptor)

@@ -33,11 +33,6 @@ _FRONTIER_HEAD = struct.Struct(">Q")
 _TREE_HEAD = struct.Struct(">BQ")
 
 
-def leaf_hash(entry: bytes) -> bytes:
-    """The hash of a leaf (RFC 6962, section 2.1)."""
-    return sha256(b"\0" + entry).digest()
-
-
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of an inner node (RFC 6962, section 2.1)."""
     return sha256(b"\1" + left + right).digest()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import re
 import select
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,7 +21,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
-from sqlalchemy import ClauseElement, event
+from sqlalchemy import ClauseElement, Dialect, event
 from sqlalchemy.dialects.postgresql import psycopg as postgresql_psycopg
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -51,6 +52,9 @@ _NOTHING = "Nothing was recorded."
 _MIGRATE = f"{_NOTHING} Its owner creates or updates the tables with: 1ctl ledger migrate"
 _RESTORE = f"Restore it from a backup. {_NOTHING}"
 _REPEAT = "Repeat with the same request id to find out."
+
+
+_DIALECT: Dialect = postgresql_psycopg.dialect()  # type: ignore[no-untyped-call]
 
 
 class Address:
@@ -106,7 +110,7 @@ class Database:
         self._timeout = lock_timeout
         self._pool = QueuePool(self._connect, timeout=lock_timeout, reset_on_return=None)
         event.listen(self._pool, "checkout", _refuse_dead)
-        self._closed = False
+        self._closed = threading.Event()
 
     def run(
         self, statement: ClauseElement, parameters: Mapping[str, object], *, appending: bool = False
@@ -152,16 +156,18 @@ class Database:
             LedgerBusyError: None was free in time.
             LedgerUnavailableError: The server cannot be reached, or this was closed.
         """
-        if self._closed:
+        if self._closed.is_set():
             raise LedgerUnavailableError(f"the ledger {self.shown} was closed")
         pooled = self._checkout()
         connection: psycopg.Connection[tuple[Any, ...]] = pooled.dbapi_connection  # type: ignore[assignment]
         try:
             yield connection
         finally:
-            if self._closed or connection.closed or connection.info.transaction_status != TransactionStatus.IDLE:
+            if connection.closed or connection.info.transaction_status != TransactionStatus.IDLE:
                 pooled.invalidate()
             pooled.close()
+            if self._closed.is_set():  # by another thread, while this one was using its connection
+                self._pool.dispose()
 
     @contextmanager
     def errors(self, connection: psycopg.Connection[Any] | None = None, *, appending: bool = False) -> Iterator[None]:
@@ -177,17 +183,19 @@ class Database:
         try:
             yield
         except psycopg.Error as error:
-            if appending and connection is not None and connection.closed:
+            lost = connection is not None and _broke(connection, error)
+            if lost and appending:
                 raise OutcomeUnknownError(
                     f"the connection to the ledger {self.shown} broke while recording: the request may or may not be"
                     " recorded",
                     hint=_REPEAT,
                 ) from error
-            raise _refused(f"the ledger {self.shown}", error) from error
+            values = (error.sqlstate or "").startswith("23")  # what broke a constraint is quoted in the error's details
+            raise _refused(f"the ledger {self.shown}", error) from (None if values else error)
 
     def close(self) -> None:
         """Give up all connections."""
-        self._closed = True
+        self._closed.set()
         self._pool.dispose()
 
     def _connect(self) -> Any:
@@ -225,6 +233,10 @@ class Transaction:
         with self._connection.cursor() as cursor:
             cursor.executemany(text, [{**constants, **each} for each in parameters])
 
+    def lock(self, key: int, timeout_ms: int) -> None:
+        """Be the only transaction with this advisory lock until the end."""
+        self.script([f"SET LOCAL lock_timeout = {timeout_ms}", f"SELECT pg_advisory_xact_lock({key})"])
+
     def script(self, statements: Iterable[str]) -> None:
         """Run statements without parameters."""
         for statement in statements:
@@ -234,13 +246,18 @@ class Transaction:
 @functools.cache
 def compiled(statement: ClauseElement) -> tuple[bytes, Mapping[str, object]]:
     """A statement as the driver takes it, and the parameters that are constants of it."""
-    result = statement.compile(
-        dialect=postgresql_psycopg.dialect(), schema_translate_map={None: SCHEMA}, render_schema_translate=True
-    )
+    result = statement.compile(dialect=_DIALECT, schema_translate_map={None: SCHEMA}, render_schema_translate=True)
     return str(result).encode(), {name: value for name, value in result.params.items() if value is not None}
 
 
-def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:
+def _broke(connection: psycopg.Connection[Any], error: psycopg.Error) -> bool:
+    """Whether the connection is at its end; if the server said so before hanging up, hang up as well."""
+    if error.diag.severity_nonlocalized in {"FATAL", "PANIC"}:
+        connection.close()
+    return connection.closed
+
+
+def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: PLR0911 - a table, one line a case
     """What the server refused, or a connection that broke when nothing was at stake."""
     said = _first_line(error)
     match error.sqlstate:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
+from sqlalchemy import Integer, column, select, table, text
 
 from ledger.errors import LedgerUnavailableError, UnknownEventError
 from ledger.postgres_connection import Address, Database, Transaction
 from ledger.postgres_schema import MIGRATION_LOCK, SCHEMA, SCHEMA_VERSION, schema_text
+from ledger.postgres_tables import TABLE_EXISTS
 
-# Not to_regclass: it may answer from what this connection remembers, and miss what another has just created.
-_EXISTS = text(
-    f"SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = '{SCHEMA}' AND tablename = 'schema_version')"
-)
-_VERSION = text(f"SELECT version FROM {SCHEMA}.schema_version")
+_VERSION = select(table("schema_version", column("version", Integer), schema=SCHEMA))
 
 
 def migrate(url: str, *, lock_timeout: float = 30.0) -> int:
@@ -39,7 +36,7 @@ def migrate(url: str, *, lock_timeout: float = 30.0) -> int:
 def create_or_update(database: Database) -> int:
     """`migrate` on a database that is open."""
     with database.transaction() as transaction:
-        _lock(transaction, database.lock_timeout_ms)
+        transaction.lock(MIGRATION_LOCK, database.lock_timeout_ms)
         version = _stored_version(transaction)
         refuse_newer(version, database.shown)
         if version == 0:
@@ -67,13 +64,8 @@ def refuse_newer(version: int, shown: str) -> None:
         )
 
 
-def _lock(transaction: Transaction, timeout_ms: int) -> None:
-    transaction.script([f"SET LOCAL lock_timeout = {timeout_ms}", f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"])
-
-
 def _stored_version(transaction: Transaction) -> int:
-    ((exists,),) = transaction.query(_EXISTS, {})
-    if not exists:
+    if not transaction.query(TABLE_EXISTS, {"name": "schema_version"}):
         return 0
     ((version,),) = transaction.query(_VERSION, {})
     return int(version)

@@ -52,7 +52,7 @@ CREATE FUNCTION append_events(
     request text, request_salt bytea, request_digest bytea,
     life text[], life_key text[], life_key_wrapped bytea,
     sealed_lives text[], sealed_keys text[], sealed_versions bigint[], ciphertexts bytea[],
-    purge_life text, purge_key text, shred text
+    redact_position bigint, redact_state bytea, purge_life text, purge_key text, shred text
 ) RETURNS TABLE (at_position bigint, at_us bigint, at_leaf bytea, at_chain bytea)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 DECLARE
@@ -94,6 +94,14 @@ BEGIN
     IF sealed_lives IS NOT NULL THEN
         INSERT INTO sealed_values SELECT * FROM unnest(sealed_lives, sealed_keys, sealed_versions, ciphertexts);
     END IF;
+    IF redact_position IS NOT NULL THEN
+        IF NOT 'Redacted' = ANY (topics) THEN
+            RAISE insufficient_privilege USING MESSAGE = 'a redaction is recorded as an event';
+        END IF;
+        PERFORM set_config('onectl.redacting', redact_position::text, true);
+        UPDATE stored_events SET state = redact_state WHERE notification_id = redact_position;
+        PERFORM set_config('onectl.redacting', '', true);
+    END IF;
     IF purge_life IS NOT NULL THEN
         DELETE FROM sealed_values WHERE deployment_id = purge_life AND key = purge_key;
     END IF;
@@ -108,21 +116,38 @@ BEGIN
 END $$
 """
 
-_REFUSE_FUNCTION = """
-CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RAISE insufficient_privilege USING MESSAGE = 'the ledger is append-only';
-END $$
+_SEALED_SIZES = """
+CREATE VIEW sealed_sizes AS SELECT deployment_id, key, version, length(ciphertext) AS size FROM sealed_values
 """
 
-_APPEND_ONLY = (
-    "CREATE TRIGGER stored_events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON stored_events "
-    "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
-    "ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_append_only",
-    "ALTER TABLE stored_events ADD CONSTRAINT stored_events_sizes CHECK (length(originator_id) = 16"
-    " AND originator_version >= 0 AND octet_length(topic) < 65536 AND length(leaf) = 32 AND length(chain) = 32)",
-    "CREATE UNIQUE INDEX ledger_head_is_one ON ledger_head ((true))",
-)
+_APPEND_ONLY = """
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND current_setting('onectl.redacting', true) = OLD.notification_id::text THEN
+        OLD.state := NEW.state;  -- and nothing else
+        IF OLD IS NOT DISTINCT FROM NEW THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    RAISE insufficient_privilege USING MESSAGE = 'the ledger is append-only';
+END $$;
+CREATE TRIGGER stored_events_no_update BEFORE UPDATE ON stored_events
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER stored_events_no_delete BEFORE DELETE OR TRUNCATE ON stored_events
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_no_update;
+ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_no_delete;
+ALTER TABLE stored_events ADD CONSTRAINT stored_events_sizes CHECK (
+    length(originator_id) = 16 AND originator_version >= 0 AND octet_length(topic) < 65536
+    AND length(leaf) = 32 AND length(chain) = 32);
+CREATE UNIQUE INDEX ledger_head_is_one ON ledger_head ((true));
+"""
+
+_FIRST_ROWS = """
+INSERT INTO ledger_head VALUES (1, 0, 0, decode(repeat('00', 32), 'hex'));
+CREATE TABLE schema_version (version integer NOT NULL);
+INSERT INTO schema_version VALUES ({version});
+"""
 
 _ROLES = """\
 -- Roles of a ledger on PostgreSQL. Run it as the owner of the ledger's tables, who may create roles; it may be repeated.
@@ -212,6 +237,8 @@ def append_statement() -> Select[tuple[int, int, bytes, bytes]]:
         bindparam("sealed_keys", type_=texts),
         bindparam("sealed_versions", type_=numbers),
         bindparam("ciphertexts", type_=octets),
+        bindparam("redact_position", type_=BigInteger),
+        bindparam("redact_state", type_=LargeBinary),
         bindparam("purge_life", type_=Text),
         bindparam("purge_key", type_=Text),
         bindparam("shred", type_=Text),
@@ -249,20 +276,15 @@ def _schema_statements() -> Iterator[str]:
     models = read_models()
     if models is not None:
         yield from _tables(models)
-    yield (
-        "CREATE VIEW sealed_sizes AS SELECT deployment_id, key, version, length(ciphertext) AS size FROM sealed_values"
-    )
+    yield _SEALED_SIZES
     yield _APPEND_FUNCTION.format(schema=SCHEMA, channel=CHANNEL)
-    yield _REFUSE_FUNCTION
-    yield from _APPEND_ONLY
+    yield _APPEND_ONLY
     yield f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {SCHEMA} FROM PUBLIC"
-    yield "INSERT INTO ledger_head VALUES (1, 0, 0, decode(repeat('00', 32), 'hex'))"
-    yield "CREATE TABLE schema_version (version integer NOT NULL)"
-    yield f"INSERT INTO schema_version VALUES ({SCHEMA_VERSION})"
+    yield _FIRST_ROWS.format(version=SCHEMA_VERSION)
 
 
 def _tables(metadata: MetaData) -> Iterator[str]:
-    dialect: Dialect = postgresql.dialect()
+    dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     for defined in metadata.sorted_tables:
         yield str(CreateTable(defined).compile(dialect=dialect))
         for index in sorted(defined.indexes, key=lambda index: str(index.name)):

@@ -11,15 +11,20 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from ledger.errors import LedgerDamagedError, LedgerUnavailableError
+from sqlalchemy import ClauseElement
+
+from ledger.errors import LedgerDamagedError
 from ledger.leaf import GENESIS
 from ledger.postgres_arrays import Numbers, Octets, Texts
-from ledger.postgres_connection import Address, Database
+from ledger.postgres_connection import Address, Database, Transaction
 from ledger.postgres_migrate import create_or_update, refuse_newer, schema_version
-from ledger.postgres_schema import append_statement, sealed_sizes_statement
+from ledger.postgres_schema import READ_MODEL_LOCK, append_statement, sealed_sizes_statement
+from ledger.postgres_tables import TABLE_EXISTS, PostgresTables, statement_of, table_of
 from ledger.statements import STATEMENTS
 from ledger.store import NOTHING_BESIDE, Beside, Head, LifeKeyRow, LifeRow, NewRow, RequestRow, Row
 
@@ -43,6 +48,7 @@ class PostgresStore:
     def __init__(self, url: str, *, lock_timeout: float = 30.0) -> None:
         self._database = Database(Address(url), lock_timeout=lock_timeout)
         self._ready = False
+        self._local = threading.local()
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._database.shown!r})"
@@ -110,7 +116,7 @@ class PostgresStore:
     def sealed_sizes(self, deployment_id: str) -> Mapping[tuple[str, int], int]:
         """See `Store.sealed_sizes`."""
         parameters = {"deployment_id": deployment_id}
-        rows = self._database.run(_SEALED_SIZES, parameters) if self._is_ready() else []
+        rows = self._run(_SEALED_SIZES, parameters)
         return {(key, version): size for key, version, size in rows}
 
     def append(self, rows: Sequence[NewRow], *, clock_us: int, beside: Beside = NOTHING_BESIDE) -> Sequence[Row]:
@@ -126,12 +132,44 @@ class PostgresStore:
         """See `Store.data_version`."""
         return self.head().position
 
+    def ask(self, name: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        """See `ModelStore.ask`."""
+        return self._run(statement_of(name), parameters)
+
+    def knows(self, table: str) -> bool:
+        """See `ModelStore.knows`."""
+        return bool(self._run(TABLE_EXISTS, {"name": table_of(table).name}))
+
+    @contextmanager
+    def change(self) -> Iterator[PostgresTables]:
+        """See `ModelStore.change`."""
+        with self._database.transaction() as transaction:
+            transaction.lock(READ_MODEL_LOCK, self._database.lock_timeout_ms)
+            yield PostgresTables(transaction)
+
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        """See `ModelStore.moment`."""
+        ready = self._is_ready()
+        with self._database.transaction(snapshot=True) as transaction:
+            self._local.moment = transaction if ready else None
+            try:
+                yield
+            finally:
+                self._local.moment = None
+
     def close(self) -> None:
         """See `Store.close`."""
         self._database.close()
 
     def _query(self, name: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
-        return self._database.run(STATEMENTS[name], parameters) if self._is_ready() else []
+        return self._run(STATEMENTS[name], parameters)
+
+    def _run(self, statement: ClauseElement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        moment: Transaction | None = getattr(self._local, "moment", None)
+        if moment is not None:
+            return moment.query(statement, parameters)
+        return self._database.run(statement, parameters) if self._is_ready() else []
 
     def _is_ready(self) -> bool:
         """Whether the tables are there; looked up until they are.
@@ -164,6 +202,8 @@ def _arguments(rows: Sequence[NewRow], beside: Beside) -> dict[str, object]:
         "sealed_keys": Texts(row.key for row in beside.sealed) or None,
         "sealed_versions": Numbers(row.version for row in beside.sealed) or None,
         "ciphertexts": Octets(row.ciphertext for row in beside.sealed) or None,
+        "redact_position": beside.redact and beside.redact[0],
+        "redact_state": beside.redact and beside.redact[1],
         "purge_life": beside.purge and beside.purge[0],
         "purge_key": beside.purge and beside.purge[1],
         "shred": beside.shred,

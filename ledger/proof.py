@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import struct
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from itertools import count
+from itertools import chain
 from typing import Literal, Self
 from uuid import UUID
 
@@ -27,7 +27,9 @@ from ledger.codec import decode
 from ledger.errors import LedgerDamagedError, OneCtlError
 from ledger.events import LedgerCreated
 from ledger.leaf import entry as entry_bytes
-from ledger.merkle import HASH_SIZE, Frontier, ReadLeaves, Tree, leaf_hash, verify_consistency, verify_inclusion
+from ledger.leaf import leaf_of
+from ledger.merkle import HASH_SIZE, Frontier, ReadLeaves, Tree, verify_consistency, verify_inclusion
+from ledger.redaction import Remains, redactions
 from ledger.store import Row, Store, is_well_formed
 
 PAGE = 2000
@@ -39,10 +41,7 @@ _HEADER = b"c2sp.org/tlog-proof@v1"
 _HEAD = struct.Struct(">Q16sQqH")
 
 EntryOf = Callable[[Row], bytes | None]
-"""The entry of a stored line, from its bytes; None if they cannot be those of any line.
-
-Another one than `stored_entry` is for ledgers with redacted events, whose entry holds the digest from before.
-"""
+"""The entry of a stored line, from its bytes; None if they cannot be those of any line."""
 
 
 class ProofError(OneCtlError):
@@ -213,6 +212,8 @@ class Comparison:
         checkpoint: The older checkpoint.
         size: How many lines of the ledger were compared: those from 1 on without a gap, at most the checkpoint's.
         blame: The first difference, if it can be located.
+        redacted: Positions among them whose bytes were blanked since they were recorded, as later events say. Their
+            place, time and kind are compared; what is left of their content cannot be.
         detail: One or two sentences for a person.
     """
 
@@ -220,6 +221,7 @@ class Comparison:
     checkpoint: Checkpoint
     size: int
     blame: Blame | None
+    redacted: tuple[int, ...]
     detail: str
 
 
@@ -245,7 +247,7 @@ def verify_proof(
     if entry.position != proof.index + 1:
         raise ProofError(f"the proof is for index {proof.index}, its entry for position {entry.position}")
     signed = notes.open_note(proof.note, key)
-    if not verify_inclusion(leaf_hash(proof.entry), proof.index, signed.size, proof.path, signed.root):
+    if not verify_inclusion(leaf_of(proof.entry), proof.index, signed.size, proof.path, signed.root):
         raise ProofError(f"the entry is not at position {entry.position} of the tree in the checkpoint")
     if state is not None and sha256(state).digest() != entry.state_digest:
         raise ProofError(
@@ -277,25 +279,17 @@ def verify_extension(text: bytes, old: Checkpoint, key: VerifierKey) -> Checkpoi
 # -- From a ledger -------------------------------------------------------------------------------------------------
 
 
-def stored_entry(row: Row) -> bytes | None:
-    """The entry of a stored line from its bytes; None if someone stored values that no line can have."""
-    if not is_well_formed(row):
-        return None
-    digest = sha256(row.state).digest()
-    return entry_bytes(row.position, row.stream, row.version, row.recorded_us, row.topic, digest)
-
-
-def ledger_tree(store: Store, *, entry_of: EntryOf = stored_entry) -> Tree:
+def ledger_tree(store: Store) -> Tree:
     """An empty tree that grows from a ledger; keep it to prove often."""
-    return Tree(ledger_leaves(store, entry_of=entry_of))
+    return Tree(ledger_leaves(store))
 
 
-def ledger_leaves(store: Store, *, entry_of: EntryOf = stored_entry) -> ReadLeaves:
+def ledger_leaves(store: Store) -> ReadLeaves:
     """What a `Tree` of this ledger reads, for instance one that was kept with `Tree.to_bytes`.
 
     Reading raises `LedgerDamagedError` where a line is missing or its bytes do not have the stored leaf hash.
     """
-    return lambda start, stop: _leaves(store, start, stop, entry_of)
+    return lambda start, stop: _leaves(store, start, stop)
 
 
 def ledger_key(store: Store) -> VerifierKey:
@@ -354,9 +348,7 @@ def checkpoint_now(
     return notes.sign(Checkpoint(ours.name, size, tree.root(size)), key)
 
 
-def prove_position(
-    store: Store, position: int, note: bytes, *, tree: Tree | None = None, entry_of: EntryOf = stored_entry
-) -> bytes:
+def prove_position(store: Store, position: int, note: bytes, *, tree: Tree | None = None) -> bytes:
     """The proof file of one position, in the tree of a checkpoint that was signed with the ledger's key.
 
     Args:
@@ -364,7 +356,6 @@ def prove_position(
         position: Which line.
         note: A checkpoint at or after it, from `checkpoint_now` or kept elsewhere. No signing key is needed.
         tree: One from `ledger_tree`, or from a file: what it says is compared with the checkpoint's root.
-        entry_of: As given to `ledger_tree`.
 
     Raises:
         ProofError: The checkpoint does not cover the position, or the ledger is not what it was then.
@@ -374,11 +365,11 @@ def prove_position(
     signed = notes.open_note(note, ledger_key(store))
     if not 1 <= position <= signed.size:
         raise ProofError(f"the checkpoint covers positions 1 to {signed.size}, not {position}")
-    tree = _grown(signed, tree or ledger_tree(store, entry_of=entry_of))
+    tree = _grown(signed, tree or ledger_tree(store))
     path = tuple(tree.inclusion_proof(position - 1, signed.size))
     rows = store.positions(position, position, limit=1)
-    entry = entry_of(rows[0]) if rows else None
-    if entry is None or not verify_inclusion(leaf_hash(entry), position - 1, signed.size, path, signed.root):
+    entry = _entries(_redactions(store))(rows[0]) if rows else None
+    if entry is None or not verify_inclusion(leaf_of(entry), position - 1, signed.size, path, signed.root):
         raise _changed(position)
     return Proof(entry=entry, index=position - 1, path=path, note=note).to_bytes()
 
@@ -410,9 +401,7 @@ def prove_since(store: Store, old: Checkpoint, note: bytes, *, tree: Tree | None
     return Extension(old_size=old.size, path=path, note=note).to_bytes()
 
 
-def verify_against(
-    store: Store, note: bytes, key: VerifierKey, *, known: Tree | None = None, entry_of: EntryOf = stored_entry
-) -> Comparison:
+def verify_against(store: Store, note: bytes, key: VerifierKey, *, known: Tree | None = None) -> Comparison:
     """Whether the ledger still begins with what a checkpoint kept elsewhere says.
 
     This finds what `verify_chain` cannot: an administrator who edits an event and recomputes every later hash, or who
@@ -424,50 +413,83 @@ def verify_against(
         key: The ledger's key. `ledger_key` will do: a forged ledger that names another one refuses the checkpoint.
         known: A tree of the ledger as it was (of a backup, or kept by whoever kept the checkpoint), to locate a
             difference. It is used only if it has the checkpoint's root.
-        entry_of: As given to `ledger_tree`.
 
     Raises:
         CheckpointError: The checkpoint is not signed by the key: nothing can be said.
     """
     old = notes.open_note(note, key)
+    redacted = _redactions(store)
+    entry_of = _entries(redacted)
     frontier = Frontier()
     stopped = _walk(store, old.size, entry_of, frontier)
     size = frontier.size
+    blanked = tuple(sorted(position for position in redacted if position <= size))
     if size == old.size and frontier.root() == old.root:
         detail = f"positions 1 to {size} are unchanged since the checkpoint"
-        return Comparison(verdict="consistent", checkpoint=old, size=size, blame=None, detail=detail)
+        if blanked:
+            detail += f", but for redacted content at {', '.join(map(str, blanked))}"
+        return Comparison(verdict="consistent", checkpoint=old, size=size, blame=None, redacted=blanked, detail=detail)
     blame = stopped or _other_ledger(store, old) or _blame(store, old, known, entry_of, size)
+    verdict: Literal["rolled back", "forked"] = "forked"
+    detail = f"positions 1 to {old.size} are not those that were signed: {_where(blame)}"
     if stopped is None and size < old.size:
+        verdict = "rolled back"
         detail = (
             f"the ledger ends at position {size}, the checkpoint at {old.size}: it was cut, or an older copy put back"
         )
         if blame is not None:
             detail += f"; besides, {_where(blame)}"
-        return Comparison(verdict="rolled back", checkpoint=old, size=size, blame=blame, detail=detail)
-    detail = f"positions 1 to {old.size} are not those that were signed: {_where(blame)}"
-    return Comparison(verdict="forked", checkpoint=old, size=size, blame=blame, detail=detail)
+    return Comparison(verdict=verdict, checkpoint=old, size=size, blame=blame, redacted=blanked, detail=detail)
 
 
 # -- Reading -------------------------------------------------------------------------------------------------------
 
 
-def _rows(store: Store, start: int, stop: int) -> Iterator[Row]:
+def _redactions(store: Store) -> Mapping[int, Remains]:
+    try:
+        return redactions(store)
+    except (ValueError, TypeError):
+        return {}  # a line that someone made up redacts nothing; what it stood for then shows as changed
+
+
+def _entries(redacted: Mapping[int, Remains]) -> EntryOf:
+    """Entries from stored bytes; the digest from before where a later event says that they were blanked."""
+
+    def entry_of(row: Row) -> bytes | None:
+        if not is_well_formed(row):
+            return None
+        position, stream, version, topic, state, recorded_us, _, _ = row
+        digest = sha256(state).digest()
+        remains = redacted.get(position)
+        if remains is not None and remains.remaining == digest:
+            digest = remains.original
+        return entry_bytes(position, stream, version, recorded_us, topic, digest)
+
+    return entry_of
+
+
+def _pages(store: Store, start: int, stop: int) -> Iterator[Sequence[Row]]:
     """Lines by index from `start` up to `stop`, as far as there are any; a gap shows in the positions."""
     position = start + 1
     while position <= stop and (rows := store.positions(position, stop, limit=PAGE)):
-        yield from rows
+        yield rows
         position = rows[-1].position + 1
 
 
-def _leaves(store: Store, start: int, stop: int, entry_of: EntryOf) -> Iterator[bytes]:
+def _rows(store: Store, start: int, stop: int) -> Iterator[Row]:
+    return chain.from_iterable(_pages(store, start, stop))
+
+
+def _leaves(store: Store, start: int, stop: int) -> Iterator[bytes]:
     """Leaf hashes from the stored bytes; a ledger that contradicts itself is neither signed nor proved."""
+    entry_of = _entries(_redactions(store))
     expected = start
     for row in _rows(store, start, stop):
         expected += 1
         if row.position != expected:
             raise _missing(expected)
         entry = entry_of(row)
-        leaf = leaf_hash(entry) if entry is not None else None
+        leaf = leaf_of(entry) if entry is not None else None
         if leaf is None or leaf != row.leaf:
             raise _changed(expected)
         yield leaf
@@ -485,18 +507,21 @@ def _changed(position: int) -> LedgerDamagedError:
 
 def _walk(store: Store, size: int, entry_of: EntryOf, frontier: Frontier) -> Blame | None:
     """Hash the lines up to a size; what stopped it, if it was not the end of the ledger."""
-    for expected, row in zip(count(1), _rows(store, 0, size), strict=False):
-        if row.position != expected:
-            return Blame(first=expected, last=expected, how="it is missing")
-        entry = entry_of(row)
-        if entry is None:
-            return Blame(first=expected, last=expected, how="it holds what no event can hold")
-        frontier.append(leaf_hash(entry))
+    for rows in _pages(store, 0, size):
+        leaves: list[bytes] = []
+        for expected, row in enumerate(rows, start=frontier.size + 1):
+            entry = entry_of(row) if row.position == expected else None
+            if entry is None:
+                how = "it holds what no event can hold" if row.position == expected else "it is missing"
+                frontier.extend(leaves)
+                return Blame(first=expected, last=expected, how=how)
+            leaves.append(leaf_of(entry))
+        frontier.extend(leaves)
     return None
 
 
 def _unchecked(store: Store, start: int, stop: int, entry_of: EntryOf) -> Iterator[bytes]:
-    return (leaf_hash(entry_of(row) or b"") for row in _rows(store, start, stop))
+    return (leaf_of(entry_of(row) or b"") for row in _rows(store, start, stop))
 
 
 # -- Locating a difference -----------------------------------------------------------------------------------------
@@ -532,7 +557,7 @@ def _blame_by_column(store: Store, old: Checkpoint, entry_of: EntryOf) -> Blame 
         if not _is_hash(row.leaf):
             return None
         frontier.append(row.leaf)
-        if not edited and leaf_hash(entry_of(row) or b"") != row.leaf:
+        if not edited and leaf_of(entry_of(row) or b"") != row.leaf:
             edited = row.position
     if not edited or frontier.root() != old.root:
         return None

@@ -34,6 +34,7 @@ from ledger.errors import (
 )
 from ledger.file_lock import FileLock
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of
 from ledger.store import NOTHING_BESIDE, Beside, Head, LifeKeyRow, LifeRow, NewRow, RequestRow, Row
 
 STORE_VERSION = 1
@@ -159,6 +160,29 @@ class SqliteStore:
     def query(self, text: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         """Rows of a read-only statement on tables beside the log (read models); none if there is no file."""
         return self._query(text, parameters)
+
+    def ask(self, name: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        """See `ModelStore.ask`."""
+        return self._query(text_of(name), parameters)
+
+    def knows(self, table: str) -> bool:
+        """See `ModelStore.knows`."""
+        return bool(self._query(TABLE_EXISTS, {"name": table_of(table)}))
+
+    @contextmanager
+    def change(self) -> Iterator[SqliteTables]:
+        """See `ModelStore.change`."""
+        with self.writing() as connection:
+            yield SqliteTables(connection)
+
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        """See `ModelStore.moment`."""
+        self._query("BEGIN", {})
+        try:
+            yield
+        finally:
+            self._query("ROLLBACK", {})
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

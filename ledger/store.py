@@ -6,9 +6,10 @@ A store knows bytes, positions and hashes; it knows neither events nor apps. `le
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Row(NamedTuple):
@@ -174,3 +175,45 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give up connections. The store must not be used afterwards."""
+
+
+class Asking(Protocol):
+    """Questions about tables beside the log. Tables and statements are called ``package.name``, as the package says."""
+
+    def ask(self, name: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        """The rows that a statement selects."""
+
+    def knows(self, table: str) -> bool:
+        """Whether a table is there to be asked."""
+
+
+class Tables(Asking, Protocol):
+    """Tables beside the log, in one transaction that changes them."""
+
+    def each(self, name: str) -> Iterator[tuple[Any, ...]]:
+        """The rows that a statement without parameters selects, one after the other."""
+
+    def execute(self, name: str, parameters: Mapping[str, object]) -> int:
+        """Run a statement; the number of rows that it changed."""
+
+    def execute_all(self, name: str, parameters: Iterable[Mapping[str, object]]) -> None:
+        """Run a statement once for each mapping."""
+
+    def renew(self, table: str) -> None:
+        """Empty a table, with the columns that this program knows."""
+
+
+class ModelStore(Store, Asking, Protocol):
+    """A store that also keeps read models: tables beside the log that can be made from it again."""
+
+    def change(self) -> AbstractContextManager[Tables]:
+        """One durable transaction, behind all others that change read models; rolled back if the block raises.
+
+        Raises:
+            LedgerBusyError: It was not its turn in time.
+            LedgerUnavailableError: Read models cannot be written here; nothing was changed.
+            OutcomeUnknownError: The commit itself failed.
+        """
+
+    def moment(self) -> AbstractContextManager[None]:
+        """A block in which this thread sees the ledger and its read models as they are when it first asks."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from ledger.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from ledger.store import Store
+    from ledger.store import ModelStore
 
 
-def open_store(address: str | Path, *, lock_timeout: float = 30.0) -> Store:
+def open_store(address: str | Path, *, lock_timeout: float = 30.0) -> ModelStore:
     """The store at an address; nothing is opened or created before it is used.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, assert_never, get_args
 
@@ -35,7 +34,6 @@ from ledger.events import (
     SecretUnset,
     WorkerIdentitySet,
 )
-from projections import sql_sqlite as sql
 from projections.app_views import Deployment
 from projections.lifecycle import Status, lifecycle
 from projections.runner import reading
@@ -43,8 +41,7 @@ from projections.runner import reading
 if TYPE_CHECKING:
     from ledger.envelope import Recorded, Subject
     from ledger.spec import Spec
-    from ledger.sqlite_store import SqliteStore
-    from projections.projection import Query
+    from ledger.store import Asking, ModelStore, Tables
 
 Ignored: TypeAlias = (
     LedgerCreated
@@ -181,7 +178,7 @@ class AppList:
 
     name = "app_list"
     version = 1
-    table = "app_list"
+    table = "projections.app_list"
     ignored = frozenset(kind.__name__ for kind in get_args(Ignored))
 
     def key(self, recorded: Recorded) -> str | None:
@@ -312,26 +309,30 @@ class AppList:
         """Every object is gone."""
         return row._replace(applied_through=event.through)
 
-    def load(self, query: Query, key: str) -> AppListRow | None:
+    def load(self, tables: Asking, key: str) -> AppListRow | None:
         """The stored row of a life."""
-        rows = query(sql.APP_LIST_ROW, {"deployment_id": key})
+        rows = tables.ask("projections.app_list_row", {"deployment_id": key})
         return AppListRow(*rows[0]) if rows else None
 
-    def stored(self, connection: sqlite3.Connection) -> Iterator[AppListRow]:
+    def stored(self, tables: Tables) -> Iterator[AppListRow]:
         """Every stored row, in no order."""
-        return map(AppListRow._make, connection.execute(sql.APP_LIST_ROWS))
+        return map(AppListRow._make, tables.each("projections.app_list_rows"))
 
-    def save(self, connection: sqlite3.Connection, rows: Collection[AppListRow]) -> None:
+    def save(self, tables: Tables, rows: Collection[AppListRow]) -> None:
         """Store rows, in place of those with the same keys."""
-        connection.executemany(sql.DELETE_APP_LIST_ROW, [{"deployment_id": row.deployment_id} for row in rows])
-        connection.executemany(sql.INSERT_APP_LIST_ROW, (row._asdict() for row in rows))
+        keys = [{"deployment_id": row.deployment_id} for row in rows]
+        tables.execute_all("projections.delete_app_list_row", keys)
+        tables.execute_all("projections.insert_app_list_row", (row._asdict() for row in rows))
 
 
 APP_LIST = AppList()
 
+ALL = 2**31 - 1
+"""More rows than a list has."""
+
 
 def app_list(
-    store: SqliteStore,
+    store: ModelStore,
     cluster: str,
     namespace: str,
     *,
@@ -355,9 +356,9 @@ def app_list(
     """
     with reading(store, APP_LIST) as unstored:
         place = {"cluster": cluster, "namespace": namespace, "after": after}
-        more = -1 if limit is None else limit + len(unstored.rows)
-        text = sql.ALL_LIVES if ended else sql.OPEN_LIVES
-        stored = store.query(text, {**place, "limit": more}) if unstored.table_exists else []
+        more = ALL if limit is None else limit + len(unstored.rows)
+        name = "projections.all_lives" if ended else "projections.open_lives"
+        stored = store.ask(name, {**place, "limit": more}) if unstored.table_exists else []
     rows = [row for row in map(AppListRow._make, stored) if row.deployment_id not in unstored.rows]
     rows += [
         row

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
+    from ledger.store import Asking, Tables
 
 R = TypeVar("R")
-
-Query: TypeAlias = Callable[[str, Mapping[str, object]], Sequence[tuple[Any, ...]]]
-"""Runs a read-only statement with its parameters."""
 
 
 class Projection(Protocol[R]):
@@ -21,7 +18,7 @@ class Projection(Protocol[R]):
     Attributes:
         name: Its identity in the checkpoints; never renamed.
         version: Raised when rows would come out differently, or the table changes; the rows are then rebuilt.
-        table: Name of its table.
+        table: Its table, called ``package.name``.
         ignored: Topics that change nothing; they are skipped without being decoded.
     """
 
@@ -36,11 +33,11 @@ class Projection(Protocol[R]):
     def apply(self, rows: dict[str, R], recorded: Recorded) -> None:
         """Fold one more event into the rows by key. Pure and total; the row at `key` is there if it exists at all."""
 
-    def load(self, query: Query, key: str) -> R | None:
+    def load(self, tables: Asking, key: str) -> R | None:
         """The stored row of a key."""
 
-    def stored(self, connection: sqlite3.Connection) -> Iterator[R]:
+    def stored(self, tables: Tables) -> Iterator[R]:
         """Every stored row, in no order."""
 
-    def save(self, connection: sqlite3.Connection, rows: Collection[R]) -> None:
-        """Store rows, in place of those with the same keys, in the transaction of the connection."""
+    def save(self, tables: Tables, rows: Collection[R]) -> None:
+        """Store rows, in place of those with the same keys, in the transaction of the tables."""

@@ -21,12 +21,11 @@ from ledger.codec import decode
 from ledger.envelope import Recorded
 from ledger.errors import LedgerBusyError, LedgerUnavailableError, OutcomeUnknownError, UnknownEventError
 from ledger.events import Redacted
-from projections import sql_sqlite as sql
+from ledger.sqlite_tables import SqliteTables
 
 if TYPE_CHECKING:
-    from ledger.sqlite_store import SqliteStore
-    from ledger.store import Row
-    from projections.projection import Projection, Query
+    from ledger.store import Asking, ModelStore, Row, Tables
+    from projections.projection import Projection
 
 R = TypeVar("R")
 
@@ -36,7 +35,7 @@ PAGE = 5000
 ROWS_IN_MEMORY = 20_000
 """Rows that a rebuild holds before it puts them aside."""
 
-_HAS_TABLES = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'projection_checkpoints'"
+_CHECKPOINTS = "projections.projection_checkpoints"
 
 Progress = Callable[[int, int], None]
 """Told, during a rebuild, the position reached and the position of the ledger's head."""
@@ -55,12 +54,12 @@ class Unstored(Generic[R]):
         self.rows = rows
 
 
-def checkpoint(store: SqliteStore, projection: Projection[Any]) -> int | None:
+def checkpoint(store: ModelStore, projection: Projection[Any]) -> int | None:
     """The position that a read model has reached; None if it has yet to be built."""
-    return _position(store.query, projection)
+    return _position(store, projection)
 
 
-def catch_up(store: SqliteStore, projections: Iterable[Projection[Any]]) -> None:
+def catch_up(store: ModelStore, projections: Iterable[Projection[Any]]) -> None:
     """Bring read models up to the ledger's head as it is when this is called; build those that are missing or old.
 
     May be repeated, and run by several processes at once.
@@ -76,7 +75,7 @@ def catch_up(store: SqliteStore, projections: Iterable[Projection[Any]]) -> None
         _catch_up(store, projection, head)
 
 
-def rebuild(store: SqliteStore, projection: Projection[Any], progress: Progress | None = None) -> None:
+def rebuild(store: ModelStore, projection: Projection[Any], progress: Progress | None = None) -> None:
     """Fold the whole ledger anew, and replace the read model with what comes out.
 
     Others may read, append and catch up meanwhile; writers wait only while the finished rows are put in place.
@@ -87,16 +86,16 @@ def rebuild(store: SqliteStore, projection: Projection[Any], progress: Progress 
     """
     if store.head().position == 0:
         return
-    with _scratch() as scratch:
+    with _scratch(projection) as scratch:
         position = _fold_into(scratch, store, projection, 0, progress)
-        with store.writing() as connection:
-            _position(_query_of(connection), projection)
+        with store.change() as tables:
+            _position(tables, projection)
             position = _fold_into(scratch, store, projection, position, progress)
-            _replace(connection, projection, scratch, position)
+            _replace(tables, projection, scratch, position)
 
 
 @contextmanager
-def reading(store: SqliteStore, projection: Projection[R]) -> Iterator[Unstored[R]]:
+def reading(store: ModelStore, projection: Projection[R]) -> Iterator[Unstored[R]]:
     """A block in which the projection's table, with what is unstored, holds every append acknowledged before.
 
     Raises:
@@ -104,16 +103,13 @@ def reading(store: SqliteStore, projection: Projection[R]) -> Iterator[Unstored[
         LedgerUnavailableError, LedgerBusyError: The ledger cannot be read.
     """
     if _could_catch_up(store, projection):
-        yield Unstored(table_exists=_has_tables(store.query), rows={})
+        yield Unstored(table_exists=store.knows(_CHECKPOINTS), rows={})
         return
-    store.query("BEGIN", {})  # checkpoint, rows and events of one moment, whoever catches up meanwhile
-    try:
+    with store.moment():  # for checkpoint, rows and events alike, whoever catches up meanwhile
         yield _fold_in_memory(store, projection)
-    finally:
-        store.query("ROLLBACK", {})
 
 
-def _could_catch_up(store: SqliteStore, projection: Projection[Any]) -> bool:
+def _could_catch_up(store: ModelStore, projection: Projection[Any]) -> bool:
     try:
         catch_up(store, [projection])
     except (LedgerUnavailableError, LedgerBusyError, OutcomeUnknownError):
@@ -121,9 +117,9 @@ def _could_catch_up(store: SqliteStore, projection: Projection[Any]) -> bool:
     return True
 
 
-def _catch_up(store: SqliteStore, projection: Projection[Any], head: int) -> None:
+def _catch_up(store: ModelStore, projection: Projection[Any], head: int) -> None:
     while True:
-        position = _position(store.query, projection)
+        position = _position(store, projection)
         if position is None:
             rebuild(store, projection)
             return
@@ -132,16 +128,16 @@ def _catch_up(store: SqliteStore, projection: Projection[Any], head: int) -> Non
         _advance(store, projection, position)
 
 
-def _advance(store: SqliteStore, projection: Projection[Any], position: int) -> None:
+def _advance(store: ModelStore, projection: Projection[Any], position: int) -> None:
     """Fold a page of events, unless another process was first."""
     page = store.positions(position + 1, limit=PAGE)
     if _has_redaction(page):
         rebuild(store, projection)
         return
     history = list(_decoded(page, projection))  # before the lock: others may be waiting for it
-    with store.writing() as connection:
-        moved = connection.execute(
-            sql.MOVE_CHECKPOINT,
+    with store.change() as tables:
+        moved = tables.execute(
+            "projections.move_checkpoint",
             {
                 "position": page[-1].position,
                 "of": projection.name,
@@ -149,26 +145,26 @@ def _advance(store: SqliteStore, projection: Projection[Any], position: int) -> 
                 "expected_position": position,
             },
         )
-        if moved.rowcount == 1:
+        if moved == 1:
             rows: dict[str, Any] = {}
-            _fold(projection, rows, history, _query_of(connection))
-            projection.save(connection, rows.values())
+            _fold(projection, rows, history, tables)
+            projection.save(tables, rows.values())
 
 
-def _fold_in_memory(store: SqliteStore, projection: Projection[R]) -> Unstored[R]:
+def _fold_in_memory(store: ModelStore, projection: Projection[R]) -> Unstored[R]:
     """The rows that events after the checkpoint lead to; all rows if there is no table that can be built on."""
-    position = _position(store.query, projection)
+    position = _position(store, projection)
     if position is not None and any(map(_has_redaction, _pages(store, position))):
         position = None
     rows: dict[str, R] = {}
     for page in _pages(store, position or 0):
-        _fold(projection, rows, _decoded(page, projection), store.query if position is not None else None)
+        _fold(projection, rows, _decoded(page, projection), store if position is not None else None)
     return Unstored(table_exists=position is not None, rows=rows)
 
 
 def _fold_into(
-    scratch: sqlite3.Connection,
-    store: SqliteStore,
+    scratch: Tables,
+    store: ModelStore,
     projection: Projection[Any],
     position: int,
     progress: Progress | None,
@@ -176,7 +172,7 @@ def _fold_into(
     """Fold everything after a position into the scratch database; the position reached."""
     rows: dict[str, Any] = {}
     for page in _pages(store, position):
-        _fold(projection, rows, _decoded(page, projection), _query_of(scratch))
+        _fold(projection, rows, _decoded(page, projection), scratch)
         if len(rows) > ROWS_IN_MEMORY:
             projection.save(scratch, rows.values())
             rows.clear()
@@ -187,7 +183,7 @@ def _fold_into(
     return position
 
 
-def _fold(projection: Projection[R], rows: dict[str, R], history: Iterable[Recorded], stored: Query | None) -> None:
+def _fold(projection: Projection[R], rows: dict[str, R], history: Iterable[Recorded], stored: Asking | None) -> None:
     """Fold events into rows, which are looked up among the stored ones when first touched."""
     for recorded in history:
         key = projection.key(recorded)
@@ -198,28 +194,26 @@ def _fold(projection: Projection[R], rows: dict[str, R], history: Iterable[Recor
         projection.apply(rows, recorded)
 
 
-def _replace(
-    connection: sqlite3.Connection, projection: Projection[Any], scratch: sqlite3.Connection, position: int
-) -> None:
-    connection.execute(f"DROP TABLE IF EXISTS {projection.table}")  # its columns may be those of an older version
-    _create_tables(connection)
+def _replace(tables: Tables, projection: Projection[Any], scratch: Tables, position: int) -> None:
+    tables.renew(projection.table)
     finished = projection.stored(scratch)
     while batch := list(islice(finished, PAGE)):
-        projection.save(connection, batch)
-    connection.execute(sql.DELETE_CHECKPOINT, {"name": projection.name})
+        projection.save(tables, batch)
+    tables.execute("projections.delete_checkpoint", {"name": projection.name})
     checkpoint = {"name": projection.name, "version": projection.version, "position": position}
-    connection.execute(sql.INSERT_CHECKPOINT, checkpoint)
+    tables.execute("projections.insert_checkpoint", checkpoint)
 
 
 @contextmanager
-def _scratch() -> Iterator[sqlite3.Connection]:
-    """A temporary database with our tables, which no one else sees and which is gone with its process."""
+def _scratch(projection: Projection[Any]) -> Iterator[Tables]:
+    """A temporary database with the projection's table, which no one else sees and which ends with its process."""
     connection = sqlite3.connect("", isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode=OFF")
         connection.execute("BEGIN")
-        _create_tables(connection)
-        yield connection
+        tables = SqliteTables(connection)
+        tables.renew(projection.table)
+        yield tables
     except sqlite3.Error as error:
         raise LedgerUnavailableError(
             f"a read model cannot be built: {error}", hint="Nothing was changed. Check the space for temporary files."
@@ -228,18 +222,14 @@ def _scratch() -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def _create_tables(connection: sqlite3.Connection) -> None:
-    for text in sql.SCHEMA:
-        connection.execute(text.replace("TABLE", "TABLE IF NOT EXISTS", 1).replace("INDEX", "INDEX IF NOT EXISTS", 1))
-
-
-def _position(query: Query, projection: Projection[Any]) -> int | None:
+def _position(tables: Asking, projection: Projection[Any]) -> int | None:
     """The checkpoint's position; None if the read model is missing or older than the projection.
 
     Raises:
         UnknownEventError: It is newer.
     """
-    rows = query(sql.CHECKPOINT, {"name": projection.name}) if _has_tables(query) else []
+    known = tables.knows(_CHECKPOINTS)
+    rows = tables.ask("projections.checkpoint", {"name": projection.name}) if known else []
     if not rows:
         return None
     version, position = rows[0]
@@ -252,11 +242,7 @@ def _position(query: Query, projection: Projection[Any]) -> int | None:
     return int(position) if version == projection.version else None
 
 
-def _has_tables(query: Query) -> bool:
-    return bool(query(_HAS_TABLES, {}))
-
-
-def _pages(store: SqliteStore, position: int) -> Iterator[Sequence[Row]]:
+def _pages(store: ModelStore, position: int) -> Iterator[Sequence[Row]]:
     """Everything after a position, a page at a time, until there is no more."""
     while page := store.positions(position + 1, limit=PAGE):
         yield page
@@ -276,7 +262,3 @@ def _decoded(page: Iterable[Row], projection: Projection[Any]) -> Iterator[Recor
 def _recorded(row: Row) -> Recorded:
     event, envelope = decode(row.topic, row.state)
     return Recorded(row.position, UUID(bytes=row.stream), row.version, row.recorded_us, envelope, event)
-
-
-def _query_of(connection: sqlite3.Connection) -> Query:
-    return lambda text, parameters: connection.execute(text, parameters).fetchall()

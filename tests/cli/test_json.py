@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli_support import GOLDEN, ID, Cli, Result, commands, compare_golden, match, write_toml
+from tests.cli_support import GOLDEN, ID, Cli, Result, commands, compare_golden, match, query, write_toml
 
 FOLDER = GOLDEN / "json"
 
@@ -47,10 +46,17 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     run("deploy rollback", "deploy", "rollback", "--version", "1", "-y")
     run("deploy mark-bad", "deploy", "mark-bad", "2", "--reason", "loses orders")
     run("deploy events", "deploy", "events")
+    run("secret purge", "secret", "purge", "TOKEN", "-y", "--reason", "leaked")
+    (position,) = query(cli.ledger, "SELECT min(notification_id) FROM stored_events WHERE topic = 'EnvSet'")[0]
+    redact = ["--position", str(position), "--field", "values.A", "--reason", "a password", "-y"]
+    run("ledger redact", "ledger", "redact", *redact)
+    run("ledger status", "ledger", "status")
+    run("ledger rebuild", "ledger", "rebuild")
     run("audit log", "audit", "log")
     run("audit verify", "audit", "verify")
     run("deploy destroy no", "deploy", "destroy", input="n\n")
     run("deploy destroy", "deploy", "destroy", input="y\n")
+    run("deploy restore", "deploy", "restore", "--without-secrets")
     run("profile create", "profile", "create", "prod", "--context", "ctx", "--namespace", "shop")
     run("profile use", "profile", "use", "prod")
     run("profile list", "profile", "list")

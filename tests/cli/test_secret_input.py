@@ -42,7 +42,7 @@ def leaks(value: str, where: bytes) -> list[bytes]:
 
 def keys(cli: Cli) -> list[str]:
     found = cli.run("-o", "json", "secret", "list").done().json
-    return [each["key"] for each in found[0]["keys"]] if found else []
+    return list(found[0]["keys"]) if found else []
 
 
 # Where values come from
@@ -102,9 +102,9 @@ def test_a_missing_file_is_named(deployed: Cli) -> None:
 
 def test_pods_read_it_after_a_restart(deployed: Cli) -> None:
     deployed.run("secret", "create", "--kv", "A=1").done()
-    assert deployed.run("secret", "list").done().lines[-1].split() == ["A", "1", "after", "restart"]
+    assert deployed.run("secret", "list").done().lines[-1].endswith("  after restart")
     deployed.run("deploy", "restart").done()
-    assert deployed.run("secret", "list").done().lines[-1].split() == ["A", "1", "yes"]
+    assert deployed.run("secret", "list").done().lines[-1].endswith("  yes")
 
 
 # What is wrong is said without what was given

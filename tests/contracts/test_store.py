@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -98,8 +99,8 @@ def test_an_empty_ledger_answers_every_question(store: Store) -> None:
     assert store.head() == Head(0, 0, GENESIS)
     assert list(store.positions(1, limit=10)) == list(store.stream(A)) == list(store.two_streams(A, B)) == []
     assert store.stream_version(A) == 0
-    assert store.request("r-1") is store.life("life") is store.life_key("life") is None
-    assert store.sealed("life") == store.sealed_sizes("life") == {}
+    assert (store.request("r-1"), store.life("life"), store.life_key("life")) == (None, None, None)
+    assert (store.sealed("life"), store.sealed_sizes("life")) == ({}, {})
     assert store.data_version() == store.data_version()
 
 
@@ -157,7 +158,7 @@ def test_a_taken_version_is_a_conflict_and_nothing_of_the_append_is_written(stor
         store.append([line(B, 1), line(A, 1)], clock_us=NOW, beside=beside())
     assert store.head() == before
     assert list(store.stream(B)) == []
-    assert store.request("r-1") is store.life("life") is store.life_key("life") is None
+    assert (store.request("r-1"), store.life("life"), store.life_key("life")) == (None, None, None)
     assert store.sealed("life") == {}
     (next_line,) = store.append([line(B, 1)], clock_us=NOW)
     assert next_line.position == 2
@@ -208,6 +209,13 @@ def test_a_purged_key_has_no_values_of_any_version(store: Store) -> None:
     store.append([line(A, 2)], clock_us=NOW, beside=Beside(sealed=[SealedRow("life", "A", 2, b"new")]))
     store.append([line(A, 3)], clock_us=NOW, beside=Beside(purge=("life", "A")))
     assert store.sealed("life") == {("B", 1): b"long" * 100}
+
+
+def test_a_redaction_changes_one_state_and_nothing_else(store: Store) -> None:
+    fill(store, line(A, 1), line(A, 2, "Noted", b"leaked"), line(A, 3))
+    before = everything(store)
+    (said,) = store.append([line(B, 1, "Redacted")], clock_us=NOW, beside=Beside(redact=(2, b"blank")))
+    assert list(everything(store)) == [before[0], before[1]._replace(state=b"blank"), before[2], said]
 
 
 # -- Reading -----------------------------------------------------------------------------------------------------------
@@ -279,7 +287,7 @@ def test_threads_append_without_gaps_and_lose_nothing(store: Store) -> None:
         for version in range(1, 26):
             store.append([line(stream, version), line(stream, version + 1000)], clock_us=NOW)
 
-    _run([lambda stream=bytes([number]) * 16: write(stream) for number in range(4)])  # type: ignore[misc]
+    _run([partial(write, bytes([number]) * 16) for number in range(4)])
     lines = everything(store)
     assert [row.position for row in lines] == list(range(1, 201))
     assert {(row.stream, row.version) for row in lines} == {
@@ -340,8 +348,7 @@ def test_a_reader_at_the_tail_misses_nothing(place: Place) -> None:
         while len(seen) <= total and time.monotonic() < deadline:
             seen.extend(row.position for row in reader.positions(seen[-1] + 1, limit=1000))
 
-    writers = [lambda stream=bytes([number]) * 16: write(stream) for number in range(4)]  # type: ignore[misc]
-    _run([follow, *writers])
+    _run([follow, *(partial(write, bytes([number]) * 16) for number in range(4))])
     assert seen == list(range(total + 1))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -36,7 +36,7 @@ class Kubectl:
     def __call__(self, *args: str, given: str | None = None) -> str:
         """Stdout of a command that must succeed."""
         command = ["kubectl", f"--kubeconfig={self.file}", f"--context={self.context}", "-n", self.namespace, *args]
-        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
@@ -105,7 +105,8 @@ def kubeconfig_at(file: Path, port: int, directory: Path) -> Path:
 
 def server_port(file: Path) -> int:
     """The port of the server that a kubeconfig names."""
-    port = urlsplit(json.loads(file.read_text())["clusters"][0]["cluster"]["server"]).port
+    server: str = json.loads(file.read_text())["clusters"][0]["cluster"]["server"]
+    port = urlsplit(server).port
     assert port is not None
     return port
 
@@ -114,7 +115,8 @@ def closed_port() -> int:
     """A port where nobody listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+        port: int = listener.getsockname()[1]
+        return port
 
 
 class Cable:
@@ -124,10 +126,10 @@ class Cable:
         self._server = server
         self._is_cut = is_cut
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
+        self.port: int = self._listener.getsockname()[1]
         self.cuts = 0
 
-    def __enter__(self) -> Cable:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 

@@ -97,8 +97,8 @@ subjects = st.sampled_from([None, *LIVES])
 requests = st.sampled_from(["r1", "r2", "r3"])
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(events, subjects, requests), max_size=40))
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(events, subjects, requests), max_size=30))
 def test_any_sequence_of_any_events_can_be_folded(sequence: list[tuple[Event, str | None, str]]) -> None:
     state = App(id=APP)
     for position, (event, life, request) in enumerate(sequence, start=1):

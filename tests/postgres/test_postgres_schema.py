@@ -5,7 +5,7 @@ import threading
 import psycopg
 import pytest
 
-from ledger.errors import InvalidValueError, LedgerUnavailableError, UnknownEventError
+from ledger.errors import InvalidValueError, LedgerUnavailableError, OneCtlError, UnknownEventError
 from ledger.postgres_migrate import migrate
 from ledger.postgres_schema import SCHEMA_VERSION, role_script
 from ledger.postgres_store import PostgresStore
@@ -62,7 +62,7 @@ def test_first_starts_at_the_same_moment_create_one_schema(database: str) -> Non
             store.head()
             barrier.wait(10)
             store.append([NewRow(bytes([number]) * 16, 1, "Noted", b"{}")], clock_us=1)
-        except BaseException as error:
+        except OneCtlError as error:
             failed.append(error)
         finally:
             store.close()
@@ -97,6 +97,7 @@ def test_another_encoding_is_refused(postgres: Server) -> None:
         "UPDATE stored_events SET topic = 'Other'",
         "DELETE FROM stored_events",
         "TRUNCATE stored_events",
+        "SET onectl.redacting = '1'; UPDATE stored_events SET topic = 'Other'",
         "SET session_replication_role = replica; DELETE FROM stored_events",
     ],
 )
@@ -105,6 +106,13 @@ def test_not_even_the_owner_changes_what_is_recorded(store: PostgresStore, datab
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
         administer(database, statement)
     assert store.stream_version(A) == 1
+
+
+def test_a_redaction_that_is_not_recorded_is_refused(store: PostgresStore) -> None:
+    append(store, 1)
+    with pytest.raises(LedgerUnavailableError, match="recorded as an event"):
+        append(store, 2, Beside(redact=(1, b"blank")))
+    assert store.positions(1, limit=2)[0].state == b"{}"
 
 
 def test_who_may_not_create_tables_is_told_who_can(postgres: Server, database: str) -> None:

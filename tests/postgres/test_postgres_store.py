@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,19 +16,20 @@ from ledger.errors import (
     LedgerDamagedError,
     LedgerUnavailableError,
     OutcomeUnknownError,
+    UnknownEventError,
 )
 from ledger.postgres_schema import CHANNEL
 from ledger.postgres_store import PostgresStore
 from ledger.store import Beside, NewRow, RequestRow
 from tests.postgres.conftest import OpenStore
-from tests.postgres_support import Server, administer, holding, once_waiting
+from tests.postgres_support import administer, holding, once_waiting
 
 A, B = b"a" * 16, b"b" * 16
 TERMINATE = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '1ctl' AND datname ="
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = '1ctl' AND datname ="
     " current_database()"
 )
-CANCEL = TERMINATE.replace("terminate", "cancel")
+CANCEL = TERMINATE.replace("terminate_backend(pid, 10000)", "cancel_backend(pid)")
 LOCKED = "SELECT * FROM ledger_head FOR UPDATE"
 
 
@@ -104,10 +108,8 @@ def test_a_stricter_default_isolation_ends_in_conflicts_not_in_damage(
     append(store, 2)
     with psycopg.connect(database) as other:
         other.execute("UPDATE onectl.ledger_head SET recorded_us = recorded_us + 1")
-        thread = once_waiting(database, "SELECT 1")
-        with holding_commit(other, database), pytest.raises(ConflictError):
+        with committing(other, database), pytest.raises(ConflictError):
             append(store, 3)
-        thread.join()
     assert append(store, 3) == 3
 
 
@@ -165,8 +167,7 @@ def test_no_error_repeats_what_was_sent(store: PostgresStore, database: str) -> 
         with pytest.raises((ConflictError, LedgerUnavailableError)) as caught:
             store.append(refused, clock_us=1)
         assert canary not in caught.value.message + str(caught.value.hint)
-    text = "".join(traceback.format_exception(_raised(lambda: store.append(rows, clock_us=1))))
-    assert canary not in text
+        assert canary not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_pool_that_is_used_up_is_busy(database: str, open_postgres: OpenStore) -> None:
@@ -179,9 +180,7 @@ def test_a_pool_that_is_used_up_is_busy(database: str, open_postgres: OpenStore)
     assert store.head().position == 0
 
 
-def test_a_ledger_of_a_newer_program_is_refused(postgres: Server, store: PostgresStore, database: str) -> None:
-    from ledger.errors import UnknownEventError
-
+def test_a_ledger_of_a_newer_program_is_refused(store: PostgresStore, database: str) -> None:
     append(store, 1)
     administer(database, "UPDATE schema_version SET version = 99")
     later = PostgresStore(database)
@@ -191,33 +190,19 @@ def test_a_ledger_of_a_newer_program_is_refused(postgres: Server, store: Postgre
     later.close()
 
 
-class holding_commit:  # noqa: N801 - reads as the block that it opens
-    """Commits another transaction once somebody waits for it."""
+@contextmanager
+def committing(other: psycopg.Connection[Any], url: str) -> Iterator[None]:
+    """A block during which another transaction is committed as soon as somebody waits for it."""
 
-    def __init__(self, other: psycopg.Connection[tuple[object, ...]], url: str) -> None:
-        self._other, self._url = other, url
+    def commit() -> None:
+        once_waiting(url, "SELECT 1").join()
+        other.commit()
 
-    def __enter__(self) -> None:
-        import threading
-
-        self._thread = threading.Thread(target=self._commit)
-        self._thread.start()
-
-    def _commit(self) -> None:
-        once_waiting(self._url, "SELECT 1").join()
-        self._other.commit()
-
-    def __exit__(self, *_error: object) -> None:
-        self._thread.join()
-
-
-def _raised(call: Callable[[], object]) -> BaseException:
-    try:
-        call()
-    except Exception as error:
-        return error
-    raise AssertionError("nothing was raised")
+    thread = threading.Thread(target=commit)
+    thread.start()
+    yield
+    thread.join()
 
 
 def _name(url: str) -> str:
-    return url.split("@/")[1].split("?")[0]
+    return url.partition("@/")[2].partition("?")[0]

@@ -300,13 +300,13 @@ rebuild(SqliteStore(Path(sys.argv[1])), StallingAppList(), stall)
 class StallingAppList(AppList):
     """Stops for a minute when the old table is gone and the new one not yet filled."""
 
-    def stored(self, connection: sqlite3.Connection) -> Iterator[AppListRow]:
+    def stored(self, tables: Tables) -> Iterator[AppListRow]:
         """See `AppList.stored`."""
         import time
 
         print("stalled", flush=True)
         time.sleep(60)
-        return super().stored(connection)
+        return super().stored(tables)
 
 
 @pytest.mark.crash

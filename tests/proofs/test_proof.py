@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.checkpoint import COSIGNATURE, Checkpoint, CheckpointError, SigningKey, cosign, open_note, sign
+from ledger.codec import encode
 from ledger.errors import LedgerDamagedError, OneCtlError
+from ledger.events import LedgerCreated, Redacted
 from ledger.leaf import entry as entry_bytes
 from ledger.merkle import Frontier, Tree
 from ledger.proof import (
@@ -34,8 +36,10 @@ from ledger.proof import (
     verify_proof,
 )
 from ledger.sqlite_store import SqliteStore
+from ledger.store import NewRow
+from ledger.streams import LEDGER_STREAM
 from ledger.verify import verify_chain
-from tests.proofs.ledgers import APP, LEDGER_ID, ORIGIN, START_US, RealLedger, rewrite
+from tests.proofs.ledgers import APP, LEDGER_ID, ORIGIN, START_US, RealLedger, envelope, rewrite
 
 EDIT = (
     'UPDATE stored_events SET state = CAST(replace(CAST(state AS TEXT), \'"N":"7"\', \'"N":"8"\') AS BLOB) '
@@ -60,10 +64,15 @@ def text(made: RealLedger, note: bytes) -> bytes:
     return prove_position(made.store, 8, note)
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> RealLedger:
+    return RealLedger(tmp_path_factory.mktemp("template"), 40)
+
+
 @pytest.fixture
-def own(tmp_path: Path) -> RealLedger:
+def own(template: RealLedger, tmp_path: Path) -> RealLedger:
     """A ledger that the test may change."""
-    return RealLedger(tmp_path, 40)
+    return template.copy(tmp_path)
 
 
 def reopened(ledger: RealLedger) -> SqliteStore:
@@ -479,22 +488,49 @@ class TestVerifyAgainst:
 
 
 class TestRedaction:
+    def redact(self, ledger: RealLedger, old_digest: str, new_digest: str) -> None:
+        event = Redacted(position=8, field="values.N", old_digest=old_digest, new_digest=new_digest)
+        row = NewRow(LEDGER_STREAM.bytes, 2, "Redacted", encode(event, envelope(99)))
+        ledger.store.append([row], clock_us=START_US)
+
     def test_an_event_whose_bytes_were_blanked_keeps_its_place(self, own: RealLedger) -> None:
         kept = checkpoint_now(own.store, own.key)
-        digests = {row.position: sha256(row.state).digest() for row in own.store.positions(1, limit=100)}
+        tree = ledger_tree(own.store)
+        tree.grow(40)
+        digest = self.state(own)
         rewrite(own.store.path, EDIT, rehash=False)
-        store = reopened(own)
-
-        def entry_of(row: object) -> bytes:
-            position, stream, version, topic, _, recorded_us, *_ = row  # type: ignore[misc]
-            return entry_bytes(position, stream, version, recorded_us, topic, digests[position])
-
-        assert verify_against(store, kept, own.verifier, entry_of=entry_of).verdict == "consistent"
-        text = prove_position(store, 8, kept, entry_of=entry_of)
-        assert verify_proof(text, own.verifier).entry.state_digest == digests[8]
-        (row,) = store.positions(8, 8, limit=1)
+        reopened(own)
+        self.redact(own, digest, self.state(own))
+        found = verify_against(own.store, kept, own.verifier)
+        assert (found.verdict, found.redacted) == ("consistent", (8,))
+        assert "redacted content at 8" in found.detail
+        text = prove_position(own.store, 8, kept)
+        assert prove_position(own.store, 8, kept, tree=tree) == text
+        assert verify_proof(text, own.verifier).entry.state_digest.hex() == digest
+        (row,) = own.store.positions(8, 8, limit=1)
         with pytest.raises(ProofError, match="not the bytes"):
             verify_proof(text, own.verifier, state=row.state)
+        newer = checkpoint_now(own.store, own.key, previous=open_note(kept, own.verifier))
+        assert verify_extension(prove_since(own.store, open_note(kept, own.verifier), newer),
+                                open_note(kept, own.verifier), own.verifier).size == 41  # fmt: skip
+
+    @pytest.mark.parametrize("digests", [("00" * 32, None), (None, "00" * 32), ("zz", None), ("00", None)])
+    def test_a_made_up_redaction_excuses_nothing(self, own: RealLedger, digests: tuple[str | None, str | None]) -> None:
+        kept = checkpoint_now(own.store, own.key)
+        original = self.state(own)
+        rewrite(own.store.path, EDIT, rehash=False)
+        reopened(own)
+        old, new = digests
+        self.redact(own, old or original, new or self.state(own))
+        assert verify_against(own.store, kept, own.verifier).verdict == "forked"
+        with pytest.raises(OneCtlError):
+            prove_position(own.store, 8, kept)
+        with pytest.raises(OneCtlError):
+            checkpoint_now(own.store, own.key)
+
+    def state(self, ledger: RealLedger) -> str:
+        (row,) = ledger.store.positions(8, 8, limit=1)
+        return sha256(row.state).hexdigest()
 
 
 @pytest.mark.parametrize("state", [b"{}", b'{"data":{},"meta":{},"schema":1}', b"[]", b"\xff"])
@@ -505,10 +541,6 @@ def test_a_ledger_without_a_beginning_has_no_key(own: RealLedger, state: bytes) 
 
 
 def test_a_key_in_the_ledger_that_is_no_text_is_refused(own: RealLedger) -> None:
-    from ledger.codec import encode
-    from ledger.events import LedgerCreated
-    from tests.proofs.ledgers import envelope
-
     event = LedgerCreated(ledger_id=LEDGER_ID, origin=ORIGIN, verification_key=7)  # type: ignore[arg-type]
     rewrite(own.store.path, "UPDATE stored_events SET state = ? WHERE notification_id = 1", encode(event, envelope(0)))
     with pytest.raises(LedgerDamagedError):

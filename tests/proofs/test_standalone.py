@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,8 @@ import pytest
 from ledger.checkpoint import COSIGNATURE, Checkpoint, SigningKey, cosign, sign
 from ledger.errors import OneCtlError
 from ledger.leaf import entry as entry_bytes
-from ledger.merkle import Tree, leaf_hash
+from ledger.leaf import leaf_of
+from ledger.merkle import Tree
 from ledger.proof import Entry, Proof, checkpoint_now, prove_position, verify_proof
 from tests.proofs.ledgers import APP, ORIGIN, START_US, RealLedger
 
@@ -129,7 +131,7 @@ def test_both_accept_every_position(program: ModuleType, ledger: RealLedger) -> 
 def test_both_accept_every_size_and_index_of_small_trees(program: ModuleType) -> None:
     key = SigningKey(ORIGIN, bytes(32))
     entries = [entry_bytes(at, APP.bytes, at, START_US, "EnvSet", bytes(32)) for at in range(1, 21)]
-    leaves = [leaf_hash(entry) for entry in entries]
+    leaves = [leaf_of(entry) for entry in entries]
     for size in range(1, 21):
         whole = Tree(lambda start, stop: leaves[start:stop], level=3)
         whole.extend(leaves[:size])
@@ -218,3 +220,11 @@ def test_both_read_the_same_time_before_and_after_1970(program: ModuleType) -> N
         entry = entry_bytes(1, APP.bytes, 1, micros, "EnvSet", bytes(32))
         recorded = program.read_entry(entry).recorded.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         assert recorded == Entry.parse(entry).recorded_at
+
+
+def test_the_example_in_the_document_is_one(program: ModuleType) -> None:
+    text, vkey, state = re.findall(
+        r"^```text\n(.*?)^```$", (PROGRAM.parent / "proof.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert verdicts(program, text.encode(), vkey.strip(), state.strip().encode()) == (True, True)
+    assert verdicts(program, text.encode(), vkey.strip(), b"{}") == (False, False)

@@ -36,9 +36,14 @@ class Clock:
         return 1_800_000_000_000_000
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> RealLedger:
+    return RealLedger(tmp_path_factory.mktemp("template"), 40)
+
+
 @pytest.fixture
-def ledger(tmp_path: Path) -> RealLedger:
-    return RealLedger(tmp_path, 40)
+def ledger(template: RealLedger, tmp_path: Path) -> RealLedger:
+    return template.copy(tmp_path)
 
 
 @pytest.fixture

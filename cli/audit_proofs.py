@@ -1,0 +1,219 @@
+"""`1ctl audit checkpoint|prove|verify-proof|witness`: proofs that outsiders can check without us."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.exit_codes import CommandError, ExitCode
+from cli.options import ConfigOption, DeploymentIdOption
+from cli.session import Session
+from ledger import checkpoint as notes
+from ledger import proof as proofs
+from ledger.checkpoint import Checkpoint, VerifierKey
+from ledger.errors import RefusedError
+
+if TYPE_CHECKING:
+    from cli.terminal import Terminal
+
+FileOption = Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Where to; default: stdout.")]
+KeyOption = Annotated[
+    str | None, typer.Option("--key", metavar="KEY", help="The ledger's verifier key, or a file of it.")
+]
+
+
+def checkpoint(file: FileOption = None) -> None:
+    """Sign what is in the ledger now (C2SP tlog-checkpoint). Keep it where this ledger's administrator cannot reach.
+
+    Example:  1ctl audit checkpoint --file today.checkpoint
+    """
+    session = Session()
+    note = signed_now(session)
+    _give(session.terminal, note, file, {"checkpoint": note.decode(), **_shown(notes.unverified(note))})
+
+
+def prove(
+    release: Annotated[
+        int | None, typer.Option("--release", metavar="N", help="That this release was recorded.")
+    ] = None,
+    position: Annotated[
+        int | None, typer.Option("--position", metavar="P", help="That this event was recorded.")
+    ] = None,
+    since: Annotated[
+        Path | None, typer.Option("--since", metavar="CHECKPOINT", help="That the ledger only grew since then.")
+    ] = None,
+    file: FileOption = None,
+    deployment_id: DeploymentIdOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Prove to an outsider that an event is in the ledger, or that nothing before a checkpoint was changed.
+
+    Example:  1ctl audit prove --release 1 --file release-1.tlog-proof
+    """
+    if [release, position, since].count(None) != 2:
+        raise typer.BadParameter("name one of --release, --position and --since")
+    session = Session()
+    if release is not None:
+        position = _position_of(session, release, deployment_id=deployment_id, config=config)
+    note = signed_now(session)
+    if since is not None:
+        proof = proofs.prove_since(session.store, notes.unverified(_read(since)), note)
+    else:
+        assert position is not None
+        proof = proofs.prove_position(session.store, position, note)
+    _give(session.terminal, proof, file, {"proof": proof.decode(), "position": position})
+
+
+def verify_proof(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A proof, or a consistency proof with --old.")],
+    key: Annotated[str, typer.Option("--key", metavar="KEY", help="The ledger's verifier key, or a file of it.")],
+    event: Annotated[Path | None, typer.Option(metavar="FILE", help="The event's bytes, to compare.")] = None,
+    old: Annotated[Path | None, typer.Option(metavar="CHECKPOINT", help="The checkpoint that is continued.")] = None,
+) -> None:
+    """Check a proof. No ledger is needed, only the file and the ledger's key.
+
+    Example:  1ctl audit verify-proof release-1.tlog-proof --key ledger.key
+    """
+    from cli.terminal import Terminal  # noqa: PLC0415 - no session: there need be no ledger here
+
+    terminal = Terminal(json=_json())
+    verifier = _key(key)
+    if old is not None:
+        signed = proofs.verify_extension(_read(file), notes.open_note(_read(old), verifier), verifier)
+        terminal.success(f"The ledger only grew: position {signed.size} continues what the older checkpoint says")
+        if terminal.json:
+            terminal.document({"proved": "consistency", **_shown(signed)})
+        return
+    proven = proofs.verify_proof(_read(file), verifier, state=_read(event) if event else None)
+    entry = proven.entry
+    terminal.success(
+        f"{entry.topic} was recorded at position {entry.position} on {entry.recorded_at}, "
+        f"in the ledger {proven.checkpoint.origin}"
+    )
+    if not proven.state_checked:
+        terminal.notice(f"SHA-256 of the event: {entry.state_digest.hex()}   (--event FILE compares it)")
+    if terminal.json:
+        terminal.document(
+            {
+                "proved": "inclusion",
+                "position": entry.position,
+                "kind": entry.topic,
+                "recorded_at": entry.recorded_at,
+                "stream": str(entry.stream_id),
+                "version": entry.version,
+                "state_sha256": entry.state_digest.hex(),
+                "state_checked": proven.state_checked,
+                **_shown(proven.checkpoint),
+            }
+        )
+
+
+def witness(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the witness keeps what it accepted.")],
+    accept: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A consistency proof that was sent; default: this ledger's.")
+    ] = None,
+    key: KeyOption = None,
+) -> None:
+    """Keep a checkpoint if it continues the one kept before; refuse it if the ledger was changed, cut or rolled back.
+
+    Run it where the ledger's administrator has no say: on another machine with --accept and --key, or on a mount.
+
+    Example:  1ctl audit witness /mnt/auditors/1ctl
+    """
+    from cli.terminal import Terminal  # noqa: PLC0415
+    from ledger.proof import Extension  # noqa: PLC0415
+    from ledger.witness import Witness, WitnessError  # noqa: PLC0415
+
+    kept = Witness(directory)
+    if accept is not None:
+        if key is None:
+            raise typer.BadParameter("--accept needs --key: a witness must not take the key from whom it watches")
+        terminal, verifier, extension = Terminal(json=_json()), _key(key), _read(accept)
+    else:
+        session = Session()
+        terminal, verifier = session.terminal, _key(key) if key else proofs.ledger_key(session.store)
+        note, newest = signed_now(session), kept.newest(verifier.name)
+        if newest is None:
+            extension = Extension(old_size=0, path=(), note=note).to_bytes()
+        else:
+            extension = proofs.prove_since(session.store, notes.open_note(newest, verifier), note)
+    try:
+        signed = notes.unverified(kept.accept(extension, verifier))
+    except WitnessError as error:
+        if error.refusal is None:
+            raise
+        raise CommandError(error.message, code=ExitCode.DAMAGED, hint=error.hint) from error
+    terminal.success(f"Witnessed: {signed.origin} at position {signed.size}")
+    if terminal.json:
+        terminal.document({"witnessed": True, **_shown(signed)})
+
+
+def compare(session: Session, against: Path, key: str | None) -> proofs.Comparison:
+    """The ledger beside a checkpoint that was kept elsewhere."""
+    verifier = _key(key) if key else proofs.ledger_key(session.store)
+    return proofs.verify_against(session.store, _read(against), verifier)
+
+
+def signed_now(session: Session) -> bytes:
+    """A checkpoint of the ledger as it is now.
+
+    Raises:
+        CheckpointError: The ledger is empty, or its signing key is not here.
+    """
+    ledger_id = session.ledger.ledger_id() or ""
+    return proofs.checkpoint_now(session.store, notes.load_signing_key(session.keys.signing_path(ledger_id)))
+
+
+def _position_of(session: Session, release: int, *, deployment_id: str | None, config: str | None) -> int:
+    from cli.target import target  # noqa: PLC0415
+    from projections.releases import releases  # noqa: PLC0415
+
+    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    lives = [life for life in releases(session.ledger.history(app_id)) if deployment_id in (None, life.deployment_id)]
+    found = next((each for each in lives[-1].releases if each.number == release), None) if lives else None
+    if found is None:
+        raise RefusedError(f"there is no release {release}", hint="See them: 1ctl deploy releases")
+    return found.position
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise RefusedError(f"{path} cannot be read: {error.strerror}", hint="Name another file.") from error
+
+
+def _key(text: str) -> VerifierKey:
+    """A verifier key, given as text or as the name of a file that holds it."""
+    path = Path(text)
+    if "+" not in text or path.is_file():
+        text = _read(path).decode(errors="replace").strip()
+    return VerifierKey.parse(text)
+
+
+def _give(terminal: Terminal, content: bytes, file: Path | None, document: dict[str, object]) -> None:
+    if file is not None:
+        try:
+            file.write_bytes(content)
+        except OSError as error:
+            raise RefusedError(f"{file} cannot be written: {error.strerror}", hint="Name another file.") from error
+        terminal.success(f"Written to {file}")
+    elif not terminal.json:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    if terminal.json:
+        terminal.document(document)
+
+
+def _shown(signed: Checkpoint) -> dict[str, object]:
+    return {"origin": signed.origin, "size": signed.size, "root": signed.root.hex()}
+
+
+def _json() -> bool:
+    from cli.options import INVOCATION  # noqa: PLC0415
+
+    return INVOCATION.json

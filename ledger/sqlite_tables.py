@@ -1,0 +1,57 @@
+"""Tables beside the log in a SQLite database, by the names of statements compiled ahead."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+TABLE_EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name"
+
+
+class SqliteTables:
+    """See `ledger.store.Tables`; the transaction is that of the connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def ask(self, name: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        """See `Tables.ask`."""
+        return self._connection.execute(text_of(name), parameters).fetchall()
+
+    def knows(self, table: str) -> bool:
+        """See `Tables.knows`."""
+        return self._connection.execute(TABLE_EXISTS, {"name": table_of(table)}).fetchone() is not None
+
+    def each(self, name: str) -> Iterator[tuple[Any, ...]]:
+        """See `Tables.each`."""
+        return self._connection.execute(text_of(name))
+
+    def execute(self, name: str, parameters: Mapping[str, object]) -> int:
+        """See `Tables.execute`."""
+        return self._connection.execute(text_of(name), parameters).rowcount
+
+    def execute_all(self, name: str, parameters: Iterable[Mapping[str, object]]) -> None:
+        """See `Tables.execute_all`."""
+        self._connection.executemany(text_of(name), parameters)
+
+    def renew(self, table: str) -> None:
+        """See `Tables.renew`."""
+        package, _, name = table.partition(".")
+        self._connection.execute(f"DROP TABLE IF EXISTS {name}")  # its columns may be those of an older program
+        for text in import_module(f"{package}.sql_sqlite").SCHEMA:
+            wanted = text.replace("TABLE", "TABLE IF NOT EXISTS", 1).replace("INDEX", "INDEX IF NOT EXISTS", 1)
+            self._connection.execute(wanted)
+
+
+def text_of(name: str) -> str:
+    """The text of a statement called ``package.name``."""
+    package, _, statement = name.partition(".")
+    text: str = getattr(import_module(f"{package}.sql_sqlite"), statement.upper())
+    return text
+
+
+def table_of(name: str) -> str:
+    """The table called ``package.table``, as the database knows it."""
+    return name.partition(".")[2]

@@ -1,0 +1,182 @@
+"""Profiles: where commands act. A real cluster is never chosen by accident."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.cli_support import Cli
+
+PROD = ("profile", "create", "prod", "--context", "ctx", "--namespace", "shop")
+
+
+def current(cli: Cli, *args: str, **env: str) -> dict[str, Any]:
+    found: dict[str, Any] = cli.having(**env).run(*args, "-o", "json", "profile", "current").done().json
+    return found
+
+
+@pytest.fixture
+def prod(cli: Cli) -> Cli:
+    """A user with a profile, which is not the default."""
+    cli.run(*PROD).done()
+    return cli
+
+
+def test_without_a_profile_it_is_the_sandbox(cli: Cli) -> None:
+    assert current(cli) == {
+        "profile": None,
+        "context": None,
+        "kubeconfig": None,
+        "namespace": "default",
+        "cluster": "sandbox",
+        "ledger": str(cli.home / "ledgers" / "sandbox.db"),
+        "domain_suffix": "satusky.com",
+        "gateway": "gateway-system/satusky-gateway",
+    }
+    assert not cli.home.exists()
+
+
+def test_an_ambient_kubeconfig_is_ignored(cli: Cli) -> None:
+    assert current(cli, KUBECONFIG="/etc/kubernetes/admin.conf") == current(cli)
+    cli.having(KUBECONFIG="/none").run("deploy", "--image", "nginx").done()
+
+
+def test_a_profile_is_made_listed_used_shown_and_deleted(cli: Cli) -> None:
+    assert cli.run("profile", "list").done().stdout.startswith("💡 No profiles found")
+    assert cli.run(*PROD).done().stdout == "✅ Profile prod created\n"
+    assert cli.run("profile", "list").done().stdout == (
+        "NAME  CONTEXT  NAMESPACE  CURRENT\n────  ───────  ─────────  ───────\nprod  ctx      shop\n"
+    )
+    assert cli.run("profile", "use", "prod").done().stdout == "✅ Using prod\n"
+    assert cli.run("profile", "list").done().lines[-1].split() == ["prod", "ctx", "shop", "yes"]
+    assert cli.run("profile", "current").done().lines[0] == "prod"
+    assert cli.run("profile", "delete", "prod").done().stdout == "✅ Profile prod deleted\n"
+    assert current(cli)["cluster"] == "sandbox"
+
+
+def test_every_field_can_be_given(cli: Cli) -> None:
+    more = ["--kubeconfig", "~/kc", "--cluster", "eu-1", "--ledger", "/x/l.db", "--domain-suffix", "example.org"]
+    cli.run(*PROD, *more, "--gateway", "infra/public").done()
+    assert current(cli, "-p", "prod") == {
+        "profile": "prod",
+        "context": "ctx",
+        "kubeconfig": str(cli.home.parent / "kc"),
+        "namespace": "shop",
+        "cluster": "eu-1",
+        "ledger": "/x/l.db",
+        "domain_suffix": "example.org",
+        "gateway": "infra/public",
+    }
+
+
+def test_a_profile_has_a_ledger_of_its_own(prod: Cli) -> None:
+    assert current(prod, "-p", "prod")["ledger"] == str(prod.home / "ledgers" / "prod.db")
+
+
+@pytest.mark.parametrize("args", [["-p", "prod"], ["--profile", "prod"], ["--profile=prod"]])
+def test_it_may_be_chosen_for_one_run_before_the_command(prod: Cli, args: list[str]) -> None:
+    assert current(prod, *args)["cluster"] == "ctx"
+    assert current(prod)["cluster"] == "sandbox"
+
+
+def test_it_may_be_chosen_for_one_run_after_the_command(prod: Cli) -> None:
+    assert prod.run("profile", "current", "-p", "prod", "-o", "json").done().json["cluster"] == "ctx"
+    assert prod.run("deploy", "-p", "prod", "list").done().stdout == "💡 No deployments found\n"
+
+
+def test_back_to_the_sandbox(prod: Cli) -> None:
+    prod.run("profile", "use", "prod").done()
+    prod.run("profile", "use", "sandbox").done()
+    assert current(prod)["cluster"] == "sandbox"
+
+
+def test_the_environment_stands_between_option_and_default(prod: Cli) -> None:
+    prod.run("profile", "create", "other", "--context", "c2", "--namespace", "n2").done()
+    prod.run("profile", "use", "other").done()
+    assert current(prod, ONECTL_PROFILE="prod")["profile"] == "prod"
+    assert current(prod, "-p", "other", ONECTL_PROFILE="prod")["profile"] == "other"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("ONECTL_CONTEXT", "other", "context"),
+        ("ONECTL_KUBECONFIG", "/kc", "kubeconfig"),
+        ("ONECTL_NAMESPACE", "team-a", "namespace"),
+        ("ONECTL_CLUSTER", "eu-2", "cluster"),
+        ("ONECTL_LEDGER", "/y/l.db", "ledger"),
+        ("ONECTL_DOMAIN_SUFFIX", "example.net", "domain_suffix"),
+        ("ONECTL_GATEWAY", "a/b", "gateway"),
+    ],
+)
+def test_every_field_has_an_environment_twin_that_wins(prod: Cli, name: str, value: str, field: str) -> None:
+    assert current(prod, "-p", "prod", **{name: value})[field] == value
+
+
+def test_a_cluster_can_be_chosen_by_environment_alone(cli: Cli) -> None:
+    found = current(cli, ONECTL_CONTEXT="ctx", ONECTL_NAMESPACE="shop")
+    assert (found["profile"], found["cluster"], found["namespace"]) == (None, "ctx", "shop")
+
+
+def test_a_cluster_without_a_namespace_is_refused(cli: Cli) -> None:
+    error = cli.having(ONECTL_CONTEXT="ctx").run("deploy", "list").failed(3).error
+    assert 'no namespace is named for the cluster of context "ctx"' in error
+
+
+def test_the_ledger_can_be_chosen_for_one_run(cli: Cli) -> None:
+    other = str(cli.home / "other.db")
+    cli.run("--ledger", other, "deploy", "--image", "nginx").done()
+    assert cli.run("deploy", "list").done().stdout == "💡 No deployments found\n"
+    assert len(cli.run("deploy", "list", "--ledger", other).done().lines) == 3
+    assert not cli.ledger.exists()
+
+
+@pytest.mark.parametrize(
+    "args", [["-p", "prod", "deploy", "list"], ["profile", "use", "prod"], ["profile", "delete", "prod"]]
+)
+def test_an_unknown_profile_is_refused(cli: Cli, args: list[str]) -> None:
+    assert cli.run(*args).failed(3).error == (
+        '❌ profile "prod" does not exist\nMake one: 1ctl profile create --help\n'
+    )
+
+
+def test_an_unknown_profile_among_others_points_to_their_list(prod: Cli) -> None:
+    assert "See those that do: 1ctl profile list" in prod.run("-p", "pord", "deploy", "list").failed(3).error
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["p", "--context", "sandbox", "--namespace", "n"], 'the cluster name "sandbox" is kept for the sandbox'),
+        (["p", "--context", "c", "--namespace", "n", "--cluster", "sandbox"], "--cluster NAME"),
+        (["sandbox", "--context", "c", "--namespace", "n"], 'the name "sandbox" is kept'),
+        (["p", "--context", "c", "--namespace", "Shop"], "Example: --namespace team-a"),
+        (
+            ["p", "--context", "c", "--namespace", "n", "--gateway", "x"],
+            "Example: --gateway gateway-system/satusky-gateway",
+        ),
+        (
+            ["p", "--context", "c", "--namespace", "n", "--domain-suffix", "https://x"],
+            "Example: --domain-suffix satusky.com",
+        ),
+        (["../p", "--context", "c", "--namespace", "n"], '"../p" is not a profile name'),
+    ],
+)
+def test_what_no_command_could_use_is_refused(cli: Cli, args: list[str], says: str) -> None:
+    assert says in cli.run("profile", "create", *args).failed(3).error
+    assert not (cli.home / "profiles.json").exists()
+
+
+def test_a_profile_is_not_overwritten(prod: Cli) -> None:
+    assert "1ctl profile delete prod" in prod.run(*PROD).failed(3).error
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"current": null}', '{"current": null, "profiles": {"p": {"context": 5}}}', "\x00"]
+)
+def test_a_file_of_profiles_that_is_none_is_told(cli: Cli, content: str) -> None:
+    cli.home.mkdir()
+    (cli.home / "profiles.json").write_text(content)
+    result = cli.run("deploy", "list").failed(1)
+    assert "profiles.json is not a file of profiles" in result.error

@@ -1,0 +1,112 @@
+"""Request ids: a request that is repeated is recorded once and answered the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli_support import Cli
+
+DEPLOY = ("deploy", "--image", "nginx:alpine", "--machine", "compute-main-01", "--request-id", "ci-1")
+NOTICE = '💡 Request "ci-1" was recorded before; it is not recorded again.\n'
+
+
+def test_a_repeated_deploy_is_one_release_and_prints_the_same_lines(cli: Cli) -> None:
+    first, again = cli.run(*DEPLOY).done(), cli.run(*DEPLOY).done()
+    assert again.stdout == first.stdout
+    assert NOTICE not in first.stderr
+    assert NOTICE in again.stderr
+    assert cli.events().count("Deployed") == 1
+    assert len(cli.run("deploy", "releases").done().lines) == 3
+
+
+def test_the_environment_names_the_request_too(cli: Cli) -> None:
+    named = cli.having(ONECTL_REQUEST_ID="ci-1")
+    first, again = named.run(*DEPLOY[:-2]).done(), named.run(*DEPLOY[:-2]).done()
+    assert again.stdout == first.stdout
+    assert NOTICE in again.stderr
+    assert cli.events().count("Deployed") == 1
+
+
+def test_the_option_wins_over_the_environment(cli: Cli) -> None:
+    cli.having(ONECTL_REQUEST_ID="ci-0").run(*DEPLOY).done()
+    assert NOTICE in cli.run(*DEPLOY).done().stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["deploy", "--image", "nginx:other", "--machine", "compute-main-01"],
+        ["deploy", "restart"],
+        ["deploy", "destroy", "-y"],
+        ["deploy", "scale", "--replicas", "2"],
+        ["env", "create", "--env", "A=b"],
+        ["secret", "create", "--kv", "A=b"],
+    ],
+)
+def test_the_id_of_another_request_is_refused(cli: Cli, args: list[str]) -> None:
+    cli.run(*DEPLOY).done()
+    result = cli.run(*args, "--request-id", "ci-1").failed(3)
+    assert 'request id "ci-1" was used for another request' in result.error
+    assert "Nothing was recorded. Use a new id, or repeat the very same command." in result.error
+    assert cli.events().count("Deployed") == 1
+    assert cli.objects()
+
+
+@pytest.mark.parametrize(
+    ("args", "topic"),
+    [
+        (["deploy", "restart"], "Restarted"),
+        (["deploy", "scale", "--replicas", "2"], "Scaled"),
+        (["env", "create", "--env", "A=b"], "EnvSet"),
+        (["secret", "create", "--kv", "A=b"], "SecretSet"),
+        (["deploy", "destroy", "-y"], "Destroyed"),
+    ],
+)
+def test_every_repeated_change_is_recorded_once_and_prints_the_same_lines(
+    deployed: Cli, args: list[str], topic: str
+) -> None:
+    first = deployed.run(*args, "--request-id", "ci-1").done()
+    again = deployed.run(*args, "--request-id", "ci-1").done()
+    assert again.stdout == first.stdout
+    assert NOTICE in again.stderr
+    assert deployed.events().count(topic) == 1
+
+
+def test_a_repeated_secret_says_that_values_are_not_compared(deployed: Cli) -> None:
+    args = ["secret", "create", "--key", "A", "--request-id", "ci-1"]
+    deployed.run(*args, input="one\n").done()
+    assert "Secret values of a repeated request are not compared." in deployed.run(*args, input="two\n").done().stderr
+
+
+def test_json_says_whether_it_is_a_repetition(cli: Cli) -> None:
+    first, again = (cli.run(*DEPLOY, "-o", "json").done().json for _ in range(2))
+    assert (first["repeated"], again["repeated"]) == (False, True)
+    assert first["request_id"] == again["request_id"] == "ci-1"
+    assert first["deployment_id"] == again["deployment_id"]
+
+
+def test_a_repeated_deploy_after_a_destroy_does_not_deploy_again(cli: Cli) -> None:
+    cli.run(*DEPLOY).done()
+    cli.run("deploy", "destroy", "-y").done()
+    error = cli.run(*DEPLOY).failed(3).error
+    assert "was destroyed since" in error
+    assert "use a new request id" in error
+    assert cli.objects() == {}
+
+
+def test_a_repeated_destroy_does_not_destroy_what_was_deployed_since(deployed: Cli) -> None:
+    destroy = ("deploy", "destroy", "-y", "--request-id", "ci-1")
+    first = deployed.run(*destroy).done()
+    deployed.run("deploy", "--image", "nginx:alpine").done()
+    again = deployed.run(*destroy).done()
+    assert again.stdout == first.stdout
+    assert NOTICE in again.stderr
+    assert "Deployment/user-service" in deployed.objects()
+    assert deployed.run("-o", "json", *destroy).done().json["destroyed"] is True
+
+
+def test_a_repeated_detached_deploy_names_the_release_it_made(cli: Cli) -> None:
+    first = cli.run(*DEPLOY, "--detach").done()
+    cli.run("deploy", "--image", "nginx:2", "--detach").done()
+    assert cli.run(*DEPLOY, "--detach").done().stdout == first.stdout
+    assert first.lines[1] == "✅ Release 1 of user-service is recorded"
