@@ -107,7 +107,7 @@ def _document(session: Session, result: Verification, compared: Comparison | Non
         blame = compared.blame
         found = {"position": blame.first if blame else None, "fault": compared.verdict, "detail": compared.detail}
     return {
-        "ledger_id": None if damage else session.ledger.ledger_id(),
+        "ledger_id": None if damage else session.reader.ledger_id(),
         "events": result.events,
         "head": result.head.chain.hex(),
         "intact": found is None,

@@ -49,7 +49,9 @@ def prove(
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Prove to an outsider that an event is in the ledger, or that nothing before a checkpoint was changed.
+    """Prove to an outsider what is in the ledger.
+
+    That an event is in it, or that nothing before a checkpoint was changed.
 
     Example:  1ctl audit prove --release 1 --file release-1.tlog-proof
     """
@@ -118,7 +120,9 @@ def witness(
     ] = None,
     key: KeyOption = None,
 ) -> None:
-    """Keep a checkpoint if it continues the one kept before; refuse it if the ledger was changed, cut or rolled back.
+    """Keep a checkpoint outside of the ledger.
+
+    It is kept if it continues the one kept before; refuse it if the ledger was changed, cut or rolled back.
 
     Run it where the ledger's administrator has no say: on another machine with --accept and --key, or on a mount.
 
@@ -164,7 +168,7 @@ def signed_now(session: Session) -> bytes:
     Raises:
         CheckpointError: The ledger is empty, or its signing key is not here.
     """
-    ledger_id = session.ledger.ledger_id() or ""
+    ledger_id = session.reader.ledger_id() or ""
     return proofs.checkpoint_now(session.store, notes.load_signing_key(session.keys.signing_path(ledger_id)))
 
 
@@ -173,7 +177,7 @@ def _position_of(session: Session, release: int, *, deployment_id: str | None, c
     from projections.releases import releases  # noqa: PLC0415
 
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
-    lives = [life for life in releases(session.ledger.history(app_id)) if deployment_id in (None, life.deployment_id)]
+    lives = [life for life in releases(session.reader.history(app_id)) if deployment_id in (None, life.deployment_id)]
     found = next((each for each in lives[-1].releases if each.number == release), None) if lives else None
     if found is None:
         raise RefusedError(f"there is no release {release}", hint="See them: 1ctl deploy releases")

@@ -79,7 +79,7 @@ def _all(session: Session, moment: Moment | None) -> Iterator[tuple[AppId, Life,
 
     for each in listed(session, moment, ended=False):
         app_id = AppId(each.cluster, each.namespace, each.app_label)
-        history = session.ledger.history(app_id, upto=moment.position if moment else None)
+        history = session.reader.history(app_id, upto=moment.position if moment else None)
         life = fold(App(id=app_id), history).life
         if life is not None:
             yield app_id, life, history

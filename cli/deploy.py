@@ -44,13 +44,15 @@ DEFAULT_TIMEOUT = "5m"
 _EPILOG = """\b
 Examples:
   1ctl deploy --image nginx:alpine --machine compute-main-01 --wait
-  1ctl deploy --env LOG_LEVEL=debug --reason "find the login bug""""
+  1ctl deploy --env LOG_LEVEL=debug --reason 'find the login bug'"""
 
 
 @app.callback(epilog=_EPILOG)
 def deploy(
     context: typer.Context,
-    image: Annotated[str | None, typer.Option(metavar="IMAGE", help="Image to run. What is not given stays as it is.")] = None,
+    image: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Image to run. What is not given stays as it is.")
+    ] = None,
     machine: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Node the pods may run on; repeatable.")
     ] = None,

@@ -10,8 +10,8 @@ from cli import inline, origin
 from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
 from cli.session import Session
 from cli.target import destroyed_error, loaded, target
+from ledger.app import open_life
 from ledger.commands import Destroy, Restart, Scale
-from ledger.decide import open_life
 
 if TYPE_CHECKING:
     from ledger.app import App

@@ -71,7 +71,7 @@ def run(wish: Wish) -> None:
 
         show(session, app_id, command)
         return
-    before = session.ledger.app(app_id)
+    before = session.reader.app(app_id)
     _check_before(session, before, request, detach=wish.detach)
     outcome = inline.record(session, app_id, command, request)
     released = _released(outcome)
@@ -267,7 +267,7 @@ def _shown(value: object) -> str:
 def _print_document(session: Session, app_id: AppId, outcome: Outcome, request: Request) -> None:
     from projections.app_views import deployment  # noqa: PLC0415
 
-    life = session.ledger.app(app_id).life
+    life = session.reader.app(app_id).life
     if life is not None:
         document = deployment(app_id, life).to_json()
         session.terminal.document({**document, "request_id": request.request_id, "repeated": outcome.repeated})

@@ -10,10 +10,9 @@ from cli.moment import When, parse_time, resolve
 from cli.options import ConfigOption, DeploymentIdOption
 from cli.session import Session
 from cli.target import target
-from ledger.app import App, fold
+from ledger.app import App, fold, open_life
 from ledger.audit_log import Filter
 from ledger.clock import SystemClock, from_micros, iso
-from ledger.decide import open_life
 from projections.settings import blame as blamed
 from projections.settings import difference
 
@@ -36,8 +35,8 @@ def diff(
     """
     session = Session()
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
-    if session.ledger.app(app_id).lives == 0:
-        open_life(session.ledger.app(app_id))
+    if session.reader.app(app_id).lives == 0:
+        open_life(session.reader.app(app_id))
     old = _life_at(session, app_id, before, deployment_id)
     new = _life_at(session, app_id, after, deployment_id)
     changes = difference(old, new)
@@ -63,8 +62,8 @@ def blame(
     """
     session = Session()
     app_id = target(session, deployment_id=deployment_id, config=config)
-    open_life(session.ledger.app(app_id))
-    found = blamed(App(id=app_id), session.ledger.history(app_id))
+    open_life(session.reader.app(app_id))
+    found = blamed(App(id=app_id), session.reader.history(app_id))
     if key is not None:
         wanted = {key, f"env.{key}", f"secrets.{key}", f"pods.env.{key}", f"pods.secrets.{key}"}
         found = [each for each in found if each.setting in wanted]
@@ -126,7 +125,7 @@ def events(
 def _life_at(session: Session, app_id: AppId, text: str, deployment_id: str | None) -> Life | None:
     """The app's life at a moment named on the command line; None if none was open then."""
     if text == "now":
-        return session.ledger.app(app_id).life
+        return session.reader.app(app_id).life
     if text.isdecimal():
         when = When(at_release=int(text))
     elif text.startswith("@") and text[1:].isdecimal():
@@ -136,7 +135,7 @@ def _life_at(session: Session, app_id: AppId, text: str, deployment_id: str | No
         when = When(as_of=text)
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
     assert moment is not None
-    return fold(App(id=app_id), session.ledger.history(app_id, upto=moment.position)).life
+    return fold(App(id=app_id), session.reader.history(app_id, upto=moment.position)).life
 
 
 def _shown(value: str | None) -> str:

@@ -13,9 +13,8 @@ from cli.options import ConfigOption, DeploymentIdOption
 from cli.past import asked
 from cli.session import Session
 from cli.target import target
-from ledger.app import App
+from ledger.app import App, open_life
 from ledger.clock import SystemClock, from_micros
-from ledger.decide import open_life
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
@@ -135,7 +134,7 @@ def releases(
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
     when = When(at_release=at_release, as_of=as_of, at_position=at_position)
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
-    history = session.ledger.history(app_id, upto=moment.position if moment else None)
+    history = session.reader.history(app_id, upto=moment.position if moment else None)
     lives = [life for life in history_of(history) if deployment_id in (None, life.deployment_id)]
     if not lives:
         open_life(App(id=app_id))

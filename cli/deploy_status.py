@@ -11,8 +11,7 @@ from cli.past import Asked, asked
 from cli.session import Session
 from cli.target import destroyed_error, target
 from effects.rollout import Progress
-from ledger.app import App, Life
-from ledger.decide import open_life
+from ledger.app import App, Life, open_life
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +48,7 @@ def status(
         return
     session = Session()
     request = origin.request()
-    app = session.ledger.app(target(session, deployment_id=deployment_id, config=config, ended=True))
+    app = session.reader.app(target(session, deployment_id=deployment_id, config=config, ended=True))
     if app.life is None and app.leaving is None:
         open_life(app)
     running = app.life or app.leaving

@@ -59,5 +59,5 @@ def object_changes(session: Session, before: App, after: App) -> Sequence[tuple[
 def _by_ref(session: Session, app: App) -> dict[Ref, DesiredObject]:
     if app.life is None:
         return {}
-    around = Surroundings(ledger_id=session.ledger.ledger_id() or "(new)", gateway=session.place.gateway)
+    around = Surroundings(ledger_id=session.reader.ledger_id() or "(new)", gateway=session.place.gateway)
     return {entry.ref: entry for entry in desired(app, app.life, around)}

@@ -47,7 +47,7 @@ def status() -> None:
     if session.terminal.json:
         session.terminal.document(
             {
-                "ledger_id": session.ledger.ledger_id(),
+                "ledger_id": session.reader.ledger_id(),
                 "ledger": str(session.place.ledger),
                 "position": head.position,
                 "recorded_at": iso(head.recorded_us) if head.position else None,
@@ -59,7 +59,7 @@ def status() -> None:
     session.terminal.fields(
         "Ledger",
         {
-            "Ledger ID": session.ledger.ledger_id() or "none yet: the first deploy makes it",
+            "Ledger ID": session.reader.ledger_id() or "none yet: the first deploy makes it",
             "Kept in": str(session.place.ledger),
             "Events": str(head.position),
             "Newest": iso(head.recorded_us) if head.position else "-",

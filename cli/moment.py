@@ -25,7 +25,7 @@ AtReleaseOption = Annotated[
 AsOfOption = Annotated[str | None, typer.Option(metavar="TIME", help="As it was then: 2026-05-01T12:00, or '2h ago'.")]
 AtPositionOption = Annotated[int | None, typer.Option(metavar="P", help="As it was at this position of the ledger.")]
 
-_AGO = re.compile(r"(\d+)\s*(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)\s+ago")
+_AGO = r"(\d+)\s*(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)\s+ago"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -70,7 +70,7 @@ def resolve(session: Session, when: When, *, app_id: AppId | None, deployment_id
         assert when.at_release is not None
         if app_id is None:
             raise typer.BadParameter("--at-release needs an app")
-        history = session.ledger.history(app_id)
+        history = session.reader.history(app_id)
         life = deployment_id or _newest_life(app_id, history)
         moment = moments.at_release(session.store, history, life, when.at_release, now_us)
     session.terminal.notice(f"As of position {moment.position}, {_local(moment.at_us)}")
@@ -83,7 +83,7 @@ def parse_time(text: str, now_us: int) -> int:
     Raises:
         RefusedError: It is neither, or lies in the future.
     """
-    ago = _AGO.fullmatch(text.strip().lower())
+    ago = re.fullmatch(_AGO, text.strip().lower())
     if ago is not None:
         return now_us - int(ago[1]) * _SECONDS[ago[2][0]] * 1_000_000
     try:
@@ -96,8 +96,7 @@ def parse_time(text: str, now_us: int) -> int:
 
 
 def _newest_life(app_id: AppId, history: Sequence[Recorded]) -> str:
-    from ledger.app import App  # noqa: PLC0415
-    from ledger.decide import open_life  # noqa: PLC0415
+    from ledger.app import App, open_life  # noqa: PLC0415
     from ledger.events import Deployed  # noqa: PLC0415
 
     opened = [each.event.deployment_id for each in history if isinstance(each.event, Deployed)]

@@ -43,13 +43,16 @@ def asked(when: When, *, deployment_id: str | None, config: str | None) -> Asked
         AppNotFoundError: It had no open life then, or not the one that is named.
         RefusedError: Nothing says which app, or there was no such moment.
     """
-    from ledger.app import App, fold  # noqa: PLC0415
-    from ledger.decide import open_life  # noqa: PLC0415
+    from ledger.app import (  # noqa: PLC0415
+        App,
+        fold,
+        open_life,
+    )
 
     session = Session()
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
-    history = session.ledger.history(app_id, upto=moment.position if moment else None)
+    history = session.reader.history(app_id, upto=moment.position if moment else None)
     app = fold(App(id=app_id), history)
     if deployment_id is not None and (app.life is None or app.life.deployment_id != deployment_id):
         if moment is None:

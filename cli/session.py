@@ -13,8 +13,7 @@ from cli.options import INVOCATION
 from cli.profiles import SANDBOX, Place, Profiles, place
 from cli.terminal import Terminal
 from ledger.errors import RefusedError
-from ledger.keys import KeyFiles
-from ledger.ledger import Ledger
+from ledger.reader import LedgerReader
 from ledger.spec import AppId
 from ledger.sqlite_store import SqliteStore
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from effects.cluster import Cluster
     from effects.reconcile import Reconciler
     from effects.rollout import RolloutWatch
+    from ledger.keys import KeyFiles
+    from ledger.ledger import Ledger
     from ledger.request import Request
 
 SANDBOX_POLL_SECONDS = 0.1
@@ -56,6 +57,8 @@ class Session:
     @cached_property
     def keys(self) -> KeyFiles:
         """The key files of this machine."""
+        from ledger.keys import KeyFiles  # noqa: PLC0415 - questions need no key
+
         identity, signing = os.environ.get("ONECTL_IDENTITY"), os.environ.get("ONECTL_SIGNING_KEY")
         return KeyFiles(
             self.home / "keys",
@@ -64,8 +67,15 @@ class Session:
         )
 
     @cached_property
+    def reader(self) -> LedgerReader:
+        """The ledger, for questions: what decides and writes need not be imported for it."""
+        return LedgerReader(self.store)
+
+    @cached_property
     def ledger(self) -> Ledger:
         """The ledger."""
+        from ledger.ledger import Ledger  # noqa: PLC0415 - see `reader`
+
         return Ledger(self.store, self.keys, mint_domain=self._mint_domain)
 
     @cached_property

@@ -40,7 +40,7 @@ def target(session: Session, *, deployment_id: str | None, config: str | None, e
 
 
 def _by_deployment_id(session: Session, deployment_id: str, *, ended: bool) -> AppId:
-    app_id = session.ledger.find(deployment_id)
+    app_id = session.reader.find(deployment_id)
     if app_id is None:
         raise AppNotFoundError(
             f'no deployment "{deployment_id}" in this ledger', hint="See which there are: 1ctl deploy list --all"
@@ -53,7 +53,7 @@ def _by_deployment_id(session: Session, deployment_id: str, *, ended: bool) -> A
         )
     if ended:
         return app_id
-    app = session.ledger.app(app_id)
+    app = session.reader.app(app_id)
     if app.life is None or app.life.deployment_id != deployment_id:
         raise destroyed_error(app_id, deployment_id)
     return app_id
@@ -73,8 +73,8 @@ def loaded(session: Session, *, deployment_id: str | None, config: str | None) -
     Raises:
         AppNotFoundError: It has none.
     """
-    from ledger.decide import open_life  # noqa: PLC0415
+    from ledger.app import open_life  # noqa: PLC0415
 
-    app = session.ledger.app(target(session, deployment_id=deployment_id, config=config))
+    app = session.reader.app(target(session, deployment_id=deployment_id, config=config))
     open_life(app)
     return app

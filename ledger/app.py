@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, assert_never, get_args
 
+from ledger.errors import AppNotFoundError
 from ledger.events import (
     AppliedObject,
     ApplyRefused,
@@ -186,6 +187,20 @@ class App:
         return self.leaving is not None or (self.life is not None and self.life.dirty)
 
 
+def open_life(app: App) -> Life:
+    """The app's open life.
+
+    Raises:
+        AppNotFoundError: There is none.
+    """
+    if app.life is None:
+        raise AppNotFoundError(
+            f'app "{app.id.name}" not found in namespace {app.id.namespace}',
+            hint="Run '1ctl deploy' first or pass --deployment-id",
+        )
+    return app.life
+
+
 def fold(app: App, history: Iterable[Recorded]) -> App:
     """The app after all of these events, which must be of its two streams and in rising position."""
     for recorded in history:
@@ -319,7 +334,8 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
         case Deployed() | Destroyed() | ResourcesRemoved():
             return life  # handled where the app is known
         case SecretsFingerprinted():
-            newest = {key: max(map(int, versions)) for key, versions in event.fingerprints.items() if versions}
+            numbers = {key: [int(text) for text in of if text.isdecimal()] for key, of in event.fingerprints.items()}
+            newest = {key: max(versions) for key, versions in numbers.items() if versions}
             return replace(life, fingerprinted={**life.fingerprinted, **newest})
         case LedgerCreated() | WorkerIdentitySet() | LedgerMoved() | LedgerRestored() | Redacted():
             return life  # of the ledger's own stream

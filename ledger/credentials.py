@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import re
 
-_NAMES = re.compile(
-    r"(?:^|_)(?:PASSWORD|PASSWD|PWD|PASSPHRASE|SECRET|SECRET_KEY|TOKEN|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)$",
-    re.IGNORECASE,
+# As text: `re` compiles and keeps a pattern when it is first used, and most commands use none.
+_NAMES = (
+    r"(?:^|_)(?:PASSWORD|PASSWD|PWD|PASSPHRASE|SECRET|SECRET_KEY|TOKEN|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)$"
 )
 _SHAPES = (
-    (
-        re.compile(r"[a-z][a-z0-9+.-]{0,15}://[^/\s:@]{0,128}:[^/\s@]{1,512}@", re.IGNORECASE),
-        "holds a password in a URL",
-    ),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"), "holds a private key"),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "holds a cloud access key"),
-    (re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{22,}|glpat-[\w-]{20})"), "holds an access token"),
-    (re.compile(r"\bxox[abprs]-[\w-]{10,}"), "holds an access token"),
-    (re.compile(r"\bsk_(?:live|test)_[A-Za-z0-9]{16,}"), "holds an API key"),
-    (re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"), "holds a signed token"),
+    (r"[A-Za-z][A-Za-z0-9+.-]{0,15}://[^/\s:@]{0,128}:[^/\s@]{1,512}@", "holds a password in a URL"),
+    (r"-----BEGIN [A-Z ]*PRIVATE KEY-----", "holds a private key"),
+    (r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b", "holds a cloud access key"),
+    (r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{22,}|glpat-[\w-]{20})", "holds an access token"),
+    (r"\bxox[abprs]-[\w-]{10,}", "holds an access token"),
+    (r"\bsk_(?:live|test)_[A-Za-z0-9]{16,}", "holds an API key"),
+    (r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}", "holds a signed token"),
 )
 _SHORTEST = 6
 """Shorter values under a telling name are switches and numbers more often than credentials."""
@@ -27,8 +24,8 @@ _SHORTEST = 6
 def looks_like_credential(key: str, value: str) -> str | None:
     """Why the value looks like a credential, as a clause; None if it does not. Never quotes the value."""
     for shape, why in _SHAPES:
-        if shape.search(value):
+        if re.search(shape, value):
             return why
-    if _NAMES.search(key) and len(value) >= _SHORTEST and not value.isdecimal():
+    if re.search(_NAMES, key, re.IGNORECASE) and len(value) >= _SHORTEST and not value.isdecimal():
         return "has the name of a credential"
     return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import assert_never
 
 from ledger import values
-from ledger.app import App, Life
+from ledger.app import App, Life, open_life
 from ledger.commands import (
     Command,
     Deploy,
@@ -108,20 +108,6 @@ def decide(  # noqa: C901, PLR0911 - one arm per command, in one place
             return (Destroyed(),)
         case _:
             assert_never(command)
-
-
-def open_life(app: App) -> Life:
-    """The app's open life.
-
-    Raises:
-        AppNotFoundError: There is none.
-    """
-    if app.life is None:
-        raise AppNotFoundError(
-            f'app "{app.id.name}" not found in namespace {app.id.namespace}',
-            hint="Run '1ctl deploy' first or pass --deployment-id",
-        )
-    return app.life
 
 
 def _deploy(command: Deploy, app: App, minted: Minted) -> Sequence[AppEvent]:

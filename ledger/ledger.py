@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, TypeAlias
 from ledger import sealing, values
 from ledger.app import App, Life, fold
 from ledger.clock import Clock, SystemClock, iso
-from ledger.codec import decode, encode
+from ledger.codec import encode
 from ledger.commands import Command, Deploy, Destroy, PurgeSecret, Restore, Rollback, SetSecrets
 from ledger.decide import Minted, decide
 from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.errors import (
     ConflictError,
     LedgerBusyError,
-    LedgerDamagedError,
     LedgerUnavailableError,
     RefusedError,
     RequestReusedError,
@@ -42,12 +41,13 @@ from ledger.events import (
     ObservedEvent,
     WorkerIdentitySet,
 )
+from ledger.reader import LedgerReader, recorded
 from ledger.redaction import redacted
 from ledger.request import Request, request_digest
 from ledger.rollback import PastRelease, ended_life, past_releases
 from ledger.spec import AppId, SecretVersion
-from ledger.store import Beside, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store, is_well_formed
-from ledger.streams import LEDGER_STREAM, app_stream, domain_stream, observed_stream
+from ledger.store import Beside, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store
+from ledger.streams import LEDGER_STREAM, app_stream, domain_stream
 
 if TYPE_CHECKING:
     from ledger.keys import KeyFiles
@@ -103,7 +103,7 @@ class _Draft:
     created_ledger: str | None = None
 
 
-class Ledger:
+class Ledger(LedgerReader):
     """One ledger, as its users and its effects side use it.
 
     Args:
@@ -116,23 +116,13 @@ class Ledger:
     def __init__(
         self, store: Store, keys: KeyFiles, *, mint_domain: Callable[[], str], clock: Clock | None = None
     ) -> None:
-        self.store = store
+        super().__init__(store)
         self._keys = keys
         self._mint_domain = mint_domain
         self._clock = clock or SystemClock()
-        self._identity: tuple[str, str] | None = None
         self._clock_at_append = 0
 
-    # -- Reading ---------------------------------------------------------------------------------------------------
-
-    def history(self, app_id: AppId, *, upto: int | None = None) -> list[Recorded]:
-        """All events of the app's two streams up to a position, in rising position."""
-        stream = app_stream(app_id)
-        return [recorded(row) for row in self.store.two_streams(stream.bytes, observed_stream(stream).bytes, upto=upto)]
-
-    def app(self, app_id: AppId, *, upto: int | None = None) -> App:
-        """The app as its events add up to, at a position or now."""
-        return fold(App(id=app_id), self.history(app_id, upto=upto))
+    # -- History that decisions need -----------------------------------------------------------------------------------
 
     def past_releases(self, app_id: AppId, deployment_id: str) -> Sequence[PastRelease]:
         """The releases of a life, oldest first, with what stands against rolling back to each."""
@@ -141,33 +131,6 @@ class Ledger:
     def ended_life(self, app_id: AppId, deployment_id: str | None = None) -> Life | None:
         """A destroyed life as it last was, by default the app's newest; None if there is none."""
         return ended_life(self.history(app_id), App(id=app_id), deployment_id)
-
-    def find(self, deployment_id: str) -> AppId | None:
-        """Whose deployment id this is, destroyed lives included."""
-        row = self.store.life(deployment_id)
-        return AppId(row.cluster, row.namespace, row.app) if row else None
-
-    def ledger_id(self) -> str | None:
-        """The ledger's own id, or None before its first event."""
-        created = self._created()
-        return created[0] if created else None
-
-    def _created(self) -> tuple[str, str] | None:
-        """Ledger id and the effects identity that new lives are sealed to."""
-        if self._identity is None:
-            rows = self.store.stream(LEDGER_STREAM.bytes)
-            ledger_id = identity = None
-            for event in (decode(row.topic, row.state)[0] for row in rows):
-                match event:
-                    case LedgerCreated():
-                        ledger_id = event.ledger_id
-                    case WorkerIdentitySet():
-                        identity = event.public_key
-                    case _:
-                        pass
-            if ledger_id is not None and identity is not None:
-                self._identity = (ledger_id, identity)
-        return self._identity
 
     # -- Commands --------------------------------------------------------------------------------------------------
 
@@ -475,18 +438,6 @@ class Ledger:
         """Nothing was recorded: a signing key made for a new ledger is of no use."""
         if draft.created_ledger is not None:
             self._keys.forget_signing_key(draft.created_ledger)
-
-
-def recorded(row: Row) -> Recorded:
-    """A stored line as event and envelope.
-
-    Raises:
-        UnknownEventError, LedgerDamagedError: It cannot be read by this program.
-    """
-    if not is_well_formed(row):
-        raise LedgerDamagedError(f"position {row.position} holds no event any more", hint="See: 1ctl audit verify")
-    event, envelope = decode(row.topic, row.state)
-    return Recorded(row.position, uuid.UUID(bytes=row.stream), row.version, row.recorded_us, envelope, event)
 
 
 def _subject(app_id: AppId, deployment_id: str) -> Subject:

@@ -15,7 +15,7 @@ import select
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import psycopg
@@ -53,6 +53,9 @@ _MIGRATE = f"{_NOTHING} Its owner creates or updates the tables with: 1ctl ledge
 _RESTORE = f"Restore it from a backup. {_NOTHING}"
 _REPEAT = "Repeat with the same request id to find out."
 
+
+Statement: TypeAlias = ClauseElement
+"""A statement of SQLAlchemy's."""
 
 _DIALECT: Dialect = postgresql_psycopg.dialect()  # type: ignore[no-untyped-call]
 
@@ -113,7 +116,7 @@ class Database:
         self._closed = threading.Event()
 
     def run(
-        self, statement: ClauseElement, parameters: Mapping[str, object], *, appending: bool = False
+        self, statement: Statement, parameters: Mapping[str, object], *, appending: bool = False
     ) -> Sequence[tuple[Any, ...]]:
         """The rows of one statement, which is a transaction of its own.
 
@@ -217,17 +220,17 @@ class Transaction:
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         self._connection = connection
 
-    def query(self, statement: ClauseElement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+    def query(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         """The rows of a statement."""
         text, constants = compiled(statement)
         return self._connection.execute(text, {**constants, **parameters}).fetchall()
 
-    def execute(self, statement: ClauseElement, parameters: Mapping[str, object]) -> int:
+    def execute(self, statement: Statement, parameters: Mapping[str, object]) -> int:
         """Run a statement; the number of rows that it changed."""
         text, constants = compiled(statement)
         return self._connection.execute(text, {**constants, **parameters}).rowcount
 
-    def executemany(self, statement: ClauseElement, parameters: Iterable[Mapping[str, object]]) -> None:
+    def executemany(self, statement: Statement, parameters: Iterable[Mapping[str, object]]) -> None:
         """Run a statement once for each mapping."""
         text, constants = compiled(statement)
         with self._connection.cursor() as cursor:
@@ -244,7 +247,7 @@ class Transaction:
 
 
 @functools.cache
-def compiled(statement: ClauseElement) -> tuple[bytes, Mapping[str, object]]:
+def compiled(statement: Statement) -> tuple[bytes, Mapping[str, object]]:
     """A statement as the driver takes it, and the parameters that are constants of it."""
     result = statement.compile(dialect=_DIALECT, schema_translate_map={None: SCHEMA}, render_schema_translate=True)
     return str(result).encode(), {name: value for name, value in result.params.items() if value is not None}

@@ -16,12 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import ClauseElement
-
 from ledger.errors import LedgerDamagedError
 from ledger.leaf import GENESIS
 from ledger.postgres_arrays import Numbers, Octets, Texts
-from ledger.postgres_connection import Address, Database, Transaction
+from ledger.postgres_connection import Address, Database, Statement, Transaction
 from ledger.postgres_migrate import create_or_update, refuse_newer, schema_version
 from ledger.postgres_schema import READ_MODEL_LOCK, append_statement, sealed_sizes_statement
 from ledger.postgres_tables import TABLE_EXISTS, PostgresTables, statement_of, table_of
@@ -165,7 +163,7 @@ class PostgresStore:
     def _query(self, name: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         return self._run(STATEMENTS[name], parameters)
 
-    def _run(self, statement: ClauseElement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+    def _run(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         moment: Transaction | None = getattr(self._local, "moment", None)
         if moment is not None:
             return moment.query(statement, parameters)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import ClauseElement, Table, Text, bindparam, column, delete, select, table
+from sqlalchemy import Table, Text, bindparam, column, delete, select, table
 
-from ledger.postgres_connection import Transaction
+from ledger.postgres_connection import Statement, Transaction
 from ledger.postgres_schema import SCHEMA
 
 _catalogue = table("pg_tables", column("schemaname", Text), column("tablename", Text), schema="pg_catalog")
@@ -50,10 +50,10 @@ class PostgresTables:
         self._transaction.execute(_emptied(table), {})
 
 
-def statement_of(name: str) -> ClauseElement:
+def statement_of(name: str) -> Statement:
     """The statement called ``package.name``."""
     package, _, statement = name.partition(".")
-    found: ClauseElement = import_module(f"{package}.statements").STATEMENTS[statement]
+    found: Statement = import_module(f"{package}.statements").STATEMENTS[statement]
     return found
 
 
@@ -65,5 +65,5 @@ def table_of(name: str) -> Table:
 
 
 @functools.cache
-def _emptied(name: str) -> ClauseElement:
+def _emptied(name: str) -> Statement:
     return delete(table_of(name))

@@ -284,7 +284,7 @@ class SqliteStore:
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             sync_directory(self.path.parent)
         mode = "rw" if os.access(self.path, os.W_OK) else "ro"
-        address = f"{self.path.absolute().as_uri()}?mode={mode}"
+        address = f"file:{_escaped(self.path.absolute())}?mode={mode}"
         return sqlite3.connect(address, uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False)
 
     def _unavailable(self, verb: str, error: OSError) -> LedgerUnavailableError:
@@ -305,6 +305,11 @@ class SqliteStore:
         raise LedgerUnavailableError(
             f"the ledger {self.path} cannot be used: {error}", hint="Nothing was recorded."
         ) from error
+
+
+def _escaped(path: Path) -> str:
+    """The path as SQLite's URI file names want it. `Path.as_uri` does the same, after importing 4 ms of urllib."""
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def wal_is_safe(version: tuple[int, ...]) -> bool:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from ledger.codec import decode
-from ledger.envelope import Recorded
+from ledger.reader import recorded
 from projections.app_list import APP_LIST, AppListRow
 
 if TYPE_CHECKING:
@@ -30,11 +28,7 @@ def app_list_at(store: Store, cluster: str, namespace: str, position: int, *, en
     while page := store.positions(start, position, limit=PAGE):
         for row in page:
             if row.topic not in APP_LIST.ignored:
-                event, envelope = decode(row.topic, row.state)
-                APP_LIST.apply(
-                    rows,
-                    Recorded(row.position, UUID(bytes=row.stream), row.version, row.recorded_us, envelope, event),
-                )
+                APP_LIST.apply(rows, recorded(row))
         start = page[-1].position + 1
     wanted = [
         row

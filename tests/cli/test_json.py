@@ -11,7 +11,7 @@ from tests.cli_support import GOLDEN, ID, Cli, Result, commands, compare_golden,
 
 FOLDER = GOLDEN / "json"
 
-WITHOUT_DOCUMENT = {("audit", "export")}
+WITHOUT_DOCUMENT = {("audit", name) for name in ("export", "checkpoint", "prove", "verify-proof", "witness")}
 """Commands whose output has a format of its own."""
 
 

@@ -49,7 +49,7 @@ _VARYING = (
     (r"@\d+\b", "@<n>"),
     (r"\bposition \d+", "position <n>"),
     (r"just now|\d+ seconds? ago", "<age>"),
-    (r"\(\d+ pct\)", "(<n> pct)"),
+    (r"(?m)^💡 Deployment status: NotReady \(\d+ pct\)\n", ""),  # whether it is seen is a matter of time
     (r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})", "<time>"),
     (r"(?m)^\d+ +(?=<time>)", "<n> "),
 )

@@ -22,7 +22,7 @@ from effects.kubernetes_cluster import KubernetesCluster
 from effects.reconcile import ParkedError
 from ledger.app import App
 from ledger.commands import Destroy, Restart, Scale, SetEnv, UnsetEnv, UnsetSecrets
-from ledger.events import ApplyRefused, ResourcesApplied, ResourcesRemoved, RolloutFailed
+from ledger.events import ApplyRefused, Deployed, ResourcesApplied, ResourcesRemoved, Restarted, RolloutFailed
 from tests.effects.worlds import (
     GATEWAY,
     Counter,
@@ -424,6 +424,33 @@ def position(app: App) -> int:
     return app.life.applied_through if app.life else 0
 
 
+def rolls_asked(world: World) -> int:
+    """How many pod templates the life's Deployment should have had."""
+    history = [line for line in world.ledger.history(world.app_id) if isinstance(line.event, Deployed | Restarted)]
+    lives = [line.envelope.subject.deployment_id for line in history if line.envelope.subject]
+    return lives.count(world.life.deployment_id)
+
+
+def test_a_copy_that_is_needed_again_meanwhile_is_not_deleted(world: World) -> None:
+    world.do(image(env={"GREETING": "old"}))
+    world.settle()
+    (old,) = world.copies("ConfigMap")
+    ref = Ref("ConfigMap", world.namespace, old)
+    world.do(SetEnv(values={"GREETING": "hello"}), Restart())
+    world.settle()
+    uid, asked = world.versions()[ref][0], list[Ref]()
+
+    def needed_again(method: str, seen: Ref) -> None:
+        if (method, seen.kind) == ("look", "HTTPRoute") and not asked:
+            asked.append(seen)
+            world.do(SetEnv(values={"GREETING": "old"}), Restart())
+
+    world.reconcile(Meddled(world.cluster, before=needed_again))
+    assert asked
+    assert world.versions()[ref][0] == uid
+    world.assert_equal()
+
+
 @pytest.mark.parametrize("meanwhile", MEANWHILE)
 def test_a_stale_reconcile_never_overwrites_newer_objects(world: World, meanwhile: Callable[[World], None]) -> None:
     # A real server is slow enough to look at every third moment only.
@@ -435,13 +462,17 @@ def test_a_stale_reconcile_never_overwrites_newer_objects(world: World, meanwhil
         world.ask_secrets(JWT_SECRET="x")
         world.ask(Restart())
         world.reconcile()
+        combined = rolls_asked(world) - world.generation()
         world.ask(SetEnv(values={"GREETING": "hello"}))
         world.ask(Restart())
         once = Counter(n, lambda: meanwhile(world))
-        before = position(world.app)
+        before, life = position(world.app), world.life.deployment_id
         after = world.reconcile(Meddled(world.cluster, before=once))
         world.assert_equal()
         assert after.life == world.app.life
+        if world.app.life is not None:
+            same_life = world.life.deployment_id == life
+            assert rolls_asked(world) - world.generation() >= (combined if same_life else 0)
         assert position(world.app) > before or world.app.life is None
         if not once.reached:
             assert n > 10

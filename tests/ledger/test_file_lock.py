@@ -130,12 +130,15 @@ def test_those_who_gave_up_do_not_keep_the_lock_from_others(path: Path) -> None:
     assert one.acquire(1)
 
 
-def test_a_waiter_that_was_interrupted_does_not_get_the_lock_later(path: Path) -> None:
+@pytest.mark.parametrize("where", ["in the queue", "at the lock"])
+def test_a_waiter_that_was_interrupted_does_not_get_the_lock_later(path: Path, where: str) -> None:
     def interrupt(_number: int, _frame: object) -> None:
         raise InterruptedForTestError
 
     one, other, third = FileLock(path), FileLock(path), FileLock(path)
     assert one.acquire(0)
+    if where == "at the lock":
+        assert not third.acquire(0.02), "who comes after one that gave up waits for nobody's turn"
     previous = signal.signal(signal.SIGUSR1, interrupt)
     try:
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()

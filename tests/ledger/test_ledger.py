@@ -51,7 +51,8 @@ from ledger.events import (
     WorkerIdentitySet,
 )
 from ledger.keys import KeyFiles
-from ledger.ledger import Ledger, Outcome, recorded
+from ledger.ledger import Ledger, Outcome
+from ledger.reader import recorded
 from ledger.request import Request
 from ledger.spec import AppId, SecretVersion
 from ledger.sqlite_store import SqliteStore

@@ -45,9 +45,11 @@ def _killed(path: Path, said: Path, chance: random.Random) -> str:
     """What a child acknowledged that was killed: one in four while it starts, the others while it appends."""
     with said.open("w") as file:
         child = subprocess.Popen([sys.executable, "-S", APPENDER, "append", path, "s", "100000"], stdout=file)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE / 4
     if chance.random() < 0.75:
-        while said.stat().st_size == 0 and time.monotonic() < deadline:
+        while said.stat().st_size == 0:
+            assert child.poll() is None, "the child failed by itself"
+            assert time.monotonic() < deadline, "the child never came to append"
             time.sleep(0.001)
     time.sleep(chance.uniform(0, 0.06))
     child.kill()

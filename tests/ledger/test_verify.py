@@ -15,7 +15,7 @@ from ledger import verify
 from ledger.codec import encode
 from ledger.errors import LedgerDamagedError, OneCtlError
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
-from ledger.ledger import recorded
+from ledger.reader import recorded
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Row
 from ledger.verify import Damage, verify_chain

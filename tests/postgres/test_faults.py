@@ -61,7 +61,9 @@ def test_every_acknowledged_append_survives_a_server_that_is_killed(mortal: Serv
     writers = [Writer(store, number) for number in range(2)]
     for writer in writers:
         writer.start()
-    time.sleep(random.Random(seed).uniform(0.2, 0.5))
+    while min(len(writer.acknowledged) for writer in writers) < 5:
+        time.sleep(0.01)
+    time.sleep(random.Random(seed).uniform(0, 0.2))
     mortal.kill()
     for writer in writers:
         writer.join(30)

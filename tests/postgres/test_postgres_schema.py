@@ -20,23 +20,6 @@ def append(store: PostgresStore, version: int, beside: Beside = Beside()) -> Non
     store.append([NewRow(A, version, "Noted", b"{}")], clock_us=1, beside=beside)
 
 
-@pytest.fixture
-def roles(postgres: Server, database: str) -> dict[str, str]:
-    """Addresses of the database for one login of each role."""
-    migrate(database)
-    administer(database, role_script("t1"), role_script("t1"))
-    addresses = {}
-    for role in ("reader", "writer", "worker", "nobody"):
-        name = f"{role}_login"
-        administer(
-            database,
-            f"DO $$ BEGIN CREATE ROLE {name} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
-            *([f"GRANT t1_{role} TO {name}"] if role != "nobody" else []),
-        )
-        addresses[role] = database.replace("//postgres@", f"//{name}@")
-    return addresses
-
-
 def denied(url: str, statement: str) -> bool:
     try:
         administer(url, statement)

@@ -38,8 +38,7 @@ from ledger.events import (
     WorkerIdentitySet,
 )
 from ledger.spec import AppId, SecretVersion, Spec
-from ledger.sqlite_store import SqliteStore
-from ledger.store import NewRow
+from ledger.store import NewRow, Store
 from ledger.streams import LEDGER_STREAM, app_stream, domain_stream, observed_stream
 
 START_US = 1_767_225_600_000_000
@@ -322,7 +321,7 @@ def _domain(state: _Open) -> str:
     return f"{state.deployment_id[:8]}.example.com"
 
 
-def write(store: SqliteStore, lines: Iterable[Recorded]) -> None:
+def write(store: Store, lines: Iterable[Recorded]) -> None:
     """Append the lines as they are, those of one moment together."""
     for recorded_us, group in groupby(lines, key=lambda line: line.recorded_us):
         rows = [NewRow(line.stream.bytes, line.version, line.kind, encode(line.event, line.envelope)) for line in group]

@@ -1,11 +1,18 @@
-"""Stores with a limit, for tests."""
+"""The stores that tests of projections run on, and stores with a limit."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import NoReturn
 
 from ledger.errors import LedgerUnavailableError
+from ledger.postgres_store import PostgresStore
 from ledger.sqlite_store import SqliteStore
+from ledger.store import ModelStore
+from ledger.stores import open_store
+from tests.postgres_support import administer
 
 
 class ReadOnlyStore(SqliteStore):
@@ -14,3 +21,46 @@ class ReadOnlyStore(SqliteStore):
     def writing(self) -> NoReturn:
         """See `SqliteStore.writing`."""
         raise LedgerUnavailableError(f"the ledger {self.path} cannot be written: Read-only file system")
+
+
+class ReadOnlyPostgresStore(PostgresStore):
+    """A ledger in a database that this user may not write."""
+
+    def change(self) -> NoReturn:
+        """See `PostgresStore.change`."""
+        raise LedgerUnavailableError("the ledger does not allow this to its user")
+
+
+class Ledgers:
+    """All stores that a test opens on one ledger, which need not exist yet."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._stores: list[ModelStore] = []
+
+    def open(self) -> ModelStore:
+        """One that reads and writes."""
+        return self._opened(open_store(self._address))
+
+    def outsider(self) -> ModelStore:
+        """One that can only read."""
+        sqlite = "://" not in self._address
+        return self._opened(ReadOnlyStore(Path(self._address)) if sqlite else ReadOnlyPostgresStore(self._address))
+
+    def administer(self, *statements: str) -> None:
+        """Run statements past the store."""
+        if "://" in self._address:
+            administer(self._address, *statements)
+            return
+        with closing(sqlite3.connect(self._address)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def close(self) -> None:
+        """Close them all."""
+        for store in self._stores:
+            store.close()
+
+    def _opened(self, store: ModelStore) -> ModelStore:
+        self._stores.append(store)
+        return store

@@ -11,7 +11,7 @@ from ledger.spec import AppId, Spec
 from ledger.sqlite_store import SqliteStore
 from projections.app_list import AppListRow, app_list
 from tests.projections.histories import APPS, Script, write
-from tests.projections.stores import ReadOnlyStore
+from tests.projections.stores import Ledgers, ReadOnlyStore
 
 ORDERS, USERS, ELSEWHERE, STAGING = APPS
 
@@ -21,17 +21,12 @@ def ledger() -> Script:
     return Script()
 
 
-@pytest.fixture(params=[SqliteStore, ReadOnlyStore], ids=["from the table", "from memory"])
-def reader(request: pytest.FixtureRequest) -> type[SqliteStore]:
-    kind: type[SqliteStore] = request.param
-    return kind
-
-
 class Reader:
-    """Lists what a script says, read with one kind of store."""
+    """Lists what a script says, read with a store that writes what it reads into the table, or one that cannot."""
 
-    def __init__(self, path: Path, kind: type[SqliteStore]) -> None:
-        self._writer, self._reader = SqliteStore(path), kind(path)
+    def __init__(self, ledgers: Ledgers, *, outside: bool) -> None:
+        self._writer = ledgers.open()
+        self._reader = ledgers.outsider() if outside else ledgers.open()
         self._written = 0
 
     def __call__(
@@ -42,13 +37,14 @@ class Reader:
         return app_list(self._reader, app.cluster, app.namespace, ended=ended, after=after, limit=limit)
 
 
-@pytest.fixture
-def listed(tmp_path: Path, reader: type[SqliteStore]) -> Reader:
-    return Reader(tmp_path / "ledger.db", reader)
+@pytest.fixture(params=[False, True], ids=["from the table", "from memory"])
+def listed(request: pytest.FixtureRequest, ledgers: Ledgers) -> Reader:
+    return Reader(ledgers, outside=request.param)
 
 
-def test_a_ledger_that_does_not_exist_lists_nothing_and_is_not_made(tmp_path: Path, reader: type[SqliteStore]) -> None:
-    assert app_list(reader(tmp_path / "none" / "ledger.db"), "prod", "shop") == []
+@pytest.mark.parametrize("kind", [SqliteStore, ReadOnlyStore])
+def test_a_ledger_that_does_not_exist_lists_nothing_and_is_not_made(tmp_path: Path, kind: type[SqliteStore]) -> None:
+    assert app_list(kind(tmp_path / "none" / "ledger.db"), "prod", "shop") == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -176,9 +172,8 @@ def test_pages_join_to_the_whole_list(ledger: Script, listed: Reader) -> None:
         assert paged == whole
 
 
-def test_a_read_only_reader_adds_the_tail_to_the_stored_rows(ledger: Script, tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    writer, outsider = SqliteStore(path), ReadOnlyStore(path)
+def test_a_read_only_reader_adds_the_tail_to_the_stored_rows(ledger: Script, ledgers: Ledgers) -> None:
+    writer, outsider = ledgers.open(), ledgers.outsider()
     ledger.deploy(ORDERS)
     ledger.deploy(USERS)
     write(writer, ledger.lines)
@@ -193,9 +188,8 @@ def test_a_read_only_reader_adds_the_tail_to_the_stored_rows(ledger: Script, tmp
     assert answer == app_list(writer, "prod", "shop")
 
 
-def test_a_page_is_full_although_its_stored_rows_have_ended_since(ledger: Script, tmp_path: Path) -> None:
-    path = tmp_path / "ledger.db"
-    writer = SqliteStore(path)
+def test_a_page_is_full_although_its_stored_rows_have_ended_since(ledger: Script, ledgers: Ledgers) -> None:
+    writer = ledgers.open()
     apps = [AppId("prod", "shop", f"app-{number}") for number in range(6)]
     for app in apps:
         ledger.deploy(app)
@@ -205,7 +199,7 @@ def test_a_page_is_full_although_its_stored_rows_have_ended_since(ledger: Script
     for app in apps[:3]:
         ledger.destroy(app)
     write(writer, ledger.lines[written:])
-    page = app_list(ReadOnlyStore(path), "prod", "shop", limit=2)
+    page = app_list(ledgers.outsider(), "prod", "shop", limit=2)
     assert [row.app for row in page] == ["app-3", "app-4"]
 
 

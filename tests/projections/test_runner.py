@@ -16,12 +16,12 @@ from ledger.envelope import Recorded
 from ledger.errors import LedgerDamagedError, UnknownEventError
 from ledger.events import Redacted
 from ledger.sqlite_store import SqliteStore
-from ledger.store import NewRow, Row
+from ledger.store import ModelStore, NewRow, Row, Tables
 from projections import runner
 from projections.app_list import APP_LIST, AppList, AppListRow, app_list
 from projections.runner import catch_up, rebuild
 from tests.projections.histories import APPS, START_US, Script, write
-from tests.projections.stores import ReadOnlyStore
+from tests.projections.stores import Ledgers, ReadOnlyStore
 
 ORDERS, USERS = APPS[:2]
 ROOT = Path(__file__).parents[2]
@@ -89,34 +89,35 @@ def ledger() -> Script:
 
 
 @pytest.fixture
-def store(path: Path, ledger: Script) -> SqliteStore:
-    result = SqliteStore(path)
+def store(ledgers: Ledgers, ledger: Script) -> ModelStore:
+    result = ledgers.open()
     write(result, ledger.lines)
     return result
 
 
-def lives(store: SqliteStore) -> list[AppListRow]:
+def lives(store: ModelStore) -> list[AppListRow]:
     return app_list(store, "prod", "shop", ended=True)
 
 
-def checkpoint(store: SqliteStore) -> tuple[int, int]:
-    rows = store.query("SELECT version, position FROM projection_checkpoints WHERE name = 'app_list'", {})
-    version, position = rows[0]
+def checkpoint(store: ModelStore) -> tuple[int, int]:
+    version, position = store.ask("projections.checkpoint", {"name": "app_list"})[0]
     return version, position
 
 
-def test_a_checkpoint_is_at_the_head_after_reading(store: SqliteStore, ledger: Script) -> None:
+def test_a_checkpoint_is_at_the_head_after_reading(store: ModelStore, ledger: Script) -> None:
     assert len(lives(store)) == 3
     assert checkpoint(store) == (1, len(ledger.lines))
 
 
-def test_with_nothing_new_nothing_is_written(store: SqliteStore, path: Path) -> None:
+def test_with_nothing_new_nothing_is_written(ledgers: Ledgers, store: ModelStore) -> None:
     catch_up(store, [APP_LIST])
-    catch_up(ReadOnlyStore(path), [APP_LIST])
+    catch_up(ledgers.outsider(), [APP_LIST])
 
 
 @pytest.mark.parametrize("page", [1, 2, 3])
-def test_pages_do_not_show(store: SqliteStore, ledger: Script, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+def test_pages_do_not_show(
+    ledgers: Ledgers, store: ModelStore, ledger: Script, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
     whole = lives(store)
     monkeypatch.setattr(runner, "PAGE", page)
     monkeypatch.setattr(runner, "ROWS_IN_MEMORY", page)
@@ -127,18 +128,18 @@ def test_pages_do_not_show(store: SqliteStore, ledger: Script, monkeypatch: pyte
     ledger.destroy(USERS)
     ledger.deploy(USERS)
     write(store, ledger.lines[written:])
-    assert lives(ReadOnlyStore(store.path)) == lives(store)
+    assert lives(ledgers.outsider()) == lives(store)
     assert checkpoint(store) == (1, len(ledger.lines))
 
 
-def test_what_is_ignored_is_not_even_decoded(store: SqliteStore, ledger: Script) -> None:
+def test_what_is_ignored_is_not_even_decoded(store: ModelStore, ledger: Script) -> None:
     before = lives(store)
     store.append([NewRow(b"s" * 16, 1, "RolloutCompleted", b"not JSON")], clock_us=START_US)
     assert lives(store) == before
     assert checkpoint(store) == (1, len(ledger.lines) + 1)
 
 
-def test_an_event_that_nobody_knows_is_refused(store: SqliteStore) -> None:
+def test_an_event_that_nobody_knows_is_refused(store: ModelStore) -> None:
     lives(store)
     before = checkpoint(store)
     store.append([NewRow(b"s" * 16, 1, "Teleported", b"{}")], clock_us=START_US)
@@ -149,52 +150,61 @@ def test_an_event_that_nobody_knows_is_refused(store: SqliteStore) -> None:
     assert checkpoint(store) == before
 
 
-def test_an_event_that_cannot_be_read_is_told(store: SqliteStore) -> None:
+def test_an_event_that_cannot_be_read_is_told(store: ModelStore) -> None:
     store.append([NewRow(b"s" * 16, 1, "Deployed", b"not JSON")], clock_us=START_US)
     with pytest.raises(LedgerDamagedError):
         lives(store)
 
 
-def test_a_read_model_of_an_older_version_is_rebuilt(store: SqliteStore) -> None:
+def test_a_read_model_of_an_older_version_is_rebuilt(ledgers: Ledgers, store: ModelStore) -> None:
+    before = lives(store)
+    ledgers.administer("UPDATE app_list SET image = 'of an older program'")
+    ledgers.administer("UPDATE projection_checkpoints SET version = 0")
+    assert lives(ledgers.outsider()) == before
+    assert lives(store) == before
+    assert checkpoint(store)[0] == 1
+
+
+def test_columns_of_an_older_version_are_no_obstacle(path: Path, ledger: Script) -> None:
+    store = SqliteStore(path)
+    write(store, ledger.lines)
     before = lives(store)
     with store.writing() as connection:
         connection.execute("DROP TABLE app_list")
         connection.execute("CREATE TABLE app_list (deployment_id TEXT PRIMARY KEY, something_old TEXT)")
         connection.execute("UPDATE projection_checkpoints SET version = 0")
-    assert lives(ReadOnlyStore(store.path)) == before
+    assert lives(ReadOnlyStore(path)) == before
     assert lives(store) == before
-    assert checkpoint(store)[0] == 1
 
 
-def test_a_read_model_of_a_newer_version_is_refused_and_left_alone(store: SqliteStore) -> None:
+def test_a_read_model_of_a_newer_version_is_refused_and_left_alone(ledgers: Ledgers, store: ModelStore) -> None:
     catch_up(store, [NextAppList()])
-    for refused in (lives, lambda store: rebuild(store, APP_LIST), lambda store: lives(ReadOnlyStore(store.path))):
+    for refused in (lives, lambda store: rebuild(store, APP_LIST), lambda store: lives(ledgers.outsider())):
         with pytest.raises(UnknownEventError, match="version 2") as caught:
             refused(store)
         assert caught.value.hint is not None
     assert checkpoint(store)[0] == 2
 
 
-def test_a_rebuild_mends_what_was_altered(store: SqliteStore) -> None:
+def test_a_rebuild_mends_what_was_altered(ledgers: Ledgers, store: ModelStore) -> None:
     before = lives(store)
-    with store.writing() as connection:
-        connection.execute("UPDATE app_list SET image = 'altered'")
+    ledgers.administer("UPDATE app_list SET image = 'altered'")
     assert lives(store) != before
     rebuild(store, APP_LIST)
     assert lives(store) == before
 
 
-@pytest.mark.parametrize("reader", [SqliteStore, ReadOnlyStore])
-def test_after_a_redaction_no_older_row_is_shown(store: SqliteStore, reader: type[SqliteStore]) -> None:
+@pytest.mark.parametrize("outside", [False, True])
+def test_after_a_redaction_no_older_row_is_shown(ledgers: Ledgers, store: ModelStore, outside: bool) -> None:
+
     before = lives(store)
-    with store.writing() as connection:
-        connection.execute("UPDATE app_list SET image = 'holds what was redacted'")
+    ledgers.administer("UPDATE app_list SET image = 'holds what was redacted'")
     redacted = Redacted(position=3, field="spec.image", old_digest="o", new_digest="n")
     store.append([NewRow(b"s" * 16, 1, "Redacted", encode(redacted, Script().lines[0].envelope))], clock_us=START_US)
-    assert lives(reader(store.path)) == before
+    assert lives(ledgers.outsider() if outside else ledgers.open()) == before
 
 
-def test_a_rebuild_tells_how_far_it_is(store: SqliteStore, ledger: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rebuild_tells_how_far_it_is(store: ModelStore, ledger: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "PAGE", 4)
     told: list[tuple[int, int]] = []
     rebuild(store, APP_LIST, lambda position, head: told.append((position, head)))
@@ -203,9 +213,9 @@ def test_a_rebuild_tells_how_far_it_is(store: SqliteStore, ledger: Script, monke
     assert told[-1] == (head, head)
 
 
-def test_a_rebuild_takes_in_what_is_appended_meanwhile(store: SqliteStore, path: Path, ledger: Script) -> None:
+def test_a_rebuild_takes_in_what_is_appended_meanwhile(ledgers: Ledgers, store: ModelStore, ledger: Script) -> None:
     lives(store)
-    writer = SqliteStore(path)
+    writer = ledgers.open()
     written = len(ledger.lines)
 
     def append(_position: int, _head: int) -> None:
@@ -311,7 +321,9 @@ class StallingAppList(AppList):
 
 @pytest.mark.crash
 @pytest.mark.parametrize("moment", ["folding", "replacing"])
-def test_the_old_rows_answer_when_a_rebuild_is_killed(store: SqliteStore, path: Path, moment: str) -> None:
+def test_the_old_rows_answer_when_a_rebuild_is_killed(path: Path, ledger: Script, moment: str) -> None:
+    store = SqliteStore(path)
+    write(store, ledger.lines)
     before, at = lives(store), checkpoint(store)
     store.close()
     process = _child(_REBUILDS, path, moment)

@@ -224,6 +224,15 @@ class TestForgeriesAreRefused:
         assert not verify_consistency(-1, 1, one, one, [])
         assert not verify_consistency(1, 2, one, two, [])
 
+    def test_a_path_that_goes_on_above_the_root(self) -> None:
+        leaf, above = LEAVES[0], LEAVES[1]
+        for root in (node_hash(above, leaf), node_hash(leaf, above)):
+            assert not verify_inclusion(leaf, 0, 1, [above], root)
+        two = node_hash(LEAVES[0], LEAVES[1])
+        for side in (node_hash(above, two), node_hash(two, above)):
+            assert not verify_consistency(1, 2, leaf, side, [LEAVES[1], above])
+            assert not verify_consistency(1, 2, node_hash(above, leaf), side, [LEAVES[1], above])
+
     def test_an_inner_node_is_no_leaf(self) -> None:
         inner = node_hash(LEAVES[0], LEAVES[1])
         path = tree_of(LEAVES).inclusion_proof(0, 8)

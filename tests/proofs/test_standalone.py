@@ -147,6 +147,14 @@ def test_both_accept_every_size_and_index_of_small_trees(program: ModuleType) ->
                 assert verdicts(program, bad.to_bytes(), str(key.verifier)) == (False, False)
 
 
+def test_both_refuse_an_entry_that_stands_at_another_position_than_it_says(program: ModuleType) -> None:
+    key = SigningKey(ORIGIN, bytes(32))
+    entry = entry_bytes(5, APP.bytes, 1, START_US, "EnvSet", bytes(32))
+    note = sign(Checkpoint(ORIGIN, 1, leaf_of(entry)), key)
+    bad = Proof(entry=entry, index=0, path=(), note=note).to_bytes()
+    assert verdicts(program, bad, str(key.verifier)) == (False, False)
+
+
 def test_both_refuse_every_changed_byte(program: ModuleType, ledger: RealLedger, text: bytes) -> None:
     vkey = str(ledger.verifier)
     for at, byte in enumerate(text):

@@ -1,0 +1,78 @@
+"""Reading the ledger: an app's history, and what it adds up to. Needs no key, and nothing that decides or writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from ledger.app import App, fold
+from ledger.codec import decode
+from ledger.envelope import Recorded
+from ledger.errors import LedgerDamagedError
+from ledger.events import LedgerCreated, WorkerIdentitySet
+from ledger.spec import AppId
+from ledger.store import is_well_formed
+from ledger.streams import LEDGER_STREAM, app_stream, observed_stream
+
+if TYPE_CHECKING:
+    from ledger.store import Row, Store
+
+
+class LedgerReader:
+    """One ledger, as whoever asks it questions uses it.
+
+    Args:
+        store: Where it is kept.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._identity: tuple[str, str] | None = None
+
+    def history(self, app_id: AppId, *, upto: int | None = None) -> list[Recorded]:
+        """All events of the app's two streams up to a position, in rising position."""
+        stream = app_stream(app_id)
+        return [recorded(row) for row in self.store.two_streams(stream.bytes, observed_stream(stream).bytes, upto=upto)]
+
+    def app(self, app_id: AppId, *, upto: int | None = None) -> App:
+        """The app as its events add up to, at a position or now."""
+        return fold(App(id=app_id), self.history(app_id, upto=upto))
+
+    def find(self, deployment_id: str) -> AppId | None:
+        """Whose deployment id this is, destroyed lives included."""
+        row = self.store.life(deployment_id)
+        return AppId(row.cluster, row.namespace, row.app) if row else None
+
+    def ledger_id(self) -> str | None:
+        """The ledger's own id, or None before its first event."""
+        created = self._created()
+        return created[0] if created else None
+
+    def _created(self) -> tuple[str, str] | None:
+        """Ledger id and the effects identity that new lives are sealed to."""
+        if self._identity is None:
+            rows = self.store.stream(LEDGER_STREAM.bytes)
+            ledger_id = identity = None
+            for event in (decode(row.topic, row.state)[0] for row in rows):
+                match event:
+                    case LedgerCreated():
+                        ledger_id = event.ledger_id
+                    case WorkerIdentitySet():
+                        identity = event.public_key
+                    case _:
+                        pass
+            if ledger_id is not None and identity is not None:
+                self._identity = (ledger_id, identity)
+        return self._identity
+
+
+def recorded(row: Row) -> Recorded:
+    """A stored line as event and envelope.
+
+    Raises:
+        UnknownEventError, LedgerDamagedError: It cannot be read by this program.
+    """
+    if not is_well_formed(row):
+        raise LedgerDamagedError(f"position {row.position} holds no event any more", hint="See: 1ctl audit verify")
+    event, envelope = decode(row.topic, row.state)
+    return Recorded(row.position, UUID(bytes=row.stream), row.version, row.recorded_us, envelope, event)
