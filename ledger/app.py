@@ -7,7 +7,7 @@ history, so that folding is the only cost. The history itself (releases, who, wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Literal, assert_never, get_args
 
 from ledger.errors import AppNotFoundError
@@ -42,6 +42,7 @@ from ledger.events import (
 )
 from ledger.spec import AppId, Configuration, SecretVersion, Spec
 from ledger.streams import app_stream, observed_stream
+from ledger.value import Value, value
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -56,8 +57,8 @@ _OBSERVED = get_args(ObservedEvent)
 RolloutState = Literal["pending", "completed", "failed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roll:
+@value
+class Roll(Value):
     """One generation of pods: a deploy, a restart or a rollback asked for it.
 
     Attributes:
@@ -73,8 +74,8 @@ class Roll:
     configuration: Configuration
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parked:
+@value
+class Parked(Value):
     """The cluster refused what the ledger asks for.
 
     Attributes:
@@ -88,8 +89,8 @@ class Parked:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Life:
+@value
+class Life(Value):
     """An app from its first deploy to its destroy.
 
     Attributes:
@@ -149,8 +150,8 @@ class Life:
         return Configuration(self.env, self.secrets)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class App:
+@value
+class App(Value):
     """One app at some position of the ledger.
 
     Attributes:

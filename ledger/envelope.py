@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ledger.clock import from_micros
 from ledger.spec import AppId
+from ledger.value import Value, value
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from ledger.events import Event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+@value
+class Subject(Value):
     """The app and life that an event is about.
 
     Attributes:
@@ -37,8 +38,8 @@ class Subject:
         return AppId(self.cluster, self.namespace, self.app)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+@value
+class Source(Value):
     """Where a request came from, as the program found it.
 
     Attributes:
@@ -56,8 +57,8 @@ class Source:
     ci: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+@value
+class Envelope(Value):
     """What is known about a request, beside the event itself.
 
     Attributes:

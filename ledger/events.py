@@ -10,16 +10,16 @@ shape of it this program writes; `ledger.upcasters` reads the older ones. To add
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from ledger.spec import SecretVersion, Spec
+from ledger.value import Value, value
 
 # -- The ledger as a whole: stream `ledger` ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerCreated:
+@value
+class LedgerCreated(Value):
     """Position 1 of every ledger.
 
     Attributes:
@@ -33,8 +33,8 @@ class LedgerCreated:
     verification_key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerIdentitySet:
+@value
+class WorkerIdentitySet(Value):
     """Whose key new lives are sealed to from here on.
 
     Attributes:
@@ -44,8 +44,8 @@ class WorkerIdentitySet:
     public_key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerMoved:
+@value
+class LedgerMoved(Value):
     """The ledger goes on elsewhere; nothing is appended here after this.
 
     Attributes:
@@ -55,8 +55,8 @@ class LedgerMoved:
     target: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerRestored:
+@value
+class LedgerRestored(Value):
     """The ledger was put back from a backup; what was recorded after it is lost.
 
     Attributes:
@@ -68,8 +68,8 @@ class LedgerRestored:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redacted:
+@value
+class Redacted(Value):
     """One field of an earlier event was blanked. Chain and proofs stay valid: a leaf holds the state's digest only.
 
     Attributes:
@@ -88,8 +88,8 @@ class Redacted:
 # -- An app: what was asked for, in the app's own stream -----------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployed:
+@value
+class Deployed(Value):
     """A release was asked for. Release 1 opens a life.
 
     Attributes:
@@ -107,8 +107,8 @@ class Deployed:
     restored_from: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolledBack:
+@value
+class RolledBack(Value):
     """A release was asked for that runs what an earlier one ran.
 
     Attributes:
@@ -128,36 +128,36 @@ class RolledBack:
     secrets: Mapping[str, SecretVersion]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleaseMarkedBad:
+@value
+class ReleaseMarkedBad(Value):
     """Nobody shall roll back to this release; why is the envelope's reason."""
 
     release: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainAssigned:
+@value
+class DomainAssigned(Value):
     """The life got its host name, for as long as it lasts."""
 
     domain: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvSet:
+@value
+class EnvSet(Value):
     """Environment values were set; keys not named keep theirs. They reach pods with the next roll."""
 
     values: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvUnset:
+@value
+class EnvUnset(Value):
     """Environment keys were removed."""
 
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretSet:
+@value
+class SecretSet(Value):
     """Secrets were sealed and set; keys not named keep theirs. They reach pods with the next roll.
 
     Attributes:
@@ -167,49 +167,49 @@ class SecretSet:
     secrets: Mapping[str, SecretVersion]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretUnset:
+@value
+class SecretUnset(Value):
     """Secrets were removed from the app; their sealed values stay until the life ends, for rollback."""
 
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretPurged:
+@value
+class SecretPurged(Value):
     """All sealed values of a key were deleted, for instance because it leaked; the key is not set any more."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scaled:
+@value
+class Scaled(Value):
     """The number of pods was changed; not a release."""
 
     replicas: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restarted:
+@value
+class Restarted(Value):
     """All pods were asked to be replaced, with the configuration set by now; not a release."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destroyed:
+@value
+class Destroyed(Value):
     """The life ended. Its sealed values are gone; its host name is free; its history stays."""
 
 
 # -- Host names: one claim stream each -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainClaimed:
+@value
+class DomainClaimed(Value):
     """A host name belongs to the life named in the envelope."""
 
     domain: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainReleased:
+@value
+class DomainReleased(Value):
     """The host name belongs to nobody again."""
 
     domain: str
@@ -218,8 +218,8 @@ class DomainReleased:
 # -- Facts observed by the effects side: the app's second stream ---------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppliedObject:
+@value
+class AppliedObject(Value):
     """One object as the cluster acknowledged it.
 
     Attributes:
@@ -235,8 +235,8 @@ class AppliedObject:
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourcesApplied:
+@value
+class ResourcesApplied(Value):
     """The cluster has acknowledged every object that the ledger asked for.
 
     Attributes:
@@ -250,8 +250,8 @@ class ResourcesApplied:
     objects: tuple[AppliedObject, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApplyRefused:
+@value
+class ApplyRefused(Value):
     """The cluster said no; the app is parked until the next event about it, or a retry.
 
     Attributes:
@@ -267,8 +267,8 @@ class ApplyRefused:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutCompleted:
+@value
+class RolloutCompleted(Value):
     """All pods of a roll are ready and no older one serves.
 
     Attributes:
@@ -284,8 +284,8 @@ class RolloutCompleted:
     image_digest: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutFailed:
+@value
+class RolloutFailed(Value):
     """The pods of a roll will not become ready; older pods, if any, still serve.
 
     Attributes:
@@ -301,8 +301,8 @@ class RolloutFailed:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretsFingerprinted:
+@value
+class SecretsFingerprinted(Value):
     """What sealed values are, without saying it: equal values of one life have equal fingerprints.
 
     Attributes:
@@ -313,8 +313,8 @@ class SecretsFingerprinted:
     fingerprints: Mapping[str, Mapping[str, str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourcesRemoved:
+@value
+class ResourcesRemoved(Value):
     """Every object of the life named in the envelope is gone from the cluster.
 
     Attributes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ledger.value import Value, value
+
 
 @dataclass(frozen=True, slots=True)
 class AppId:
@@ -18,8 +20,8 @@ class AppId:
         return f"{self.cluster}/{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
+@value
+class Spec(Value):
     """What a release runs. Every field has a value: merging with defaults is done before.
 
     Attributes:
