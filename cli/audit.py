@@ -67,7 +67,9 @@ def verify(
     if session.terminal.json:
         return
     if result.events == 0:
-        session.terminal.info(f"Nothing is recorded yet in {session.place.ledger}")
+        from cli.profiles import shown_address  # noqa: PLC0415
+
+        session.terminal.info(f"Nothing is recorded yet in {shown_address(session.place.ledger)}")
         return
     session.terminal.success(f"Ledger is intact: {result.events} events, head {result.head.chain.hex()[:16]}")
     if compared is not None:

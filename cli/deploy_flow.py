@@ -73,7 +73,7 @@ def run(wish: Wish) -> None:
         return
     before = session.reader.app(app_id)
     _check_before(session, before, request, detach=wish.detach)
-    outcome = inline.record(session, app_id, command, request)
+    outcome = inline.record(session, app_id, command, request, applies=not wish.detach)
     released = _released(outcome)
     if outcome.app.life is None or outcome.app.life.deployment_id != released.deployment_id:
         raise RefusedError(
@@ -84,12 +84,14 @@ def run(wish: Wish) -> None:
     _say_changes(session, before, outcome)
     if wish.detach:
         _detached(session, app_id, released)
-    else:
+        _print_document(session, app_id, outcome, request)
+        return
+    try:
         app = _apply(session, outcome, request)
         if wish.wait:
             assert app.life is not None
             inline.wait_until_ready(session, app, app.life, request, timeout=timeout)
-    if session.terminal.json:
+    finally:  # what is recorded is told, also when its pods fail
         _print_document(session, app_id, outcome, request)
 
 
@@ -265,6 +267,8 @@ def _shown(value: object) -> str:
 
 
 def _print_document(session: Session, app_id: AppId, outcome: Outcome, request: Request) -> None:
+    if not session.terminal.json:
+        return
     from projections.app_views import deployment  # noqa: PLC0415
 
     life = session.reader.app(app_id).life

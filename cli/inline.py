@@ -7,9 +7,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cli.exit_codes import CommandError, ExitCode
-from effects.cluster import ClusterError, ClusterUnreachableError, LogsUnavailableError
+from effects.cluster import ClusterError, LogsUnavailableError
 from effects.reconcile import ParkedError, Progress
-from ledger.errors import ConflictError, RefusedError, SealedError
+from ledger.errors import (
+    ConflictError,
+    LedgerBusyError,
+    LedgerUnavailableError,
+    OutcomeUnknownError,
+    RefusedError,
+    SealedError,
+)
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -22,6 +29,9 @@ if TYPE_CHECKING:
 
 CLOCK_WARNING_US = 5 * 60 * 1_000_000
 LOG_LINES = 20
+
+LEDGER_FAILURES = (LedgerBusyError, LedgerUnavailableError, OutcomeUnknownError)
+"""What may fail about recording a fact observed, after the request itself was recorded. Its own hint would mislead."""
 
 
 def look_back(session: Session, app: App, request: Request) -> None:
@@ -44,8 +54,11 @@ def record(
     request: Request,
     *,
     secret_values: Mapping[str, bytes] | None = None,
+    applies: bool = True,
 ) -> Outcome:
     """Record a command; says so on stderr if it was recorded before, or if this machine's clock is far behind."""
+    if applies:
+        _ = session.cluster  # what is wrong with it is told before anything is recorded
     outcome = session.ledger.execute(app_id, command, request, secret_values=secret_values)
     if outcome.repeated:
         session.terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
@@ -67,8 +80,9 @@ def apply(session: Session, app_id: AppId, request: Request, progress: Progress 
         return session.reconciler(request).reconcile(app_id, progress)
     except ParkedError as error:
         raise not_applied(f"the cluster refused ({error.reason}): {error.message}", hint=error.hint) from error
-    except (ClusterUnreachableError, SealedError, ConflictError, ClusterError) as error:
-        raise not_applied(error.message, hint=error.hint) from error
+    except (ClusterError, SealedError, ConflictError, *LEDGER_FAILURES) as error:
+        ours = isinstance(error, LEDGER_FAILURES)
+        raise not_applied(error.message, hint=None if ours else error.hint) from error
 
 
 def not_applied(message: str, *, hint: str | None) -> CommandError:
@@ -88,7 +102,7 @@ def refuse_unreadable_roll(session: Session, app: App) -> None:
     if app.life is not None and app.life.secrets and not session.ledger.can_open_secrets(app.life):
         raise RefusedError(
             f'app "{app.id.name}" has secrets that this machine cannot open',
-            hint="Run the command where the identity is, or point ONECTL_IDENTITY to it (a worker: 1ctl worker run)",
+            hint="Run the command where the identity is, or point ONECTL_IDENTITY to it",
         )
 
 
@@ -110,9 +124,11 @@ def wait_until_ready(session: Session, app: App, life: Life, request: Request, *
             if progress.verdict == "waiting" and progress.percent != said:
                 terminal.info(f"Deployment status: NotReady ({progress.percent} pct)")
                 said = progress.percent
-    except ClusterError as error:
+    except (ClusterError, *LEDGER_FAILURES) as error:
         raise CommandError(
-            f"applied, but the pods cannot be watched: {error.message}", code=ExitCode.TIMED_OUT, hint=error.hint
+            f"applied, but the pods cannot be watched: {error.message}",
+            code=ExitCode.TIMED_OUT,
+            hint=_status_hint(life),
         ) from error
     assert progress is not None
     match progress.verdict:

@@ -13,6 +13,8 @@ app = typer.Typer(
     cls=group(
         {
             "status": "cli.ledger_commands:status",
+            "migrate": "cli.ledger_database:migrate",
+            "roles": "cli.ledger_database:roles",
             "rebuild": "cli.ledger_commands:rebuild",
             "redact": "cli.ledger_commands:redact",
         }
@@ -36,6 +38,7 @@ def status() -> None:
 
     Example:  1ctl ledger status
     """
+    from cli.profiles import shown_address  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
     from ledger.clock import iso  # noqa: PLC0415
     from projections.app_list import APP_LIST  # noqa: PLC0415
@@ -48,7 +51,7 @@ def status() -> None:
         session.terminal.document(
             {
                 "ledger_id": session.reader.ledger_id(),
-                "ledger": str(session.place.ledger),
+                "ledger": shown_address(session.place.ledger) or "",
                 "position": head.position,
                 "recorded_at": iso(head.recorded_us) if head.position else None,
                 "head": head.chain.hex(),
@@ -60,7 +63,7 @@ def status() -> None:
         "Ledger",
         {
             "Ledger ID": session.reader.ledger_id() or "none yet: the first deploy makes it",
-            "Kept in": str(session.place.ledger),
+            "Kept in": shown_address(session.place.ledger) or "",
             "Events": str(head.position),
             "Newest": iso(head.recorded_us) if head.position else "-",
             "Head": head.chain.hex(),

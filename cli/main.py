@@ -76,7 +76,9 @@ def main() -> int:
         return end.exit_code
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("\nInterrupted. What was recorded stays recorded; see: 1ctl deploy status\n")
-        return 130
+        sys.stdout.flush()
+        # Python ends with the signal instead of a code if the interrupt passed through `exec`, as in an import.
+        os._exit(130)
     except BrokenPipeError:
         # The reader went away; what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -85,6 +87,8 @@ def main() -> int:
         from cli.failure import report  # noqa: PLC0415 - imported on failure only
 
         return report(error, json=INVOCATION.json)
+    finally:
+        INVOCATION.close()
     return 0
 
 

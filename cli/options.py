@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -10,18 +11,25 @@ from cli.exit_codes import UsageError
 
 
 class Invocation:
-    """The global options of one run.
+    """One run of the program.
 
     Attributes:
         output: ``table`` or ``json``.
         profile: Name of the profile for this run only, or None.
         ledger: Ledger file or URL for this run only, or None.
+        closing: What to call when the run ends, however it does.
     """
 
     def __init__(self) -> None:
         self.output = "table"
         self.profile: str | None = None
         self.ledger: str | None = None
+        self.closing: list[Callable[[], None]] = []
+
+    def close(self) -> None:
+        """Give back what the run has opened."""
+        while self.closing:
+            self.closing.pop()()
 
     @property
     def json(self) -> bool:

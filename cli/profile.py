@@ -56,7 +56,7 @@ def create(
     """
     from pathlib import Path  # noqa: PLC0415
 
-    from cli.profiles import Profile  # noqa: PLC0415
+    from cli.profiles import Profile, lasting_address  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
 
     session = Session()
@@ -67,7 +67,7 @@ def create(
             namespace=namespace,
             kubeconfig=str(Path(kubeconfig).expanduser().absolute()) if kubeconfig else None,
             cluster=cluster,
-            ledger=ledger,
+            ledger=lasting_address(ledger) if ledger else None,
             domain_suffix=domain_suffix,
             gateway=gateway,
         ),
@@ -98,13 +98,17 @@ def current() -> None:
 
     Example:  1ctl profile current
     """
+    from cli.profiles import shown_address  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
 
     session = Session()
     place = session.place
     if session.terminal.json:
         document = place._asdict()
-        paths = {"ledger": str(place.ledger), "kubeconfig": str(place.kubeconfig) if place.kubeconfig else None}
+        paths = {
+            "ledger": shown_address(place.ledger) or "",
+            "kubeconfig": str(place.kubeconfig) if place.kubeconfig else None,
+        }
         session.terminal.document({**document, **paths})
         return
     session.terminal.fields(
@@ -113,7 +117,7 @@ def current() -> None:
             "Cluster": place.cluster,
             "Context": place.context or "none",
             "Namespace": place.namespace,
-            "Ledger": str(place.ledger),
+            "Ledger": shown_address(place.ledger) or "",
             "Domain suffix": place.domain_suffix,
             "Gateway": place.gateway,
         },
@@ -125,6 +129,7 @@ def list_profiles() -> None:
 
     Example:  1ctl profile list
     """
+    from cli.profiles import shown_address  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
 
     session = Session()
@@ -132,7 +137,12 @@ def list_profiles() -> None:
     if session.terminal.json:
         session.terminal.document(
             [
-                {"name": name, **each._asdict(), "current": name == profiles.current}
+                {
+                    "name": name,
+                    **each._asdict(),
+                    "ledger": shown_address(each.ledger),
+                    "current": name == profiles.current,
+                }
                 for name, each in sorted(profiles.all.items())
             ]
         )

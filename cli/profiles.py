@@ -58,7 +58,7 @@ class Place(NamedTuple):
         kubeconfig: Path of the kubeconfig, or None for the default one.
         namespace: Kubernetes namespace.
         cluster: Cluster name in the ledger.
-        ledger: Ledger file.
+        ledger: Path of the ledger's file, or URL of its database; the latter may hold a password.
         domain_suffix: What generated host names end in.
         gateway: ``namespace/name``.
     """
@@ -68,7 +68,7 @@ class Place(NamedTuple):
     kubeconfig: Path | None
     namespace: str
     cluster: str
-    ledger: Path
+    ledger: Path | str
     domain_suffix: str
     gateway: str
 
@@ -185,22 +185,40 @@ def place(profiles: Profiles, *, name: str | None, ledger: str | None, home: Pat
         kubeconfig=Path(profile.kubeconfig).expanduser() if profile.kubeconfig else None,
         namespace=(profile.namespace or "default") if profile.context else "default",
         cluster=cluster,
-        ledger=_ledger_path(ledger or profile.ledger, name or cluster, home),
+        ledger=_ledger_address(ledger or profile.ledger, name or cluster, home),
         domain_suffix=profile.domain_suffix or DEFAULT_DOMAIN_SUFFIX,
         gateway=profile.gateway or DEFAULT_GATEWAY,
     )
 
 
-def _ledger_path(given: str | None, owner: str, home: Path) -> Path:
+def _ledger_address(given: str | None, owner: str, home: Path) -> Path | str:
+    """A path of a file, or a URL of a database."""
     if given is None:
         return home / "ledgers" / f"{re.sub(r'[^A-Za-z0-9_-]', '-', owner)}.db"
     scheme, separator, rest = given.partition("://")
+    if scheme in ("postgresql", "postgres") and separator:
+        return given
     if separator and scheme != "sqlite":
         raise RefusedError(
-            f'a ledger at "{scheme}://" is not supported by this version', hint="Name a file: --ledger /path/ledger.db"
+            f'a ledger at "{scheme}://" is not supported',
+            hint="Name a file, --ledger /path/ledger.db, or a database, --ledger postgresql://host/name",
         )
     # As in SQLAlchemy, sqlite:///x is relative and sqlite:////x is absolute.
     return Path(rest.removeprefix("/") if separator else given).expanduser()
+
+
+def lasting_address(given: str) -> str:
+    """A ledger's address as a profile keeps it: a path that means the same in every directory, or the URL as it is."""
+    address = _ledger_address(given, "", Path())
+    return address if isinstance(address, str) else str(address.absolute())
+
+
+def shown_address(address: Path | str | None) -> str | None:
+    """The address for people to see: a password in it is ``***``."""
+    if address is None or isinstance(address, Path) or "://" not in address:
+        return None if address is None else str(address)
+    text = re.sub(r"(://[^/@]*?:)[^/@]+@", r"\1***@", address)
+    return re.sub(r"([?&](?:password|sslpassword)=)[^&]*", r"\1***", text)
 
 
 def _profile(content: Mapping[str, object]) -> Profile:

@@ -15,7 +15,7 @@ from cli.terminal import Terminal
 from ledger.errors import RefusedError
 from ledger.reader import LedgerReader
 from ledger.spec import AppId
-from ledger.sqlite_store import SqliteStore
+from ledger.stores import open_store
 
 if TYPE_CHECKING:
     from effects.cluster import Cluster
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ledger.keys import KeyFiles
     from ledger.ledger import Ledger
     from ledger.request import Request
+    from ledger.store import ModelStore
 
 SANDBOX_POLL_SECONDS = 0.1
 CLUSTER_POLL_SECONDS = 0.5
@@ -50,9 +51,11 @@ class Session:
         )
 
     @cached_property
-    def store(self) -> SqliteStore:
+    def store(self) -> ModelStore:
         """Where the ledger is kept."""
-        return SqliteStore(self.place.ledger)
+        store = open_store(self.place.ledger)
+        INVOCATION.closing.append(store.close)
+        return store
 
     @cached_property
     def keys(self) -> KeyFiles:

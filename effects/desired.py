@@ -25,12 +25,12 @@ from effects.cluster import (
     Ref,
     ref_of,
 )
-from ledger.app import App, Life
+from ledger.app import App, Life, Roll
 from ledger.spec import Configuration, SecretVersion
 from ledger.values import object_key
 
 ROLL_ANNOTATION = "1ctl.dev/roll"
-"""On the pod template: the ledger position of the event that asked for these pods. A new value rolls the pods."""
+"""On the pod template: which event asked for these pods. A new value rolls them, and nothing else does."""
 
 PROGRESS_DEADLINE_SECONDS = 600
 HOSTNAME_LABEL = "kubernetes.io/hostname"
@@ -66,12 +66,10 @@ class Surroundings:
     Attributes:
         ledger_id: Put on every object as a label.
         gateway: Namespace and name of the Gateway that routes attach to, ``namespace/name``.
-        epoch: Fencing epoch of the ledger; raised when a ledger is restored from a backup.
     """
 
     ledger_id: str
     gateway: str
-    epoch: int = 0
 
 
 def desired(app: App, life: Life, around: Surroundings) -> Sequence[DesiredObject]:
@@ -183,7 +181,7 @@ class _Maker:
             pods["imagePullSecrets"] = [{"name": spec.image_pull_secret}]
         template = {
             "metadata": {
-                "annotations": {ROLL_ANNOTATION: f"{self._around.epoch}.{self._life.roll.position}"},
+                "annotations": {ROLL_ANNOTATION: _roll_name(self._life.roll)},
                 "labels": {**labels, LIFE_LABEL: self._life.deployment_id},
             },
             "spec": pods,
@@ -280,6 +278,11 @@ class _Maker:
             **content,
         }
         return DesiredObject(manifest, secrets or {})
+
+
+def _roll_name(roll: Roll) -> str:
+    """Names a roll for ever: a ledger put back from a backup gives the same position to another event."""
+    return f"{roll.position}-{sha256(roll.request.encode()).hexdigest()[:8]}"
 
 
 def _on_machines(machines: Sequence[str]) -> dict[str, Any]:

@@ -68,6 +68,10 @@ class ParkedError(ClusterError):
         self.reason = reason
 
 
+class LedgerBehindError(ClusterError):
+    """The cluster reflects events that this ledger does not have."""
+
+
 class StillThereError(ClusterError):
     """An object was deleted but the cluster still holds it, for instance because of a finalizer."""
 
@@ -138,7 +142,7 @@ class Reconciler:
 
     def _apply(self, app: App, life: Life, made: dict[Ref, str], progress: Progress) -> App:
         ledger_id = self._ledger_id()
-        wanted = desired(app, life, Surroundings(ledger_id=ledger_id, gateway=self.gateway, epoch=self.epoch))
+        wanted = desired(app, life, Surroundings(ledger_id=ledger_id, gateway=self.gateway))
         values = _LazyValues(self.ledger, life)
         applied: list[AppliedObject] = []
         owner_uid: str | None = None
@@ -169,7 +173,10 @@ class Reconciler:
         seen = self.cluster.look(entry.ref, ledger_id=self._ledger_id())
         if seen is not None:
             self._check_ours(app, entry.ref, seen)
-            if seen.labels.get(LIFE_LABEL) != life.deployment_id:
+            other = seen.labels.get(LIFE_LABEL)
+            if other != life.deployment_id:
+                if other is None or self.ledger.find(other) != app.id:
+                    raise _not_ours(entry.ref)  # of an app of this ledger that goes by another cluster name
                 leftover = {entry.ref: seen.uid}  # of an earlier life
                 self._delete(leftover)
                 self._wait_until_gone(leftover)
@@ -189,7 +196,13 @@ class Reconciler:
     def _check_ours(self, app: App, ref: Ref, seen: Seen) -> None:
         if seen.labels.get(LEDGER_LABEL) != self._ledger_id():
             raise _not_ours(ref)
-        if _position(seen) > (self.epoch, app.head):
+        position = _position(seen)
+        if position > (self.epoch, self.ledger.store.head().position):
+            raise LedgerBehindError(
+                f"{ref} reflects position {position[1]} of this ledger, which ends before it",
+                hint="An older copy of the ledger was put back. 1ctl ledger restore does that safely.",
+            )
+        if position > (self.epoch, app.head):
             raise ChangedMeanwhileError(f"{ref} reflects a later position than was read")
 
     def _delete_unwanted(self, app: App, life: Life, made: dict[Ref, str], wanted: set[Ref]) -> None:
@@ -293,7 +306,7 @@ class Reconciler:
     # -- Refusals --------------------------------------------------------------------------------------------------
 
     def _park(self, app: App, error: ClusterError) -> None:
-        life = app.life
+        life = app.life or app.leaving
         if life is None:
             return
         event = ApplyRefused(
@@ -301,7 +314,7 @@ class Reconciler:
         )
 
         def make(now: App) -> tuple[str, ObservedEvent, int] | None:
-            current = now.life
+            current = now.life or now.leaving
             if current is None or current.deployment_id != life.deployment_id or current.changed != event.through:
                 return None
             parked = current.parked

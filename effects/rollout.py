@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from effects.cluster import Cluster, Ref, Rollout
+from effects.cluster import Cluster, ClusterUnreachableError, Ref, Rollout
 from ledger.app import App, Life
 from ledger.events import ObservedEvent, RolloutCompleted, RolloutFailed
 from ledger.ledger import Ledger
@@ -81,13 +81,21 @@ class RolloutWatch:
     def wait(
         self, app_id: AppId, life: Life, *, timeout: float, sleep: Callable[[float], None] = time.sleep
     ) -> Iterator[Progress]:
-        """One progress after another until the verdict is final; ends without one after `timeout` seconds."""
+        """One progress after another until the verdict is final; ends without one after `timeout` seconds.
+
+        Raises:
+            ClusterUnreachableError: The cluster could not be asked, up to the end.
+        """
         deadline = time.monotonic() + timeout
         while True:
-            progress = self.look(app_id, life)
-            yield progress
-            if progress.verdict != "waiting" or time.monotonic() >= deadline:
-                return
+            try:
+                progress = self.look(app_id, life)
+                yield progress
+                if progress.verdict != "waiting" or time.monotonic() >= deadline:
+                    return
+            except ClusterUnreachableError:
+                if time.monotonic() >= deadline:
+                    raise
             sleep(min(self.interval, max(0.0, deadline - time.monotonic())))
 
     def _record(self, app_id: AppId, life: Life, rollout: Rollout) -> bool:
@@ -98,7 +106,9 @@ class RolloutWatch:
             if not _same_roll(app, life):
                 return None
             assert app.life is not None
-            news = app.life.rollout != ("completed" if isinstance(event, RolloutCompleted) else "failed")
+            # Pods that were ready once and crash later are news for `status`, not about the rollout: it was good.
+            known = {"completed"} if isinstance(event, RolloutCompleted) else {"completed", "failed"}
+            news = app.life.rollout not in known
             return (life.deployment_id, event, event.roll) if news else None
 
         return _same_roll(self.ledger.observe(app_id, self.request, make), life)

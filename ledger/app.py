@@ -223,6 +223,8 @@ def evolve(app: App, recorded: Recorded) -> App:
             leaving = app.leaving
             done = leaving is not None and leaving.destroyed is not None and event.through >= leaving.destroyed
             return replace(app, leaving=None) if done else app
+        case ApplyRefused() if app.leaving is not None and _about(app.leaving, recorded):
+            return replace(app, leaving=_parked(app.leaving, event))
         case _ if app.life is None or not _about(app.life, recorded):
             return app
         case Destroyed():
@@ -325,7 +327,7 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
         case ResourcesApplied():
             return replace(life, applied_through=event.through, objects=event.objects, parked=None)
         case ApplyRefused():
-            return replace(life, parked=Parked(through=event.through, reason=event.reason, message=event.message))
+            return _parked(life, event)
         case RolloutCompleted():
             return _completed(life, event)
         case RolloutFailed():
@@ -344,6 +346,10 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
             return life  # of claim streams
         case _:
             assert_never(event)
+
+
+def _parked(life: Life, event: ApplyRefused) -> Life:
+    return replace(life, parked=Parked(through=event.through, reason=event.reason, message=event.message))
 
 
 def _completed(life: Life, event: RolloutCompleted) -> Life:

@@ -193,6 +193,27 @@ class Ledger(LedgerReader):
         events = decide(command, app, minted)
         return Plan(events=events, before=app, after=fold(app, self._imagined(app, events)))
 
+    def create(self, request: Request) -> str:
+        """Record the ledger's own first events, if it has none yet; its id. May be repeated, and run at once.
+
+        The first write does the same by itself. A ledger that several machines share is made on purpose, where its
+        signing key and effects identity are to lie.
+        """
+        for _ in range(ATTEMPTS):
+            known = self.ledger_id()
+            if known is not None:
+                return known
+            ledger_id = str(uuid.uuid4())
+            draft = _Draft(list(self._genesis(ledger_id)), Beside(), created_ledger=ledger_id)
+            try:
+                self._append(draft, request, causation=None)
+            except ConflictError:
+                self._withdraw(draft)
+            except (LedgerBusyError, LedgerUnavailableError):
+                self._withdraw(draft)
+                raise
+        raise ConflictError("other writers were always first", hint="Nothing was recorded. Try again.")
+
     def observe(
         self, app_id: AppId, request: Request, make: Callable[[App], tuple[str, ObservedEvent, int] | None]
     ) -> App:
@@ -356,9 +377,9 @@ class Ledger(LedgerReader):
         return replace(minted, sealed=sealed, ended=ended), lambda: replace(beside(), sealed=rows)
 
     def _check_secret_size(self, life: Life, secret_values: Mapping[str, bytes]) -> None:
-        stored = self.store.sealed(life.deployment_id) if life.secrets else {}
+        stored = self.store.sealed_sizes(life.deployment_id) if life.secrets else {}
         sizes = {
-            key: len(stored[key, secret.version]) - sealing.OVERHEAD
+            key: stored[key, secret.version] - sealing.OVERHEAD
             for key, secret in life.secrets.items()
             if (key, secret.version) in stored
         }

@@ -180,7 +180,6 @@ def test_the_next_deploy_opens_a_new_life_that_inherits_nothing() -> None:
     "late",
     [
         applied(9),
-        ApplyRefused(release=1, through=9, reason="Forbidden", message="no"),
         completed(4),
         failed(4),
         EnvSet(values={"A": "late"}),
@@ -401,3 +400,9 @@ def test_folding_changes_no_earlier_state() -> None:
     copy = app(*opened(), EnvSet(values={"A": "1"}), SecretSet(secrets={"S": sealed(1)}))
     fold(before, told(EnvSet(values={"A": "2"}), SecretUnset(keys=("S",)), Restarted(), after=before.head))
     assert before == copy
+
+
+def test_a_refused_removal_parks_the_life_that_is_leaving() -> None:
+    leaving = app(*ended(), ApplyRefused(release=1, through=3, reason="Forbidden", message="no")).leaving
+    assert leaving is not None
+    assert leaving.parked == Parked(through=3, reason="Forbidden", message="no")
