@@ -34,7 +34,6 @@ from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
 from effects.cluster import (
     APP_LABEL,
-    FATAL_REASONS,
     LEDGER_LABEL,
     LIFE_LABEL,
     ChangedMeanwhileError,
@@ -46,14 +45,12 @@ from effects.cluster import (
     LogsUnavailableError,
     Manifest,
     NotOursError,
-    Pod,
     Ref,
     Rollout,
     Seen,
     ref_of,
 )
-
-Json = Mapping[str, Any]
+from effects.kubernetes_rollout import Json, container_to_explain, rollout_of
 
 _COLLECTIONS: Mapping[str, str] = {
     "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
@@ -77,8 +74,6 @@ _NO_VERSION = "1"
 _VERSION_ON_CREATE = "resourceVersion should not be set on objects to be created"
 """What older servers, 1.20 for one, say when a Service that is not there is applied with a resourceVersion."""
 
-_REVISION = "deployment.kubernetes.io/revision"
-_ENDED = frozenset({"Succeeded", "Failed"})
 _CHUNK = 64 * 1024
 _LOG_BYTES = 1024 * 1024
 
@@ -240,7 +235,7 @@ class KubernetesCluster:
         # In this order: a pod in the list has its ReplicaSet in the later one, so none is missed in between.
         pods = self._list("Pod", ref.namespace, selector, accept=_JSON)
         sets = self._list("ReplicaSet", ref.namespace, selector, accept=_METADATA_LIST)
-        return _rollout(deployment, sets, pods)
+        return rollout_of(deployment, sets, pods)
 
     def _list(self, kind: str, namespace: str, selector: str, *, accept: str) -> Sequence[Json]:
         request = _collection_request(
@@ -255,7 +250,7 @@ class KubernetesCluster:
         found = self._door.ask(_object_request("GET", ref, "read", accept=_JSON), also=(403, 404))
         if found.status != 200:
             raise LogsUnavailableError(f"There are no logs of {ref}: {found.said()}")
-        container, crashed = _container_to_explain(found.document)
+        container, crashed = container_to_explain(found.document)
         answer = self._log(ref, container, lines, previous=crashed)
         if crashed and answer.status != 200:
             answer = self._log(ref, container, lines, previous=False)
@@ -562,126 +557,3 @@ def _object(body: bytes) -> Json:
     except orjson.JSONDecodeError:
         return {}
     return document if isinstance(document, dict) else {}
-
-
-# The state of a rollout, from what the server lists
-
-
-def _rollout(deployment: Json, sets: Sequence[Json], pods: Sequence[Json]) -> Rollout:
-    metadata, status = deployment["metadata"], deployment.get("status", {})
-    desired = deployment["spec"].get("replicas", 1)
-    revisions = {
-        item["metadata"]["uid"]: int(item["metadata"].get("annotations", {}).get(_REVISION, 0))
-        for item in sets
-        if _owner(item) == metadata["uid"]
-    }
-    current = status.get("observedGeneration", 0) >= metadata["generation"]
-    newest = max(revisions, key=lambda uid: revisions[uid]) if current and revisions else None
-    ours = [item for item in pods if _owner(item) in revisions]
-    new = sorted((_pod(item) for item in ours if _owner(item) == newest), key=lambda pod: pod.name)
-    # A pod that ended, for instance an evicted one, stays listed; its ReplicaSet has long replaced it.
-    old = [pod for item in ours if _owner(item) != newest and (pod := _pod(item)).phase not in _ENDED]
-    updated = [pod for pod in new if not pod.terminating and pod.phase not in _ENDED]
-    ready = sum(pod.ready for pod in updated)
-    counted = status.get("updatedReplicas", 0) == len(updated) == ready == desired
-    complete = newest is not None and counted and all(pod.terminating for pod in old)
-    return Rollout(
-        desired=desired,
-        updated=len(updated),
-        ready=ready,
-        old=len(old),
-        old_ready=sum(pod.ready and not pod.terminating for pod in old),
-        observed=newest is not None,
-        complete=complete,
-        failed=None if complete or newest is None else _verdict(status, updated),
-        pods=new,
-    )
-
-
-def _verdict(status: Json, updated: Sequence[Pod]) -> tuple[str, str] | None:
-    """Why the rollout will not make it: a pod's own reason, which says more, or the deadline."""
-    for pod in updated:
-        if pod.reason in FATAL_REASONS:
-            return pod.reason, pod.message or ""
-    for condition in status.get("conditions", ()):
-        if (condition["type"], condition.get("reason")) == ("Progressing", "ProgressDeadlineExceeded"):
-            return condition["reason"], condition.get("message", "")
-    return None
-
-
-def _owner(item: Json) -> str | None:
-    """The uid of the controller that made the object."""
-    references = item["metadata"].get("ownerReferences", ())
-    return next((reference["uid"] for reference in references if reference.get("controller")), None)
-
-
-def _pod(item: Json) -> Pod:
-    metadata, spec, status = item["metadata"], item["spec"], item.get("status", {})
-    ready = _condition(status, "Ready").get("status") == "True"
-    reason, message = (None, None) if ready else _trouble(status)
-    first = next((c for c in _containers(status) if c["name"] == spec["containers"][0]["name"]), {})
-    digest = re.search(r"@(sha256:[0-9a-f]{64})$", first.get("imageID", ""))
-    return Pod(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        phase=status.get("phase", "Unknown"),
-        ready=ready,
-        terminating="deletionTimestamp" in metadata,
-        reason=reason,
-        message=message,
-        image=spec["containers"][0]["image"],
-        image_digest=digest[1] if digest else None,
-        node=spec.get("nodeName"),
-        restarts=sum(container.get("restartCount", 0) for container in _containers(status)),
-    )
-
-
-def _containers(status: Json) -> Sequence[Json]:
-    return [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
-
-
-def _condition(status: Json, kind: str) -> Json:
-    return next((condition for condition in status.get("conditions", ()) if condition["type"] == kind), {})
-
-
-def _trouble(status: Json) -> tuple[str | None, str | None]:
-    """Why a pod is not ready, the most telling reason first."""
-    found = [reason for container in _containers(status) if (reason := _container_trouble(container))]
-    found += [
-        (condition["reason"], condition.get("message"))
-        for condition in (_condition(status, "PodScheduled"), _condition(status, "Ready"))
-        if condition.get("status") == "False" and condition.get("reason")
-    ]
-    if "reason" in status:
-        found.append((status["reason"], status.get("message")))
-    # Containers that wait for an init container, or are just being made, say nothing that the others do not.
-    found.sort(key=lambda pair: (pair[0] not in FATAL_REASONS, pair[0] in {"PodInitializing", "ContainerCreating"}))
-    return found[0] if found else (None, None)
-
-
-def _container_trouble(container: Json) -> tuple[str, str | None] | None:
-    state = container.get("state", {})
-    if waiting := state.get("waiting"):
-        reason = waiting.get("reason", "Waiting")
-        ended = container.get("lastState", {}).get("terminated")
-        if reason == "CrashLoopBackOff" and ended:
-            return reason, _exit(container, ended)
-        return reason, waiting.get("message")
-    ended = state.get("terminated")
-    if ended and ended.get("exitCode") != 0:
-        return ended.get("reason", "Error"), _exit(container, ended)
-    return None
-
-
-def _exit(container: Json, ended: Json) -> str:
-    return f"container {container['name']} ended with exit code {ended.get('exitCode')} ({ended.get('reason', '-')})"
-
-
-def _container_to_explain(pod: Json) -> tuple[str, bool]:
-    """The name of the container to read the logs of, and whether it crashed before."""
-    for container in _containers(pod.get("status", {})):
-        if container.get("lastState", {}).get("terminated"):
-            return container["name"], True
-        if (container.get("state", {}).get("terminated") or {}).get("exitCode", 0) != 0:
-            return container["name"], False
-    return pod["spec"]["containers"][0]["name"], False

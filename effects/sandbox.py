@@ -24,7 +24,6 @@ import base64
 import hashlib
 import hmac
 import os
-import re
 import sqlite3
 import threading
 import time
@@ -37,11 +36,9 @@ from typing import Any
 import orjson
 
 from effects.cluster import (
-    API_VERSIONS,
     LEDGER_LABEL,
     ChangedMeanwhileError,
     ClusterKind,
-    ClusterRefusedError,
     ClusterUnreachableError,
     FieldConflictError,
     LogsUnavailableError,
@@ -58,14 +55,13 @@ from effects.sandbox_rollout import (
     State,
     advance,
     log_of,
-    max_surge,
     plan_of,
     rollout_of,
     uid_from,
     view,
 )
+from effects.sandbox_rules import NAMESPACE, check_place, check_rules, invalid, value_at
 
-NAMESPACE = "default"
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process' transaction."""
@@ -212,7 +208,7 @@ class SandboxCluster:
             FieldConflictError: Another manager owns a field that differs.
             ClusterRefusedError: 404 for an unknown namespace or kind, 422 for a manifest that breaks a rule.
         """
-        _check_place(manifest)
+        check_place(manifest)
         wanted = _plain(manifest)
         if wanted["kind"] == "Secret":
             wanted = _without_values(wanted, self._key)
@@ -223,7 +219,7 @@ class SandboxCluster:
             after = _merge(before, wanted, manager)
             if after == stored:
                 return after.seen
-            _check_rules(after.manifest, before=None if stored is None else stored.manifest)
+            check_rules(after.manifest, before=None if stored is None else stored.manifest)
             after = self._advanced(tx, _write(tx, after), now, replanned=True)
             _collect_garbage(tx)
             return after.seen
@@ -516,7 +512,7 @@ def _without_values(secret: dict[str, Any], key: bytes) -> dict[str, Any]:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise _invalid(f"data.{name} is not a string")
+        raise invalid(f"data.{name} is not a string")
     return value
 
 
@@ -525,7 +521,7 @@ def _decoded(name: str, text: Any) -> bytes:
         return base64.b64decode(_text(name, text), validate=True)
     except ValueError:
         # The cause would show the value.
-        raise _invalid(f"data.{name} is not base64") from None
+        raise invalid(f"data.{name} is not base64") from None
 
 
 def _leaves(node: Any, path: FieldPath = ()) -> Iterator[tuple[FieldPath, Any]]:
@@ -535,14 +531,6 @@ def _leaves(node: Any, path: FieldPath = ()) -> Iterator[tuple[FieldPath, Any]]:
             yield from _leaves(value, (*path, key))
     else:
         yield path, node
-
-
-def _value_at(node: Any, path: FieldPath) -> Any:
-    for key in path:
-        if not isinstance(node, dict):
-            return None
-        node = node.get(key)
-    return node
 
 
 def _merge(stored: _Stored, wanted: dict[str, Any], manager: str) -> _Stored:
@@ -595,7 +583,7 @@ def _check_conflicts(
 
 def _clashes(manifest: dict[str, Any], theirs: FieldPath, path: FieldPath, value: Any) -> bool:
     """Whether setting the field would change theirs. Two managers may own a field that they agree about."""
-    present = _value_at(manifest, theirs)
+    present = value_at(manifest, theirs)
     if theirs == path:
         return bool(present != value) and not (value == {} and isinstance(present, dict))
     if path[: len(theirs)] == theirs:
@@ -624,20 +612,6 @@ def _remove(node: dict[str, Any], path: FieldPath) -> None:
         node.pop(head, None)
 
 
-def _check_place(manifest: Manifest) -> None:
-    ref = ref_of(manifest)
-    if API_VERSIONS.get(ref.kind) != manifest["apiVersion"]:
-        kind = f"{manifest['apiVersion']} {ref.kind}"
-        raise ClusterRefusedError(f"the sandbox cluster knows no {kind}", status=404, reason="NotFound")
-    if ref.namespace != NAMESPACE:
-        raise ClusterRefusedError(
-            f'namespaces "{ref.namespace}" not found',
-            status=404,
-            reason="NotFound",
-            hint=f"The sandbox cluster has one namespace: {NAMESPACE}.",
-        )
-
-
 def _check_expected(ref: Ref, stored: _Stored | None, expect: Seen | None) -> None:
     if expect is None:
         if stored is not None:
@@ -648,76 +622,3 @@ def _check_expected(ref: Ref, stored: _Stored | None, expect: Seen | None) -> No
         raise ChangedMeanwhileError(f"{ref} was replaced meanwhile")
     elif str(stored.resource_version) != expect.resource_version:
         raise ChangedMeanwhileError(f"{ref} was changed meanwhile")
-
-
-RFC_1123_SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-RFC_1035_LABEL = r"[a-z]([-a-z0-9]*[a-z0-9])?"
-LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?"
-DATA_KEY = r"[-._a-zA-Z0-9]+"
-
-
-def _invalid(message: str) -> ClusterRefusedError:
-    return ClusterRefusedError(message, status=422, reason="Invalid")
-
-
-def _check_rules(manifest: dict[str, Any], *, before: dict[str, Any] | None) -> None:
-    """Refuses what an API server would refuse of an object like ours.
-
-    Raises:
-        ClusterRefusedError: 422, naming the field and no value.
-    """
-    _check_metadata(manifest)
-    if manifest["kind"] in {"ConfigMap", "Secret"}:
-        _check_data(manifest, before)
-    if manifest["kind"] == "Deployment":
-        _check_deployment(manifest["metadata"]["name"], manifest.get("spec", {}), before)
-    if manifest["kind"] == "Service" and before is not None and _address(manifest) != _address(before):
-        raise _invalid("spec.clusterIP is immutable")
-
-
-def _address(service: dict[str, Any]) -> Any:
-    return _value_at(service, ("spec", "clusterIP"))
-
-
-def _check_metadata(manifest: dict[str, Any]) -> None:
-    metadata = manifest["metadata"]
-    is_service = manifest["kind"] == "Service"
-    rule, longest = (RFC_1035_LABEL, 63) if is_service else (RFC_1123_SUBDOMAIN, 253)
-    if len(metadata["name"]) > longest or not re.fullmatch(rule, metadata["name"]):
-        raise _invalid(f"metadata.name {metadata['name']!r} is not a name of at most {longest} characters")
-    for label, value in metadata.get("labels", {}).items():
-        if not isinstance(value, str) or len(value) > 63 or not re.fullmatch(LABEL_VALUE, value):
-            raise _invalid(f"metadata.labels.{label} is not a label value")
-    for annotation, value in metadata.get("annotations", {}).items():
-        if not isinstance(value, str):
-            raise _invalid(f"metadata.annotations.{annotation} is not a string")
-
-
-def _check_data(manifest: dict[str, Any], before: dict[str, Any] | None) -> None:
-    data = manifest.get("data", {})
-    for key, value in data.items():
-        if not re.fullmatch(DATA_KEY, key):
-            raise _invalid(f"data key {key!r} has a character other than letters, digits, '-', '_' and '.'")
-        if not isinstance(value, str):
-            raise _invalid(f"data.{key} is not a string")
-    if before is None or not before.get("immutable"):
-        return
-    if not manifest.get("immutable") or data != before.get("data", {}):
-        raise _invalid(f"{ref_of(manifest)} is immutable")
-
-
-def _check_deployment(name: str, spec: dict[str, Any], before: dict[str, Any] | None) -> None:
-    selected = _value_at(spec, ("selector", "matchLabels"))
-    labels = _value_at(spec, ("template", "metadata", "labels"))
-    if not selected or not labels or not selected.items() <= labels.items():
-        raise _invalid(f"deployment {name}: spec.selector does not match the labels of spec.template")
-    if before is not None and selected != _value_at(before, ("spec", "selector", "matchLabels")):
-        raise _invalid(f"deployment {name}: spec.selector is immutable")
-    replicas = spec.get("replicas", 1)
-    if not isinstance(replicas, int) or replicas < 0:
-        raise _invalid(f"deployment {name}: spec.replicas is not a number of 0 or more")
-    containers = _value_at(spec, ("template", "spec", "containers"))
-    if not containers or not all(container.get("name") and container.get("image") for container in containers):
-        raise _invalid(f"deployment {name}: spec.template.spec.containers need a name and an image each")
-    if not re.fullmatch(r"\d+%?", max_surge(spec)):
-        raise _invalid(f"deployment {name}: spec.strategy.rollingUpdate.maxSurge is not a number or percentage")
