@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.exit_codes import UsageError
 from cli.moment import AtPositionOption, When, parse_time, resolve
 from cli.session import Session
 from ledger import audit_log
@@ -99,7 +100,7 @@ def export(
     from ledger.export import FORMATS  # noqa: PLC0415
 
     if format_ not in FORMATS:
-        raise typer.BadParameter(f'invalid --format "{format_}": expected {", ".join(FORMATS)}')
+        raise UsageError(f'invalid --format "{format_}": expected {", ".join(FORMATS)}')
     session = Session()
     entries = audit_log.entries(session.store, Filter(), upto=session.store.head().position)
     lines = FORMATS[format_](entries, _origin(session.store))

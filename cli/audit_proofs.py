@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.exit_codes import CommandError, ExitCode
+from cli.exit_codes import CommandError, ExitCode, UsageError
 from cli.options import ConfigOption, DeploymentIdOption
 from cli.session import Session
 from ledger import checkpoint as notes
@@ -56,7 +56,7 @@ def prove(
     Example:  1ctl audit prove --release 1 --file release-1.tlog-proof
     """
     if [release, position, since].count(None) != 2:
-        raise typer.BadParameter("name one of --release, --position and --since")
+        raise UsageError("name one of --release, --position and --since")
     session = Session()
     if release is not None:
         position = _position_of(session, release, deployment_id=deployment_id, config=config)
@@ -135,7 +135,7 @@ def witness(
     kept = Witness(directory)
     if accept is not None:
         if key is None:
-            raise typer.BadParameter("--accept needs --key: a witness must not take the key from whom it watches")
+            raise UsageError("--accept needs --key: a witness must not take the key from whom it watches")
         terminal, verifier, extension = Terminal(json=_json()), _key(key), _read(accept)
     else:
         session = Session()

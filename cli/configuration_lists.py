@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
+from cli.exit_codes import UsageError
 from cli.moment import When, resolve
 from cli.past import asked
 from cli.session import Session
@@ -68,7 +67,7 @@ def _apps(
         question = asked(when, deployment_id=deployment_id, config=config)
         return question.session, iter([(question.app.id, question.life, question.history)])
     if deployment_id is not None or config is not None:
-        raise typer.BadParameter("--all is about the whole namespace: leave --deployment-id and --config out")
+        raise UsageError("--all is about the whole namespace: leave --deployment-id and --config out")
     session = Session()
     moment = resolve(session, when, app_id=None, deployment_id=None)
     return session, _all(session, moment)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.exit_codes import UsageError
 from cli.moment import When, parse_time, resolve
 from cli.options import ConfigOption, DeploymentIdOption
 from cli.session import Session
-from cli.target import target
+from cli.target import loaded, target
 from ledger.app import App, fold, open_life
 from ledger.audit_log import Filter
 from ledger.clock import SystemClock, from_micros, iso
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 
 def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="A release (1), a position (@42), or a time ('2h ago').")],
+    before: Annotated[
+        str, typer.Argument(metavar="A", help="A release (1), a position (@42), a time ('2h ago'), or live.")
+    ],
     after: Annotated[str, typer.Argument(metavar="[B]", help="Likewise; default: now.")] = "now",
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
@@ -34,6 +37,11 @@ def diff(
     Example:  1ctl deploy diff 1 2
     """
     session = Session()
+    if "live" in (before, after):
+        if {before, after} != {"live", "now"}:
+            raise UsageError("live is the cluster as it is now: compare it with the present, 1ctl deploy diff live")
+        _diff_live(session, deployment_id=deployment_id, config=config)
+        return
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
     if session.reader.app(app_id).lives == 0:
         open_life(session.reader.app(app_id))
@@ -47,6 +55,32 @@ def diff(
     else:
         rows = [[change.setting, _shown(change.before), _shown(change.after)] for change in changes]
         session.terminal.table(["SETTING", "BEFORE", "AFTER"], rows)
+
+
+def _diff_live(session: Session, *, deployment_id: str | None, config: str | None) -> None:
+    """The ledger beside the cluster, with the caller's own rights there. Secrets are not read."""
+    from cli.live import differences_of  # noqa: PLC0415 - asks the cluster
+
+    app = loaded(session, deployment_id=deployment_id, config=config)
+    found = differences_of(session, app)
+    if session.terminal.json:
+        session.terminal.document(
+            [
+                {
+                    "kind": each.ref.kind,
+                    "name": each.ref.name,
+                    "field": each.field,
+                    "ledger": each.wanted,
+                    "live": each.found,
+                }
+                for each in found
+            ]
+        )
+    elif not found:
+        session.terminal.info("No difference: the cluster is as the ledger says (contents of Secrets are not read)")
+    else:
+        rows = [[str(each.ref), each.field or "-", _text(each.wanted), _text(each.found)] for each in found]
+        session.terminal.table(["OBJECT", "FIELD", "LEDGER", "CLUSTER"], rows)
 
 
 def blame(
@@ -136,6 +170,10 @@ def _life_at(session: Session, app_id: AppId, text: str, deployment_id: str | No
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
     assert moment is not None
     return fold(App(id=app_id), session.reader.history(app_id, upto=moment.position)).life
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else str(value)
 
 
 def _shown(value: str | None) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.exit_codes import UsageError
 from ledger.clock import SystemClock, from_micros, to_micros
 from ledger.errors import RefusedError
 
@@ -60,7 +61,7 @@ def resolve(session: Session, when: When, *, app_id: AppId | None, deployment_id
     if when.is_now:
         return None
     if [when.at_release, when.as_of, when.at_position].count(None) < 2:
-        raise typer.BadParameter("--at-release, --as-of and --at-position exclude each other")
+        raise UsageError("--at-release, --as-of and --at-position exclude each other")
     now_us = SystemClock().now_us()
     if when.at_position is not None:
         moment = moments.at_position(session.store, when.at_position)
@@ -69,7 +70,7 @@ def resolve(session: Session, when: When, *, app_id: AppId | None, deployment_id
     else:
         assert when.at_release is not None
         if app_id is None:
-            raise typer.BadParameter("--at-release needs an app")
+            raise UsageError("--at-release needs an app")
         history = session.reader.history(app_id)
         life = deployment_id or _newest_life(app_id, history)
         moment = moments.at_release(session.store, history, life, when.at_release, now_us)

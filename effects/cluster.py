@@ -64,6 +64,17 @@ def ref_of(manifest: Manifest) -> Ref:
     return Ref(manifest["kind"], metadata["namespace"], metadata["name"])
 
 
+def refuse_secret(ref: Ref) -> None:
+    """What `Cluster.read` begins with: nobody here needs a Secret's content.
+
+    Raises:
+        ValueError: It is a Secret.
+    """
+    if ref.kind == "Secret":
+        msg = "a Secret is never read"
+        raise ValueError(msg)
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What `look` or `apply` found: an object's metadata, never its content.
@@ -168,6 +179,9 @@ class Cluster(Protocol):
         A Secret is never read: for one that does not carry this ledger's label the result has empty
         labels and an empty uid (someone else's), which is all that can be known without reading it.
         """
+
+    def read(self, ref: Ref) -> Manifest | None:
+        """The whole object as it is, or None where there is none. Never a Secret: it raises ValueError."""
 
     def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None) -> Seen:
         """Make the object equal to the manifest by server-side apply; may be repeated.

@@ -49,6 +49,7 @@ from effects.cluster import (
     Rollout,
     Seen,
     ref_of,
+    refuse_secret,
 )
 from effects.kubernetes_rollout import Json, container_to_explain, rollout_of
 
@@ -150,6 +151,12 @@ class KubernetesCluster:
             # A test that fails: another value, or no such label.
             return Seen(uid="", resource_version="", labels={}, annotations={})
         return answer.seen()
+
+    def read(self, ref: Ref) -> Manifest | None:
+        """The whole object, or None where there is none; never a Secret."""
+        refuse_secret(ref)
+        answer = self._door.ask(_object_request("GET", ref, "read", accept=_JSON), also=(404,))
+        return None if answer.status == 404 else answer.document
 
     def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None) -> Seen:
         """Make the object equal to the manifest by server-side apply, without force; see the protocol."""

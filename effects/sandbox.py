@@ -48,6 +48,7 @@ from effects.cluster import (
     Rollout,
     Seen,
     ref_of,
+    refuse_secret,
 )
 from effects.sandbox_rollout import (
     Plan,
@@ -199,6 +200,13 @@ class SandboxCluster:
         if ref.kind == "Secret" and stored.seen.labels.get(LEDGER_LABEL) != ledger_id:
             return Seen(uid="", resource_version="", labels={}, annotations={})
         return stored.seen
+
+    def read(self, ref: Ref) -> Manifest | None:
+        """The whole object, or None where there is none; never a Secret."""
+        refuse_secret(ref)
+        with self._transaction() as (tx, now):
+            stored = self._current(tx, ref, now)
+            return None if stored is None else _with_server_metadata(stored)
 
     def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None) -> Seen:
         """See `Cluster.apply`. An apply that changes nothing leaves the resource version as it is.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from effects.sandbox import SandboxCluster
+from tests.forks import forks, usable
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden"
@@ -86,16 +87,15 @@ class Cli:
 
     def run(self, *args: str, input: str | None = None, env: Mapping[str, str] | None = None) -> Result:  # noqa: A002
         """One command; stdin is empty unless there is input."""
-        done = subprocess.run(
-            self.argv(*args),
-            cwd=self.cwd,
-            env=self.environ(env),
-            input=(input or "").encode(),
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        return Result(" ".join(args), done.stdout.decode(), done.stderr.decode(), done.returncode)
+        environ, typed = self.environ(env), (input or "").encode()
+        if usable(environ):
+            code, out, err = forks().run(args, cwd=self.cwd, environ=environ, stdin=typed, timeout=60)
+        else:
+            done = subprocess.run(
+                self.argv(*args), cwd=self.cwd, env=environ, input=typed, capture_output=True, check=False, timeout=60
+            )
+            code, out, err = done.returncode, done.stdout, done.stderr
+        return Result(" ".join(args), out.decode(), err.decode(), code)
 
     def start(self, *args: str, **options: Any) -> subprocess.Popen[bytes]:
         """One command that goes on meanwhile; `options` are those of `subprocess.Popen`."""

@@ -19,7 +19,7 @@ def run(*args: str, cwd: Path, env: Mapping[str, str], stdin: str = "") -> Resul
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     with _surroundings(args, cwd, env, stdin), redirect_stdout(out), redirect_stderr(err):
         code = main()
-    texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
     return Result(" ".join(args), texts[0], texts[1], code)
 
 

@@ -606,3 +606,18 @@ def test_logs_are_lines_or_said_to_be_unavailable(cluster: Cluster, namespace: s
 def test_a_pod_that_does_not_exist_has_no_logs(cluster: Cluster, namespace: str) -> None:
     with pytest.raises(LogsUnavailableError, match="no-such-pod"):
         cluster.logs(namespace, "no-such-pod", lines=5)
+
+
+def test_a_whole_object_can_be_read_back(cluster: Cluster, namespace: str) -> None:
+    wanted = config_map(namespace, colour="red")
+    assert cluster.read(ref_of(wanted)) is None
+    create(cluster, wanted)
+    found = cluster.read(ref_of(wanted))
+    assert found is not None
+    assert found["data"] == {"colour": "red"}
+    assert found["kind"] == "ConfigMap"
+
+
+def test_a_secret_is_never_read(cluster: Cluster, namespace: str) -> None:
+    with pytest.raises(ValueError, match="never read"):
+        cluster.read(Ref("Secret", namespace, "any"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -50,9 +51,11 @@ SPEC = Spec(image="nginx:alpine", port=8081, cpu="0.25", memory="128Mi")
 
 Request = Sequence[Event]
 
+SPEC_FIELDS = tuple(entry.name for entry in fields(Spec))
+
 
 def deployed(release: int = 1, **spec: Any) -> Deployed:
-    changed = {name: spec.get(name, getattr(SPEC, name)) for name in Spec.__slots__}
+    changed = {name: spec.get(name, getattr(SPEC, name)) for name in SPEC_FIELDS}
     return Deployed(
         deployment_id=LIFE, release=release, spec=Spec(**changed), life_key="public" if release == 1 else None
     )

@@ -338,6 +338,9 @@ class Meddled:
     def look(self, ref: Ref, *, ledger_id: str) -> Seen | None:
         return self._call("look", ref, lambda: self._real.look(ref, ledger_id=ledger_id))
 
+    def read(self, ref: Ref) -> Manifest | None:
+        return self._call("read", ref, lambda: self._real.read(ref))
+
     def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None) -> Seen:
         return self._call("apply", ref_of(manifest), lambda: self._real.apply(manifest, manager=manager, expect=expect))
 

@@ -366,3 +366,15 @@ def test_a_change_while_the_server_is_down_is_applied_by_asking_how_it_is(
     assert data_of(kubectl.objects("user-service")["ConfigMap/user-service-environments"]) == {}
     assert "Running" in user.run("deploy", "status").done().stdout
     assert data_of(kubectl.objects("user-service")["ConfigMap/user-service-environments"]) == {"a": "b"}
+
+
+def test_what_was_changed_by_hand_is_shown_beside_the_ledger(user: Cli, kubectl: Kubectl) -> None:
+    user.run(*DEPLOY, "--env", "GREETING=hello", "--wait").done()
+    assert user.run("-o", "json", "deploy", "diff", "live").done().json == []
+    kubectl("scale", "deployment", "user-service", "--replicas=3")
+    kubectl("delete", "service", "user-service")
+    found = user.run("-o", "json", "deploy", "diff", "live").done().json
+    assert [(each["kind"], each["field"], each["ledger"], each["live"]) for each in found] == [
+        ("Deployment", "spec.replicas", 1, 3),
+        ("Service", "", "present", None),
+    ]

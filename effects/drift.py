@@ -1,0 +1,105 @@
+"""Where a live object differs from what the ledger asks for: field by field, of the fields we set. Pure.
+
+What others add beside our fields (defaults, status, labels, a sidecar) is no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+
+from effects.cluster import DIGEST_ANNOTATION, Manifest, Ref, ref_of
+
+_SUFFIXES: Mapping[str, Decimal] = {
+    **{
+        suffix: Decimal(1000) ** (power - 3)
+        for power, suffix in enumerate(("n", "u", "m", "", "k", "M", "G", "T", "P", "E"))
+    },
+    **{suffix: Decimal(1024) ** (power + 1) for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))},
+}
+"""Kubernetes quantities: by suffix, what a number is multiplied with."""
+
+ABSENT = None
+"""Stands for a field, or a whole object, that is not there."""
+
+
+class Difference(NamedTuple):
+    """One field of one object that is not as the ledger asks.
+
+    Attributes:
+        ref: The object.
+        field: Path of the field, dot-separated, list entries by their name; empty for the whole object.
+        wanted: What the ledger asks for.
+        found: What the cluster has; `ABSENT` where it has nothing.
+    """
+
+    ref: Ref
+    field: str
+    wanted: object
+    found: object
+
+
+def differences(wanted: Manifest, live: Manifest | None) -> list[Difference]:
+    """The fields of an object that are not as asked for, in the order of the manifest.
+
+    Args:
+        wanted: The object as desired.
+        live: The object as the cluster has it, or None.
+    """
+    ref = ref_of(wanted)
+    if live is None:
+        return [Difference(ref, "", "present", ABSENT)]
+    return [
+        Difference(ref, ".".join(path), want, found) for path, want, found in _compare((), _comparable(wanted), live)
+    ]
+
+
+def _comparable(wanted: Manifest) -> Manifest:
+    """Without the digest, which says when we sent the object and not what it is."""
+    metadata = wanted["metadata"]
+    annotations = {key: value for key, value in metadata["annotations"].items() if key != DIGEST_ANNOTATION}
+    return {**wanted, "metadata": {**metadata, "annotations": annotations}}
+
+
+def _compare(path: tuple[str, ...], want: Any, found: Any) -> Iterator[tuple[tuple[str, ...], object, object]]:
+    if isinstance(want, Mapping):
+        for key, value in want.items():
+            inner = found.get(key) if isinstance(found, Mapping) else ABSENT
+            yield from _compare((*path, str(key)), value, inner)
+    elif isinstance(want, Sequence) and not isinstance(want, str) and _is_named(want):
+        entries = {entry.get("name"): entry for entry in found or () if isinstance(entry, Mapping)}
+        for entry in want:
+            yield from _compare((*path, str(entry["name"])), entry, entries.get(entry["name"]))
+        extra = [name for name in entries if name not in {entry["name"] for entry in want}]
+        if path[-1:] == ("env",) and extra:
+            yield path, ABSENT, ", ".join(map(str, extra))  # a variable that nobody asked for
+    elif not _equal(want, found) and not (want in ({}, [], "") and found is ABSENT):
+        yield path, want, found
+
+
+def _is_named(entries: Sequence[Any]) -> bool:
+    return bool(entries) and all(isinstance(entry, Mapping) and "name" in entry for entry in entries)
+
+
+def _equal(want: object, found: object) -> bool:
+    if want == found:
+        return True
+    if isinstance(want, list) and isinstance(found, list):
+        return len(want) == len(found) and not any(
+            next(_compare((), one, other), None) for one, other in zip(want, found, strict=True)
+        )
+    wanted, there = _quantity(want), _quantity(found)
+    return wanted is not None and wanted == there
+
+
+def _quantity(value: object) -> Decimal | None:
+    """A Kubernetes quantity as a number: an API server stores ``0.25`` as ``250m``."""
+    text = str(value)
+    for suffix in sorted(_SUFFIXES, key=len, reverse=True):
+        if text.endswith(suffix) and text[: len(text) - len(suffix)].replace(".", "", 1).isdecimal():
+            try:
+                return Decimal(text.removesuffix(suffix)) * _SUFFIXES[suffix]
+            except InvalidOperation:
+                return None
+    return None

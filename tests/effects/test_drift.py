@@ -1,0 +1,106 @@
+"""What counts as a difference between what the ledger asks for and what the cluster has."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from effects.cluster import DIGEST_ANNOTATION, Manifest
+from effects.drift import ABSENT, differences
+
+WANTED: Manifest = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {
+        "name": "shop",
+        "namespace": "default",
+        "annotations": {DIGEST_ANNOTATION: "abc"},
+        "labels": {"app": "shop"},
+    },
+    "spec": {
+        "replicas": 2,
+        "template": {
+            "spec": {
+                "containers": [
+                    {
+                        "name": "shop",
+                        "image": "nginx:1",
+                        "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "a"}}}],
+                        "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+                        "resources": {"limits": {"cpu": "0.25", "memory": "128Mi"}},
+                    }
+                ]
+            }
+        },
+    },
+}
+
+
+def live() -> Any:
+    """The object as an API server gives it back: completed, with quantities in its own form."""
+    found: Any = deepcopy(WANTED)
+    found["metadata"]["uid"] = "1"
+    found["metadata"]["annotations"] = {DIGEST_ANNOTATION: "other", "1ctl.dev/position": "0.3"}
+    found["status"] = {"replicas": 2}
+    container = found["spec"]["template"]["spec"]["containers"][0]
+    container["imagePullPolicy"] = "Always"
+    container["resources"]["limits"]["cpu"] = "250m"
+    found["spec"]["template"]["spec"]["containers"].append({"name": "sidecar", "image": "proxy"})
+    return found
+
+
+def test_what_others_add_and_how_the_server_writes_quantities_is_no_difference() -> None:
+    assert differences(WANTED, live()) == []
+
+
+def test_an_object_that_is_not_there_is_one_difference() -> None:
+    (difference,) = differences(WANTED, None)
+    assert (difference.field, difference.wanted, difference.found) == ("", "present", ABSENT)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field", "wanted"),
+    [
+        (("spec", "replicas"), 5, "spec.replicas", 2),
+        (("metadata", "labels", "app"), "x", "metadata.labels.app", "shop"),
+    ],
+)
+def test_an_edited_field_is_named_with_both_values(
+    path: tuple[str, ...], value: object, field: str, wanted: object
+) -> None:
+    found = live()
+    holder = found
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = value
+    (difference,) = differences(WANTED, found)
+    assert (difference.field, difference.wanted, difference.found) == (field, wanted, value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "field"),
+    [
+        (lambda container: container.update(image="evil"), "image"),
+        (lambda container: container["resources"]["limits"].update(cpu="500m"), "resources.limits.cpu"),
+        (lambda container: container["resources"]["limits"].update(memory="128M"), "resources.limits.memory"),
+        (lambda container: container["ports"][0].update(containerPort=1), "ports.http.containerPort"),
+        (lambda container: container["env"][0].update(valueFrom={"configMapKeyRef": {"name": "d", "key": "a"}}),
+         "env.A.valueFrom.configMapKeyRef.name"),
+        (lambda container: container["env"].append({"name": "B", "value": "x"}), "env"),
+        (lambda container: container.update(env=[]), "env.A.name"),
+    ],
+)  # fmt: skip
+def test_an_edited_container_is_found_field_by_field(edit: Any, field: str) -> None:
+    found = live()
+    edit(found["spec"]["template"]["spec"]["containers"][0])
+    fields = [each.field for each in differences(WANTED, found)]
+    assert f"spec.template.spec.containers.shop.{field}" in fields
+
+
+def test_a_field_that_was_removed_is_a_difference() -> None:
+    found = live()
+    del found["spec"]["replicas"]
+    (difference,) = differences(WANTED, found)
+    assert (difference.field, difference.wanted, difference.found) == ("spec.replicas", 2, ABSENT)
