@@ -24,6 +24,7 @@ app = typer.Typer(
             "verify-proof": "cli.audit_proofs:verify_proof",
             "witness": "cli.audit_proofs:witness",
             "export": "cli.audit_log:export",
+            "import": "cli.audit_import:import_",
         },
     ),
     rich_markup_mode=None,
@@ -34,7 +35,7 @@ app = typer.Typer(
 
 @app.callback()
 def audit() -> None:
-    """Read the ledger, check it, export it."""
+    """Read the ledger, check it, take it away."""
 
 
 def verify(
@@ -43,7 +44,7 @@ def verify(
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(metavar="KEY", help="The ledger's verifier key, or a file; default: the ledger's word."),
+        typer.Option(metavar="KEY", help="The ledger's verifier key, or a file; default: the ledger's own."),
     ] = None,
 ) -> None:
     """Check that no recorded event was changed.

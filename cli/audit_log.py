@@ -88,7 +88,7 @@ def show(session: Session, wanted: Filter, *, limit: int | None, follow: bool, u
 
 
 def export(
-    format_: Annotated[str, typer.Option("--format", metavar="jsonl|csv|cloudevents", help="Form.")] = "jsonl",
+    format_: Annotated[str, typer.Option("--format", metavar="jsonl|csv|cloudevents", help="Format.")] = "jsonl",
     file: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; default: stdout.")] = None,
 ) -> None:
     """Write the whole ledger to a file or stdout.

@@ -13,11 +13,14 @@ from cli.options import ConfigOption, DeploymentIdOption
 from cli.session import Session
 from ledger import checkpoint as notes
 from ledger import proof as proofs
-from ledger.checkpoint import Checkpoint, VerifierKey
+from ledger.checkpoint import Checkpoint, CheckpointError, SigningKey, VerifierKey
 from ledger.errors import RefusedError
+from ledger.kept_checkpoints import KeptCheckpoints
+from ledger.reader import LedgerReader
 
 if TYPE_CHECKING:
     from cli.terminal import Terminal
+    from ledger.store import ModelStore
 
 FileOption = Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Where to; default: stdout.")]
 KeyOption = Annotated[
@@ -26,7 +29,7 @@ KeyOption = Annotated[
 
 
 def checkpoint(file: FileOption = None) -> None:
-    """Sign what is in the ledger now (C2SP tlog-checkpoint). Keep it where this ledger's administrator cannot reach.
+    """Sign what is in the ledger now (C2SP tlog-checkpoint). Keep it where this ledger's administrator cannot reach it.
 
     Example:  1ctl audit checkpoint --file today.checkpoint
     """
@@ -45,6 +48,9 @@ def prove(
     since: Annotated[
         Path | None, typer.Option("--since", metavar="CHECKPOINT", help="That the ledger only grew since then.")
     ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", metavar="FILE", help="In this checkpoint; default: sign one now.")
+    ] = None,
     file: FileOption = None,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
@@ -60,7 +66,7 @@ def prove(
     session = Session()
     if release is not None:
         position = _position_of(session, release, deployment_id=deployment_id, config=config)
-    note = signed_now(session)
+    note = _read(checkpoint) if checkpoint is not None else signed_now(session)
     if since is not None:
         proof = proofs.prove_since(session.store, notes.unverified(_read(since)), note)
     else:
@@ -70,10 +76,10 @@ def prove(
 
 
 def verify_proof(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A proof, or a consistency proof with --old.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The proof; with --old, one of audit prove --since.")],
     key: Annotated[str, typer.Option("--key", metavar="KEY", help="The ledger's verifier key, or a file of it.")],
     event: Annotated[Path | None, typer.Option(metavar="FILE", help="The event's bytes, to compare.")] = None,
-    old: Annotated[Path | None, typer.Option(metavar="CHECKPOINT", help="The checkpoint that is continued.")] = None,
+    old: Annotated[Path | None, typer.Option(metavar="CHECKPOINT", help="The earlier checkpoint of --since.")] = None,
 ) -> None:
     """Check a proof. No ledger is needed, only the file and the ledger's key.
 
@@ -122,7 +128,7 @@ def witness(
 ) -> None:
     """Keep a checkpoint outside of the ledger.
 
-    It is kept if it continues the one kept before; refuse it if the ledger was changed, cut or rolled back.
+    It is kept if it continues the one kept before, and refused if the ledger was changed, cut or rolled back.
 
     Run it where the ledger's administrator has no say: on another machine with --accept and --key, or on a mount.
 
@@ -163,13 +169,42 @@ def compare(session: Session, against: Path, key: str | None) -> proofs.Comparis
 
 
 def signed_now(session: Session) -> bytes:
-    """A checkpoint of the ledger as it is now.
+    """A checkpoint of the ledger as it is now; kept here, so that no other history is signed later.
 
     Raises:
-        CheckpointError: The ledger is empty, or its signing key is not here.
+        CheckpointError: The ledger is empty, its signing key is not here, or it does not continue the kept checkpoint.
     """
     ledger_id = session.reader.ledger_id() or ""
-    return proofs.checkpoint_now(session.store, notes.load_signing_key(session.keys.signing_path(ledger_id)))
+    return sign_and_keep(session, session.store, notes.load_signing_key(session.keys.signing_path(ledger_id)))
+
+
+def sign_and_keep(session: Session, store: ModelStore, key: SigningKey) -> bytes:
+    """A checkpoint of this ledger as it is in a store: the session's, or a backup of it.
+
+    Raises:
+        CheckpointError: It is empty, the key is not its own, or it does not continue the kept checkpoint.
+    """
+    ledger_id, kept = LedgerReader(store).ledger_id(), kept_checkpoints(session)
+    newest = kept.newest(ledger_id) if ledger_id else None
+    previous = notes.open_note(newest, proofs.ledger_key(store)) if newest is not None else None
+    if newest is not None and previous is not None and previous.size > store.head().position and store != session.store:
+        _refuse_other_history(session, newest)  # signed while the backup was made: the ledger itself has to continue it
+        previous = None
+    note = proofs.checkpoint_now(store, key, previous=previous)
+    if ledger_id:
+        kept.keep(ledger_id, note)
+    return note
+
+
+def _refuse_other_history(session: Session, note: bytes) -> None:
+    result = proofs.verify_against(session.store, note, proofs.ledger_key(session.store))
+    if result.verdict != "consistent":
+        raise CheckpointError(f"the ledger does not continue the newest checkpoint signed here: {result.detail}")
+
+
+def kept_checkpoints(session: Session) -> KeptCheckpoints:
+    """The newest checkpoints that were signed here."""
+    return KeptCheckpoints(session.home / "checkpoints")
 
 
 def _position_of(session: Session, release: int, *, deployment_id: str | None, config: str | None) -> int:

@@ -66,7 +66,7 @@ def deploy(
     env_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Environment from a file of KEY=VALUE lines.")
     ] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Values that look like credentials are none.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Accept values that look like credentials.")] = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the new pods are ready.")] = False,
     timeout: Annotated[str, typer.Option(metavar="TIME", help="How long to wait: 90, 30s, 5m.")] = DEFAULT_TIMEOUT,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it is recorded; do not apply it.")] = False,

@@ -99,7 +99,7 @@ def destroy(
 ) -> None:
     """Remove an app from the cluster; its history stays.
 
-    Its secrets are shredded: nobody can read them any more, from the ledger neither.
+    Its secrets are shredded: nobody can read them any more, not even from the ledger.
 
     Example:  1ctl deploy destroy -y --reason "replaced by v2"
     """

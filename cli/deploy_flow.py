@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cli import inline, origin, satusky_toml
 from cli.exit_codes import UsageError
 from cli.session import Session
+from cli.target import target, working_directory
 from effects.cluster import NotOursError, Ref
 from ledger import values
 from ledger.commands import Deploy
@@ -107,11 +108,9 @@ def _app_and_file(session: Session, wish: Wish) -> tuple[AppId, AppConfig | None
     if wish.deployment_id is not None:
         if wish.name is not None:
             raise UsageError("--name and --deployment-id exclude each other", hint=_HELP)
-        from cli.target import target  # noqa: PLC0415
-
         app_id = target(session, deployment_id=wish.deployment_id, config=None)
         return app_id, satusky_toml.read(_found(wish)) if wish.config else None
-    path = satusky_toml.find(wish.config, Path.cwd())
+    path = satusky_toml.find(wish.config, working_directory())
     file = satusky_toml.read(path) if path is not None else None
     name = wish.name if wish.name is not None else file.name if file else None
     if name is None:
@@ -123,7 +122,7 @@ def _app_and_file(session: Session, wish: Wish) -> tuple[AppId, AppConfig | None
 
 
 def _found(wish: Wish) -> Path:
-    path = satusky_toml.find(wish.config, Path.cwd())
+    path = satusky_toml.find(wish.config, working_directory())
     assert path is not None  # a file that is named must exist
     return path
 

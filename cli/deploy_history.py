@@ -85,7 +85,7 @@ def _diff_live(session: Session, *, deployment_id: str | None, config: str | Non
 
 def blame(
     key: Annotated[
-        str | None, typer.Argument(metavar="[KEY]", help="A setting, or an environment or secret key.")
+        str | None, typer.Argument(metavar="[KEY]", help="A setting, environment or secret key; default: all.")
     ] = None,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,

@@ -30,7 +30,7 @@ def create(
     env_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Values from a file of KEY=VALUE lines.")
     ] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Values that look like credentials are none.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Accept values that look like credentials.")] = False,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
     reason: ReasonOption = None,

@@ -17,6 +17,9 @@ app = typer.Typer(
             "roles": "cli.ledger_database:roles",
             "rebuild": "cli.ledger_commands:rebuild",
             "redact": "cli.ledger_commands:redact",
+            "backup": "cli.ledger_moves:backup",
+            "restore": "cli.ledger_moves:restore",
+            "copy": "cli.ledger_moves:copy",
         }
     ),
     rich_markup_mode=None,

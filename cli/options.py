@@ -69,7 +69,7 @@ ProfileOption = Annotated[
     typer.Option("--profile", "-p", metavar="NAME", callback=_set_profile, help="Profile for this run only."),
 ]
 LedgerOption = Annotated[
-    str | None, typer.Option("--ledger", metavar="FILE", callback=_set_ledger, help="Ledger for this run only.")
+    str | None, typer.Option("--ledger", metavar="FILE|URL", callback=_set_ledger, help="Ledger for this run only.")
 ]
 
 
@@ -89,7 +89,7 @@ DeploymentIdOption = Annotated[
 RequestIdOption = Annotated[
     str | None,
     typer.Option(
-        metavar="ID", envvar="ONECTL_REQUEST_ID", show_envvar=False, help="Same id, recorded once ($ONECTL_REQUEST_ID)."
+        metavar="ID", envvar="ONECTL_REQUEST_ID", show_envvar=False, help="Makes repeating safe ($ONECTL_REQUEST_ID)."
     ),
 ]
 ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")]

@@ -42,7 +42,9 @@ def create(
     cluster: Annotated[
         str | None, typer.Option(metavar="NAME", help="The cluster's lasting name in the ledger [the context's].")
     ] = None,
-    ledger: Annotated[str | None, typer.Option("--ledger", metavar="FILE", help="Ledger [one of its own].")] = None,
+    ledger: Annotated[
+        str | None, typer.Option("--ledger", metavar="FILE|URL", help="Ledger [a file of its own].")
+    ] = None,
     domain_suffix: Annotated[
         str | None, typer.Option(metavar="DOMAIN", help="End of host names [satusky.com].")
     ] = None,

@@ -138,7 +138,9 @@ class Profiles:
             draft.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
             draft.replace(self._path)
         except OSError as error:
-            raise ProfileFileError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise ProfileFileError(
+                f"{self._path} cannot be written: {error.strerror}", hint="ONECTL_HOME names the directory it is in."
+            ) from error
 
 
 def check(profile: Profile) -> None:
@@ -233,7 +235,9 @@ def _read(path: Path) -> tuple[str | None, dict[str, Profile]]:
     except FileNotFoundError:
         return None, {}
     except OSError as error:
-        raise ProfileFileError(f"{path} cannot be read: {error.strerror}") from error
+        raise ProfileFileError(
+            f"{path} cannot be read: {error.strerror}", hint="ONECTL_HOME names the directory it is looked for in."
+        ) from error
     import orjson  # noqa: PLC0415
 
     try:

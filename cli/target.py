@@ -30,13 +30,25 @@ def target(session: Session, *, deployment_id: str | None, config: str | None, e
         return _by_deployment_id(session, deployment_id, ended=ended)
     from cli import satusky_toml  # noqa: PLC0415 - not needed with a deployment id
 
-    path = satusky_toml.find(config, Path.cwd())
+    path = satusky_toml.find(config, working_directory())
     if path is None:
         raise RefusedError(
             "no --deployment-id and no satusky.toml found",
             hint="Run '1ctl deploy' in your project directory or pass --deployment-id",
         )
     return session.app_id(satusky_toml.read(path).name)
+
+
+def working_directory() -> Path:
+    """Where the user stands.
+
+    Raises:
+        RefusedError: The directory was removed meanwhile.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise RefusedError("the current directory does not exist any more", hint="Go to another: cd ~") from None
 
 
 def _by_deployment_id(session: Session, deployment_id: str, *, ended: bool) -> AppId:

@@ -1,0 +1,42 @@
+"""`1ctl audit import`: read an export back as a ledger that is only read."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.profiles import shown_address
+from cli.session import Session
+from ledger.errors import RefusedError
+from ledger.importing import import_ledger
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What 'audit export' wrote as jsonl; - is stdin.")],
+) -> None:
+    """Read an export into an empty ledger.
+
+    It becomes a read-only replica: every read, check and proof works; nothing is recorded in it.
+
+    Positions, times, bytes and hashes are the original's. Each line is checked; a wrong one refuses the whole (exit 7).
+    That the end was not cut off shows only against a checkpoint: audit verify --against.
+
+    Example:  1ctl --ledger replica.db audit import ledger.jsonl
+    """
+    session = Session()
+    with ExitStack() as opened:
+        try:
+            lines = sys.stdin.buffer if str(file) == "-" else opened.enter_context(file.open("rb"))
+        except OSError as error:
+            raise RefusedError(f"{file} cannot be read: {error.strerror}", hint="Name another file.") from error
+        head = import_ledger(session.store, lines)
+    place = shown_address(session.place.ledger)
+    session.terminal.success(f"Imported {head.position} events into {place}, as a read-only replica")
+    if session.terminal.json:
+        session.terminal.document(
+            {"ledger_id": session.reader.ledger_id(), "events": head.position, "head": head.chain.hex()}
+        )

@@ -1,0 +1,231 @@
+"""`1ctl ledger backup|restore|copy`: the ledger goes elsewhere, and never on in two places."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import origin
+from cli.audit_proofs import kept_checkpoints, sign_and_keep
+from cli.options import ReasonOption, YesOption
+from cli.profiles import lasting_address, shown_address
+from cli.progress import progress
+from cli.session import Session
+from ledger import checkpoint as notes
+from ledger.backup import back_up, checkpoint_path
+from ledger.checkpoint import KeyMissingError
+from ledger.errors import LedgerUnavailableError, RefusedError
+from ledger.events import LedgerMoved, LedgerRestored
+from ledger.ledger import Ledger
+from ledger.proof import ledger_key
+from ledger.restoring import Backup, Found, compare, find, put_back, read_backup, refuse_loss
+from ledger.sqlite_store import SqliteStore
+from ledger.store import Beside
+from ledger.stores import open_store
+
+if TYPE_CHECKING:
+    from ledger.instance import Instance
+    from ledger.request import Request
+    from ledger.store import ModelStore
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; an older backup is replaced.")],
+) -> None:
+    """Write the whole ledger to one file.
+
+    Others may go on working meanwhile. Sealed secrets and wrapped keys are in it, the identity that opens them is not.
+
+    A signed checkpoint of it is put beside, FILE.checkpoint, where the ledger's signing key is.
+
+    Example:  1ctl ledger backup /mnt/backup/ledger.db
+    """
+    session = Session()
+    done = back_up(session.store, file, sign=lambda copy: _sign(session, copy), progress=progress)
+    session.terminal.success(f"Backed up {done.head.position} events to {file}")
+    if session.terminal.json:
+        session.terminal.document(
+            {
+                "ledger_id": session.reader.ledger_id(),
+                "file": str(file),
+                "events": done.head.position,
+                "head": done.head.chain.hex(),
+                "checkpoint": str(checkpoint_path(file)) if done.checkpoint is not None else None,
+            }
+        )
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")],
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option("--checkpoint", metavar="FILE", help="A checkpoint that was kept elsewhere; may be repeated."),
+    ] = None,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Even if the ledger is known to have gone further.")
+    ] = False,
+    yes: YesOption = False,
+    reason: ReasonOption = None,
+) -> None:
+    """Put the ledger back from a backup.
+
+    Into the profile's ledger, or the one named with --ledger; a ledger file that is there is kept aside.
+
+    The backup is verified, and compared with FILE.checkpoint and the newest checkpoint signed here. What was recorded
+    after it is lost; the ledger says so from then on.
+
+    Example:  1ctl ledger restore /mnt/backup/ledger.db --reason "disk failed"
+    """
+    session = Session()
+    request = origin.request(reason=reason)
+    directory = _private_directory(session)
+    shutil.rmtree(directory, ignore_errors=True)  # of a restore that was killed
+    try:
+        checked = read_backup(file, directory, accept_loss=accept_loss, progress=progress)
+        compare(checked, _kept(session, file, checkpoint or [], checked.ledger_id), accept_loss=accept_loss)
+        found = find(session.store, checked)
+        if not accept_loss:
+            refuse_loss(checked, found)
+        if not yes and not _confirmed(session, checked, found):
+            return
+        epoch = _mark(session, checked, found, request)
+        aside = put_back(session.store, checked, found, suffix=_suffix(), progress=progress)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    _forget_lost_checkpoint(session, checked)
+    session.terminal.success(
+        f"Restored {checked.head.position} events into {shown_address(session.place.ledger)}, epoch {epoch}"
+    )
+    if aside is not None:
+        session.terminal.info(f"The ledger that was there is kept as {aside}")
+    if session.terminal.json:
+        session.terminal.document(
+            {
+                "restored": True,
+                "ledger_id": checked.ledger_id,
+                "through": checked.head.position,
+                "epoch": epoch,
+                "kept": str(aside) if aside is not None else None,
+            }
+        )
+
+
+def copy(
+    to: Annotated[str, typer.Option("--to", metavar="URL|FILE", help="A new file, or an empty database.")],
+    reason: ReasonOption = None,
+) -> None:
+    """Move the ledger to another file or database.
+
+    It goes on there, and ends here: first of all that is recorded, then everything is copied, secrets included, and
+    verified. If it is interrupted, run it again.
+
+    Example:  1ctl ledger copy --to postgresql://ledger@db.example.com/ledger
+    """
+    from ledger.copying import copy_ledger  # noqa: PLC0415
+
+    session = Session()
+    address = lasting_address(to)
+    there, here = shown_address(address) or "", shown_address(lasting_address(str(session.place.ledger))) or ""
+    request = origin.request(reason=reason)
+
+    def end(target: Instance) -> None:
+        moved = Beside(moved=(target.instance, there))
+        session.ledger.mark(LedgerMoved(target=target.instance), request, beside=moved)
+
+    with closing(open_store(address)) as target:
+        done = copy_ledger(session.store, target, end=end, origin=here, progress=progress)
+    if done.state == "before":
+        session.terminal.success(f"The ledger was moved before: it goes on at {there}")
+    else:
+        session.terminal.success(f"Copied {done.head.position} events: the ledger goes on at {there}")
+    session.terminal.notice("Name it from now on: --ledger, ONECTL_LEDGER, or a profile with --ledger.")
+    if session.terminal.json:
+        session.terminal.document(
+            {
+                "ledger_id": session.reader.ledger_id(),
+                "to": there,
+                "instance": done.instance,
+                "events": done.head.position,
+                "head": done.head.chain.hex(),
+            }
+        )
+
+
+def _sign(session: Session, copy: ModelStore) -> bytes | None:
+    """A signed checkpoint of a backup; None, and a word about it, if the key is not here."""
+    ours, why = ledger_key(copy), "the signing key that is here is another ledger's"
+    try:
+        key = notes.load_signing_key(session.keys.signing_path(session.reader.ledger_id() or ""))
+        if replace(key, name=ours.name).verifier == ours:
+            return sign_and_keep(session, copy, key)
+    except KeyMissingError as error:
+        why = error.message
+    session.terminal.notice(f"No checkpoint was signed: {why}")
+    return None
+
+
+def _private_directory(session: Session) -> Path:
+    """Beside the ledger's file, so that there is room for it; in the home for a database."""
+    address = session.place.ledger
+    if isinstance(session.store, SqliteStore):
+        return Path(address).with_name(f".{Path(address).name}.restore")
+    return session.home / ".restore"
+
+
+def _kept(session: Session, file: Path, named: list[Path], ledger_id: str) -> list[tuple[str, bytes]]:
+    """All checkpoints that are known of: by where they lie, and as they are."""
+    beside, newest = checkpoint_path(file), kept_checkpoints(session).path(ledger_id)
+    found = [*named, *(path for path in (beside, newest) if path.exists())]
+    try:
+        return [(str(path), path.read_bytes()) for path in found]
+    except OSError as error:
+        raise RefusedError(f"{error.filename} cannot be read: {error.strerror}", hint="Name another file.") from error
+
+
+def _confirmed(session: Session, backup: Backup, found: Found) -> bool:
+    if found.head is not None and found.head.position == 0:
+        return True
+    events = f"with {found.head.position} events" if found.head is not None else "that cannot be read"
+    question = (
+        f"Replace the ledger {shown_address(session.place.ledger)} {events} "
+        f"by the backup with {backup.head.position}? It is kept aside."
+    )
+    if session.terminal.confirm(question):
+        return True
+    session.terminal.info("Aborted.")
+    if session.terminal.json:
+        session.terminal.document({"restored": False})
+    return False
+
+
+def _mark(session: Session, backup: Backup, found: Found, request: Request) -> int:
+    """Record in the restored ledger that it was put back; its epoch, which no restore known here has had."""
+    kept = kept_checkpoints(session)
+    epoch = max(backup.epoch, found.epoch, kept.epoch(backup.ledger_id)) + 1
+    kept.keep_epoch(backup.ledger_id, epoch)
+    with closing(SqliteStore(backup.path)) as store:
+        ledger = Ledger(store, session.keys, mint_domain=_no_domain)
+        ledger.mark(LedgerRestored(through=backup.head.position, epoch=epoch), request)
+    return epoch
+
+
+def _no_domain() -> str:
+    raise LedgerUnavailableError("a restore makes no host names")
+
+
+def _forget_lost_checkpoint(session: Session, backup: Backup) -> None:
+    """A kept checkpoint of what was given up would forbid every later one."""
+    kept = kept_checkpoints(session)
+    newest = kept.newest(backup.ledger_id)
+    if newest is not None and notes.unverified(newest).size > backup.head.position:
+        kept.set_aside(backup.ledger_id, _suffix())
+
+
+def _suffix() -> str:
+    return f".before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"

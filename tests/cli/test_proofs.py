@@ -1,0 +1,141 @@
+"""`1ctl audit checkpoint|prove|verify-proof|witness`: what an outsider can check, and what it finds."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from tests.cli import in_process
+from tests.cli_support import DROP_GUARDS, ROOT, Result, write_toml
+
+
+class Auditor:
+    """A user with one deployed app, who keeps what they are given."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        write_toml(root / "svc", "user-service")
+        self.run("deploy", "--image", "nginx:1").done()
+        log = self.run("-o", "json", "audit", "log", "--kind", "LedgerCreated").done().json
+        self.key = log[0]["data"]["verification_key"]
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "home" / "ledgers" / "sandbox.db"
+
+    def file(self, name: str) -> str:
+        return str(self.root / name)
+
+    def run(self, *args: str) -> Result:
+        env = {"ONECTL_HOME": str(self.root / "home"), "ONECTL_SANDBOX_SECONDS": "0.02", "TZ": "UTC"}
+        return in_process.run(*args, cwd=self.root / "svc", env=env)
+
+
+@pytest.fixture
+def auditor(tmp_path: Path) -> Auditor:
+    return Auditor(tmp_path)
+
+
+def forge(ledger: Path) -> None:
+    """What an administrator can do: change an event, then recompute everything after it."""
+    import sqlite3
+
+    connection = sqlite3.connect(ledger)
+    for (drop,) in connection.execute(DROP_GUARDS).fetchall():
+        connection.execute(drop)
+    connection.execute("UPDATE stored_events SET state = replace(state, 'nginx:1', 'nginx:9') WHERE topic = 'Deployed'")
+    chain = GENESIS
+    query = "SELECT notification_id, originator_id, originator_version, recorded_us, topic, state FROM stored_events ORDER BY 1"
+    for position, stream, version, recorded_us, topic, state in connection.execute(query).fetchall():
+        leaf = leaf_hash(
+            position, stream, version, recorded_us, topic, bytes(state) if isinstance(state, bytes) else state.encode()
+        )
+        chain = chain_hash(chain, leaf)
+        connection.execute(
+            "UPDATE stored_events SET leaf = ?, chain = ?, state = CAST(state AS BLOB) WHERE notification_id = ?",
+            (leaf, chain, position),
+        )
+    connection.execute("UPDATE ledger_head SET chain = ?", (chain,))
+    connection.commit()
+    connection.close()
+
+
+def test_a_release_is_proved_to_somebody_who_has_the_file_and_the_key_only(auditor: Auditor, tmp_path: Path) -> None:
+    auditor.run("audit", "prove", "--release", "1", "--file", auditor.file("p")).done()
+    elsewhere = in_process.run(
+        "audit", "verify-proof", auditor.file("p"), "--key", auditor.key,
+        cwd=tmp_path, env={"ONECTL_HOME": str(tmp_path / "nobody")},
+    )  # fmt: skip
+    assert "Deployed was recorded at position 3" in elsewhere.done().stdout
+    assert not (tmp_path / "nobody").exists()
+    script = [sys.executable, str(ROOT / "docs" / "verify_proof.py"), auditor.file("p"), "--key", auditor.key]
+    assert "PROVED" in subprocess.run(script, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_proof_with_a_changed_byte_proves_nothing(auditor: Auditor) -> None:
+    path = Path(auditor.file("p"))
+    auditor.run("audit", "prove", "--position", "3", "--file", str(path)).done()
+    text = bytearray(path.read_bytes())
+    text[len(text) // 3] ^= 1
+    path.write_bytes(text)
+    assert auditor.run("audit", "verify-proof", str(path), "--key", auditor.key).code == 1
+
+
+def test_the_ledger_is_shown_to_have_only_grown(auditor: Auditor) -> None:
+    auditor.run("audit", "checkpoint", "--file", auditor.file("c")).done()
+    auditor.run("deploy", "--image", "nginx:2").done()
+    assert (
+        "unchanged since the checkpoint" in auditor.run("audit", "verify", "--against", auditor.file("c")).done().stdout
+    )
+    auditor.run("audit", "prove", "--since", auditor.file("c"), "--file", auditor.file("e")).done()
+    shown = auditor.run("audit", "verify-proof", auditor.file("e"), "--old", auditor.file("c"), "--key", auditor.key)
+    assert "The ledger only grew" in shown.done().stdout
+
+
+def test_an_administrator_who_recomputes_the_chain_is_found_only_by_a_checkpoint_kept_elsewhere(
+    auditor: Auditor,
+) -> None:
+    auditor.run("audit", "checkpoint", "--file", auditor.file("c")).done()
+    auditor.run("audit", "witness", auditor.file("w")).done()
+    forge(auditor.ledger)
+    assert auditor.run("audit", "verify").code == 0
+    found = auditor.run("audit", "verify", "--against", auditor.file("c"))
+    assert found.code == 7
+    assert "forked" in found.stderr
+    assert auditor.run("audit", "witness", auditor.file("w")).code != 0
+
+
+def test_an_older_file_put_back_is_found(auditor: Auditor) -> None:
+    older = auditor.root / "older.db"
+    shutil.copy(auditor.ledger, older)
+    auditor.run("deploy", "--image", "nginx:2").done()
+    auditor.run("audit", "checkpoint", "--file", auditor.file("c")).done()
+    auditor.run("audit", "witness", auditor.file("w")).done()
+    shutil.copy(older, auditor.ledger)
+    found = auditor.run("-o", "json", "audit", "verify", "--against", auditor.file("c"))
+    assert found.code == 7
+    assert found.json["intact"] is False
+    assert found.json["damage"]["fault"] == "rolled back"
+    assert auditor.run("audit", "witness", auditor.file("w")).code != 0
+
+
+def test_a_witness_on_another_machine_takes_a_proof_and_the_key_it_knows(auditor: Auditor, tmp_path: Path) -> None:
+    auditor.run("audit", "witness", auditor.file("w")).done()
+    kept = next(Path(auditor.file("w")).rglob("*checkpoint*"))
+    auditor.run("deploy", "--image", "nginx:2").done()
+    auditor.run("audit", "prove", "--since", str(kept), "--file", auditor.file("e")).done()
+    accepted = auditor.run("audit", "witness", auditor.file("w"), "--accept", auditor.file("e"), "--key", auditor.key)
+    assert "Witnessed" in accepted.done().stdout
+    assert auditor.run("audit", "witness", auditor.file("w"), "--accept", auditor.file("e")).code == 2
+
+
+@pytest.mark.parametrize("args", [("--release", "9"), ("--position", "999"), ()])
+def test_what_is_not_there_cannot_be_proved(auditor: Auditor, args: tuple[str, ...]) -> None:
+    result = auditor.run("audit", "prove", *args)
+    assert result.code in (1, 2, 3)
+    assert result.stdout == ""
