@@ -44,6 +44,10 @@ class CheckpointError(OneCtlError):
     """A checkpoint, a signature or a key is not what it should be."""
 
 
+class KeyMissingError(CheckpointError):
+    """The signing key is not on this machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
     """The public half of a key (C2SP signed-note, "Verifier keys").
@@ -181,12 +185,13 @@ def load_signing_key(path: Path) -> SigningKey:
     """The signing key in a file, such as `ledger.keys.KeyFiles.signing_path` names.
 
     Raises:
-        CheckpointError: There is no file, it cannot be read, or it holds something else.
+        KeyMissingError: There is no file.
+        CheckpointError: It cannot be read, or it holds something else.
     """
     try:
         kept = path.read_bytes()
     except FileNotFoundError:
-        raise CheckpointError(
+        raise KeyMissingError(
             f"there is no signing key {path}",
             hint="Only the machine that made the ledger has it; ONECTL_SIGNING_KEY names it elsewhere.",
         ) from None

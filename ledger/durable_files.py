@@ -31,6 +31,35 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file, mode 0600, complete and on disk or not at all; an older one of that name is replaced.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Put what was written to a file, by whomever, on disk.
+
+    Raises:
+        OSError: It cannot be opened or synced.
+    """
+    sync_directory(path)
+
+
 def _missing(path: Path) -> int:
     """How many of the path and its parents are not there."""
     return next((count for count, directory in enumerate((path, *path.parents)) if directory.exists()), 0)

@@ -50,6 +50,10 @@ class RequestReusedError(RefusedError):
     """The request id was used before, for a request that asked for something else."""
 
 
+class LedgerEndedError(RefusedError):
+    """Nothing is appended here: the ledger goes on elsewhere, or this is a replica, a backup or half a copy."""
+
+
 class ConflictError(OneCtlError):
     """Another writer was first. Load again and decide again; the ledger does so by itself."""
 

@@ -25,6 +25,7 @@ from ledger.errors import (
     ConflictError,
     LedgerBusyError,
     LedgerUnavailableError,
+    OutcomeUnknownError,
     RefusedError,
     RequestReusedError,
     SealedError,
@@ -38,6 +39,8 @@ from ledger.events import (
     DomainReleased,
     Event,
     LedgerCreated,
+    LedgerMoved,
+    LedgerRestored,
     ObservedEvent,
     WorkerIdentitySet,
 )
@@ -46,7 +49,7 @@ from ledger.redaction import redacted
 from ledger.request import Request, request_digest
 from ledger.rollback import PastRelease, ended_life, past_releases
 from ledger.spec import AppId, SecretVersion
-from ledger.store import Beside, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store
+from ledger.store import NOTHING_BESIDE, Beside, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store
 from ledger.streams import LEDGER_STREAM, app_stream, domain_stream
 
 if TYPE_CHECKING:
@@ -168,6 +171,8 @@ class Ledger(LedgerReader):
             except (LedgerBusyError, LedgerUnavailableError):
                 self._withdraw(draft)
                 raise
+            except OutcomeUnknownError as error:
+                raise OutcomeUnknownError(error.message, hint=_how_to_find_out(request.request_id)) from error
         raise ConflictError(
             f'other writers were first {ATTEMPTS} times for app "{app_id.name}"',
             hint="Nothing was recorded. Try again.",
@@ -266,6 +271,23 @@ class Ledger(LedgerReader):
             draft = _Draft([(LEDGER_STREAM, version, event, None)], Beside(redact=(position, remaining)))
             try:
                 return recorded(self._append(draft, request, causation=position)[0])
+            except ConflictError:
+                continue
+        raise ConflictError("other writers were always first", hint="Nothing was recorded. Try again.")
+
+    def mark(
+        self, event: LedgerMoved | LedgerRestored, request: Request, *, beside: Beside = NOTHING_BESIDE
+    ) -> Recorded:
+        """Record where the ledger goes on or came from; no app is concerned.
+
+        Raises:
+            LedgerEndedError: Nothing is appended here any more.
+        """
+        for _ in range(ATTEMPTS):
+            version = self.store.stream_version(LEDGER_STREAM.bytes) + 1
+            draft = _Draft([(LEDGER_STREAM, version, event, None)], beside)
+            try:
+                return recorded(self._append(draft, request, causation=None)[0])
             except ConflictError:
                 continue
         raise ConflictError("other writers were always first", hint="Nothing was recorded. Try again.")
@@ -459,6 +481,13 @@ class Ledger(LedgerReader):
         """Nothing was recorded: a signing key made for a new ledger is of no use."""
         if draft.created_ledger is not None:
             self._keys.forget_signing_key(draft.created_ledger)
+
+
+def _how_to_find_out(request_id: str) -> str:
+    return (
+        f"Find out: 1ctl audit log --request-id {request_id}\n"
+        f"Or repeat the very same command with --request-id {request_id}: it is recorded once."
+    )
 
 
 def _subject(app_id: AppId, deployment_id: str) -> Subject:

@@ -36,7 +36,8 @@ from ledger.errors import (
     OneCtlError,
     OutcomeUnknownError,
 )
-from ledger.postgres_schema import SCHEMA
+from ledger.instance import ended_error
+from ledger.postgres_schema import ENDED, SCHEMA
 
 _EXAMPLE = "postgresql://user@host/database"
 _SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
@@ -260,7 +261,7 @@ def _broke(connection: psycopg.Connection[Any], error: psycopg.Error) -> bool:
     return connection.closed
 
 
-def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: PLR0911 - a table, one line a case
+def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: C901, PLR0911 - a table, one line a case
     """What the server refused, or a connection that broke when nothing was at stake."""
     said = _first_line(error)
     match error.sqlstate:
@@ -270,6 +271,8 @@ def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: PLR0911
             )
         case "23505" | "40001" | "40P01":  # a key that is taken, a serialisation failure, a deadlock
             return ConflictError("another writer was first")
+        case state if state == ENDED:
+            return ended_error(error.diag.message_primary or "", error.diag.message_detail or None)
         case "55P03" | "57014":
             return LedgerBusyError(
                 f"{ledger} is locked by another writer ({said})", hint=f"{_NOTHING} Try again when it is done."
@@ -286,7 +289,7 @@ def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: PLR0911
                 f"{ledger} cannot be written: {said}", hint=f"{_NOTHING} Is this a standby? Name the primary."
             )
         case "P0002" | "P0003":
-            return LedgerDamagedError(f"{ledger} has lost its head row", hint=_RESTORE)
+            return LedgerDamagedError(f"{ledger} has lost its head row or its instance row", hint=_RESTORE)
         case "XX001" | "XX002":
             return LedgerDamagedError(f"{ledger} is damaged: {said}", hint=_RESTORE)
         case None:

@@ -40,6 +40,9 @@ SCHEMA_VERSION = 1
 CHANNEL = "onectl_ledger"
 """Every append notifies this channel, with its last position. A hint to look sooner: who misses it finds out by asking."""
 
+ENDED = "OC001"
+"""SQLSTATE of an append to a ledger that goes on elsewhere; the message is its writer, the detail its note."""
+
 MIGRATION_LOCK = 0x31435450
 """Advisory lock of who creates or updates the schema ("1CTP")."""
 
@@ -52,11 +55,13 @@ CREATE FUNCTION append_events(
     request text, request_salt bytea, request_digest bytea,
     life text[], life_key text[], life_key_wrapped bytea,
     sealed_lives text[], sealed_keys text[], sealed_versions bigint[], ciphertexts bytea[],
-    redact_position bigint, redact_state bytea, purge_life text, purge_key text, shred text
+    redact_position bigint, redact_state bytea, purge_life text, purge_key text, shred text,
+    moved_to text, moved_note text
 ) RETURNS TABLE (at_position bigint, at_us bigint, at_leaf bytea, at_chain bytea)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 DECLARE
     head record;
+    place record;
     name bytea;
 BEGIN
     -- Local to the transaction, not to the function: what counts is how it is set at the commit that follows.
@@ -65,6 +70,10 @@ BEGIN
     END IF;
     PERFORM set_config('lock_timeout', lock_timeout_ms::text, true);
     SELECT * INTO STRICT head FROM ledger_head FOR UPDATE;
+    SELECT * INTO STRICT place FROM ledger_instance;
+    IF place.writer <> place.instance THEN
+        RAISE EXCEPTION USING ERRCODE = '{ended}', MESSAGE = place.writer, DETAIL = coalesce(place.note, '');
+    END IF;
     IF request IS NOT NULL AND EXISTS (SELECT FROM requests WHERE request_id = request) THEN
         RAISE unique_violation USING MESSAGE = 'the request id was recorded meanwhile';
     END IF;
@@ -105,6 +114,12 @@ BEGIN
     IF purge_life IS NOT NULL THEN
         DELETE FROM sealed_values WHERE deployment_id = purge_life AND key = purge_key;
     END IF;
+    IF moved_to IS NOT NULL THEN
+        IF NOT 'LedgerMoved' = ANY (topics) THEN
+            RAISE insufficient_privilege USING MESSAGE = 'a move is recorded as an event';
+        END IF;
+        UPDATE ledger_instance SET writer = moved_to, note = moved_note;
+    END IF;
     IF shred IS NOT NULL THEN
         DELETE FROM life_keys WHERE deployment_id = shred;
         DELETE FROM sealed_values WHERE deployment_id = shred;
@@ -141,10 +156,12 @@ ALTER TABLE stored_events ADD CONSTRAINT stored_events_sizes CHECK (
     length(originator_id) = 16 AND originator_version >= 0 AND octet_length(topic) < 65536
     AND length(leaf) = 32 AND length(chain) = 32);
 CREATE UNIQUE INDEX ledger_head_is_one ON ledger_head ((true));
+CREATE UNIQUE INDEX ledger_instance_is_one ON ledger_instance ((true));
 """
 
 _FIRST_ROWS = """
 INSERT INTO ledger_head VALUES (1, 0, 0, decode(repeat('00', 32), 'hex'));
+INSERT INTO ledger_instance VALUES (1, gen_random_uuid()::text, NULL, NULL);
 CREATE TABLE schema_version (version integer NOT NULL);
 INSERT INTO schema_version VALUES ({version});
 """
@@ -178,7 +195,7 @@ GRANT {prefix}_writer TO {prefix}_worker;
 GRANT SELECT ON {schema}.life_keys, {schema}.sealed_values TO {prefix}_worker;
 """
 
-_READABLE = ("schema_version", "stored_events", "ledger_head", "requests", "lives")
+_READABLE = ("schema_version", "stored_events", "ledger_head", "ledger_instance", "requests", "lives")
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 
 
@@ -242,6 +259,8 @@ def append_statement() -> Select[tuple[int, int, bytes, bytes]]:
         bindparam("purge_life", type_=Text),
         bindparam("purge_key", type_=Text),
         bindparam("shred", type_=Text),
+        bindparam("moved_to", type_=Text),
+        bindparam("moved_note", type_=Text),
     )
     placed = (
         getattr(func, SCHEMA)
@@ -277,7 +296,7 @@ def _schema_statements() -> Iterator[str]:
     if models is not None:
         yield from _tables(models)
     yield _SEALED_SIZES
-    yield _APPEND_FUNCTION.format(schema=SCHEMA, channel=CHANNEL)
+    yield _APPEND_FUNCTION.format(schema=SCHEMA, channel=CHANNEL, ended=ENDED)
     yield _APPEND_ONLY
     yield f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {SCHEMA} FROM PUBLIC"
     yield _FIRST_ROWS.format(version=SCHEMA_VERSION)

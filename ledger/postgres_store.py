@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ledger.errors import LedgerDamagedError
+from ledger.instance import Instance
 from ledger.leaf import GENESIS
 from ledger.postgres_arrays import Numbers, Octets, Texts
 from ledger.postgres_connection import Address, Database, Statement, Transaction
@@ -126,6 +127,11 @@ class PostgresStore:
         placed = self._database.run(_APPEND, arguments, appending=True)
         return [Row(position, *row, *rest) for row, (position, *rest) in zip(rows, placed, strict=True)]
 
+    def instance(self) -> Instance | None:
+        """See `Store.instance`."""
+        rows = self._query("instance", {}) if self._is_ready() else []
+        return Instance(*rows[0]) if rows else None
+
     def data_version(self) -> object:
         """See `Store.data_version`."""
         return self.head().position
@@ -137,6 +143,11 @@ class PostgresStore:
     def knows(self, table: str) -> bool:
         """See `ModelStore.knows`."""
         return bool(self._run(TABLE_EXISTS, {"name": table_of(table).name}))
+
+    def prepare(self) -> None:
+        """See `ModelStore.prepare`."""
+        if not self._is_ready():
+            create_or_update(self._database)
 
     @contextmanager
     def change(self) -> Iterator[PostgresTables]:
@@ -205,6 +216,8 @@ def _arguments(rows: Sequence[NewRow], beside: Beside) -> dict[str, object]:
         "purge_life": beside.purge and beside.purge[0],
         "purge_key": beside.purge and beside.purge[1],
         "shred": beside.shred,
+        "moved_to": beside.moved and beside.moved[0],
+        "moved_note": beside.moved and beside.moved[1],
     }
 
 

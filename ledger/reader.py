@@ -9,7 +9,7 @@ from ledger.app import App, fold
 from ledger.codec import decode
 from ledger.envelope import Recorded
 from ledger.errors import LedgerDamagedError
-from ledger.events import LedgerCreated, WorkerIdentitySet
+from ledger.events import LedgerCreated, LedgerRestored, WorkerIdentitySet
 from ledger.spec import AppId
 from ledger.store import is_well_formed
 from ledger.streams import LEDGER_STREAM, app_stream, observed_stream
@@ -47,6 +47,13 @@ class LedgerReader:
         """The ledger's own id, or None before its first event."""
         created = self._created()
         return created[0] if created else None
+
+    def epoch(self) -> int:
+        """How often the ledger was put back from a backup: what fences off positions of ends that were lost."""
+        rows = self.store.stream(LEDGER_STREAM.bytes, descending=True)
+        newest = next((row for row in rows if row.topic == LedgerRestored.__name__), None)
+        event = decode(newest.topic, newest.state)[0] if newest else None
+        return event.epoch if isinstance(event, LedgerRestored) else 0
 
     def _created(self) -> tuple[str, str] | None:
         """Ledger id and the effects identity that new lives are sealed to."""

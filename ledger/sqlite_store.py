@@ -33,9 +33,21 @@ from ledger.errors import (
     UnknownEventError,
 )
 from ledger.file_lock import FileLock
+from ledger.instance import Instance, ended_error, new_instance
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from ledger.sqlite_files import copy_database, escaped
 from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of
-from ledger.store import NOTHING_BESIDE, Beside, Head, LifeKeyRow, LifeRow, NewRow, RequestRow, Row
+from ledger.store import (
+    NOTHING_BESIDE,
+    Beside,
+    Head,
+    LifeKeyRow,
+    LifeRow,
+    NewRow,
+    RequestRow,
+    Row,
+    event_values,
+)
 
 STORE_VERSION = 1
 """Version of the tables, in ``PRAGMA user_version``."""
@@ -126,11 +138,12 @@ class SqliteStore:
     def append(self, rows: Sequence[NewRow], *, clock_us: int, beside: Beside = NOTHING_BESIDE) -> Sequence[Row]:
         """See `Store.append`."""
         with self.writing() as connection:
+            _refuse_other_writer(connection.execute(sql.INSTANCE).fetchall())
             if beside.request and connection.execute(sql.REQUEST, {"request_id": beside.request.request_id}).fetchone():
                 raise ConflictError("the request id was recorded meanwhile")
             lines = _place(_head(connection.execute(sql.HEAD).fetchall()), rows, clock_us)
             try:
-                connection.executemany(sql.INSERT_EVENT, map(_event_values, lines))
+                connection.executemany(sql.INSERT_EVENT, map(event_values, lines))
                 _write_beside(connection, beside, lines)
             except sqlite3.IntegrityError as error:
                 if "notification_id" in str(error):  # the head gave out a position that is taken
@@ -144,6 +157,11 @@ class SqliteStore:
                 )
         return lines
 
+    def instance(self) -> Instance | None:
+        """See `Store.instance`."""
+        rows = self._query(sql.INSTANCE, {})
+        return Instance(*rows[0]) if rows else None
+
     def data_version(self) -> object:
         """See `Store.data_version`."""
         rows = self._query("PRAGMA data_version", {})
@@ -152,10 +170,14 @@ class SqliteStore:
     def close(self) -> None:
         """See `Store.close`."""
         self._closed = True
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         for connection, in_use in self._connections:
             with in_use:  # SQLite crashes when a connection is closed under a statement of another thread
                 connection.close()
         self._connections.clear()
+        self._local = threading.local()
 
     def query(self, text: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         """Rows of a read-only statement on tables beside the log (read models); none if there is no file."""
@@ -168,6 +190,11 @@ class SqliteStore:
     def knows(self, table: str) -> bool:
         """See `ModelStore.knows`."""
         return bool(self._query(TABLE_EXISTS, {"name": table_of(table)}))
+
+    def prepare(self) -> None:
+        """See `ModelStore.prepare`."""
+        with self.writing():
+            pass
 
     @contextmanager
     def change(self) -> Iterator[SqliteTables]:
@@ -193,6 +220,17 @@ class SqliteStore:
             LedgerUnavailableError: The file cannot be written; nothing was recorded.
             OutcomeUnknownError: The commit itself failed.
         """
+        with self.alone():
+            yield from self._transaction()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A block during which nobody else writes; outside of a transaction, for what concerns the file as a whole.
+
+        Raises:
+            LedgerBusyError: The lock was not free in time.
+            LedgerUnavailableError: The lock cannot be made; nothing was recorded.
+        """
         try:
             make_directory(self.path.parent)
             acquired = self._lock.acquire(self._timeout)
@@ -204,9 +242,37 @@ class SqliteStore:
                 hint="Nothing was recorded. Try again when the other command is done.",
             )
         try:
-            yield from self._transaction()
+            yield
         finally:
             self._lock.release()
+
+    def replace(self, complete: Path) -> None:
+        """Put a complete ledger file's content in place of this one's, in one durable transaction; while `alone`.
+
+        In place, not by renaming: other processes that have this file open go on with what is in it then.
+        """
+        try:
+            opened = self._open(create=True)
+            assert opened is not None
+            connection, in_use = opened
+            with in_use:
+                copy_database(complete, connection)
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            self._fail(error)
+        except OSError as error:
+            raise self._unavailable("written", error) from error
+
+    def set_aside(self, aside: Path) -> None:
+        """Rename the file, its journals with it, while `alone`: for a file that cannot be read any more."""
+        self._disconnect()
+        try:
+            for suffix in ("-journal", "-wal", "-shm", ""):
+                part = self.path.with_name(self.path.name + suffix)
+                if part.exists():
+                    part.rename(aside.with_name(aside.name + suffix))
+            sync_directory(self.path.parent)
+        except OSError as error:
+            raise self._unavailable("put aside", error) from error
 
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
@@ -270,7 +336,7 @@ class SqliteStore:
             if os.access(self.path, os.W_OK):
                 _set_journal(connection)  # changes the file, so only once it is known to be ours
             if not ready:
-                _create_schema(connection)
+                create_schema(connection)
         except BaseException:
             connection.close()
             raise
@@ -284,7 +350,7 @@ class SqliteStore:
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             sync_directory(self.path.parent)
         mode = "rw" if os.access(self.path, os.W_OK) else "ro"
-        address = f"file:{_escaped(self.path.absolute())}?mode={mode}"
+        address = f"file:{escaped(self.path.absolute())}?mode={mode}"
         return sqlite3.connect(address, uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False)
 
     def _unavailable(self, verb: str, error: OSError) -> LedgerUnavailableError:
@@ -305,11 +371,6 @@ class SqliteStore:
         raise LedgerUnavailableError(
             f"the ledger {self.path} cannot be used: {error}", hint="Nothing was recorded."
         ) from error
-
-
-def _escaped(path: Path) -> str:
-    """The path as SQLite's URI file names want it. `Path.as_uri` does the same, after importing 4 ms of urllib."""
-    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def wal_is_safe(version: tuple[int, ...]) -> bool:
@@ -343,13 +404,15 @@ def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
     return bool(version)
 
 
-def _create_schema(connection: sqlite3.Connection) -> None:
+def create_schema(connection: sqlite3.Connection) -> None:
+    """Create the tables of a ledger in a database that has none, as one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         if not connection.execute("PRAGMA user_version").fetchone()[0]:
             for text in sql.SCHEMA:
                 connection.execute(text)
             connection.execute(sql.INSERT_HEAD, {"position": 0, "recorded_us": 0, "chain": GENESIS})
+            connection.execute(sql.INSERT_INSTANCE, {"instance": new_instance(), "writer": None, "note": None})
             connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={STORE_VERSION}")
         connection.execute("COMMIT")
@@ -369,6 +432,14 @@ def _head(rows: Sequence[tuple[Any, ...]]) -> Head:
     return Head(*rows[0])
 
 
+def _refuse_other_writer(rows: Sequence[tuple[Any, ...]]) -> None:
+    if len(rows) != 1:
+        raise LedgerDamagedError("the ledger has lost its instance row", hint="Restore it from a backup.")
+    here = Instance(*rows[0])
+    if here.writer is not None and not here.may_append:
+        raise ended_error(here.writer, here.note)
+
+
 def _place(head: Head, rows: Sequence[NewRow], clock_us: int) -> list[Row]:
     """The rows with positions, times, leaves and chain."""
     position, recorded_us, chain = head
@@ -380,19 +451,6 @@ def _place(head: Head, rows: Sequence[NewRow], clock_us: int) -> list[Row]:
         chain = chain_hash(chain, leaf)
         lines.append(Row(position, stream, version, topic, state, recorded_us, leaf, chain))
     return lines
-
-
-def _event_values(line: Row) -> dict[str, object]:
-    return {
-        "notification_id": line.position,
-        "originator_id": line.stream,
-        "originator_version": line.version,
-        "topic": line.topic,
-        "state": line.state,
-        "recorded_us": line.recorded_us,
-        "leaf": line.leaf,
-        "chain": line.chain,
-    }
 
 
 def _write_beside(connection: sqlite3.Connection, beside: Beside, lines: Sequence[Row]) -> None:
@@ -409,6 +467,8 @@ def _write_beside(connection: sqlite3.Connection, beside: Beside, lines: Sequenc
     if beside.purge is not None:
         deployment_id, key = beside.purge
         connection.execute(sql.PURGE_SEALED, {"deployment_id": deployment_id, "key": key})
+    if beside.moved is not None:
+        connection.execute(sql.SET_WRITER, dict(zip(("writer", "note"), beside.moved, strict=True)))
     if beside.shred is not None:
         connection.execute(sql.DELETE_LIFE_KEY, {"deployment_id": beside.shred})
         connection.execute(sql.DELETE_SEALED, {"deployment_id": beside.shred})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -43,6 +44,14 @@ class SqliteTables:
         for text in import_module(f"{package}.sql_sqlite").SCHEMA:
             wanted = text.replace("TABLE", "TABLE IF NOT EXISTS", 1).replace("INDEX", "INDEX IF NOT EXISTS", 1)
             self._connection.execute(wanted)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[SqliteTables]:
+    """A transaction on a database that nobody else uses; given up with its connection if the block raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    yield SqliteTables(connection)
+    connection.execute("COMMIT")
 
 
 def text_of(name: str) -> str:

@@ -4,20 +4,29 @@ from collections.abc import Mapping
 
 from sqlalchemy import BindParameter, ClauseElement, bindparam, delete, func, insert, select, update
 
-from ledger.tables import ledger_head, life_keys, lives, requests, sealed_values, stored_events
+from ledger.tables import ledger_head, ledger_instance, life_keys, lives, requests, sealed_values, stored_events
 
 _event = stored_events.c
 _sealed = sealed_values.c
 _position: BindParameter[int] = bindparam("position")
+_instance: BindParameter[str] = bindparam("instance")
+_writer: BindParameter[str] = bindparam("writer")
+_note: BindParameter[str] = bindparam("note")
+_head = select(ledger_head.c.position, ledger_head.c.recorded_us, ledger_head.c.chain)
 
 STATEMENTS: Mapping[str, ClauseElement] = {
-    "head": select(ledger_head.c.position, ledger_head.c.recorded_us, ledger_head.c.chain),
+    "head": _head,
+    "lock_head": _head.with_for_update(),
     "move_head": update(ledger_head).values(
         position=_position, recorded_us=bindparam("recorded_us"), chain=bindparam("chain")
     ),
     "insert_head": insert(ledger_head).values(
         one=1, position=_position, recorded_us=bindparam("recorded_us"), chain=bindparam("chain")
     ),
+    "instance": select(ledger_instance.c.instance, ledger_instance.c.writer, ledger_instance.c.note),
+    "insert_instance": insert(ledger_instance).values(one=1, instance=_instance, writer=_writer, note=_note),
+    "set_writer": update(ledger_instance).values(writer=_writer, note=_note),
+    "renew_instance": update(ledger_instance).values(instance=_instance, writer=_writer, note=_note),
     "insert_event": insert(stored_events),
     "redact_event": update(stored_events)
     .where(_event.notification_id == bindparam("redacted_position"))
@@ -70,4 +79,26 @@ STATEMENTS: Mapping[str, ClauseElement] = {
         _sealed.deployment_id == bindparam("deployment_id"), _sealed.key == bindparam("key")
     ),
     "delete_sealed": delete(sealed_values).where(_sealed.deployment_id == bindparam("deployment_id")),
+    # Tables beside the log as a whole: to copy them.
+    "requests_page": select(requests)
+    .where(requests.c.request_id > bindparam("after"))
+    .order_by(requests.c.request_id)
+    .limit(bindparam("limit")),
+    "lives_page": select(lives)
+    .where(lives.c.deployment_id > bindparam("after"))
+    .order_by(lives.c.deployment_id)
+    .limit(bindparam("limit")),
+    "life_keys_page": select(life_keys)
+    .where(life_keys.c.deployment_id > bindparam("after"))
+    .order_by(life_keys.c.deployment_id)
+    .limit(bindparam("limit")),
+    "sealed_lives": select(_sealed.deployment_id)
+    .where(_sealed.deployment_id > bindparam("after"))
+    .distinct()
+    .order_by(_sealed.deployment_id)
+    .limit(bindparam("limit")),
+    "delete_requests": delete(requests),
+    "delete_lives": delete(lives),
+    "delete_life_keys": delete(life_keys),
+    "delete_sealed_values": delete(sealed_values),
 }

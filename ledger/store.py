@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from ledger.instance import Instance
 
 
 class Row(NamedTuple):
@@ -31,6 +34,20 @@ _COLUMNS = (int, bytes, int, str, bytes, int, bytes, bytes)
 def is_well_formed(row: Row) -> bool:
     """Whether every column has its type and size; a database that was tampered with may answer otherwise."""
     return tuple(map(type, row)) == _COLUMNS and len(row.stream) == 16 and row.version >= 0 and len(row.topic) < 2**13
+
+
+def event_values(row: Row) -> dict[str, object]:
+    """The line by the names of its columns."""
+    return {
+        "notification_id": row.position,
+        "originator_id": row.stream,
+        "originator_version": row.version,
+        "topic": row.topic,
+        "state": row.state,
+        "recorded_us": row.recorded_us,
+        "leaf": row.leaf,
+        "chain": row.chain,
+    }
 
 
 class Head(NamedTuple):
@@ -99,6 +116,7 @@ class Beside:
         redact: Position of an earlier line and the state that replaces its own.
         purge: Deployment id and key whose sealed values are deleted.
         shred: Deployment id of a life whose key and sealed values are deleted.
+        moved: Instance id of the only store that may append from here on, and where it is, for people.
     """
 
     request: RequestRow | None = None
@@ -108,6 +126,7 @@ class Beside:
     redact: tuple[int, bytes] | None = None
     purge: tuple[str, str] | None = None
     shred: str | None = None
+    moved: tuple[str, str] | None = None
 
 
 NOTHING_BESIDE = Beside()
@@ -167,8 +186,12 @@ class Store(Protocol):
 
         Raises:
             ConflictError: A version or the request id is taken; nothing was written.
+            LedgerEndedError: Nothing is appended here any more, or ever; nothing was written.
             OutcomeUnknownError: The commit failed in a way that leaves open whether it happened.
         """
+
+    def instance(self) -> Instance | None:
+        """This store's own id, and who may append; None if the ledger does not exist yet."""
 
     def data_version(self) -> object:
         """A value that differs from an earlier one if the ledger may have grown meanwhile. Cheap; for polling."""
@@ -205,6 +228,13 @@ class Tables(Asking, Protocol):
 
 class ModelStore(Store, Asking, Protocol):
     """A store that also keeps read models: tables beside the log that can be made from it again."""
+
+    def prepare(self) -> None:
+        """Create the tables if there are none; what is recorded stays.
+
+        Raises:
+            LedgerBusyError, LedgerUnavailableError: They cannot be created here.
+        """
 
     def change(self) -> AbstractContextManager[Tables]:
         """One durable transaction, behind all others that change read models; rolled back if the block raises.

@@ -43,6 +43,15 @@ ledger_head = Table(
     Column("chain", LargeBinary(32), nullable=False),
 )
 
+ledger_instance = Table(
+    "ledger_instance",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("instance", Text, nullable=False),
+    Column("writer", Text),
+    Column("note", Text),
+)
+
 requests = Table(
     "requests",
     metadata,

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from ledger.envelope import Recorded
 
 
-def fingerprints(history: Iterable[Recorded], deployment_id: str) -> Mapping[str, Mapping[str, str]]:
+Fingerprints = Mapping[str, Mapping[str, str]]
+"""By key and version (as text), the fingerprint of a secret's value."""
+
+
+def fingerprints(history: Iterable[Recorded], deployment_id: str) -> Fingerprints:
     """By key and version (as text), the fingerprints recorded in a life; equal ones stand for equal values.
 
     Args:

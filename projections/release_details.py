@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 from ledger.app import App, Life, evolve
 from ledger.events import Deployed, RolledBack
 from ledger.rollback import PastRelease, past_releases
+from projections.fingerprints import Fingerprints, fingerprints
 from projections.releases import Completion, Release
 from projections.settings import Change, configuration_settings, spec_settings
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
     from ledger.spec import AppId, Configuration
-
-Fingerprints = Mapping[str, Mapping[str, str]]
-"""By key and version (as text), the fingerprint of a secret's value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +31,7 @@ class ReleaseDetails:
         ci: Address of the CI run, or None.
         ready_us: Microseconds from the request until its pods were ready, or None.
         changes: What differs from the release before it, by setting.
+        same_as: By secret key that changed, the earlier release whose pods had the very same value, if one had.
     """
 
     release: Release
@@ -43,13 +42,14 @@ class ReleaseDetails:
     ci: str | None
     ready_us: int | None
     changes: Sequence[Change]
+    same_as: Mapping[str, int]
 
     @property
     def sentence(self) -> str:
         """What changed from the release before, in words."""
         if self.release.number == 1:
             return "first release"
-        words = [_words(change) for change in self.changes]
+        words = [_words(change, self.same_as) for change in self.changes]
         if self.past.target is not None:
             words.insert(0, f"rolled back to release {self.past.target}")
         return "; ".join(words) or "same again"
@@ -92,10 +92,13 @@ def release_details(
         for recorded in history
         if isinstance(event := recorded.event, Deployed | RolledBack) and _life_of(recorded) == deployment_id
     }
-    return [_details(release, pasts, lives[release.number], asked[release.number]) for release in releases]
+    known = fingerprints(history, deployment_id)
+    return [_details(release, pasts, lives[release.number], asked[release.number], known) for release in releases]
 
 
-def _details(release: Release, pasts: Mapping[int, PastRelease], life: Life, asked: Recorded) -> ReleaseDetails:
+def _details(
+    release: Release, pasts: Mapping[int, PastRelease], life: Life, asked: Recorded, known: Fingerprints
+) -> ReleaseDetails:
     source = asked.envelope.source
     outcome = release.outcome
     return ReleaseDetails(
@@ -107,7 +110,24 @@ def _details(release: Release, pasts: Mapping[int, PastRelease], life: Life, ask
         ci=source.ci,
         ready_us=outcome.at_us - release.deployed_us if isinstance(outcome, Completion) else None,
         changes=_changes(pasts.get(release.number - 1), pasts[release.number]),
+        same_as=_same_as(release.number, pasts, known),
     )
+
+
+def _same_as(number: int, pasts: Mapping[int, PastRelease], known: Fingerprints) -> Mapping[str, int]:
+    """By secret key, the newest release before the last one that had the value which this one has."""
+
+    def mark(past: PastRelease, key: str) -> str | None:
+        secret = past.configuration.secrets.get(key)
+        return known.get(key, {}).get(str(secret.version)) if secret else None
+
+    found = {}
+    for key in pasts[number].configuration.secrets:
+        value = mark(pasts[number], key)
+        earlier = [each for each in range(1, number) if value is not None and mark(pasts[each], key) == value]
+        if earlier:
+            found[key] = earlier[-1]
+    return found
 
 
 def _lives_at_their_end(app_id: AppId, history: Sequence[Recorded], deployment_id: str) -> Mapping[int, Life]:
@@ -138,14 +158,15 @@ def _changes(before: PastRelease | None, after: PastRelease) -> Sequence[Change]
     ]
 
 
-def _words(change: Change) -> str:
+def _words(change: Change, same_as: Mapping[str, int]) -> str:
     kind, _, key = change.setting.partition(".")
     if not key:
         return f"{kind} {change.before or 'none'} → {change.after or 'none'}"
     name = f"{'secret' if kind == 'secrets' else kind} {key}"
-    if change.before is None:
-        return f"{name} added"
-    return f"{name} removed" if change.after is None else f"{name} changed"
+    if change.after is None:
+        return f"{name} removed"
+    again = f" (the value of release {same_as[key]})" if kind == "secrets" and key in same_as else ""
+    return f"{name} {'added' if change.before is None else 'changed'}{again}"
 
 
 def _configuration_json(configuration: Configuration, fingerprints: Fingerprints) -> dict[str, object]:

@@ -268,6 +268,7 @@ def test_6_when_the_disk_fails_while_committing_and_the_request_id_settles_it(de
     result = Result("scale", done.stdout, done.stderr, done.returncode).failed(6)
     assert result.stdout == ""
     assert "may or may not be recorded" in result.error
+    assert "Find out: 1ctl audit log --request-id scale-1" in result.error
     deployed.run(*args).done()
     deployed.run(*args).done()
     assert deployed.events()[len(before) :].count("Scaled") == 1

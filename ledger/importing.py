@@ -1,0 +1,216 @@
+"""Reading an export (JSON lines) back into an empty ledger, as a read-only replica.
+
+Every line is checked before it counts: its leaf from the state's bytes, its chain from the line before, its place and
+version, and each field that repeats what the state says. A redacted line is accepted once a later one says that exactly
+its bytes were left. Only what is recorded is in an export: no sealed value, no key, no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
+from itertools import islice
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from ledger.audit_log import SCHEMA, Entry
+from ledger.errors import LedgerDamagedError, RefusedError, UnknownEventError
+from ledger.events import Deployed, LedgerCreated, Redacted
+from ledger.export import jsonl
+from ledger.instance import REPLICA, new_instance
+from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from ledger.redaction import Remains
+from ledger.store import Head, LifeRow, ModelStore, Row, is_well_formed
+from ledger.transfer import PAGE, instance_of, locked_head, put_rows, set_instance
+from ledger.verify import recomputed_leaf
+
+
+class _LineError(Exception):
+    """What is wrong with a line, as a clause."""
+
+
+class _Waiting(NamedTuple):
+    """A line whose bytes do not have its leaf, unless a later line says that they were redacted."""
+
+    number: int
+    row: Row
+
+
+def import_ledger(store: ModelStore, lines: Iterable[bytes]) -> Head:
+    """Fill an empty ledger from an export, in one transaction; where it ends.
+
+    Args:
+        store: An empty ledger, or none yet.
+        lines: The export's lines.
+
+    Raises:
+        RefusedError: The ledger is not empty.
+        LedgerDamagedError: A line is not what an export holds; which, and why. Nothing was imported.
+    """
+    store.prepare()
+    with store.change() as tables:
+        if locked_head(tables).position or not instance_of(tables).may_append:
+            raise RefusedError(
+                "the ledger is not empty: an export is imported into one of its own",
+                hint="Name a new one: 1ctl --ledger FILE audit import EXPORT",
+            )
+        export = _Export()
+        rows = export.rows(lines)
+        while page := list(islice(rows, PAGE)):
+            put_rows(tables, page)
+        tables.execute_all("ledger.insert_life", [life._asdict() for life in export.lives])
+        set_instance(tables, instance=new_instance(), writer=REPLICA, note=export.origin)
+    return export.head
+
+
+class _Export:
+    """What is known of an export up to a line.
+
+    Attributes:
+        origin: The name of its ledger.
+        head: Its last line.
+        lives: Every life that was opened.
+    """
+
+    def __init__(self) -> None:
+        self.origin = ""
+        self.head = Head(0, 0, GENESIS)
+        self.lives: list[LifeRow] = []
+        self._versions: dict[bytes, int] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._redacted: dict[int, Remains] = {}
+        self._append: tuple[object, ...] = ()
+        self._append_began = 0
+
+    def rows(self, lines: Iterable[bytes]) -> Iterator[Row]:
+        """The ledger's lines, each checked; after the last one also what had to wait for a redaction.
+
+        Raises:
+            LedgerDamagedError: A line is not what it should be.
+        """
+        number = 0
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield self._line(number, line)
+            except _LineError as error:
+                raise _refused(number, str(error)) from None
+        if number == 0:
+            raise LedgerDamagedError("the export holds no events", hint="Nothing was imported.")
+        for waiting in self._waiting.values():
+            if recomputed_leaf(waiting.row, self._redacted) != waiting.row.leaf:
+                raise _refused(waiting.number, "holds an event that was changed: its bytes do not have its leaf hash")
+
+    def _line(self, number: int, line: bytes) -> Row:
+        document = _document(line)
+        row = _row(document)
+        entry = self._checked(document, row)
+        if leaf_hash(row.position, row.stream, row.version, row.recorded_us, row.topic, row.state) != row.leaf:
+            self._waiting[row.position] = _Waiting(number, row)
+        self._note(entry)
+        self.head = Head(row.position, row.recorded_us, row.chain)
+        self._versions[row.stream] = row.version
+        return row
+
+    def _checked(self, document: dict[str, Any], row: Row) -> Entry:
+        before = self.head
+        if row.position != before.position + 1:
+            raise _LineError(f"is position {row.position}, where {before.position + 1} belongs")
+        if chain_hash(before.chain, row.leaf) != row.chain:
+            raise _LineError("does not follow the line before it: its chain hash is another")
+        if row.recorded_us < before.recorded_us:
+            raise _LineError("is older than the line before it")
+        if row.version <= self._versions.get(row.stream, 0):
+            raise _LineError("has a version that its stream had before")
+        entry = _entry(row)
+        if row.position == 1:
+            self.origin = _origin(entry)
+        expected = orjson.loads(next(jsonl([entry], self.origin)))
+        for name in sorted(expected.keys() | document.keys()):
+            if name not in document or name not in expected or document[name] != expected[name]:
+                raise _LineError(f'has a field "{name}" that is not what its event says')
+        return entry
+
+    def _note(self, entry: Entry) -> None:
+        """What later lines, and the tables beside the log, need of this one."""
+        row, data = entry.row, entry.document.get("data") or {}
+        append = (row.recorded_us, entry.meta.get("request_id"), entry.meta.get("clock"))
+        if append != self._append:
+            self._append, self._append_began = append, row.position
+        try:
+            if row.topic == Redacted.__name__:
+                self._note_redaction(data)
+            if row.topic == Deployed.__name__ and data.get("life_key") is not None:
+                self._note_life(data["deployment_id"], entry.subject)
+        except (KeyError, ValueError, TypeError):
+            raise _LineError(f"holds no {row.topic}") from None
+
+    def _note_redaction(self, data: Mapping[str, Any]) -> None:
+        position, old, new = data["position"], bytes.fromhex(data["old_digest"]), bytes.fromhex(data["new_digest"])
+        before = self._redacted.get(position)
+        self._redacted[position] = Remains(before.original if before else old, new)
+
+    def _note_life(self, deployment_id: str, subject: Mapping[str, Any]) -> None:
+        if any(life.deployment_id == deployment_id for life in self.lives):
+            raise _LineError("opens a life that was opened before")
+        cluster, namespace, app = (str(subject[name]) for name in ("cluster", "namespace", "app"))
+        self.lives.append(LifeRow(deployment_id, cluster, namespace, app, self._append_began))
+
+
+def _refused(number: int, why: str) -> LedgerDamagedError:
+    return LedgerDamagedError(
+        f"line {number} of the export {why}", hint="Nothing was imported. Export the original again."
+    )
+
+
+def _document(line: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(line)
+    except ValueError:
+        raise _LineError("is not JSON, or was cut off") from None
+    if not isinstance(document, dict):
+        raise _LineError("is not a JSON object")
+    schema = document.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise UnknownEventError(
+            f"the export has schema {schema}; this 1ctl reads up to {SCHEMA}",
+            hint="A newer 1ctl wrote it. Upgrade this one: 1ctl --version",
+        )
+    return document
+
+
+def _row(document: Mapping[str, Any]) -> Row:
+    try:
+        row = Row(
+            position=document["position"],
+            stream=UUID(document["stream"]).bytes,
+            version=document["version"],
+            topic=document["kind"],
+            state=document["state"].encode(),
+            recorded_us=document["recorded_us"],
+            leaf=bytes.fromhex(document["leaf"]),
+            chain=bytes.fromhex(document["chain"]),
+        )
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise _LineError("lacks a field that an export has, or has one of another kind") from None
+    if not is_well_formed(row) or not len(row.leaf) == len(row.chain) == len(sha256().digest()):
+        raise _LineError("holds what no event can hold")
+    return row
+
+
+def _entry(row: Row) -> Entry:
+    try:
+        document = orjson.loads(row.state)
+        entry = Entry(row, document)
+        entry.to_json()
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise _LineError("holds a state that no event has") from None
+    return entry
+
+
+def _origin(entry: Entry) -> str:
+    data = entry.document.get("data")
+    if entry.row.topic != LedgerCreated.__name__ or not isinstance(data, dict):
+        raise _LineError("does not begin a ledger: the first event is LedgerCreated")
+    return str(data.get("origin"))

@@ -1,0 +1,286 @@
+"""Putting a ledger back from a backup, and saying so in it.
+
+What was recorded after the backup is lost, and others may have seen it: clusters reflect it, checkpoints hold it. So a
+restore is refused where anything known here says that the ledger had gone further, unless the loss is accepted; the
+ledger that is replaced is kept aside; and `LedgerRestored` raises the epoch that fences off the lost positions.
+
+The backup is read line by line into a new file: nothing but lines and the tables beside them comes out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from ledger.backup import check_beside
+from ledger.durable_files import sync_file
+from ledger.errors import LedgerDamagedError, LedgerUnavailableError, OneCtlError, RefusedError
+from ledger.instance import BACKUP_OF_ENDED, REPLICA, Instance, new_instance
+from ledger.proof import ledger_key, verify_against
+from ledger.reader import LedgerReader
+from ledger.sqlite_files import copy_database, making, put_in_place, structural_fault
+from ledger.sqlite_store import SqliteStore, create_schema
+from ledger.sqlite_tables import SqliteTables, transaction
+from ledger.store import Head, ModelStore
+from ledger.transfer import Progress, instance_of, locked_head, pages, put_beside, put_rows, set_instance, verified
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """A backup that was checked, ready to be made a ledger.
+
+    Attributes:
+        path: A private copy; whoever has it may append.
+        ledger_id: Whose backup it is.
+        head: The newest line in it.
+        epoch: Its epoch.
+    """
+
+    path: Path
+    ledger_id: str
+    head: Head
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What lies where a ledger is to be put back.
+
+    Attributes:
+        head: Its newest line; position 0 if there is nothing, None if it cannot be read.
+        epoch: Its epoch if it is the same ledger, else 0.
+        lacking: What it has that the backup lacks, as a clause; None if nothing would be lost.
+    """
+
+    head: Head | None
+    epoch: int
+    lacking: str | None
+
+
+def read_backup(path: Path, directory: Path, *, accept_loss: bool, progress: Progress) -> Backup:
+    """Check a backup, and make a ledger of it in a private file.
+
+    Args:
+        path: The backup; any file that holds a ledger will do.
+        directory: For private files; made, and removed by the caller.
+        accept_loss: Whether a ledger that has ended may be put back: it then goes on in two places.
+        progress: Tells how far it is.
+
+    Raises:
+        LedgerDamagedError: The backup is damaged, and where.
+        RefusedError: It is a replica, half a copy, or the backup of a ledger that has ended.
+        LedgerUnavailableError: It cannot be read.
+    """
+    if not path.is_file():
+        raise LedgerUnavailableError(f"there is no file {path}", hint="Name the file that 'ledger backup' wrote.")
+    raw = directory / "backup.db"
+    with making(raw) as connection:
+        copy_database(path, connection)
+    made = directory / "ledger.db"
+    with closing(SqliteStore(raw)) as backup:
+        head = _checked(backup, progress)
+        _refuse_unfit(_instance(backup), path, accept_loss=accept_loss)
+        with making(made) as connection:
+            create_schema(connection)
+            with transaction(connection) as tables:
+                _fill(tables, backup, head)
+        reader = LedgerReader(backup)
+        ledger_id, epoch = reader.ledger_id(), reader.epoch()
+    if ledger_id is None:
+        raise RefusedError("the file holds no ledger: nobody's id is at position 1", hint="Name another file.")
+    return Backup(path=made, ledger_id=ledger_id, head=head, epoch=epoch)
+
+
+def compare(backup: Backup, notes: Sequence[tuple[str, bytes]], *, accept_loss: bool) -> str | None:
+    """What is lost according to checkpoints that were kept, as a clause; None if the backup has all they cover.
+
+    Args:
+        backup: The backup.
+        notes: Signed checkpoints, each with where it was kept.
+        accept_loss: Whether one may lie ahead of the backup.
+
+    Raises:
+        LedgerDamagedError: The backup is not the ledger that was signed.
+        RefusedError: A checkpoint lies ahead of it.
+        CheckpointError: A checkpoint is not one of this ledger.
+    """
+    lost = None
+    with closing(SqliteStore(backup.path)) as store:
+        for kept, note in notes:
+            result = verify_against(store, note, ledger_key(store))
+            if result.verdict == "forked":
+                raise LedgerDamagedError(
+                    f"the backup is not the ledger of the checkpoint {kept}: {result.detail}",
+                    hint="Compare with another backup, or with who kept the checkpoint.",
+                )
+            if result.verdict == "rolled back":
+                lost = f"the checkpoint {kept} covers positions up to {result.checkpoint.size}"
+    if lost is not None and not accept_loss:
+        raise _loss(backup, lost)
+    return lost
+
+
+def find(place: ModelStore, backup: Backup) -> Found:
+    """What lies where the ledger is to be put back."""
+    try:
+        here, head = place.instance(), place.head()
+        if here is None or head.position == 0:
+            return Found(head=head, epoch=0, lacking=None)
+        reader = LedgerReader(place)
+        same = reader.ledger_id() == backup.ledger_id
+        epoch = reader.epoch() if same else 0
+        return Found(head=head, epoch=epoch, lacking=_lacking(head, backup, same=same))
+    except LedgerDamagedError as error:
+        return Found(head=None, epoch=0, lacking=f"the ledger there cannot be read ({error.message})")
+
+
+def refuse_loss(backup: Backup, found: Found) -> None:
+    """Refuse to replace a ledger that has what the backup lacks.
+
+    Raises:
+        RefusedError: It has.
+    """
+    if found.lacking is not None:
+        raise _loss(backup, found.lacking)
+
+
+def put_back(place: ModelStore, backup: Backup, found: Found, *, suffix: str, progress: Progress) -> Path | None:
+    """Put the ledger in its place, in one transaction; where the one that was there is kept, if there was one.
+
+    Args:
+        place: Where to.
+        backup: What, with `LedgerRestored` recorded in it.
+        found: What was there when it was asked about; must be there still.
+        suffix: Of the name that a replaced file is kept under.
+        progress: Tells how far it is.
+
+    Raises:
+        RefusedError: Something was recorded there meanwhile, or a database is not empty. Nothing was changed.
+    """
+    if isinstance(place, SqliteStore):
+        return _put_file(place, backup, found, suffix)
+    with closing(SqliteStore(backup.path)) as source:
+        place.prepare()
+        with place.change() as tables:
+            if locked_head(tables).position:
+                raise RefusedError(
+                    "a ledger is put back into an empty database only", hint="Create another database and name it."
+                )
+            with progress("Restoring") as told:
+                head = source.head()
+                for rows in pages(source, 1, head.position):
+                    put_rows(tables, rows)
+                    told(rows[-1].position, head.position)
+            put_beside(tables, source)
+            set_instance(tables, instance=new_instance(), writer=None, note=None)
+    return None
+
+
+def _checked(backup: SqliteStore, progress: Progress) -> Head:
+    try:
+        with progress("Verifying") as told:
+            head = verified(backup, told, what="the backup")
+        check_beside(backup)
+        _instance(backup)
+    except LedgerUnavailableError as error:
+        raise LedgerDamagedError(f"the backup cannot be read: {error.message}", hint=error.hint) from error
+    except LedgerDamagedError as error:
+        fault = structural_fault(backup.path)
+        if fault is None or "position" in error.message:
+            raise
+        raise LedgerDamagedError(f"the backup is damaged: {fault}", hint="Use another backup.") from error
+    fault = structural_fault(backup.path)
+    if fault is not None:
+        raise LedgerDamagedError(f"the backup is damaged: {fault}", hint="Use another backup.")
+    if head.position == 0:
+        raise RefusedError("the file holds no ledger", hint="Name the file that 'ledger backup' wrote.")
+    return head
+
+
+def _instance(backup: SqliteStore) -> Instance:
+    here = instance_of(backup) if backup.instance() else Instance("", None, None)
+    if here.has_ended and here.writer != BACKUP_OF_ENDED:
+        try:
+            UUID(here.writer)
+        except ValueError:
+            raise LedgerDamagedError(
+                "the backup is damaged: it does not say who may append to it", hint="Use another backup."
+            ) from None
+    return here
+
+
+def _refuse_unfit(here: Instance, path: Path, *, accept_loss: bool) -> None:
+    if here.writer == REPLICA:
+        raise RefusedError(
+            f"{path} is a read-only replica: it has no sealed values and no keys", hint="Restore a backup instead."
+        )
+    if here.is_incoming:
+        raise RefusedError(f"{path} is a copy that is not complete", hint="Run the same 'ledger copy' again.")
+    if here.has_ended and not accept_loss:
+        raise RefusedError(
+            f"{path} holds a ledger that goes on elsewhere; put back, it would go on in two places",
+            hint="Only if it is lost there: --accept-loss",
+        )
+
+
+def _fill(tables: SqliteTables, backup: SqliteStore, head: Head) -> None:
+    for rows in pages(backup, 1, head.position):
+        put_rows(tables, rows)
+    put_beside(tables, backup)
+
+
+def _lacking(head: Head, backup: Backup, *, same: bool) -> str | None:
+    if not same:
+        return "another ledger is there"
+    if head.position > backup.head.position:
+        return f"the ledger there has {head.position} events"
+    with closing(SqliteStore(backup.path)) as store:
+        rows = store.positions(head.position, head.position, limit=1)
+    if not rows or rows[0].chain != head.chain:
+        return "the ledger there has other events"
+    return None
+
+
+def _loss(backup: Backup, lacking: str) -> RefusedError:
+    return RefusedError(
+        f"the backup ends at position {backup.head.position}, and {lacking}: restoring would lose what it lacks",
+        hint="Look for a newer backup. To give it up: --accept-loss",
+    )
+
+
+def _put_file(place: SqliteStore, backup: Backup, found: Found, suffix: str) -> Path | None:
+    aside = place.path.with_name(place.path.name + suffix)
+    with place.alone():
+        if found.head is None:
+            place.set_aside(aside)
+        else:
+            _refuse_change(place, found.head)
+            if found.head.position:
+                _keep_aside(place, aside)
+        place.replace(backup.path)
+        sync_file(place.path)
+    return aside if found.head is None or found.head.position else None
+
+
+def _refuse_change(place: SqliteStore, head: Head) -> None:
+    try:
+        now = place.head()
+    except OneCtlError:
+        now = None
+    if now != head:
+        raise RefusedError("the ledger changed while it was being replaced", hint="Nothing was changed. Try again.")
+
+
+def _keep_aside(place: SqliteStore, aside: Path) -> None:
+    """The ledger as it was, for looking at; not to be appended to any more."""
+    draft = aside.with_name(f".{aside.name}.part")
+    with making(draft) as connection:
+        copy_database(place.path, connection)
+        with transaction(connection) as tables:
+            here = instance_of(tables)
+            note = f"{place.path}, restored from a backup"
+            set_instance(tables, instance=here.instance, writer=new_instance(), note=note)
+    put_in_place(draft, aside)

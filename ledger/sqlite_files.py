@@ -1,0 +1,107 @@
+"""Whole SQLite files: copied consistently while others write, made in private, put in place at once."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ledger.durable_files import make_directory, sync_directory, sync_file
+from ledger.errors import LedgerDamagedError, LedgerUnavailableError
+
+
+def escaped(path: Path) -> str:
+    """The path as SQLite's URI file names want it. `Path.as_uri` does the same, after importing 4 ms of urllib."""
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def copy_database(source: Path, target: sqlite3.Connection) -> None:
+    """Copy a database as it is at one moment, as one transaction; whatever was in the target is gone.
+
+    Raises:
+        sqlite3.Error: It cannot be read or written.
+    """
+    with reading(source) as connection:
+        # In one step: with several, each write of others begins it anew, and it might never end.
+        connection.backup(target)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database that is only looked at."""
+    connection = sqlite3.connect(f"file:{escaped(path.absolute())}?mode=ro", uri=True, isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def structural_fault(path: Path) -> str | None:
+    """The first thing that SQLite itself finds wrong with a database; None if there is nothing."""
+    try:
+        with reading(path) as connection:
+            found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        return str(error)
+    return None if found == "ok" else found.splitlines()[-1]
+
+
+@contextmanager
+def making(path: Path) -> Iterator[sqlite3.Connection]:
+    """A new database, mode 0600, that nobody else looks at meanwhile; on disk when the block ends.
+
+    An older file of that name is removed first. A file that the block did not complete is removed.
+
+    Raises:
+        LedgerDamagedError: What it is made from is damaged.
+        LedgerUnavailableError: It cannot be made.
+    """
+    with file_errors(path):
+        make_directory(path.parent)
+        remove(path)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous=OFF")  # synced as a whole, below
+            yield connection
+            connection.execute("PRAGMA journal_mode=DELETE")  # one file, whatever it was copied from
+        except BaseException:
+            connection.close()
+            remove(path)
+            raise
+        connection.close()
+        sync_file(path)
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Rename a complete file, durably.
+
+    Raises:
+        LedgerUnavailableError: It cannot be renamed.
+    """
+    with file_errors(path):
+        sync_file(draft)
+        draft.replace(path)
+        sync_directory(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a database with what SQLite and writers keep beside it; nothing if it is not there."""
+    for suffix in ("", "-journal", "-wal", "-shm", ".lock", ".lock.queue"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+@contextmanager
+def file_errors(path: Path) -> Iterator[None]:
+    """A block in which errors about a file become ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise LedgerDamagedError(f"the database is damaged: {error}", hint="Use another backup.") from error
+        raise LedgerUnavailableError(f"{path} cannot be made: {error}") from error
+    except OSError as error:
+        raise LedgerUnavailableError(f"{path} cannot be made: {error.strerror}") from error
