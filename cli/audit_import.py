@@ -25,7 +25,7 @@ def import_(
     Positions, times, bytes and hashes are the original's. Each line is checked; a wrong one refuses the whole (exit 7).
     That the end was not cut off shows only against a checkpoint: audit verify --against.
 
-    Example:  1ctl --ledger replica.db audit import ledger.jsonl
+    Example:  1ctl audit import ledger.jsonl --ledger replica.db
     """
     session = Session()
     with ExitStack() as opened:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.lazy import group
 from cli.options import RequestIdOption, YesOption
+
+if TYPE_CHECKING:
+    from cli.session import Session
 
 app = typer.Typer(
     cls=group(
@@ -58,6 +61,8 @@ def status() -> None:
                 "position": head.position,
                 "recorded_at": iso(head.recorded_us) if head.position else None,
                 "head": head.chain.hex(),
+                "epoch": session.reader.epoch(),
+                "writable": session.reader.may_append(),
                 "read_models": [{"name": APP_LIST.name, "position": reached, "lag": head.position - reached}],
             }
         )
@@ -70,9 +75,18 @@ def status() -> None:
             "Events": str(head.position),
             "Newest": iso(head.recorded_us) if head.position else "-",
             "Head": head.chain.hex(),
+            "Recorded in": "yes" if session.reader.may_append() else f"no: {_why_not(session)}",
             f"Read model {APP_LIST.name}": f"at {reached}, {head.position - reached} behind",
         },
     )
+
+
+def _why_not(session: Session) -> str:
+    from ledger.instance import ended_error  # noqa: PLC0415
+
+    here = session.store.instance()
+    assert here is not None
+    return ended_error(here.writer or "", here.note).message
 
 
 def rebuild(

@@ -140,6 +140,8 @@ def copy(
 
     with closing(open_store(address)) as target:
         done = copy_ledger(session.store, target, end=end, origin=here, progress=progress)
+        if done.state == "moved":
+            _sign(session, target)  # so that no backup from before is restored here unawares
     if done.state == "before":
         session.terminal.success(f"The ledger was moved before: it goes on at {there}")
     else:

@@ -118,7 +118,8 @@ def purge(
     from ledger.commands import PurgeSecret  # noqa: PLC0415
 
     session = Session()
-    if not yes and not session.terminal.confirm(f"Delete every value that {key} ever had? This cannot be undone."):
+    sure = yes or dry_run
+    if not sure and not session.terminal.confirm(f"Delete every value that {key} ever had? This cannot be undone."):
         session.terminal.info("Aborted.")
         if session.terminal.json:
             session.terminal.document({"purged": False})

@@ -84,6 +84,11 @@ class Session:
     @cached_property
     def cluster(self) -> Cluster:
         """The cluster, which is announced on stderr if it is the sandbox."""
+        cluster = self._open_cluster()
+        INVOCATION.closing.append(cluster.close)
+        return cluster
+
+    def _open_cluster(self) -> Cluster:
         if self.place.context is None:
             from effects.sandbox import SandboxCluster  # noqa: PLC0415 - reading commands need no cluster
 

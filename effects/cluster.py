@@ -206,6 +206,9 @@ class Cluster(Protocol):
     def rollout(self, ref: Ref) -> Rollout | None:
         """How far the rollout of a Deployment is, or None where there is no such Deployment."""
 
+    def close(self) -> None:
+        """Give back what is open; may be repeated."""
+
     def logs(self, namespace: str, pod: str, *, lines: int) -> Sequence[str]:
         """The last lines that the pod's crashed (else its current) container wrote, oldest first.
 

@@ -26,6 +26,8 @@ from ledger.store import Head, LifeRow, ModelStore, Row, is_well_formed
 from ledger.transfer import PAGE, instance_of, locked_head, put_rows, set_instance
 from ledger.verify import recomputed_leaf
 
+_CHANGED = "holds an event that was changed: its bytes do not have its leaf hash"
+
 
 class _LineError(Exception):
     """What is wrong with a line, as a clause."""
@@ -54,7 +56,7 @@ def import_ledger(store: ModelStore, lines: Iterable[bytes]) -> Head:
         if locked_head(tables).position or not instance_of(tables).may_append:
             raise RefusedError(
                 "the ledger is not empty: an export is imported into one of its own",
-                hint="Name a new one: 1ctl --ledger FILE audit import EXPORT",
+                hint="Name a new one: 1ctl audit import EXPORT --ledger FILE",
             )
         export = _Export()
         rows = export.rows(lines)
@@ -100,13 +102,15 @@ class _Export:
             raise LedgerDamagedError("the export holds no events", hint="Nothing was imported.")
         for waiting in self._waiting.values():
             if recomputed_leaf(waiting.row, self._redacted) != waiting.row.leaf:
-                raise _refused(waiting.number, "holds an event that was changed: its bytes do not have its leaf hash")
+                raise _refused(waiting.number, _CHANGED)
 
     def _line(self, number: int, line: bytes) -> Row:
         document = _document(line)
         row = _row(document)
         entry = self._checked(document, row)
         if leaf_hash(row.position, row.stream, row.version, row.recorded_us, row.topic, row.state) != row.leaf:
+            if entry.meta.get("salt") != "":  # which a redaction takes away
+                raise _LineError(_CHANGED)
             self._waiting[row.position] = _Waiting(number, row)
         self._note(entry)
         self.head = Head(row.position, row.recorded_us, row.chain)

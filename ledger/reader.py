@@ -48,6 +48,11 @@ class LedgerReader:
         created = self._created()
         return created[0] if created else None
 
+    def may_append(self) -> bool:
+        """Whether lines may be appended here: not to a replica, a backup, or a ledger that goes on elsewhere."""
+        here = self.store.instance()
+        return here is None or here.may_append
+
     def epoch(self) -> int:
         """How often the ledger was put back from a backup: what fences off positions of ends that were lost."""
         rows = self.store.stream(LEDGER_STREAM.bytes, descending=True)

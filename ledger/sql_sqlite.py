@@ -1,56 +1,52 @@
 """Compiled from `ledger.tables` and `ledger.statements` for SQLite by `make sql`. Do not edit."""
 
 SCHEMA: tuple[str, ...] = (
-    "CREATE TABLE ledger_head ( one INTEGER NOT NULL, position BIGINT NOT NULL, recorded_us BIGINT NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (one) )",
-    "CREATE TABLE ledger_instance ( one INTEGER NOT NULL, instance TEXT NOT NULL, writer TEXT, note TEXT, PRIMARY KEY (one) )",
-    "CREATE TABLE life_keys ( deployment_id TEXT NOT NULL, identity TEXT NOT NULL, wrapped BLOB NOT NULL, PRIMARY KEY (deployment_id) )",
-    "CREATE TABLE lives ( deployment_id TEXT NOT NULL, cluster TEXT NOT NULL, namespace TEXT NOT NULL, app TEXT NOT NULL, opened BIGINT NOT NULL, PRIMARY KEY (deployment_id) )",
-    "CREATE INDEX lives_app ON lives (cluster, namespace, app)",
-    "CREATE TABLE requests ( request_id TEXT NOT NULL, salt BLOB NOT NULL, digest BLOB NOT NULL, first_position BIGINT NOT NULL, last_position BIGINT NOT NULL, PRIMARY KEY (request_id) )",
+    'CREATE TABLE ledger_head ( one INTEGER NOT NULL, position BIGINT NOT NULL, recorded_us BIGINT NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (one) )',
+    'CREATE TABLE ledger_instance ( one INTEGER NOT NULL, instance TEXT NOT NULL, writer TEXT, note TEXT, PRIMARY KEY (one) )',
+    'CREATE TABLE life_keys ( deployment_id TEXT NOT NULL, identity TEXT NOT NULL, wrapped BLOB NOT NULL, PRIMARY KEY (deployment_id) )',
+    'CREATE TABLE lives ( deployment_id TEXT NOT NULL, cluster TEXT NOT NULL, namespace TEXT NOT NULL, app TEXT NOT NULL, opened BIGINT NOT NULL, PRIMARY KEY (deployment_id) )',
+    'CREATE INDEX lives_app ON lives (cluster, namespace, app)',
+    'CREATE TABLE requests ( request_id TEXT NOT NULL, salt BLOB NOT NULL, digest BLOB NOT NULL, first_position BIGINT NOT NULL, last_position BIGINT NOT NULL, PRIMARY KEY (request_id) )',
     'CREATE TABLE sealed_values ( deployment_id TEXT NOT NULL, "key" TEXT NOT NULL, version INTEGER NOT NULL, ciphertext BLOB NOT NULL, PRIMARY KEY (deployment_id, "key", version) )',
-    "CREATE TABLE stored_events ( notification_id INTEGER NOT NULL, originator_id BLOB NOT NULL, originator_version BIGINT NOT NULL, topic TEXT NOT NULL, state BLOB NOT NULL, recorded_us BIGINT NOT NULL, leaf BLOB NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (notification_id), CONSTRAINT stored_events_stream UNIQUE (originator_id, originator_version) )",
+    'CREATE TABLE stored_events ( notification_id INTEGER NOT NULL, originator_id BLOB NOT NULL, originator_version BIGINT NOT NULL, topic TEXT NOT NULL, state BLOB NOT NULL, recorded_us BIGINT NOT NULL, leaf BLOB NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (notification_id), CONSTRAINT stored_events_stream UNIQUE (originator_id, originator_version) )',
     "CREATE TRIGGER stored_events_no_update BEFORE UPDATE ON stored_events BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
     "CREATE TRIGGER stored_events_no_delete BEFORE DELETE ON stored_events BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
 )
 """Creates every table, index and trigger, in this order."""
 
-HEAD = "SELECT ledger_head.position, ledger_head.recorded_us, ledger_head.chain FROM ledger_head"
-LOCK_HEAD = "SELECT ledger_head.position, ledger_head.recorded_us, ledger_head.chain FROM ledger_head"
-MOVE_HEAD = "UPDATE ledger_head SET position=:position, recorded_us=:recorded_us, chain=:chain"
-INSERT_HEAD = "INSERT INTO ledger_head (one, position, recorded_us, chain) VALUES (1, :position, :recorded_us, :chain)"
-INSTANCE = "SELECT ledger_instance.instance, ledger_instance.writer, ledger_instance.note FROM ledger_instance"
-INSERT_INSTANCE = "INSERT INTO ledger_instance (one, instance, writer, note) VALUES (1, :instance, :writer, :note)"
-SET_WRITER = "UPDATE ledger_instance SET writer=:writer, note=:note"
-RENEW_INSTANCE = "UPDATE ledger_instance SET instance=:instance, writer=:writer, note=:note"
-INSERT_EVENT = "INSERT INTO stored_events (notification_id, originator_id, originator_version, topic, state, recorded_us, leaf, chain) VALUES (:notification_id, :originator_id, :originator_version, :topic, :state, :recorded_us, :leaf, :chain)"
-REDACT_EVENT = "UPDATE stored_events SET state=:remaining WHERE stored_events.notification_id = :redacted_position"
-STREAM = "SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version, stored_events.topic, stored_events.state, stored_events.recorded_us, stored_events.leaf, stored_events.chain FROM stored_events WHERE stored_events.originator_id = :stream AND stored_events.originator_version > :after ORDER BY stored_events.originator_version"
-STREAM_RANGE = "SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version, stored_events.topic, stored_events.state, stored_events.recorded_us, stored_events.leaf, stored_events.chain FROM stored_events WHERE stored_events.originator_id = :stream AND stored_events.originator_version > :after AND stored_events.originator_version <= :upto ORDER BY stored_events.originator_version LIMIT :limit OFFSET 0"
-STREAM_RANGE_DESCENDING = "SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version, stored_events.topic, stored_events.state, stored_events.recorded_us, stored_events.leaf, stored_events.chain FROM stored_events WHERE stored_events.originator_id = :stream AND stored_events.originator_version > :after AND stored_events.originator_version <= :upto ORDER BY stored_events.originator_version DESC LIMIT :limit OFFSET 0"
-TWO_STREAMS = "SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version, stored_events.topic, stored_events.state, stored_events.recorded_us, stored_events.leaf, stored_events.chain FROM stored_events WHERE stored_events.originator_id IN (:first, :second) AND stored_events.notification_id <= :upto ORDER BY stored_events.notification_id"
-STREAM_VERSION = "SELECT max(stored_events.originator_version) AS max_1 FROM stored_events WHERE stored_events.originator_id = :stream"
-POSITIONS = "SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version, stored_events.topic, stored_events.state, stored_events.recorded_us, stored_events.leaf, stored_events.chain FROM stored_events WHERE stored_events.notification_id >= :start AND stored_events.notification_id <= :stop ORDER BY stored_events.notification_id LIMIT :limit OFFSET 0"
-REQUEST = "SELECT requests.request_id, requests.salt, requests.digest, requests.first_position, requests.last_position FROM requests WHERE requests.request_id = :request_id"
-INSERT_REQUEST = "INSERT INTO requests (request_id, salt, digest, first_position, last_position) VALUES (:request_id, :salt, :digest, :first_position, :last_position)"
-LIFE = "SELECT lives.deployment_id, lives.cluster, lives.namespace, lives.app, lives.opened FROM lives WHERE lives.deployment_id = :deployment_id"
-INSERT_LIFE = "INSERT INTO lives (deployment_id, cluster, namespace, app, opened) VALUES (:deployment_id, :cluster, :namespace, :app, :opened)"
-LIFE_KEY = "SELECT life_keys.deployment_id, life_keys.identity, life_keys.wrapped FROM life_keys WHERE life_keys.deployment_id = :deployment_id"
-INSERT_LIFE_KEY = (
-    "INSERT INTO life_keys (deployment_id, identity, wrapped) VALUES (:deployment_id, :identity, :wrapped)"
-)
-DELETE_LIFE_KEY = "DELETE FROM life_keys WHERE life_keys.deployment_id = :deployment_id"
+HEAD = 'SELECT ledger_head.position, ledger_head.recorded_us, ledger_head.chain FROM ledger_head'
+LOCK_HEAD = 'SELECT ledger_head.position, ledger_head.recorded_us, ledger_head.chain FROM ledger_head'
+MOVE_HEAD = 'UPDATE ledger_head SET position=:position, recorded_us=:recorded_us, chain=:chain'
+INSERT_HEAD = 'INSERT INTO ledger_head (one, position, recorded_us, chain) VALUES (1, :position, :recorded_us, :chain)'
+INSTANCE = 'SELECT ledger_instance.instance, ledger_instance.writer, ledger_instance.note FROM ledger_instance'
+INSERT_INSTANCE = 'INSERT INTO ledger_instance (one, instance, writer, note) VALUES (1, :instance, :writer, :note)'
+SET_WRITER = 'UPDATE ledger_instance SET writer=:writer, note=:note'
+RENEW_INSTANCE = 'UPDATE ledger_instance SET instance=:instance, writer=:writer, note=:note'
+INSERT_EVENT = 'INSERT INTO stored_events (notification_id, originator_id, originator_version, topic, state, recorded_us, leaf, chain) VALUES (:notification_id, :originator_id, :originator_version, :topic, :state, :recorded_us, :leaf, :chain)'
+REDACT_EVENT = 'UPDATE stored_events SET state=:remaining WHERE stored_events.notification_id = :redacted_position'
+STREAM = 'SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version, stored_events.topic, stored_events.state, stored_events.recorded_us, stored_events.leaf, stored_events.chain FROM stored_events WHERE stored_events.originator_id = :stream AND stored_events.originator_version > :after ORDER BY stored_events.originator_version'
+STREAM_RANGE = 'SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version, stored_events.topic, stored_events.state, stored_events.recorded_us, stored_events.leaf, stored_events.chain FROM stored_events WHERE stored_events.originator_id = :stream AND stored_events.originator_version > :after AND stored_events.originator_version <= :upto ORDER BY stored_events.originator_version LIMIT :limit OFFSET 0'
+STREAM_RANGE_DESCENDING = 'SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version, stored_events.topic, stored_events.state, stored_events.recorded_us, stored_events.leaf, stored_events.chain FROM stored_events WHERE stored_events.originator_id = :stream AND stored_events.originator_version > :after AND stored_events.originator_version <= :upto ORDER BY stored_events.originator_version DESC LIMIT :limit OFFSET 0'
+TWO_STREAMS = 'SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version, stored_events.topic, stored_events.state, stored_events.recorded_us, stored_events.leaf, stored_events.chain FROM stored_events WHERE stored_events.originator_id IN (:first, :second) AND stored_events.notification_id <= :upto ORDER BY stored_events.notification_id'
+STREAM_VERSION = 'SELECT max(stored_events.originator_version) AS max_1 FROM stored_events WHERE stored_events.originator_id = :stream'
+POSITIONS = 'SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version, stored_events.topic, stored_events.state, stored_events.recorded_us, stored_events.leaf, stored_events.chain FROM stored_events WHERE stored_events.notification_id >= :start AND stored_events.notification_id <= :stop ORDER BY stored_events.notification_id LIMIT :limit OFFSET 0'
+REQUEST = 'SELECT requests.request_id, requests.salt, requests.digest, requests.first_position, requests.last_position FROM requests WHERE requests.request_id = :request_id'
+INSERT_REQUEST = 'INSERT INTO requests (request_id, salt, digest, first_position, last_position) VALUES (:request_id, :salt, :digest, :first_position, :last_position)'
+LIFE = 'SELECT lives.deployment_id, lives.cluster, lives.namespace, lives.app, lives.opened FROM lives WHERE lives.deployment_id = :deployment_id'
+INSERT_LIFE = 'INSERT INTO lives (deployment_id, cluster, namespace, app, opened) VALUES (:deployment_id, :cluster, :namespace, :app, :opened)'
+LIFE_KEY = 'SELECT life_keys.deployment_id, life_keys.identity, life_keys.wrapped FROM life_keys WHERE life_keys.deployment_id = :deployment_id'
+INSERT_LIFE_KEY = 'INSERT INTO life_keys (deployment_id, identity, wrapped) VALUES (:deployment_id, :identity, :wrapped)'
+DELETE_LIFE_KEY = 'DELETE FROM life_keys WHERE life_keys.deployment_id = :deployment_id'
 SEALED = 'SELECT sealed_values."key", sealed_values.version, sealed_values.ciphertext FROM sealed_values WHERE sealed_values.deployment_id = :deployment_id'
 SEALED_SIZES = 'SELECT sealed_values."key", sealed_values.version, length(sealed_values.ciphertext) AS length_1 FROM sealed_values WHERE sealed_values.deployment_id = :deployment_id'
 INSERT_SEALED = 'INSERT INTO sealed_values (deployment_id, "key", version, ciphertext) VALUES (:deployment_id, :key, :version, :ciphertext)'
-PURGE_SEALED = (
-    'DELETE FROM sealed_values WHERE sealed_values.deployment_id = :deployment_id AND sealed_values."key" = :key'
-)
-DELETE_SEALED = "DELETE FROM sealed_values WHERE sealed_values.deployment_id = :deployment_id"
-REQUESTS_PAGE = "SELECT requests.request_id, requests.salt, requests.digest, requests.first_position, requests.last_position FROM requests WHERE requests.request_id > :after ORDER BY requests.request_id LIMIT :limit OFFSET 0"
-LIVES_PAGE = "SELECT lives.deployment_id, lives.cluster, lives.namespace, lives.app, lives.opened FROM lives WHERE lives.deployment_id > :after ORDER BY lives.deployment_id LIMIT :limit OFFSET 0"
-LIFE_KEYS_PAGE = "SELECT life_keys.deployment_id, life_keys.identity, life_keys.wrapped FROM life_keys WHERE life_keys.deployment_id > :after ORDER BY life_keys.deployment_id LIMIT :limit OFFSET 0"
-SEALED_LIVES = "SELECT DISTINCT sealed_values.deployment_id FROM sealed_values WHERE sealed_values.deployment_id > :after ORDER BY sealed_values.deployment_id LIMIT :limit OFFSET 0"
-DELETE_REQUESTS = "DELETE FROM requests"
-DELETE_LIVES = "DELETE FROM lives"
-DELETE_LIFE_KEYS = "DELETE FROM life_keys"
-DELETE_SEALED_VALUES = "DELETE FROM sealed_values"
+PURGE_SEALED = 'DELETE FROM sealed_values WHERE sealed_values.deployment_id = :deployment_id AND sealed_values."key" = :key'
+DELETE_SEALED = 'DELETE FROM sealed_values WHERE sealed_values.deployment_id = :deployment_id'
+REQUESTS_PAGE = 'SELECT requests.request_id, requests.salt, requests.digest, requests.first_position, requests.last_position FROM requests WHERE requests.request_id > :after ORDER BY requests.request_id LIMIT :limit OFFSET 0'
+LIVES_PAGE = 'SELECT lives.deployment_id, lives.cluster, lives.namespace, lives.app, lives.opened FROM lives WHERE lives.deployment_id > :after ORDER BY lives.deployment_id LIMIT :limit OFFSET 0'
+LIFE_KEYS_PAGE = 'SELECT life_keys.deployment_id, life_keys.identity, life_keys.wrapped FROM life_keys WHERE life_keys.deployment_id > :after ORDER BY life_keys.deployment_id LIMIT :limit OFFSET 0'
+SEALED_LIVES = 'SELECT DISTINCT sealed_values.deployment_id FROM sealed_values WHERE sealed_values.deployment_id > :after ORDER BY sealed_values.deployment_id LIMIT :limit OFFSET 0'
+DELETE_REQUESTS = 'DELETE FROM requests'
+DELETE_LIVES = 'DELETE FROM lives'
+DELETE_LIFE_KEYS = 'DELETE FROM life_keys'
+DELETE_SEALED_VALUES = 'DELETE FROM sealed_values'

@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,8 @@ class SqliteStore:
         self._local = threading.local()
         self._connections: list[tuple[sqlite3.Connection, threading.RLock]] = []
         self._closed = False
+        # A store that is forgotten without `close` gives its files back as well.
+        weakref.finalize(self, _disconnect, self._connections)
         self._lock = FileLock(path.with_name(path.name + ".lock"))
 
     def head(self) -> Head:
@@ -173,10 +176,7 @@ class SqliteStore:
         self._disconnect()
 
     def _disconnect(self) -> None:
-        for connection, in_use in self._connections:
-            with in_use:  # SQLite crashes when a connection is closed under a statement of another thread
-                connection.close()
-        self._connections.clear()
+        _disconnect(self._connections)
         self._local = threading.local()
 
     def query(self, text: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
@@ -496,3 +496,10 @@ def _rollback(connection: sqlite3.Connection) -> None:
 
 def _hint(error: OSError) -> str:
     return f"Nothing was recorded. Check {error.filename}." if error.filename else "Nothing was recorded."
+
+
+def _disconnect(connections: list[tuple[sqlite3.Connection, threading.RLock]]) -> None:
+    while connections:
+        connection, in_use = connections.pop()
+        with in_use:  # SQLite crashes when a connection is closed under a statement of another thread
+            connection.close()

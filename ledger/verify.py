@@ -53,12 +53,15 @@ class Verification:
     damage: Damage | None
 
 
-def verify_chain(store: Store, *, progress: Callable[[int, int], None] | None = None) -> Verification:
+def verify_chain(
+    store: Store, *, progress: Callable[[int, int], None] | None = None, following: bool = True
+) -> Verification:
     """Check every line of the ledger, in order; reads pages, so memory stays small.
 
     Args:
         store: The ledger.
         progress: Called after each page with the number of lines checked and of all lines.
+        following: Whether to go on with what others append meanwhile, or to end at the head as it is now.
     """
     head = store.head()
     redacted = redactions(store)
@@ -67,7 +70,7 @@ def verify_chain(store: Store, *, progress: Callable[[int, int], None] | None = 
         detail = f"there is an event at position {strays[0].position}, before the first"
         stray = Damage(position=strays[0].position, fault="unexpected", detail=detail)
         return Verification(events=0, head=reached, damage=stray)
-    while rows := store.positions(reached.position + 1, limit=PAGE):
+    while rows := store.positions(reached.position + 1, None if following else head.position, limit=PAGE):
         for row in rows:
             damage = _check(reached, row, redacted)
             if damage is not None:

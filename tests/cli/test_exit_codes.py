@@ -226,9 +226,9 @@ def test_4_for_pods_that_cannot_start_and_says_why(cli: Cli) -> None:
     assert "Deployed" in cli.events()
 
 
-def test_4_says_that_the_earlier_release_goes_on_and_shows_the_crashed_containers_log(deployed: Cli) -> None:
-    deployed.run("deploy", "status").done()
-    result = deployed.run("deploy", "--image", "crash:1", "--wait").failed(4)
+def test_4_says_that_the_earlier_release_goes_on_and_shows_the_crashed_containers_log(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:alpine", "--wait").done()
+    result = cli.run("deploy", "--image", "crash:1", "--wait").failed(4)
     assert "CrashLoopBackOff" in result.error
     assert "The pods of the earlier release keep running." in result.error
     assert re.search(r"💡 Last lines of pod user-service-\S+:\n  simulated: ", result.stderr)

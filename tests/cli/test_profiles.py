@@ -180,3 +180,9 @@ def test_a_file_of_profiles_that_is_none_is_told(cli: Cli, content: str) -> None
     (cli.home / "profiles.json").write_text(content)
     result = cli.run("deploy", "list").failed(1)
     assert "profiles.json is not a file of profiles" in result.error
+
+
+def test_a_relative_kubeconfig_means_the_same_file_everywhere(cli: Cli) -> None:
+    cli.run("profile", "create", "p", "--context", "c", "--namespace", "n", "--kubeconfig", "kc").done()
+    elsewhere = cli.within(cli.home.parent)
+    assert elsewhere.run("-p", "p", "-o", "json", "profile", "current").done().json["kubeconfig"] == str(cli.cwd / "kc")

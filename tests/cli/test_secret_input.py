@@ -194,3 +194,17 @@ def test_files_are_readable_by_their_owner_only(deployed: Cli) -> None:
     deployed.run("profile", "create", "p", "--context", "c", "--namespace", "n").done()
     for path in [deployed.home, *deployed.home.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_pair_wins_over_a_line_of_a_file_in_what_pods_read(deployed: Cli) -> None:
+    def after(*args: str) -> object:
+        deployed.run("secret", "create", *args).done()
+        return deployed.objects()["Secret/user-service-secrets"]["data"]["b"]
+
+    (deployed.cwd / "secrets.env").write_text("B=file\n")
+    both, pair, file = (
+        after("--kv-file", "secrets.env", "--kv", "B=pair"),
+        after("--kv", "B=pair"),
+        after("--kv-file", "secrets.env"),
+    )
+    assert both == pair != file

@@ -47,6 +47,8 @@ _VARYING = (
     (r"\b[a-z]+-[0-9a-z]{7}\.satusky\.com", "<domain>"),
     (r"\d+ events, head [0-9a-f]{16}\b", "<n> events, head <hash>"),
     (r"@\d+\b", "@<n>"),
+    (r"\b[0-9a-f]{64}\b", "<hash>"),
+    (r"\bpositions 1 to \d+", "positions 1 to <n>"),
     (r"\bposition \d+", "position <n>"),
     (r"just now|\d+ seconds? ago", "<age>"),
     (r"(?m)^💡 Deployment status: NotReady \(\d+ pct\)\n", ""),  # whether it is seen is a matter of time

@@ -350,6 +350,9 @@ class Meddled:
     def rollout(self, ref: Ref) -> Rollout | None:
         return self._call("rollout", ref, lambda: self._real.rollout(ref))
 
+    def close(self) -> None:
+        self._real.close()
+
     def logs(self, namespace: str, pod: str, *, lines: int) -> Sequence[str]:
         return self._real.logs(namespace, pod, lines=lines)
 

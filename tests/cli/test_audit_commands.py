@@ -1,0 +1,76 @@
+"""Taking the ledger's word elsewhere: export, checkpoint, proof, witness, as commands."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli_support import Cli, query, tamper
+
+
+@pytest.fixture
+def known(deployed: Cli) -> Cli:
+    """A user with a deployed app, and the ledger's key in a file whose name could be part of a key."""
+    key = deployed.run("-o", "json", "audit", "log", "--kind", "LedgerCreated").json[0]["data"]["verification_key"]
+    (deployed.cwd / "our+ledger.key").write_text(key + "\n")
+    return deployed
+
+
+def test_an_export_has_every_event_once_in_each_format(known: Cli) -> None:
+    count = len(known.events())
+    lines = known.run("audit", "export").done().lines
+    assert [json.loads(line)["position"] for line in lines] == list(range(1, count + 1))
+    known.run("audit", "export", "--format", "csv", "--file", "out.csv").done()
+    with (known.cwd / "out.csv").open() as file:
+        assert [row["position"] for row in csv.DictReader(file)] == [str(n) for n in range(1, count + 1)]
+    assert [
+        json.loads(line)["specversion"] for line in known.run("audit", "export", "--format", "cloudevents").lines
+    ] == ["1.0"] * count
+    known.run("audit", "export", "--format", "xml").failed(2)
+    known.run("audit", "export", "--file", "no/such/place").failed(3)
+    assert sorted(path.name for path in known.cwd.iterdir()) == ["our+ledger.key", "out.csv", "satusky.toml"]
+
+
+@pytest.mark.parametrize("file", ["our+ledger.key", None])
+def test_a_proof_is_checked_without_a_ledger(known: Cli, tmp_path: Path, file: str | None) -> None:
+    known.run("audit", "prove", "--release", "1", "--file", "proof").done()
+    key = file or (known.cwd / "our+ledger.key").read_text().strip()
+    nobody = Cli(tmp_path / "nobody", known.cwd)
+    assert (
+        "✅ Deployed was recorded at position 3"
+        in nobody.run("audit", "verify-proof", "proof", "--key", key).done().stdout
+    )
+    assert not nobody.home.exists()
+    proof = known.cwd / "proof"
+    proof.write_bytes(proof.read_bytes().replace(b"index 2", b"index 3"))
+    assert nobody.run("audit", "verify-proof", "proof", "--key", key).code != 0
+
+
+def test_one_thing_is_proved_at_a_time(known: Cli) -> None:
+    known.run("audit", "prove").failed(2)
+    known.run("audit", "prove", "--release", "1", "--position", "1").failed(2)
+    assert "there is no release 7" in known.run("audit", "prove", "--release", "7").failed(3).error
+
+
+def test_a_witness_accepts_what_continues_and_no_rewrite(known: Cli, tmp_path: Path) -> None:
+    known.run("audit", "checkpoint", "--file", "then").done()
+    known.run("audit", "witness", str(tmp_path / "witness")).done()
+    known.run("deploy", "restart").done()
+    known.run("audit", "witness", str(tmp_path / "witness")).done()
+    assert "are unchanged since the checkpoint" in known.run("audit", "verify", "--against", "then").done().stdout
+    known.run("audit", "prove", "--since", "then", "--file", "grew").done()
+    known.run("audit", "verify-proof", "grew", "--old", "then", "--key", "our+ledger.key").done()
+    (before,) = query(known.ledger, "SELECT max(notification_id) FROM stored_events")[0]
+    tamper(known.ledger, f"DELETE FROM stored_events WHERE notification_id = {before}")
+    assert known.run("audit", "witness", str(tmp_path / "witness")).code == 7
+
+
+def test_a_long_text_is_cut_in_a_table_and_whole_in_json(known: Cli) -> None:
+    reason = "x" * 100
+    known.run("env", "create", "--env", "A=b", "--reason", reason).done()
+    shown = known.run("audit", "log", "--kind", "EnvSet").done().stdout
+    assert f'reason "{"x" * 59}…"' in shown
+    assert known.run("-o", "json", "audit", "log", "--kind", "EnvSet").done().json[0]["reason"] == reason

@@ -1,0 +1,62 @@
+"""``--dry-run``: says what would be recorded and changed, and leaves every file as it is."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from tests.cli_support import Cli
+
+
+def state(cli: Cli) -> dict[str, str]:
+    files = (path for path in cli.home.rglob("*") if path.is_file())
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture
+def running(cli: Cli) -> Cli:
+    cli.run("deploy", "--image", "nginx:1", "--env", "A=b", "--wait").done()
+    cli.run("secret", "create", "--key", "TOKEN", input="value\n").done()
+    cli.run("deploy", "--image", "nginx:2", "--wait").done()
+    return cli
+
+
+@pytest.mark.parametrize(
+    ("args", "events", "objects"),
+    [
+        (["deploy", "--image", "nginx:3"], ["Deployed"], {("update", "Deployment")}),
+        (["deploy", "scale", "--replicas", "2"], ["Scaled"], {("update", "Deployment")}),
+        (["deploy", "restart"], ["Restarted"], {("update", "Deployment")}),
+        (["deploy", "rollback", "--version", "1"], ["RolledBack"], {("update", "Deployment")}),
+        (["env", "create", "--env", "A=c"], ["EnvSet"], {("update", "ConfigMap")}),
+        (["env", "unset", "--key", "A"], ["EnvUnset"], {("update", "ConfigMap")}),
+        (["secret", "unset", "--key", "TOKEN"], ["SecretUnset"], {("delete", "Secret")}),
+        (["secret", "purge", "TOKEN"], ["SecretPurged"], set()),
+        (["deploy", "destroy"], ["Destroyed"], {("delete", "Deployment"), ("delete", "HTTPRoute")}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_it_tells_and_does_nothing(
+    running: Cli, args: list[str], events: list[str], objects: set[tuple[str, str]]
+) -> None:
+    before, there = state(running), running.objects()
+    document = running.run("-o", "json", *args, "--dry-run").done().json
+    assert document["dry_run"] is True
+    assert [each["kind"] for each in document["events"]][: len(events)] == events
+    found = {(each["change"], each["kind"]) for each in document["objects"]}
+    assert objects <= found
+    assert ("update", "Service") not in found
+    assert state(running) == before
+    assert running.objects() == there
+
+
+def test_a_first_deploy_makes_not_even_a_key(cli: Cli) -> None:
+    shown = cli.run("deploy", "--image", "nginx", "--dry-run").done()
+    assert "Would record: " in shown.stdout
+    assert "create  Deployment" in shown.stdout
+    assert state(cli) == {}
+
+
+def test_what_a_rule_refuses_is_refused(running: Cli) -> None:
+    assert "there is no release 9" in running.run("deploy", "rollback", "--version", "9", "--dry-run").failed(3).error

@@ -1,0 +1,64 @@
+"""Rolling back, purging and restoring: what is asked first, and what a no or a missing value leaves as it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli_support import Cli
+
+
+@pytest.fixture
+def twice(cli: Cli) -> Cli:
+    cli.run("deploy", "--image", "nginx:1", "--wait").done()
+    cli.run("secret", "create", "--key", "TOKEN", input="value\n").done()
+    cli.run("deploy", "--image", "nginx:2", "--wait").done()
+    return cli
+
+
+@pytest.mark.parametrize("args", [["deploy", "rollback"], ["secret", "purge", "TOKEN"]], ids=" ".join)
+@pytest.mark.parametrize("answer", ["n\n", "\n", ""])
+def test_only_a_yes_is_a_yes(twice: Cli, args: list[str], answer: str) -> None:
+    before = twice.events()
+    result = twice.run(*args, input=answer)
+    assert "[y/N]: " in result.stderr
+    assert twice.events() == before
+    twice.run(*args, input="y\n").done()
+    assert len(twice.events()) > len(before)
+
+
+def test_only_the_code_or_only_the_configuration_is_restored(twice: Cli) -> None:
+    twice.run("env", "create", "--env", "A=b").done()
+    twice.run("deploy", "rollback", "-y", "--only", "code", "--wait").done()
+    assert twice.run("-o", "json", "deploy", "get").json["image"] == "nginx:1"
+    assert "A " in twice.run("env", "list").stdout
+    twice.run("deploy", "rollback", "-y", "--version", "2", "--only", "config", "--wait").done()
+    assert twice.run("-o", "json", "deploy", "get").json["image"] == "nginx:1"
+    assert twice.run("-o", "json", "env", "list").json == []
+
+
+def test_the_time_to_wait_is_the_users(twice: Cli) -> None:
+    assert "--timeout" in twice.run("deploy", "rollback", "-y", "--timeout", "soon").failed(3).error
+    assert "RolledBack" not in twice.events()
+
+
+def test_a_restore_needs_the_secrets_or_leave_to_do_without(twice: Cli) -> None:
+    old = twice.run("-o", "json", "deploy", "get").json
+    twice.run("deploy", "destroy", "-y").done()
+    before = twice.events()
+    assert "TOKEN" in twice.run("deploy", "restore").failed(3).error
+    assert twice.events() == before
+    twice.run("deploy", "restore", "--key", "TOKEN", input="another\n").done()
+    new = twice.run("-o", "json", "deploy", "get").json
+    assert new["image"] == old["image"] == "nginx:2"
+    assert new["deployment_id"] != old["deployment_id"]
+    assert new["domain"] != old["domain"]
+    assert "TOKEN" in twice.run("secret", "list").stdout
+
+
+def test_a_life_that_ended_is_named_when_its_id_is_asked_for(twice: Cli) -> None:
+    old = twice.run("-o", "json", "deploy", "get").json["deployment_id"]
+    twice.run("deploy", "destroy", "-y").done()
+    twice.run("deploy", "--image", "nginx:3").done()
+    assert old in twice.run("deploy", "get", "--deployment-id", old).failed(3).error
+    told = twice.run("deploy", "get", "--deployment-id", old, "--at-position", str(len(twice.events()))).failed(3)
+    assert f'deployment "{old}" was not open at position' in told.error

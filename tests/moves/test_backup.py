@@ -1,0 +1,113 @@
+"""A backup: everything, at one moment, in one private file."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import LedgerEndedError
+from ledger.store import NewRow
+from ledger.verify import verify_chain
+from tests.moves.support import CANARY, User, backed_up, beside, files_holding, head, opened, rows
+
+NOTED = NewRow(b"a" * 16, 99, "Noted", b"{}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, user: User) -> str:
+    """Address of the story's ledger in each kind of store."""
+    if request.param == "sqlite":
+        return str(user.ledger)
+    url = str(request.getfixturevalue("database"))
+    user.run("ledger", "copy", "--to", url).done()
+    return url
+
+
+def test_a_backup_has_everything_and_is_for_its_owner_only(user: User, place: str, tmp_path: Path) -> None:
+    file = tmp_path / "backup.db"
+    user.run("ledger", "backup", str(file), ledger=place).done()
+    assert rows(file) == rows(place)
+    assert beside(file) == beside(place)
+    user.answers_as_told(file)
+    assert sorted(path.name for path in tmp_path.iterdir() if "backup" in path.name) == [
+        "backup.db",
+        "backup.db.checkpoint",
+        *(["backup.db.lock", "backup.db.lock.queue"] if (tmp_path / "backup.db.lock").exists() else []),
+    ]
+    assert {path.stat().st_mode & 0o777 for path in (file, tmp_path / "backup.db.checkpoint")} == {0o600}
+    assert files_holding(tmp_path, CANARY) == []
+
+
+def test_the_checkpoint_beside_it_is_of_exactly_the_backup(user: User, place: str, tmp_path: Path) -> None:
+    file = tmp_path / "backup.db"
+    document = user.json("ledger", "backup", str(file), ledger=place)
+    checkpoint = file.with_name("backup.db.checkpoint")
+    assert document["checkpoint"] == str(checkpoint)
+    assert checkpoint.read_text().splitlines()[1] == str(head(place).position)
+    user.run("audit", "verify", "--against", str(checkpoint), ledger=place).done()
+
+
+def test_without_the_signing_key_there_is_a_backup_and_a_word_about_it(user: User, tmp_path: Path) -> None:
+    for key in (user.root / "home/keys").glob("*.signing.key"):
+        key.unlink()
+    file = tmp_path / "backup.db"
+    result = user.run("ledger", "backup", str(file)).done()
+    assert "No checkpoint was signed: there is no signing key" in result.stderr
+    assert file.exists()
+    assert not file.with_name("backup.db.checkpoint").exists()
+
+
+def test_nothing_is_recorded_in_a_backup(user: User, place: str, tmp_path: Path) -> None:
+    file = tmp_path / "backup.db"
+    user.run("ledger", "backup", str(file), ledger=place).done()
+    assert "backup" in user.run("deploy", "--image", "n:1", "--detach", ledger=file).failed(3).error
+    with closing(opened(file)) as store, pytest.raises(LedgerEndedError):
+        store.append([NOTED], clock_us=1)
+
+
+def test_a_backup_replaces_an_older_one_and_nothing_else(user: User, tmp_path: Path) -> None:
+    file, other = tmp_path / "backup.db", tmp_path / "other"
+    user.run("ledger", "backup", str(file)).done()
+    user.run("deploy", "restart", app="order-service").done()
+    user.run("ledger", "backup", str(file)).done()
+    assert rows(file) == rows(user.ledger)
+    other.write_text("something else")
+    assert "is no backup" in user.run("ledger", "backup", str(other)).failed(3).error
+    assert other.read_text() == "something else"
+    before = head(user.ledger)
+    assert "is no backup" in user.run("ledger", "backup", str(user.ledger)).failed(3).error
+    assert head(user.ledger) == before
+
+
+def test_a_backup_is_of_one_moment_while_others_append(place: str, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def append() -> None:
+        with closing(opened(place)) as store:
+            version = 0
+            while not stop.wait(0.002):
+                version += 1
+                store.append([NewRow(b"b" * 16, version, "Noted", b'{"data":{},"meta":{}}')], clock_us=1)
+
+    writer = threading.Thread(target=append)
+    writer.start()
+    try:
+        with closing(opened(place)) as store:
+            backups = [(path, backed_up(store, path).head) for path in (tmp_path / "one.db", tmp_path / "two.db")]
+    finally:
+        stop.set()
+        writer.join()
+    lines = rows(place)
+    for path, reached in backups:
+        assert rows(path) == lines[: reached.position]
+        assert head(path) == reached
+        with closing(opened(path)) as copy:
+            assert verify_chain(copy).damage is None
+
+
+def test_an_empty_ledger_has_no_backup(user: User, elsewhere: str, tmp_path: Path) -> None:
+    assert "nothing is recorded" in user.run("ledger", "backup", str(tmp_path / "b"), ledger=elsewhere).failed(3).error
+    assert not (tmp_path / "b").exists()

@@ -1,0 +1,182 @@
+"""Moving a ledger: every line arrives, and there is never a second place that goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import LedgerEndedError
+from ledger.events import LedgerMoved
+from ledger.store import NewRow
+from tests.moves.support import CANARY, User, beside, files_holding, grow, head, opened, rows, until
+
+
+def test_a_ledger_moves_to_a_database_and_back_with_every_line_answer_and_proof(
+    user: User, database: str, tmp_path: Path
+) -> None:
+    checkpoint, last = str(tmp_path / "checkpoint"), tmp_path / "back.db"
+    user.run("audit", "checkpoint", "--file", checkpoint).done()
+    original, prove = rows(user.ledger), ("audit", "prove", "--position", "9", "--checkpoint", checkpoint)
+    proof = user.run(*prove).done().stdout
+    source, previous = str(user.ledger), beside(user.ledger)
+    for number, target in enumerate((database, str(last)), start=1):
+        result = user.run("ledger", "copy", "--to", target, ledger=source).done()
+        assert "the ledger goes on at" in result.stdout
+        assert rows(target) == rows(source)
+        assert rows(target)[: len(original)] == original
+        assert [row.topic for row in rows(target)[len(original) :]] == [LedgerMoved.__name__] * number
+        assert beside(target) == previous
+        assert user.json("audit", "verify", ledger=target)["intact"]
+        user.answers_as_told(target, every=1)
+        assert user.run(*prove, ledger=target).done().stdout == proof
+        source = target
+    user.run("deploy", "restart", ledger=last, app="order-service").done()  # secrets still open
+
+
+def test_the_source_is_ended_and_names_the_target(user: User, elsewhere: str) -> None:
+    user.run("ledger", "copy", "--to", elsewhere).done()
+    error = user.run("deploy", "--image", "user:9", "--detach").failed(3).error
+    assert f"this ledger goes on elsewhere: {elsewhere.replace('@', '@').split('?')[0]}" in error
+    assert user.json("audit", "verify")["intact"]
+    user.run("deploy", "get").done()
+    user.run("deploy", "--image", "user:9", "--wait", ledger=elsewhere).done()
+
+
+def test_the_targets_instance_is_the_one_that_the_event_names(user: User, elsewhere: str) -> None:
+    document = user.json("ledger", "copy", "--to", elsewhere)
+    moved = user.json("audit", "log", "--kind", "LedgerMoved", ledger=elsewhere)[0]
+    with closing(opened(elsewhere)) as store:
+        here = store.instance()
+    assert here is not None
+    assert moved["data"]["target"] == here.instance == here.writer == document["instance"]
+
+
+def test_a_copy_is_made_once_and_to_one_target(user: User, elsewhere: str, tmp_path: Path) -> None:
+    user.run("ledger", "copy", "--to", elsewhere).done()
+    copied = rows(elsewhere)
+    assert "was moved before" in user.run("ledger", "copy", "--to", elsewhere).done().stdout
+    assert "was moved already" in user.run("ledger", "copy", "--to", str(tmp_path / "second.db")).failed(3).error
+    assert rows(elsewhere) == copied
+
+
+def test_a_ledger_may_come_back_to_where_it_was(user: User, elsewhere: str) -> None:
+    user.run("ledger", "copy", "--to", elsewhere).done()
+    user.run("deploy", "restart", ledger=elsewhere, app="order-service").done()
+    user.run("ledger", "copy", "--to", str(user.ledger), ledger=elsewhere).done()
+    user.run("deploy", "restart", app="order-service").done()
+    assert "goes on elsewhere" in user.run("deploy", "restart", ledger=elsewhere, app="order-service").failed(3).error
+
+
+def test_a_target_that_is_something_else_is_refused_before_anything_is_recorded(
+    user: User, elsewhere: str, tmp_path: Path
+) -> None:
+    user.run("deploy", "--image", "n:1", "--detach", ledger=elsewhere).done()
+    before, other = head(user.ledger), rows(elsewhere)
+    assert "is not the beginning of this ledger" in user.run("ledger", "copy", "--to", elsewhere).failed(3).error
+    assert "the same ledger" in user.run("ledger", "copy", "--to", str(user.ledger)).failed(3).error
+    backup = tmp_path / "backup.db"
+    user.run("ledger", "backup", str(backup)).done()
+    user.run("ledger", "copy", "--to", str(backup)).failed(3)
+    assert head(user.ledger) == before
+    assert rows(elsewhere) == other
+    user.run("deploy", "restart", app="order-service").done()
+
+
+def test_a_backup_from_before_the_move_is_not_restored_unawares(user: User, tmp_path: Path) -> None:
+    backup, target = tmp_path / "backup.db", tmp_path / "new.db"
+    user.run("ledger", "backup", str(backup)).done()
+    user.run("ledger", "copy", "--to", str(target)).done()
+    error = user.run("ledger", "restore", str(backup), ledger=tmp_path / "third.db").failed(3).error
+    assert "covers positions up to" in error
+
+
+def test_the_status_says_where_a_ledger_goes_on(user: User, tmp_path: Path) -> None:
+    target = tmp_path / "new.db"
+    assert user.json("ledger", "status")["writable"] is True
+    user.run("ledger", "copy", "--to", str(target)).done()
+    assert user.json("ledger", "status")["writable"] is False
+    assert f"goes on elsewhere: {target}" in user.run("ledger", "status").done().stdout
+    assert user.json("ledger", "status", ledger=target)["writable"] is True
+
+
+def test_a_password_in_the_targets_address_is_kept_nowhere(user: User, database: str, tmp_path: Path) -> None:
+    with_password = database.replace("//postgres@", "//postgres:pa55word@")
+    result = user.run("ledger", "copy", "--to", with_password).done()
+    refused = user.run("deploy", "restart", app="order-service").failed(3)
+    assert "goes on elsewhere: postgresql://postgres:***@" in refused.error
+    assert "pa55word" not in result.stdout + result.stderr + refused.stderr
+    assert files_holding(user.root, "pa55word") == []
+    back = tmp_path / "back" / "ledger.db"
+    user.run("ledger", "copy", "--to", str(back), ledger=with_password).done()
+    assert files_holding(back.parent, "pa55word") == []
+
+
+def test_a_backup_is_not_copied(user: User, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.db"
+    user.run("ledger", "backup", str(backup)).done()
+    error = user.run("ledger", "copy", "--to", str(tmp_path / "x.db"), ledger=backup).failed(3).error
+    assert "does not go on anywhere" in error
+
+
+def test_secrets_are_in_no_file(user: User, tmp_path: Path) -> None:
+    target = tmp_path / "target" / "ledger.db"
+    user.run("ledger", "copy", "--to", str(target)).done()
+    assert files_holding(target.parent, CANARY) == []
+
+
+def test_what_others_append_meanwhile_is_moved_or_refused(user: User, elsewhere: str) -> None:
+    acknowledged: list[int] = []
+    refused = threading.Event()
+
+    def append() -> None:
+        with closing(opened(user.ledger)) as store:
+            for version in range(1, 100_000):
+                time.sleep(0.002)
+                line = NewRow(b"b" * 16, version, "Noted", b'{"data":{},"meta":{}}')
+                try:
+                    acknowledged.append(store.append([line], clock_us=1)[0].position)
+                except LedgerEndedError:
+                    refused.set()
+                    return
+
+    writer = threading.Thread(target=append)
+    writer.start()
+    user.run("ledger", "copy", "--to", elsewhere).done()
+    writer.join(20)
+    assert refused.is_set()
+    assert acknowledged
+    assert {row.position for row in rows(elsewhere)} >= set(acknowledged)
+    assert rows(elsewhere) == rows(user.ledger)
+    assert rows(elsewhere)[-1].topic == LedgerMoved.__name__
+
+
+@pytest.mark.crash
+def test_a_copy_that_is_killed_goes_on_when_it_is_run_again(user: User, elsewhere: str, tmp_path: Path) -> None:
+    grow(user.ledger, 9_000)
+    arguments = ("ledger", "copy", "--to", elsewhere)
+    process = user.cli.start(*arguments)
+    until(lambda: process.poll() is not None or head(elsewhere).position > 0)
+    process.kill()
+    process.communicate()
+    reached = head(elsewhere).position
+    assert reached > 0
+    if reached < head(user.ledger).position:  # it was killed in the middle, as it nearly always is
+        refused = user.run("deploy", "--image", "n:1", "--detach", ledger=elsewhere).failed(3)
+        assert "is not complete" in refused.error
+    assert "goes on elsewhere" in user.run("deploy", "--image", "n:1", "--detach").failed(3).error
+    assert "was moved already" in user.run("ledger", "copy", "--to", str(tmp_path / "other.db")).failed(3).error
+    again = user.cli.start(*arguments)
+    time.sleep(0.4)
+    again.kill()
+    again.communicate()
+    user.run(*arguments).done()
+    assert rows(elsewhere) == rows(user.ledger)
+    assert beside(elsewhere) == beside(user.ledger)
+    with closing(opened(elsewhere)) as store:
+        here = store.instance()
+        assert here is not None
+        assert here.may_append

@@ -1,0 +1,134 @@
+"""An export read back: a replica with the original's positions, hashes and answers, or nothing at all."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import LedgerDamagedError
+from ledger.importing import import_ledger
+from tests.moves.support import EMPTY, User, grow, head, opened, position_of, rows
+
+
+@pytest.fixture
+def export(user: User, tmp_path: Path) -> Path:
+    path = tmp_path / "ledger.jsonl"
+    user.run("audit", "export", "--file", str(path)).done()
+    return path
+
+
+def refused(path: Path, content: bytes) -> str:
+    with closing(opened(path)) as store:
+        with pytest.raises(LedgerDamagedError) as caught:
+            import_ledger(store, content.splitlines(keepends=True))
+        assert store.head() == EMPTY
+        assert store.positions(1, limit=1) == []
+    return caught.value.message
+
+
+def test_a_replica_has_the_same_lines_and_gives_the_same_answers(user: User, export: Path, elsewhere: str) -> None:
+    result = user.run("audit", "import", str(export), ledger=elsewhere).done()
+    assert "as a read-only replica" in result.stdout
+    assert rows(elsewhere) == rows(user.ledger)
+    user.answers_as_told(elsewhere)
+    assert user.json("audit", "verify", ledger=elsewhere)["intact"]
+    life = user.json("deploy", "list")[0]["deployment_id"]
+    with closing(opened(elsewhere)) as replica, closing(opened(user.ledger)) as original:
+        assert replica.life(life) == original.life(life) is not None
+
+
+def test_the_originals_checkpoint_proves_positions_of_the_replica(user: User, export: Path, tmp_path: Path) -> None:
+    replica, checkpoint = tmp_path / "replica.db", str(tmp_path / "checkpoint")
+    user.run("audit", "import", str(export), ledger=replica).done()
+    user.run("audit", "checkpoint", "--file", checkpoint).done()
+    user.run("audit", "verify", "--against", checkpoint, ledger=replica).done()
+    for position in ("1", "7", "30"):
+        prove = ("audit", "prove", "--position", position, "--checkpoint", checkpoint)
+        assert user.run(*prove, ledger=replica).done().stdout == user.run(*prove).done().stdout
+
+
+def test_nothing_can_be_recorded_in_a_replica(user: User, export: Path, elsewhere: str) -> None:
+    user.run("audit", "import", str(export), ledger=elsewhere).done()
+    before = head(elsewhere)
+    for command in (("deploy", "--image", "nginx:9", "--detach"), ("deploy", "scale", "--replicas", "3")):
+        assert "read-only replica of 1ctl.dev/ledger/" in user.run(*command, ledger=elsewhere).failed(3).error
+    assert "replica" in user.run("ledger", "backup", "b.db", ledger=elsewhere).failed(3).error
+    assert head(elsewhere) == before
+
+
+def test_an_export_is_read_from_stdin(user: User, export: Path, tmp_path: Path) -> None:
+    replica = tmp_path / "replica.db"
+    user.run("audit", "import", "-", ledger=replica, stdin=export.read_text()).done()
+    assert rows(replica) == rows(user.ledger)
+
+
+def test_a_redacted_ledger_can_be_exported_imported_and_verified(user: User, tmp_path: Path, elsewhere: str) -> None:
+    position = position_of(user, "EnvSet")
+    field = "values.A"
+    redact = ("--position", str(position), "--field", field, "--reason", "a password", "-y")
+    user.run("ledger", "redact", *redact).done()
+    export = tmp_path / "redacted.jsonl"
+    user.run("audit", "export", "--file", str(export)).done()
+    user.run("audit", "import", str(export), ledger=elsewhere).done()
+    assert rows(elsewhere) == rows(user.ledger)
+    assert user.json("audit", "verify", ledger=elsewhere)["intact"]
+    lines = [line for line in export.read_bytes().splitlines(keepends=True) if b'"kind":"Redacted"' not in line]
+    assert f"line {position} of the export holds an event that was changed" in refused(
+        tmp_path / "cut.db", b"".join(lines)
+    )
+
+
+def test_only_an_empty_ledger_is_imported_into(user: User, export: Path) -> None:
+    before = head(user.ledger)
+    assert "not empty" in user.run("audit", "import", str(export)).failed(3).error
+    assert head(user.ledger) == before
+
+
+def test_any_flipped_bit_is_refused_and_its_line_is_named(export: Path, tmp_path: Path) -> None:
+    content, chance = export.read_bytes(), random.Random(7)
+    for offset in chance.sample(range(len(content)), 60):
+        for bit in (0x01, 0x20):
+            changed = bytearray(content)
+            changed[offset] ^= bit
+            line = content.count(b"\n", 0, offset) + 1
+            assert f"line {line} " in refused(tmp_path / "r.db", bytes(changed)) + " ", (offset, bit)
+
+
+def test_lines_that_are_missing_doubled_swapped_or_cut_off_are_refused(export: Path, tmp_path: Path) -> None:
+    lines = export.read_bytes().splitlines(keepends=True)
+    tried = {
+        "line 5 ": [*lines[:4], *lines[5:]],
+        "line 6 ": [*lines[:5], *lines[4:]],
+        "line 3 ": [*lines[:2], lines[3], lines[2], *lines[4:]],
+        f"line {len(lines)} ": [*lines[:-1], lines[-1][:-20]],
+        "line 1 ": lines[1:],
+        "no events": [],
+    }
+    for words, changed in tried.items():
+        assert words in refused(tmp_path / "r.db", b"".join(changed))
+
+
+def test_the_exit_code_of_a_damaged_export_is_7(user: User, export: Path, tmp_path: Path) -> None:
+    export.write_bytes(export.read_bytes().replace(b"user:2", b"user:8"))
+    assert "line " in user.run("audit", "import", str(export), ledger=tmp_path / "r.db").failed(7).error
+
+
+@pytest.mark.crash
+def test_an_import_that_is_killed_left_nothing_and_can_be_run_again(user: User, tmp_path: Path, elsewhere: str) -> None:
+    grow(user.ledger, 4500)
+    export = tmp_path / "long.jsonl"
+    user.run("audit", "export", "--file", str(export)).done()
+    lines = export.read_bytes().splitlines(keepends=True)
+    process = user.cli.start("--ledger", elsewhere, "audit", "import", "-", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(b"".join(lines[:4200]))  # more than two pages are in the transaction, or will be soon
+    process.stdin.flush()
+    process.kill()
+    process.communicate()
+    assert head(elsewhere) == EMPTY
+    user.run("audit", "import", str(export), ledger=elsewhere).done()
+    assert rows(elsewhere) == rows(user.ledger)

@@ -1,0 +1,262 @@
+"""Putting a ledger back: what was lost is never lost silently."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import LedgerDamagedError, OneCtlError
+from ledger.events import LedgerRestored
+from ledger.reader import LedgerReader
+from ledger.restoring import read_backup
+from ledger.sqlite_store import SqliteStore
+from tests.cli_support import query
+from tests.moves.support import (
+    CANARY,
+    EMPTY,
+    User,
+    beside,
+    files_holding,
+    flip,
+    flip_within,
+    grow,
+    head,
+    opened,
+    rows,
+    silent,
+    until,
+)  # fmt: skip
+
+
+@pytest.fixture
+def backup(user: User, tmp_path: Path) -> Path:
+    path = tmp_path / "backups" / "ledger.db"
+    path.parent.mkdir()
+    user.run("ledger", "backup", str(path)).done()
+    return path
+
+
+def epoch(address: object) -> int:
+    with closing(opened(address)) as store:
+        return LedgerReader(store).epoch()
+
+
+def lose(user: User) -> None:
+    """The disk of the ledger is gone, and what was kept beside it."""
+    shutil.rmtree(user.ledger.parent)
+
+
+def test_a_restored_ledger_has_everything_and_says_that_it_was_restored(
+    user: User, backup: Path, elsewhere: str
+) -> None:
+    before = rows(user.ledger)
+    lose(user)
+    result = user.run("ledger", "restore", str(backup), "--reason", "disk failed", ledger=elsewhere).done()
+    assert f"Restored {len(before)} events" in result.stdout
+    assert rows(elsewhere)[:-1] == before
+    marked = user.json("audit", "log", ledger=elsewhere)[-1]
+    assert (marked["kind"], marked["reason"]) == (LedgerRestored.__name__, "disk failed")
+    assert marked["data"] == {"through": len(before), "epoch": 1}
+    assert epoch(elsewhere) == 1
+    assert beside(elsewhere) == beside(backup)
+    user.answers_as_told(elsewhere)
+    assert user.json("audit", "verify", ledger=elsewhere)["intact"]
+    assert not list(user.root.rglob("*.restore"))
+
+
+def test_a_restored_ledger_goes_on_and_opens_its_secrets(user: User, backup: Path, elsewhere: str) -> None:
+    lose(user)
+    user.run("ledger", "restore", str(backup), ledger=elsewhere).done()
+    user.run("deploy", "--image", "user:8", "--wait", ledger=elsewhere).done()
+    user.run("deploy", "restart", ledger=elsewhere, app="order-service").done()
+    user.run("audit", "checkpoint", ledger=elsewhere).done()
+    with closing(opened(elsewhere)) as store, closing(opened(backup)) as old:
+        now, then = store.instance(), old.instance()
+        assert now is not None
+        assert then is not None
+        assert now.may_append
+        assert now.instance != then.instance
+
+
+def test_epochs_rise_with_each_restore_also_of_the_same_backup(user: User, backup: Path) -> None:
+    for expected in (1, 2, 3):
+        lose(user)
+        user.run("ledger", "restore", str(backup)).done()
+        assert epoch(user.ledger) == expected
+
+
+def test_a_ledger_that_has_more_is_not_overwritten(user: User, backup: Path) -> None:
+    user.run("deploy", "restart", app="order-service").done()
+    before = rows(user.ledger)
+    assert "would lose what it lacks" in user.run("ledger", "restore", str(backup), "-y").failed(3).error
+    assert rows(user.ledger) == before
+    document = user.json("ledger", "restore", str(backup), "-y", "--accept-loss")
+    assert rows(document["kept"]) == before
+    assert rows(user.ledger)[:-1] == rows(backup)
+    kept = user.run("deploy", "restart", ledger=document["kept"], app="order-service").failed(3)
+    assert "goes on elsewhere" in kept.error
+
+
+def test_another_ledger_is_not_overwritten(user: User, backup: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    user.run("deploy", "--image", "n:1", "--detach", ledger=other).done()
+    before = rows(other)
+    assert "another ledger is there" in user.run("ledger", "restore", str(backup), "-y", ledger=other).failed(3).error
+    assert rows(other) == before
+
+
+def test_replacing_is_asked_about(user: User, backup: Path) -> None:
+    before = rows(user.ledger)
+    result = user.run("ledger", "restore", str(backup), stdin="n\n").done()
+    assert "Replace the ledger" in result.stderr
+    assert "[y/N]: " in result.stderr
+    assert rows(user.ledger) == before
+    user.run("ledger", "restore", str(backup), stdin="y\n").done()
+    assert rows(user.ledger)[:-1] == before
+
+
+def test_a_database_that_is_not_empty_is_never_replaced(user: User, backup: Path, database: str) -> None:
+    lose(user)
+    user.run("ledger", "restore", str(backup), ledger=database).done()
+    again = user.run("ledger", "restore", str(backup), "-y", "--accept-loss", ledger=database).failed(3)
+    assert "into an empty database only" in again.error
+    assert epoch(database) == 1
+
+
+def test_a_checkpoint_signed_here_that_lies_ahead_refuses_the_backup(user: User, backup: Path) -> None:
+    user.run("deploy", "restart", app="order-service").done()
+    user.run("audit", "checkpoint").done()
+    lose(user)
+    assert "covers positions up to" in user.run("ledger", "restore", str(backup)).failed(3).error
+    assert not user.ledger.exists()
+    user.run("ledger", "restore", str(backup), "--accept-loss").done()
+    user.run("audit", "checkpoint").done()  # the one that was given up does not stand in the way
+
+
+def test_a_checkpoint_kept_elsewhere_that_lies_ahead_refuses_the_backup(
+    user: User, backup: Path, tmp_path: Path
+) -> None:
+    user.run("deploy", "restart", app="order-service").done()
+    ahead = str(tmp_path / "ahead.checkpoint")
+    user.run("audit", "checkpoint", "--file", ahead).done()
+    lose(user)
+    shutil.rmtree(user.root / "home" / "checkpoints")
+    refused = user.run("ledger", "restore", str(backup), "--checkpoint", ahead).failed(3)
+    assert "ahead.checkpoint covers positions up to" in refused.error
+    user.run("ledger", "restore", str(backup)).done()
+
+
+def test_two_histories_are_never_signed_by_accident(user: User, backup: Path) -> None:
+    user.run("audit", "checkpoint").done()
+    user.run("deploy", "restart", app="order-service").done()
+    user.run("audit", "checkpoint").done()
+    shutil.copy(backup, user.ledger)
+    assert "does not continue the checkpoint" in user.run("audit", "checkpoint").failed(1).error
+
+
+def test_a_replica_is_not_restored(user: User, tmp_path: Path) -> None:
+    export, replica = tmp_path / "e.jsonl", tmp_path / "replica.db"
+    user.run("audit", "export", "--file", str(export)).done()
+    user.run("audit", "import", str(export), ledger=replica).done()
+    assert "replica" in user.run("ledger", "restore", str(replica), ledger=tmp_path / "n.db").failed(3).error
+
+
+def test_the_backup_of_a_ledger_that_ended_is_not_restored_unless_it_is_lost(user: User, tmp_path: Path) -> None:
+    file = tmp_path / "ended.db"
+    user.run("ledger", "copy", "--to", str(tmp_path / "new.db")).done()
+    user.run("ledger", "backup", str(file)).done()
+    restored = tmp_path / "restored.db"
+    assert "goes on elsewhere" in user.run("ledger", "restore", str(file), ledger=restored).failed(3).error
+    user.run("ledger", "restore", str(file), "--accept-loss", ledger=restored).done()
+    user.run("deploy", "restart", ledger=restored, app="order-service").done()
+
+
+def test_a_changed_event_is_located(user: User, backup: Path) -> None:
+    (position, state) = query(
+        backup, "SELECT notification_id, state FROM stored_events WHERE topic = 'EnvSet' LIMIT 1"
+    )[0]
+    flip_within(backup, state)
+    lose(user)
+    error = user.run("ledger", "restore", str(backup)).failed(7).error
+    assert f"the backup is damaged at position {position}" in error
+    assert not user.ledger.exists()
+
+
+def test_a_changed_sealed_value_is_found(user: User, backup: Path) -> None:
+    ((ciphertext,),) = query(backup, "SELECT ciphertext FROM sealed_values LIMIT 1")
+    flip_within(backup, ciphertext)
+    assert "beside its events" in user.run("ledger", "restore", str(backup), "-y").failed(7).error
+
+
+def test_no_flipped_byte_gets_into_a_restored_ledger(backup: Path, tmp_path: Path) -> None:
+    expected, beside_it = rows(backup), beside(backup)
+    content, chance = backup.read_bytes(), random.Random(11)
+    caught = 0
+    for number, offset in enumerate(chance.sample(range(len(content)), 60)):
+        changed = tmp_path / f"changed{number}.db"
+        changed.write_bytes(content)
+        flip(changed, offset)
+        try:
+            made = read_backup(changed, tmp_path / f"made{number}", accept_loss=False, progress=silent)
+        except LedgerDamagedError:
+            caught += 1
+        except OneCtlError:
+            pass  # what makes it something else than a ledger of ours
+        else:  # in the space between, or in read models, which are made anew
+            assert rows(made.path) == expected
+            assert beside(made.path) == beside_it
+    assert caught > 15
+
+
+def test_secrets_are_in_no_file(user: User, backup: Path, tmp_path: Path) -> None:
+    user.run("ledger", "restore", str(backup), "-y").done()
+    assert files_holding(user.ledger.parent, CANARY) == []
+    assert files_holding(backup.parent, CANARY) == []
+    assert files_holding(user.root / "home" / "checkpoints", CANARY) == []
+
+
+def killed(process: subprocess.Popen[bytes], staged: Path, chance: random.Random) -> None:
+    """Kill a restore some time after it began, unless it is done before."""
+    until(lambda: staged.exists() or process.poll() is not None)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(chance.uniform(0, 0.5))
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.crash
+def test_a_restore_that_is_killed_left_the_old_ledger_or_the_new_one(user: User, tmp_path: Path) -> None:
+    grow(user.ledger, 5000)
+    backup = tmp_path / "long.db"
+    user.run("ledger", "backup", str(backup)).done()
+    before, chance = rows(user.ledger), random.Random(3)
+    staged = user.ledger.with_name(f".{user.ledger.name}.restore")
+    for _ in range(4):
+        killed(user.cli.start("ledger", "restore", str(backup), "-y", "--accept-loss"), staged, chance)
+        with closing(SqliteStore(user.ledger)) as store:
+            now = store.positions(1, limit=len(before) + 9)
+        assert now[: len(before)] == before
+        assert [row.topic for row in now[len(before) :]] in ([], ["LedgerRestored"])
+    user.run("ledger", "restore", str(backup), "-y", "--accept-loss").done()
+    assert rows(user.ledger)[:-1] == before
+    assert not list(user.ledger.parent.glob(".*.restore"))
+
+
+@pytest.mark.crash
+def test_a_restore_into_a_database_that_is_killed_left_nothing(user: User, tmp_path: Path, database: str) -> None:
+    grow(user.ledger, 3000)
+    backup = tmp_path / "long.db"
+    user.run("ledger", "backup", str(backup)).done()
+    process = user.cli.start("ledger", "restore", str(backup), "--ledger", database)
+    staged = user.root / "home" / ".restore" / "ledger.db"
+    until(lambda: staged.exists() or process.poll() is not None)
+    process.kill()
+    process.communicate()
+    assert head(database) == EMPTY
+    user.run("ledger", "restore", str(backup), ledger=database).done()
+    assert rows(database)[:-1] == rows(user.ledger)
