@@ -47,6 +47,10 @@ def status(
         _past(asked(when, deployment_id=deployment_id, config=config))
         return
     session = Session()
+    if not session.reader.may_append():
+        session.terminal.notice("This ledger is only read here, so the cluster is not asked.")
+        _past(asked(when, deployment_id=deployment_id, config=config))
+        return
     request = origin.request()
     app = session.reader.app(target(session, deployment_id=deployment_id, config=config, ended=True))
     if app.life is None and app.leaving is None:

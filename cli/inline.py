@@ -12,6 +12,7 @@ from effects.reconcile import ParkedError, Progress
 from ledger.errors import (
     ConflictError,
     LedgerBusyError,
+    LedgerEndedError,
     LedgerUnavailableError,
     OutcomeUnknownError,
     RefusedError,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 CLOCK_WARNING_US = 5 * 60 * 1_000_000
 LOG_LINES = 20
 
-LEDGER_FAILURES = (LedgerBusyError, LedgerUnavailableError, OutcomeUnknownError)
+LEDGER_FAILURES = (LedgerBusyError, LedgerUnavailableError, LedgerEndedError, OutcomeUnknownError)
 """What may fail about recording a fact observed, after the request itself was recorded. Its own hint would mislead."""
 
 
@@ -75,7 +76,13 @@ def apply(session: Session, app_id: AppId, request: Request, progress: Progress 
 
     Raises:
         CommandError: It is recorded, but not applied (exit code 8).
+        RefusedError: This is a replica, a backup, or a ledger that goes on elsewhere.
     """
+    if not session.reader.may_append():
+        raise RefusedError(
+            "this ledger is only read here, so nothing is applied from it",
+            hint="See where it goes on: 1ctl ledger status",
+        )
     try:
         return session.reconciler(request).reconcile(app_id, progress)
     except ParkedError as error:

@@ -130,7 +130,11 @@ class Session:
         from effects.reconcile import Reconciler  # noqa: PLC0415
 
         return Reconciler(
-            ledger=self.ledger, cluster=self.cluster, gateway=self.place.gateway, request=_observing(request)
+            ledger=self.ledger,
+            cluster=self.cluster,
+            gateway=self.place.gateway,
+            request=_observing(request),
+            epoch=self.reader.epoch(),
         )
 
     def watch(self, request: Request) -> RolloutWatch:

@@ -24,6 +24,7 @@ from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.errors import (
     ConflictError,
     LedgerBusyError,
+    LedgerEndedError,
     LedgerUnavailableError,
     OutcomeUnknownError,
     RefusedError,
@@ -168,7 +169,7 @@ class Ledger(LedgerReader):
                 return self._append_command(app, draft, request)
             except ConflictError:
                 self._withdraw(draft)
-            except (LedgerBusyError, LedgerUnavailableError):
+            except (LedgerBusyError, LedgerEndedError, LedgerUnavailableError):
                 self._withdraw(draft)
                 raise
             except OutcomeUnknownError as error:
@@ -214,7 +215,7 @@ class Ledger(LedgerReader):
                 self._append(draft, request, causation=None)
             except ConflictError:
                 self._withdraw(draft)
-            except (LedgerBusyError, LedgerUnavailableError):
+            except (LedgerBusyError, LedgerEndedError, LedgerUnavailableError):
                 self._withdraw(draft)
                 raise
         raise ConflictError("other writers were always first", hint="Nothing was recorded. Try again.")

@@ -117,6 +117,11 @@ def test_the_exit_code_of_a_damaged_export_is_7(user: User, export: Path, tmp_pa
     assert "line " in user.run("audit", "import", str(export), ledger=tmp_path / "r.db").failed(7).error
 
 
+def test_a_changed_version_is_blamed_on_its_own_line(export: Path, tmp_path: Path) -> None:
+    content = export.read_bytes().replace(b'"version":1,', b'"version":2,', 1)
+    assert "line 1 of the export holds an event that was changed" in refused(tmp_path / "r.db", content)
+
+
 @pytest.mark.crash
 def test_an_import_that_is_killed_left_nothing_and_can_be_run_again(user: User, tmp_path: Path, elsewhere: str) -> None:
     grow(user.ledger, 4500)
@@ -132,3 +137,15 @@ def test_an_import_that_is_killed_left_nothing_and_can_be_run_again(user: User, 
     assert head(elsewhere) == EMPTY
     user.run("audit", "import", str(export), ledger=elsewhere).done()
     assert rows(elsewhere) == rows(user.ledger)
+
+
+def test_a_replica_never_touches_the_cluster(user: User, export: Path, tmp_path: Path) -> None:
+    replica = tmp_path / "replica.db"
+    user.run("audit", "import", str(export), ledger=replica).done()
+    cluster = user.root / "home" / "sandbox.db"
+    before = cluster.read_bytes()
+    status = user.run("deploy", "status", ledger=replica).done()
+    assert "only read here" in status.stderr
+    for args in (("deploy", "destroy", "-y"), ("deploy", "restart"), ("deploy", "--image", "nginx")):
+        assert user.run(*args, ledger=replica).code == 3
+    assert cluster.read_bytes() == before

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import LedgerDamagedError, OneCtlError
+from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError
 from ledger.events import LedgerRestored
 from ledger.reader import LedgerReader
-from ledger.restoring import read_backup
+from ledger.restoring import find, put_back, read_backup
 from ledger.sqlite_store import SqliteStore
 from tests.cli_support import query
 from tests.moves.support import (
@@ -211,6 +211,17 @@ def test_no_flipped_byte_gets_into_a_restored_ledger(backup: Path, tmp_path: Pat
             assert rows(made.path) == expected
             assert beside(made.path) == beside_it
     assert caught > 15
+
+
+def test_what_is_recorded_while_it_is_replaced_is_not_lost(user: User, backup: Path, tmp_path: Path) -> None:
+    made = read_backup(backup, tmp_path / "made", accept_loss=False, progress=silent)
+    with closing(opened(user.ledger)) as place:
+        found = find(place, made)
+        user.run("deploy", "restart", app="order-service").done()
+        before = rows(user.ledger)
+        with pytest.raises(RefusedError, match="changed while it was being replaced"):
+            put_back(place, made, found, suffix=".before", progress=silent)
+    assert rows(user.ledger) == before
 
 
 def test_secrets_are_in_no_file(user: User, backup: Path, tmp_path: Path) -> None:
