@@ -92,7 +92,7 @@ def _why_not(session: Session) -> str:
 def rebuild(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Read model; default: all.")] = None,
 ) -> None:
-    """Fold the ledger into its read models anew.
+    """Compute the read models again from the whole ledger.
 
     Others may go on working meanwhile.
 

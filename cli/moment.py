@@ -66,7 +66,10 @@ def resolve(session: Session, when: When, *, app_id: AppId | None, deployment_id
     if when.at_position is not None:
         moment = moments.at_position(session.store, when.at_position)
     elif when.as_of is not None:
-        moment = moments.as_of(session.store, parse_time(when.as_of, now_us))
+        at_us = parse_time(when.as_of, now_us)
+        if at_us > now_us:
+            raise RefusedError(f'"{when.as_of}" lies in the future', hint="Leave --as-of out to ask about now.")
+        moment = moments.as_of(session.store, at_us)
     else:
         assert when.at_release is not None
         if app_id is None:
@@ -82,7 +85,7 @@ def parse_time(text: str, now_us: int) -> int:
     """Microseconds since 1970-01-01 UTC of ISO 8601 (local time without an offset) or of "2h ago".
 
     Raises:
-        RefusedError: It is neither, or lies in the future.
+        RefusedError: It is neither.
     """
     ago = re.fullmatch(_AGO, text.strip().lower())
     if ago is not None:

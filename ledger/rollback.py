@@ -26,6 +26,7 @@ class PastRelease:
         healthy: Whether its pods were ever all ready.
         failed: The cluster's reason if they will not become ready, or None.
         rolled_away: Number of the rollback that left it, or left a release that restored it, or None.
+        newest: Whether it is the life's newest release, which runs already.
         bad: Why it was marked as bad, or None.
         purged: Keys of its secrets whose values were purged since.
     """
@@ -37,12 +38,15 @@ class PastRelease:
     healthy: bool = False
     failed: str | None = None
     rolled_away: int | None = None
+    newest: bool = False
     bad: str | None = None
     purged: tuple[str, ...] = ()
 
     @property
     def obstacle(self) -> str | None:
         """Why it cannot be rolled back to, as a clause; None if it can."""
+        if self.newest:
+            return "it is the newest"
         if self.bad is not None:
             return f"it was marked as bad: {self.bad}"
         if self.purged:
@@ -69,7 +73,10 @@ def past_releases(history: Iterable[Recorded], app: App, deployment_id: str) -> 
             _follow(records, app.life, recorded)
             bad = app.life.bad
         _note(records, recorded)
-    return [replace(record, bad=bad.get(number)) for number, record in sorted(records.items())]
+    newest = max(records, default=0)
+    return [
+        replace(record, bad=bad.get(number), newest=number == newest) for number, record in sorted(records.items())
+    ]
 
 
 def ended_life(history: Iterable[Recorded], app: App, deployment_id: str | None = None) -> Life | None:

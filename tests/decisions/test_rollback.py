@@ -120,3 +120,7 @@ def test_only_code_or_config_can_be_chosen() -> None:
 def test_an_app_without_a_life_is_not_found() -> None:
     given().when(Rollback()).refused("not found", error=AppNotFoundError)
     given(*ended()).when(Rollback(version=1)).refused("not found", error=AppNotFoundError)
+
+
+def test_the_newest_release_runs_already() -> None:
+    given(*TWO_RELEASES).when(Rollback(version=2)).refused("release 2 cannot be rolled back to: it is the newest")
