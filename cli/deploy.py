@@ -13,30 +13,42 @@ from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOp
 _CHANGES = "cli.deploy_changes"
 _READS = "cli.deploy_reads"
 
+_GROUP = group(
+    {
+        "get": f"{_READS}:get",
+        "list": f"{_READS}:list_deployments",
+        "releases": f"{_READS}:releases",
+        "status": "cli.deploy_status:status",
+        "diff": "cli.deploy_history:diff",
+        "blame": "cli.deploy_history:blame",
+        "events": "cli.deploy_history:events",
+        "scale": f"{_CHANGES}:scale",
+        "restart": f"{_CHANGES}:restart",
+        "rollback": "cli.deploy_rollback:rollback",
+        "mark-bad": "cli.deploy_rollback:mark_bad",
+        "restore": "cli.deploy_restore:restore",
+        "destroy": f"{_CHANGES}:destroy",
+        "delete": f"{_CHANGES}:destroy",
+    }
+)
+_SETTINGS = {"help_option_names": ["--help", "-h"]}
+
 app = typer.Typer(
-    cls=group(
-        {
-            "get": f"{_READS}:get",
-            "list": f"{_READS}:list_deployments",
-            "releases": f"{_READS}:releases",
-            "status": "cli.deploy_status:status",
-            "diff": "cli.deploy_history:diff",
-            "blame": "cli.deploy_history:blame",
-            "events": "cli.deploy_history:events",
-            "scale": f"{_CHANGES}:scale",
-            "restart": f"{_CHANGES}:restart",
-            "rollback": "cli.deploy_rollback:rollback",
-            "mark-bad": "cli.deploy_rollback:mark_bad",
-            "restore": "cli.deploy_restore:restore",
-            "destroy": f"{_CHANGES}:destroy",
-            "delete": f"{_CHANGES}:destroy",
-        }
-    ),
+    cls=_GROUP,
     invoke_without_command=True,
     rich_markup_mode=None,
     add_completion=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
+    context_settings=_SETTINGS,
 )
+
+bare = typer.Typer(cls=_GROUP, rich_markup_mode=None, add_completion=False, context_settings=_SETTINGS)
+"""The same group without the options of a deploy, which take long to build: for `1ctl deploy get` and the like."""
+
+
+@bare.callback()
+def _bare() -> None:
+    pass
+
 
 DEFAULT_TIMEOUT = "5m"
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -30,8 +29,7 @@ _AGO = r"(\d+)\s*(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)\s+ago"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class When:
+class When(NamedTuple):
     """The three options as given; at most one of them."""
 
     at_release: int | None = None
@@ -56,12 +54,12 @@ def resolve(session: Session, when: When, *, app_id: AppId | None, deployment_id
     Raises:
         RefusedError: There was no such moment.
     """
-    from ledger import moments  # noqa: PLC0415 - most questions are about the present
-
     if when.is_now:
         return None
     if [when.at_release, when.as_of, when.at_position].count(None) < 2:
         raise UsageError("--at-release, --as-of and --at-position exclude each other")
+    from ledger import moments  # noqa: PLC0415 - most questions are about the present
+
     now_us = SystemClock().now_us()
     if when.at_position is not None:
         moment = moments.at_position(session.store, when.at_position)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cli.moment import When, resolve
 from cli.session import Session
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from ledger.envelope import Recorded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):
     """What a question is about.
 
     Attributes:

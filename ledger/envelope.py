@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ledger.clock import from_micros
 from ledger.spec import AppId
-from ledger.value import Value, value
+from ledger.value import Value, short_value, value
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -84,8 +83,8 @@ class Envelope(Value):
     salt: str
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+@short_value
+class Recorded(Value):
     """One line of the ledger: an event, its envelope, and its place.
 
     Attributes:

@@ -74,9 +74,7 @@ def past_releases(history: Iterable[Recorded], app: App, deployment_id: str) -> 
             bad = app.life.bad
         _note(records, recorded)
     newest = max(records, default=0)
-    return [
-        replace(record, bad=bad.get(number), newest=number == newest) for number, record in sorted(records.items())
-    ]
+    return [replace(record, bad=bad.get(number), newest=number == newest) for number, record in sorted(records.items())]
 
 
 def ended_life(history: Iterable[Recorded], app: App, deployment_id: str | None = None) -> Life | None:

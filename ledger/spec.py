@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from ledger.value import Value, value
+from ledger.value import Value, short_value, value
 
 
-@dataclass(frozen=True, slots=True)
-class AppId:
+@short_value
+class AppId(Value):
     """Names one app in one place, for ever. Its text form is ``cluster/namespace/name``."""
 
     cluster: str
@@ -45,8 +45,8 @@ class Spec(Value):
     image_pull_secret: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SecretVersion:
+@short_value
+class SecretVersion(Value):
     """One sealed value: the how-manieth of its key in this life (from 1), and what was stored.
 
     Attributes:
@@ -58,8 +58,8 @@ class SecretVersion:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+@short_value
+class Configuration(Value):
     """Environment values and sealed secrets by their original names."""
 
     env: Mapping[str, str] = field(default_factory=dict)

