@@ -15,15 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from uuid import UUID
 
-from ledger.codec import decode
-from ledger.envelope import Recorded
 from ledger.errors import LedgerBusyError, LedgerUnavailableError, OutcomeUnknownError, UnknownEventError
 from ledger.events import Redacted
+from ledger.reader import recorded
 from ledger.sqlite_tables import SqliteTables
 
 if TYPE_CHECKING:
+    from ledger.envelope import Recorded
     from ledger.store import Asking, ModelStore, Row, Tables
     from projections.projection import Projection
 
@@ -256,9 +255,4 @@ def _has_redaction(page: Iterable[Row]) -> bool:
 
 def _decoded(page: Iterable[Row], projection: Projection[Any]) -> Iterator[Recorded]:
     """The events of a page that the projection does not ignore. A topic that nobody knows is refused, not skipped."""
-    return (_recorded(row) for row in page if row.topic not in projection.ignored)
-
-
-def _recorded(row: Row) -> Recorded:
-    event, envelope = decode(row.topic, row.state)
-    return Recorded(row.position, UUID(bytes=row.stream), row.version, row.recorded_us, envelope, event)
+    return (recorded(row) for row in page if row.topic not in projection.ignored)
