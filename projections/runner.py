@@ -184,13 +184,13 @@ def _fold_into(
 
 def _fold(projection: Projection[R], rows: dict[str, R], history: Iterable[Recorded], stored: Asking | None) -> None:
     """Fold events into rows, which are looked up among the stored ones when first touched."""
-    for recorded in history:
-        key = projection.key(recorded)
+    for line in history:
+        key = projection.key(line)
         if stored is not None and key is not None and key not in rows:
             row = projection.load(stored, key)
             if row is not None:
                 rows[key] = row
-        projection.apply(rows, recorded)
+        projection.apply(rows, line)
 
 
 def _replace(tables: Tables, projection: Projection[Any], scratch: Tables, position: int) -> None:
