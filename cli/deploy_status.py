@@ -105,6 +105,8 @@ def _describe(life: Life, progress: Progress) -> Status:
         return Status(
             status="Failed", message=f"Release {life.release}: {reason}: {message}", progress=progress.percent
         )
+    if progress.ready >= progress.desired:
+        return Status(status="NotReady", message="Its pods are ready; older ones are still going", progress=99)
     waiting = [pod for pod in (progress.rollout.pods if progress.rollout else ()) if not pod.ready and pod.reason]
     why = f" ({waiting[0].reason})" if waiting else ""
     return Status(

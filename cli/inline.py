@@ -128,7 +128,8 @@ def wait_until_ready(session: Session, app: App, life: Life, request: Request, *
         said = 0
     try:
         for progress in session.watch(request).wait(app.id, life, timeout=timeout):
-            if progress.verdict == "waiting" and progress.percent != said:
+            # All ready and still waiting: older pods are going, or the cluster has yet to count. No news for a person.
+            if progress.verdict == "waiting" and progress.percent != said and progress.ready < progress.desired:
                 terminal.info(f"Deployment status: NotReady ({progress.percent} pct)")
                 said = progress.percent
     except (ClusterError, *LEDGER_FAILURES) as error:
