@@ -535,7 +535,7 @@ def test_a_writer_that_gave_up_does_not_get_the_lock_later(path: Path) -> None:
 
 
 def test_eight_processes_append_at_once_without_loss_gap_or_starvation(path: Path, store: SqliteStore) -> None:
-    last, many = 960, 8  # long enough that who happened to start late has time to catch up
+    last, many = 960, 8
     children = [start("share", path, f"stream {number}", last) for number in range(many)]
     assert [read_line(child) for child in children] == ["ready"] * many
     for child in children:
@@ -546,7 +546,12 @@ def test_eight_processes_append_at_once_without_loss_gap_or_starvation(path: Pat
     assert sum(done) == store.head().position
     assert [store.stream_version(stream_named(f"stream {number}")) for number in range(many)] == done
     assert_sound(store)
-    assert min(done) >= last / many / 4, str(done)
+    # Fairness is judged from where the last of them has joined: a process that starts late was not starved.
+    line_up = [row.stream for row in store.positions(1, limit=last + many)]
+    together = line_up[max(line_up.index(stream_named(f"stream {number}")) for number in range(many)) :]
+    assert len(together) >= last / 2, "most of the time all of them compete"
+    shares = [together.count(stream_named(f"stream {number}")) for number in range(many)]
+    assert min(shares) >= len(together) / many / 3, str(shares)
 
 
 def test_many_threads_of_one_store_append_without_loss_or_gap(store: SqliteStore) -> None:
