@@ -1,4 +1,4 @@
-"""What `deploy get`, `deploy list` and `deploy status` say about a life; keys as in the original's JSON.
+"""What `deploy get` and `deploy list` say about a life; keys as in the original's JSON.
 
 What this ledger does not know (user, zone, GPU, ...) is left out rather than made up.
 """
@@ -11,7 +11,7 @@ from ledger.clock import iso
 from projections.lifecycle import Status, lifecycle
 
 if TYPE_CHECKING:
-    from ledger.app import Life, RolloutState
+    from ledger.app import Life
     from ledger.spec import AppId
 
 
@@ -99,44 +99,6 @@ class Deployment(NamedTuple):
         return {key: value for key, value in document.items() if value is not None}
 
 
-class DeploymentStatus(NamedTuple):
-    """What the ledger knows about how a life is doing. The pods' present state is the cluster's to tell.
-
-    Attributes:
-        deployment_id: UUID text.
-        status: How far the cluster has got with what was asked for.
-        release: Newest release number.
-        rollout: What is known about the newest roll of pods.
-        reason: The cluster's machine-readable reason for a refusal or a failed roll, or None.
-        message: The cluster's own sentence about it, or None.
-        changed: Position of the newest event asked for.
-        applied_through: Position up to which the cluster acknowledged everything; 0 before the first time.
-    """
-
-    deployment_id: str
-    status: Status
-    release: int
-    rollout: RolloutState
-    reason: str | None
-    message: str | None
-    changed: int
-    applied_through: int
-
-    def to_json(self) -> dict[str, object]:
-        """Keys and values for JSON; what is None is left out."""
-        document: dict[str, object] = {
-            "deployment_id": self.deployment_id,
-            "status": self.status,
-            "release": self.release,
-            "rollout": self.rollout,
-            "reason": self.reason,
-            "message": self.message,
-            "changed": self.changed,
-            "applied_through": self.applied_through,
-        }
-        return {key: value for key, value in document.items() if value is not None}
-
-
 def deployment(app_id: AppId, life: Life) -> Deployment:
     """A life of this app, open or leaving, with its domain."""
     spec = life.spec
@@ -161,24 +123,6 @@ def deployment(app_id: AppId, life: Life) -> Deployment:
         updated_us=life.updated_us,
         destroyed_us=None if life.destroyed is None else life.updated_us,
         domain=life.domain,
-    )
-
-
-def deployment_status(life: Life) -> DeploymentStatus:
-    """How this life is doing; a refusal of the newest change comes before a failed roll."""
-    status = _status(life)
-    reason, message = life.rollout_failure or (None, None)
-    if status == "failed" and life.parked is not None:
-        reason, message = life.parked.reason, life.parked.message
-    return DeploymentStatus(
-        deployment_id=life.deployment_id,
-        status=status,
-        release=life.release,
-        rollout=life.rollout,
-        reason=reason,
-        message=message,
-        changed=life.changed,
-        applied_through=life.applied_through,
     )
 
 

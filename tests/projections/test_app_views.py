@@ -4,7 +4,7 @@ import pytest
 
 from ledger.app import App, Life, fold
 from ledger.spec import Spec
-from projections.app_views import deployment, deployment_status
+from projections.app_views import deployment
 from tests.projections.histories import APPS, Script, about
 
 APP = APPS[0]
@@ -93,7 +93,6 @@ def test_a_refusal_of_an_older_change_says_nothing_about_the_newest(ledger: Scri
     changed = ledger.scale(APP, 2)
     ledger.refused(APP, through=changed.position - 1)
     assert status(ledger) == "pending"
-    assert deployment_status(life(ledger)).reason is None
 
 
 def test_a_refusal_is_over_once_the_cluster_acknowledged(ledger: Script) -> None:
@@ -107,28 +106,3 @@ def test_a_life_that_leaves_is_pending_and_says_when_it_ended(ledger: Script) ->
     ledger.destroy(APP)
     shown = deployment(APP, life(ledger))
     assert (shown.status, shown.to_json()["destroyed_at"]) == ("pending", "2026-01-01T00:00:04.000000Z")
-
-
-def test_the_status_tells_of_the_newest_roll(ledger: Script) -> None:
-    ledger.applied(APP)
-    assert deployment_status(life(ledger)).rollout == "pending"
-    ledger.failed(APP)
-    failed = deployment_status(life(ledger))
-    assert (failed.status, failed.rollout) == ("completed", "failed")
-    assert (failed.reason, failed.message) == ("ImagePullBackOff", "no such image")
-    ledger.restart(APP)
-    ledger.completed(APP)
-    assert deployment_status(life(ledger)).to_json() == {
-        "deployment_id": failed.deployment_id,
-        "status": "pending",
-        "release": 1,
-        "rollout": "completed",
-        "changed": len(ledger.lines) - 1,
-        "applied_through": failed.applied_through,
-    }
-
-
-def test_a_refusal_comes_before_a_failed_roll(ledger: Script) -> None:
-    ledger.failed(APP)
-    ledger.refused(APP)
-    assert deployment_status(life(ledger)).reason == "Forbidden"
