@@ -14,16 +14,21 @@ from ledger.errors import AppNotFoundError
 from ledger.events import (
     AppliedObject,
     ApplyRefused,
+    ApplyRetried,
     Deployed,
     Destroyed,
     DomainAssigned,
     DomainClaimed,
     DomainReleased,
+    DriftDetected,
+    DriftHealed,
     EnvSet,
     EnvUnset,
+    FieldDrift,
     LedgerCreated,
     LedgerMoved,
     LedgerRestored,
+    ObjectAdopted,
     ObservedEvent,
     Redacted,
     ReleaseMarkedBad,
@@ -38,6 +43,8 @@ from ledger.events import (
     SecretSet,
     SecretsFingerprinted,
     SecretUnset,
+    WorkerDisabled,
+    WorkerEnabled,
     WorkerIdentitySet,
 )
 from ledger.spec import AppId, Configuration, SecretVersion, Spec
@@ -51,6 +58,9 @@ if TYPE_CHECKING:
 
 KEPT_ROLLS = 10
 """How many rolls after the last good one are remembered; the pods of older ones are long gone."""
+
+KEPT_HEALS = 3
+"""How many of the newest times a field was set back are remembered."""
 
 _OBSERVED = get_args(ObservedEvent)
 
@@ -113,6 +123,9 @@ class Life(Value):
         applied_through: Position up to which the cluster was made equal; 0 before the first time.
         objects: The cluster's objects at that position.
         parked: Why the cluster refuses, or None.
+        drift: By ``Kind/name``, the fields known to differ from what is asked for.
+        heals: By ``Kind/name`` and then by field, when it was last set back (microseconds UTC, oldest first), since
+            something was asked for.
         bad: Releases marked as bad, with the reason given.
         destroyed: Position of `Destroyed`, or None while the life is open.
     """
@@ -136,6 +149,8 @@ class Life(Value):
     applied_through: int = 0
     objects: tuple[AppliedObject, ...] = ()
     parked: Parked | None = None
+    drift: Mapping[str, tuple[FieldDrift, ...]] = field(default_factory=dict)
+    heals: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
     bad: Mapping[int, str] = field(default_factory=dict)
     destroyed: int | None = None
 
@@ -162,6 +177,7 @@ class App(Value):
         lives: How many lives were opened.
         life: The open life, or None.
         leaving: The newest destroyed life whose objects are not known to be gone, or None.
+        adopted: By ``Kind/name``, the uid of an object that was somebody else's and may be taken over.
     """
 
     id: AppId
@@ -171,6 +187,7 @@ class App(Value):
     lives: int = 0
     life: Life | None = None
     leaving: Life | None = None
+    adopted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stream(self) -> UUID:
@@ -223,6 +240,11 @@ def evolve(app: App, recorded: Recorded) -> App:
             leaving = app.leaving
             done = leaving is not None and leaving.destroyed is not None and event.through >= leaving.destroyed
             return replace(app, leaving=None) if done else app
+        case ObjectAdopted():
+            return _adopted(app, recorded, event)
+        case ApplyRetried() if app.leaving is not None and _about(app.leaving, recorded):
+            leaving = replace(app.leaving, changed=recorded.position, parked=None)
+            return replace(app, leaving=leaving)
         case ApplyRefused() if app.leaving is not None and _about(app.leaving, recorded):
             return replace(app, leaving=_parked(app.leaving, event))
         case _ if app.life is None or not _about(app.life, recorded):
@@ -232,6 +254,12 @@ def evolve(app: App, recorded: Recorded) -> App:
             return replace(app, life=None, leaving=replace(life, updated_us=recorded.recorded_us))
         case _:
             return replace(app, life=_evolve_life(app.life, recorded))
+
+
+def _adopted(app: App, recorded: Recorded, event: ObjectAdopted) -> App:
+    """The object may be taken over now; an app that was parked because of it is tried again."""
+    app = replace(app, adopted={**app.adopted, f"{event.kind}/{event.name}": event.uid})
+    return replace(app, life=_asked(app.life, recorded)) if app.life is not None else app
 
 
 def _about(life: Life, recorded: Recorded) -> bool:
@@ -277,7 +305,7 @@ def _rolled(life: Life, recorded: Recorded) -> Life:
 
 def _asked(life: Life, recorded: Recorded) -> Life:
     """Something was asked for: the cluster has to catch up, and a parked app is tried again."""
-    return replace(life, changed=recorded.position, updated_us=recorded.recorded_us, parked=None)
+    return replace(life, changed=recorded.position, updated_us=recorded.recorded_us, parked=None, heals={})
 
 
 def _configured(life: Life, recorded: Recorded) -> Life:
@@ -324,6 +352,13 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
             return _asked(replace(life, spec=replace(life.spec, replicas=event.replicas)), recorded)
         case Restarted():
             return _rolled(life, recorded)
+        case ApplyRetried():
+            return _asked(life, recorded)
+        case DriftDetected():
+            known = {key: fields for key, fields in life.drift.items() if key != f"{event.kind}/{event.name}"}
+            return replace(life, drift={**known, f"{event.kind}/{event.name}": event.fields} if event.fields else known)
+        case DriftHealed():
+            return _healed(life, recorded, event)
         case ResourcesApplied():
             return replace(life, applied_through=event.through, objects=event.objects, parked=None)
         case ApplyRefused():
@@ -334,7 +369,7 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
             if event.roll != life.roll.position:
                 return life
             return replace(life, rollout="failed", rollout_failure=(event.reason, event.message))
-        case Deployed() | Destroyed() | ResourcesRemoved():
+        case Deployed() | Destroyed() | ResourcesRemoved() | ObjectAdopted():
             return life  # handled where the app is known
         case SecretsFingerprinted():
             numbers = {key: [int(text) for text in of if text.isdecimal()] for key, of in event.fingerprints.items()}
@@ -342,6 +377,8 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
             return replace(life, fingerprinted={**life.fingerprinted, **newest})
         case LedgerCreated() | WorkerIdentitySet() | LedgerMoved() | LedgerRestored() | Redacted():
             return life  # of the ledger's own stream
+        case WorkerEnabled() | WorkerDisabled():
+            return life  # likewise
         case DomainClaimed() | DomainReleased():
             return life  # of claim streams
         case _:
@@ -350,6 +387,15 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
 
 def _parked(life: Life, event: ApplyRefused) -> Life:
     return replace(life, parked=Parked(through=event.through, reason=event.reason, message=event.message))
+
+
+def _healed(life: Life, recorded: Recorded, event: DriftHealed) -> Life:
+    """The object is as asked for again; when each of its fields was set back shows whether somebody fights over it."""
+    key = f"{event.kind}/{event.name}"
+    before = life.heals.get(key, {})
+    now = {path: (*before.get(path, ()), recorded.recorded_us)[-KEPT_HEALS:] for path in event.fields}
+    drift = {other: fields for other, fields in life.drift.items() if other != key}
+    return replace(life, drift=drift, heals={**life.heals, key: {**before, **now}})
 
 
 def _completed(life: Life, event: RolloutCompleted) -> Life:

@@ -15,7 +15,7 @@ import orjson
 from ledger import events
 from ledger.envelope import Envelope, Source, Subject
 from ledger.errors import LedgerDamagedError, UnknownEventError
-from ledger.events import SCHEMA_VERSIONS, AppliedObject, Event
+from ledger.events import SCHEMA_VERSIONS, AppliedObject, Event, FieldDrift
 from ledger.spec import SecretVersion, Spec
 from ledger.upcasters import UPCASTERS
 
@@ -94,6 +94,16 @@ def _objects(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
+def _drift(data: dict[str, Any]) -> dict[str, Any]:
+    data["fields"] = tuple(FieldDrift(**value) for value in data["fields"])
+    return data
+
+
+def _fields(data: dict[str, Any]) -> dict[str, Any]:
+    data["fields"] = tuple(data["fields"])
+    return data
+
+
 _RESTORE: Mapping[type[Event], Callable[[dict[str, Any]], dict[str, Any]]] = {
     events.Deployed: _spec,
     events.RolledBack: _rolled_back,
@@ -101,5 +111,7 @@ _RESTORE: Mapping[type[Event], Callable[[dict[str, Any]], dict[str, Any]]] = {
     events.SecretSet: _secrets,
     events.SecretUnset: _keys,
     events.ResourcesApplied: _objects,
+    events.DriftDetected: _drift,
+    events.DriftHealed: _fields,
 }
 """For events whose fields are not plain JSON types: from JSON back to our own."""

@@ -115,6 +115,26 @@ class Restart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetryApply:
+    """Try again what the cluster refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptObject:
+    """Take over an object that somebody else made; it must have this uid. There need not be an open life.
+
+    Attributes:
+        kind: Kubernetes kind.
+        name: Object name.
+        uid: As the cluster shows it.
+    """
+
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Destroy:
     """End the life: remove everything of it from the cluster, and its sealed values from the ledger."""
 
@@ -131,5 +151,7 @@ Command: TypeAlias = (
     | PurgeSecret
     | Scale
     | Restart
+    | RetryApply
+    | AdoptObject
     | Destroy
 )

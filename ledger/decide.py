@@ -9,6 +9,7 @@ from typing import assert_never
 from ledger import values
 from ledger.app import App, Life, open_life
 from ledger.commands import (
+    AdoptObject,
     Command,
     Deploy,
     Destroy,
@@ -16,6 +17,7 @@ from ledger.commands import (
     PurgeSecret,
     Restart,
     Restore,
+    RetryApply,
     Rollback,
     Scale,
     SetEnv,
@@ -27,11 +29,13 @@ from ledger.credentials import looks_like_credential
 from ledger.errors import AppNotFoundError, RefusedError
 from ledger.events import (
     AppEvent,
+    ApplyRetried,
     Deployed,
     Destroyed,
     DomainAssigned,
     EnvSet,
     EnvUnset,
+    ObjectAdopted,
     ReleaseMarkedBad,
     Restarted,
     RolledBack,
@@ -65,7 +69,7 @@ class Minted:
     ended: Life | None = None
 
 
-def decide(  # noqa: C901, PLR0911 - one arm per command, in one place
+def decide(  # noqa: C901, PLR0911, PLR0912 - one arm per command, in one place
     command: Command, app: App, minted: Minted
 ) -> Sequence[AppEvent]:
     """The events that the command leads to, in order; none if there is nothing to change.
@@ -79,6 +83,10 @@ def decide(  # noqa: C901, PLR0911 - one arm per command, in one place
         return _deploy(command, app, minted)
     if isinstance(command, Restore):
         return _restore(command, app, minted)
+    if isinstance(command, AdoptObject):
+        return _adopt(command, app)
+    if isinstance(command, RetryApply):
+        return _retry(app)
     life = open_life(app)
     match command:
         case SetEnv():
@@ -151,6 +159,24 @@ def _restore(command: Restore, app: App, minted: Minted) -> Sequence[AppEvent]:
         (SecretSet(secrets={key: minted.sealed[key] for key in command.secret_keys}),) if command.secret_keys else ()
     )
     return (replace(deployed, restored_from=ended.deployment_id), assigned, *env, *secrets)
+
+
+def _adopt(command: AdoptObject, app: App) -> Sequence[AppEvent]:
+    if not command.uid:
+        raise RefusedError(
+            f"no uid is given for {command.kind.lower()}/{command.name}",
+            hint="Say which object is meant: --uid UID   (kubectl get it with -o jsonpath={.metadata.uid})",
+        )
+    if app.adopted.get(f"{command.kind}/{command.name}") == command.uid:
+        return ()
+    return (ObjectAdopted(kind=command.kind, name=command.name, uid=command.uid),)
+
+
+def _retry(app: App) -> Sequence[AppEvent]:
+    if app.leaving is not None and app.leaving.parked is not None:
+        return (ApplyRetried(),)
+    life = open_life(app) if app.leaving is None else app.life
+    return (ApplyRetried(),) if life is not None and life.parked is not None else ()
 
 
 def _opening(spec: Spec, minted: Minted) -> tuple[AppEvent, AppEvent]:

@@ -23,7 +23,7 @@ class Subject(Value):
         cluster: Cluster name in stream identities.
         namespace: Kubernetes namespace.
         app: App name.
-        deployment_id: UUID text of the life.
+        deployment_id: UUID text of the life; empty for what is about the app before it has one.
     """
 
     cluster: str

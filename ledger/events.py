@@ -85,6 +85,20 @@ class Redacted(Value):
     new_digest: str
 
 
+@value
+class WorkerEnabled(Value):
+    """From here on a resident worker applies what is asked of a cluster's apps; commands only record it."""
+
+    cluster: str
+
+
+@value
+class WorkerDisabled(Value):
+    """From here on commands apply their own effects in this cluster again."""
+
+    cluster: str
+
+
 # -- An app: what was asked for, in the app's own stream -----------------------------------------------------------
 
 
@@ -191,6 +205,26 @@ class Scaled(Value):
 @value
 class Restarted(Value):
     """All pods were asked to be replaced, with the configuration set by now; not a release."""
+
+
+@value
+class ApplyRetried(Value):
+    """Somebody asked that what the cluster refused be tried again."""
+
+
+@value
+class ObjectAdopted(Value):
+    """An object that somebody else made belongs to the app from here on; its fields are taken over.
+
+    Attributes:
+        kind: Kubernetes kind.
+        name: Object name.
+        uid: The uid that it must have; another object of that name is not meant.
+    """
+
+    kind: str
+    name: str
+    uid: str
 
 
 @value
@@ -302,6 +336,53 @@ class RolloutFailed(Value):
 
 
 @value
+class FieldDrift(Value):
+    """One field of an object that is not as the ledger asks for.
+
+    Attributes:
+        field: Path of the field, dot-separated, list entries by their name; empty for the whole object.
+        wanted: What the ledger asks for, as JSON text; None where nothing is said about it, or it may not be shown.
+        found: What the cluster has, likewise.
+        manager: The field manager that owns the field in the cluster, or None where nobody can tell.
+    """
+
+    field: str
+    wanted: str | None
+    found: str | None
+    manager: str | None
+
+
+@value
+class DriftDetected(Value):
+    """An object is not as the ledger asks for, in other fields than was known before.
+
+    Attributes:
+        kind: Kubernetes kind.
+        name: Object name.
+        fields: Every field that differs now, by path; none if the object is as asked for again.
+    """
+
+    kind: str
+    name: str
+    fields: tuple[FieldDrift, ...]
+
+
+@value
+class DriftHealed(Value):
+    """Fields of an object were set back to what the ledger asks for.
+
+    Attributes:
+        kind: Kubernetes kind.
+        name: Object name.
+        fields: Paths of the fields that were set back; an empty path if the whole object was made anew.
+    """
+
+    kind: str
+    name: str
+    fields: tuple[str, ...]
+
+
+@value
 class SecretsFingerprinted(Value):
     """What sealed values are, without saying it: equal values of one life have equal fingerprints.
 
@@ -324,7 +405,9 @@ class ResourcesRemoved(Value):
     through: int
 
 
-LedgerEvent: TypeAlias = LedgerCreated | WorkerIdentitySet | LedgerMoved | LedgerRestored | Redacted
+LedgerEvent: TypeAlias = (
+    LedgerCreated | WorkerIdentitySet | LedgerMoved | LedgerRestored | Redacted | WorkerEnabled | WorkerDisabled
+)
 AppEvent: TypeAlias = (
     Deployed
     | RolledBack
@@ -337,11 +420,20 @@ AppEvent: TypeAlias = (
     | SecretPurged
     | Scaled
     | Restarted
+    | ApplyRetried
+    | ObjectAdopted
     | Destroyed
 )
 DomainEvent: TypeAlias = DomainClaimed | DomainReleased
 ObservedEvent: TypeAlias = (
-    ResourcesApplied | ApplyRefused | RolloutCompleted | RolloutFailed | SecretsFingerprinted | ResourcesRemoved
+    ResourcesApplied
+    | ApplyRefused
+    | RolloutCompleted
+    | RolloutFailed
+    | DriftDetected
+    | DriftHealed
+    | SecretsFingerprinted
+    | ResourcesRemoved
 )
 Event: TypeAlias = LedgerEvent | AppEvent | DomainEvent | ObservedEvent
 """Any fact. A `match` over it ends in `assert_never`, so that a new one fails the type check until it is decided."""
@@ -352,6 +444,8 @@ SCHEMA_VERSIONS: Mapping[type[Event], int] = {
     LedgerMoved: 1,
     LedgerRestored: 1,
     Redacted: 1,
+    WorkerEnabled: 1,
+    WorkerDisabled: 1,
     Deployed: 1,
     RolledBack: 1,
     ReleaseMarkedBad: 1,
@@ -363,6 +457,8 @@ SCHEMA_VERSIONS: Mapping[type[Event], int] = {
     SecretPurged: 1,
     Scaled: 1,
     Restarted: 1,
+    ApplyRetried: 1,
+    ObjectAdopted: 1,
     Destroyed: 1,
     DomainClaimed: 1,
     DomainReleased: 1,
@@ -370,6 +466,8 @@ SCHEMA_VERSIONS: Mapping[type[Event], int] = {
     ApplyRefused: 1,
     RolloutCompleted: 1,
     RolloutFailed: 1,
+    DriftDetected: 1,
+    DriftHealed: 1,
     SecretsFingerprinted: 1,
     ResourcesRemoved: 1,
 }

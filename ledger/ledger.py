@@ -33,6 +33,7 @@ from ledger.errors import (
 )
 from ledger.events import (
     AppEvent,
+    ApplyRetried,
     Deployed,
     Destroyed,
     DomainAssigned,
@@ -42,7 +43,10 @@ from ledger.events import (
     LedgerCreated,
     LedgerMoved,
     LedgerRestored,
+    ObjectAdopted,
     ObservedEvent,
+    WorkerDisabled,
+    WorkerEnabled,
     WorkerIdentitySet,
 )
 from ledger.reader import LedgerReader, recorded
@@ -277,9 +281,13 @@ class Ledger(LedgerReader):
         raise ConflictError("other writers were always first", hint="Nothing was recorded. Try again.")
 
     def mark(
-        self, event: LedgerMoved | LedgerRestored, request: Request, *, beside: Beside = NOTHING_BESIDE
+        self,
+        event: LedgerMoved | LedgerRestored | WorkerEnabled | WorkerDisabled,
+        request: Request,
+        *,
+        beside: Beside = NOTHING_BESIDE,
     ) -> Recorded:
-        """Record where the ledger goes on or came from; no app is concerned.
+        """Record something about the ledger as a whole: where it goes on or came from, or who applies its effects.
 
         Raises:
             LedgerEndedError: Nothing is appended here any more.
@@ -499,8 +507,11 @@ def _deployment_id(app: App, events: Sequence[AppEvent]) -> str:
     opening = events[0]
     if isinstance(opening, Deployed):
         return opening.deployment_id
-    assert app.life is not None
-    return app.life.deployment_id
+    life = app.life or (app.leaving if isinstance(opening, ApplyRetried) else None)
+    if life is None:  # only an object can be adopted before there is a life
+        assert isinstance(opening, ObjectAdopted)
+        return ""
+    return life.deployment_id
 
 
 def _ended(app: App, events: Sequence[AppEvent]) -> Life | None:

@@ -9,7 +9,7 @@ from ledger.app import App, fold
 from ledger.codec import decode
 from ledger.envelope import Recorded
 from ledger.errors import LedgerDamagedError
-from ledger.events import LedgerCreated, LedgerRestored, WorkerIdentitySet
+from ledger.events import LedgerCreated, LedgerRestored, WorkerDisabled, WorkerEnabled, WorkerIdentitySet
 from ledger.spec import AppId
 from ledger.store import is_well_formed
 from ledger.streams import LEDGER_STREAM, app_stream, observed_stream
@@ -60,6 +60,13 @@ class LedgerReader:
         event = decode(newest.topic, newest.state)[0] if newest else None
         return event.epoch if isinstance(event, LedgerRestored) else 0
 
+    def has_worker(self, cluster: str) -> bool:
+        """Whether a resident worker applies what is asked of this cluster's apps; else each command does it itself."""
+        rows = self.store.stream(LEDGER_STREAM.bytes, descending=True)
+        said = (decode(row.topic, row.state)[0] for row in rows if row.topic in _RESIDENCY)
+        newest = next((event for event in said if getattr(event, "cluster", None) == cluster), None)
+        return isinstance(newest, WorkerEnabled)
+
     def _created(self) -> tuple[str, str] | None:
         """Ledger id and the effects identity that new lives are sealed to."""
         if self._identity is None:
@@ -76,6 +83,9 @@ class LedgerReader:
             if ledger_id is not None and identity is not None:
                 self._identity = (ledger_id, identity)
         return self._identity
+
+
+_RESIDENCY = frozenset({WorkerEnabled.__name__, WorkerDisabled.__name__})
 
 
 def recorded(row: Row) -> Recorded:

@@ -9,16 +9,20 @@ import orjson
 
 from ledger.events import (
     ApplyRefused,
+    ApplyRetried,
     Deployed,
     Destroyed,
     DomainAssigned,
     DomainClaimed,
     DomainReleased,
+    DriftDetected,
+    DriftHealed,
     EnvSet,
     EnvUnset,
     LedgerCreated,
     LedgerMoved,
     LedgerRestored,
+    ObjectAdopted,
     Redacted,
     ReleaseMarkedBad,
     ResourcesApplied,
@@ -32,6 +36,8 @@ from ledger.events import (
     SecretSet,
     SecretsFingerprinted,
     SecretUnset,
+    WorkerDisabled,
+    WorkerEnabled,
     WorkerIdentitySet,
 )
 from projections.app_views import Deployment
@@ -49,15 +55,19 @@ Ignored: TypeAlias = (
     | LedgerMoved
     | LedgerRestored
     | Redacted
+    | WorkerEnabled
+    | WorkerDisabled
     | ReleaseMarkedBad
     | DomainAssigned
     | DomainClaimed
     | DomainReleased
     | RolloutCompleted
     | RolloutFailed
+    | DriftDetected
+    | DriftHealed
     | SecretsFingerprinted
 )
-"""No line of the list shows them: other streams, host names, opinions, and how pods are doing."""
+"""No line of the list shows them: other streams, host names, opinions, and how pods and objects are doing."""
 
 Shown: TypeAlias = (
     Deployed
@@ -69,6 +79,8 @@ Shown: TypeAlias = (
     | SecretPurged
     | Scaled
     | Restarted
+    | ApplyRetried
+    | ObjectAdopted
     | Destroyed
     | ResourcesApplied
     | ApplyRefused
@@ -217,8 +229,8 @@ class AppList:
                 return self.secret_purged(row, recorded, event)
             case Scaled():
                 return self.scaled(row, recorded, event)
-            case Restarted():
-                return self.restarted(row, recorded)
+            case Restarted() | ApplyRetried() | ObjectAdopted():
+                return self.asked_again(row, recorded)
             case Destroyed():
                 return self.destroyed(row, recorded)
             case ResourcesApplied():
@@ -289,8 +301,8 @@ class AppList:
         """The number of pods asked for."""
         return _asked(row, recorded, replicas=event.replicas)
 
-    def restarted(self, row: AppListRow, recorded: Recorded) -> AppListRow:
-        """New pods of the same kind."""
+    def asked_again(self, row: AppListRow, recorded: Recorded) -> AppListRow:
+        """Nothing that a line shows is different, but the cluster has something to do."""
         return _asked(row, recorded)
 
     def destroyed(self, row: AppListRow, recorded: Recorded) -> AppListRow:

@@ -22,16 +22,20 @@ from uuid import UUID, uuid5
 from ledger.clock import iso
 from ledger.events import (
     ApplyRefused,
+    ApplyRetried,
     Deployed,
     Destroyed,
     DomainAssigned,
     DomainClaimed,
     DomainReleased,
+    DriftDetected,
+    DriftHealed,
     EnvSet,
     EnvUnset,
     LedgerCreated,
     LedgerMoved,
     LedgerRestored,
+    ObjectAdopted,
     Redacted,
     ReleaseMarkedBad,
     ResourcesApplied,
@@ -45,6 +49,8 @@ from ledger.events import (
     SecretSet,
     SecretsFingerprinted,
     SecretUnset,
+    WorkerDisabled,
+    WorkerEnabled,
     WorkerIdentitySet,
 )
 
@@ -241,12 +247,16 @@ def _fold_life(life: _Life, recorded: Recorded) -> None:  # noqa: C901 - one arm
             life.destroyed_us = recorded.recorded_us
         case DomainAssigned() | EnvSet() | EnvUnset() | SecretSet() | SecretUnset() | SecretPurged():
             pass  # not releases
-        case Scaled() | Restarted():
+        case Scaled() | Restarted() | ApplyRetried() | ObjectAdopted():
             pass  # not releases either
         case ResourcesApplied() | ApplyRefused() | ResourcesRemoved() | SecretsFingerprinted():
             pass  # objects and values, not pods
+        case DriftDetected() | DriftHealed():
+            pass  # likewise
         case LedgerCreated() | WorkerIdentitySet() | LedgerMoved() | LedgerRestored() | Redacted():
             pass  # of the ledger's own stream
+        case WorkerEnabled() | WorkerDisabled():
+            pass  # likewise
         case DomainClaimed() | DomainReleased():
             pass  # of claim streams
         case _:

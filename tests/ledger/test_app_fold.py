@@ -16,11 +16,16 @@ from ledger.events import (
     SCHEMA_VERSIONS,
     AppliedObject,
     ApplyRefused,
+    ApplyRetried,
     Destroyed,
     DomainAssigned,
+    DriftDetected,
+    DriftHealed,
     EnvSet,
     EnvUnset,
     Event,
+    FieldDrift,
+    ObjectAdopted,
     ObservedEvent,
     ResourcesApplied,
     ResourcesRemoved,
@@ -243,6 +248,8 @@ def test_scaling_changes_what_the_release_runs_but_makes_no_pods_anew() -> None:
         SecretUnset(keys=("A",)),
         Scaled(replicas=2),
         Restarted(),
+        ApplyRetried(),
+        ObjectAdopted(kind="Service", name="orders", uid="u-1"),
     ],
 )
 def test_whatever_is_asked_for_makes_the_app_dirty_and_tries_a_parked_one_again(event: Event) -> None:
@@ -406,3 +413,58 @@ def test_a_refused_removal_parks_the_life_that_is_leaving() -> None:
     leaving = app(*ended(), ApplyRefused(release=1, through=3, reason="Forbidden", message="no")).leaving
     assert leaving is not None
     assert leaving.parked == Parked(through=3, reason="Forbidden", message="no")
+
+
+# -- Drift and what somebody else made ----------------------------------------------------------------------------
+
+
+def drifted(*fields: str, name: str = "orders") -> DriftDetected:
+    return DriftDetected(
+        kind="Service",
+        name=name,
+        fields=tuple(FieldDrift(field=path, wanted="1", found="2", manager="kubectl-edit") for path in fields),
+    )
+
+
+def test_drift_is_known_until_the_object_is_as_asked_for_again() -> None:
+    known = life_of(*opened(), drifted("spec.ports"), drifted("spec.type", name="other")).drift
+    assert {key: [each.field for each in fields] for key, fields in known.items()} == {
+        "Service/orders": ["spec.ports"],
+        "Service/other": ["spec.type"],
+    }
+    assert life_of(*opened(), drifted("spec.ports"), drifted()).drift == {}
+    healed = DriftHealed(kind="Service", name="orders", fields=("spec.ports",))
+    assert life_of(*opened(), drifted("spec.ports"), healed).drift == {}
+
+
+def test_the_newest_times_a_field_was_set_back_are_remembered_until_something_is_asked_for() -> None:
+    healed = DriftHealed(kind="Service", name="orders", fields=("spec.ports",))
+    other = DriftHealed(kind="Service", name="orders", fields=("spec.type",))
+    life = life_of(*opened(), healed, healed, other, healed, healed)
+    at = [START_US + position * 1_000_000 for position in range(8)]
+    assert life.heals == {"Service/orders": {"spec.ports": (at[4], at[6], at[7]), "spec.type": (at[5],)}}
+    assert life_of(*opened(), healed, Restarted()).heals == {}
+
+
+def test_what_is_seen_of_objects_asks_nothing_of_the_cluster() -> None:
+    healed = DriftHealed(kind="Service", name="orders", fields=("spec.ports",))
+    assert not app(*opened(), applied(2), drifted("spec.ports"), healed).dirty
+
+
+def test_an_object_can_be_adopted_before_there_is_a_life() -> None:
+    before = app(ObjectAdopted(kind="Service", name="orders", uid="u-1"))
+    assert before.adopted == {"Service/orders": "u-1"}
+    assert before.life is None
+    after = app(ObjectAdopted(kind="Service", name="orders", uid="u-1"), *opened(), Destroyed())
+    assert after.adopted == {"Service/orders": "u-1"}
+
+
+def test_a_parked_removal_is_tried_again_when_somebody_asks() -> None:
+    refused = ApplyRefused(release=1, through=3, reason="StillThere", message="no")
+    parked = app(*ended(), refused)
+    assert parked.leaving is not None
+    assert parked.leaving.parked is not None
+    again = app(*ended(), refused, ApplyRetried())
+    assert again.leaving is not None
+    assert again.leaving.parked is None
+    assert again.leaving.destroyed == 3

@@ -15,15 +15,20 @@ from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.events import (
     AppliedObject,
     ApplyRefused,
+    ApplyRetried,
     Deployed,
     Destroyed,
     DomainAssigned,
     DomainClaimed,
     DomainReleased,
+    DriftDetected,
+    DriftHealed,
     EnvSet,
     EnvUnset,
     Event,
+    FieldDrift,
     LedgerCreated,
+    ObjectAdopted,
     ReleaseMarkedBad,
     ResourcesApplied,
     ResourcesRemoved,
@@ -65,6 +70,9 @@ Verb = Literal[
     "purge",
     "scale",
     "restart",
+    "retry",
+    "adopt",
+    "drift",
     "destroy",
     "applied",
     "refused",
@@ -202,6 +210,24 @@ class Script:
         restarted = self._ask(app, Restarted())
         state.rolls.append((restarted.position, state.release))
         return restarted
+
+    def retry(self, app: AppId) -> Recorded:
+        """What was refused is tried again."""
+        self._tick(app)
+        return self._ask(app, ApplyRetried())
+
+    def adopt(self, app: AppId, number: int) -> Recorded:
+        """An object of somebody else is taken over."""
+        self._tick(app)
+        return self._ask(app, ObjectAdopted(kind="Service", name=app.name, uid=f"u-{number}"))
+
+    def drift(self, app: AppId, number: int) -> Recorded:
+        """An object was seen to differ in so many fields, or was set back."""
+        self._tick(app)
+        if number % 3 == 2:
+            return self._see(app, DriftHealed(kind="Deployment", name=app.name, fields=("spec.replicas",)))
+        field = FieldDrift(field="spec.replicas", wanted="1", found=str(number), manager="kubectl-edit")
+        return self._see(app, DriftDetected(kind="Deployment", name=app.name, fields=(field,) * (number % 3)))
 
     def destroy(self, app: AppId) -> Recorded:
         """The life ends."""
@@ -398,6 +424,12 @@ def perform(ledger: Script, step: Step) -> None:
             ledger.scale(app, chance)
         case "restart":
             ledger.restart(app)
+        case "retry":
+            ledger.retry(app)
+        case "adopt":
+            ledger.adopt(app, chance)
+        case "drift":
+            ledger.drift(app, chance)
         case "destroy":
             ledger.destroy(app)
         case "applied":

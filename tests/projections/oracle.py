@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from ledger.envelope import Recorded, Subject
 from ledger.events import (
     ApplyRefused,
+    ApplyRetried,
     Deployed,
     Destroyed,
     EnvSet,
     EnvUnset,
+    ObjectAdopted,
     ReleaseMarkedBad,
     ResourcesApplied,
     ResourcesRemoved,
@@ -30,7 +32,10 @@ from ledger.events import (
 Lines = Sequence[Recorded]
 
 _RELEASES = (Deployed, RolledBack)
-_CHANGES = (*_RELEASES, EnvSet, EnvUnset, SecretSet, SecretUnset, SecretPurged, Scaled, Restarted, Destroyed)
+_CHANGES = (
+    *_RELEASES, EnvSet, EnvUnset, SecretSet, SecretUnset, SecretPurged, Scaled, Restarted, ApplyRetried, ObjectAdopted,
+    Destroyed,
+)  # fmt: skip
 
 
 def lives(lines: Lines) -> list[Subject]:
