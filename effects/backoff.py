@@ -1,0 +1,32 @@
+"""How long to wait before trying again: longer each time, by chance, and never less than the server asked for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """Exponential back-off with jitter, half of it by chance: many who failed at once do not come back at once.
+
+    Attributes:
+        first: Seconds that the first wait takes at most.
+        longest: Seconds that any wait takes at most, unless a server asks for more.
+        chance: A number from 0 up to but not 1.
+    """
+
+    chance: Callable[[], float]
+    first: float = 0.2
+    longest: float = 30.0
+
+    def delay(self, failures: int, *, retry_after: float | None = None) -> float:
+        """Seconds to wait after so many failures in a row.
+
+        Args:
+            failures: 1 or more.
+            retry_after: What the server asked for; it is kept, and jitter comes on top.
+        """
+        ceiling = min(self.longest, self.first * 2.0 ** min(failures - 1, 32))
+        waited = ceiling * (0.5 + 0.5 * self.chance())
+        return waited if retry_after is None else retry_after + waited
