@@ -65,6 +65,7 @@ def back_up(store: ModelStore, path: Path, *, sign: Sign, progress: Progress) ->
         with making(draft) as connection:
             if isinstance(store, SqliteStore):
                 copy_database(store.path, connection)
+                leave_out(connection)
             else:
                 _read_into(connection, store, progress)
             _mark(connection, here)
@@ -95,6 +96,18 @@ def check_beside(store: ModelStore) -> None:
             "the backup is damaged beside its events: in requests, lives, wrapped keys or sealed values",
             hint="Its events are intact. Use another backup.",
         )
+
+
+def leave_out(connection: sqlite3.Connection) -> None:
+    """Take out of a private copy what is not history: leases and snapshots, and the room they took."""
+    tables = SqliteTables(connection)
+    counts = [
+        tables.execute(f"ledger.delete_{table}", {})
+        for table in ("worker_leases", "app_snapshots")
+        if tables.knows(f"ledger.{table}")
+    ]
+    if any(counts):
+        connection.execute("VACUUM")
 
 
 def checkpoint_path(path: Path) -> Path:

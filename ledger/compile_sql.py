@@ -7,11 +7,11 @@ are not what this would write.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from sqlalchemy import ClauseElement, Dialect, MetaData
+from sqlalchemy import ClauseElement, Dialect, MetaData, Table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -21,8 +21,12 @@ _HEADER = '''"""Compiled from `{package}.tables` and `{package}.statements` for 
 
 def schema_text(metadata: MetaData) -> Sequence[str]:
     """The statements that create all tables and indexes, in order."""
+    return _created(metadata.sorted_tables)
+
+
+def _created(tables: Iterable[Table]) -> list[str]:
     texts = []
-    for table in metadata.sorted_tables:
+    for table in tables:
         texts.append(str(CreateTable(table).compile(dialect=_dialect())))
         texts += [
             str(CreateIndex(index).compile(dialect=_dialect()))
@@ -48,6 +52,12 @@ def module_text(package: str) -> str:
     lines = [_HEADER.format(package=package), "SCHEMA: tuple[str, ...] = ("]
     lines += [f"    {text!r}," for text in schema]
     lines += [")", '"""Creates every table, index and trigger, in this order."""', ""]
+    added: Mapping[int, Iterable[Table]] = getattr(tables, "ADDED", {})
+    if added:
+        lines.append("ADDED: dict[int, tuple[str, ...]] = {")
+        for version, brought in added.items():
+            lines += [f"    {version}: (", *(f"        {text!r}," for text in _created(brought)), "    ),"]
+        lines += ["}", '"""Creates what each version added to the one before."""', ""]
     named: Mapping[str, ClauseElement] = statements.STATEMENTS
     for name, statement in named.items():
         lines.append(f"{name.upper()} = {statement_text(statement)!r}")

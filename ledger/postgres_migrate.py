@@ -6,7 +6,7 @@ from sqlalchemy import Integer, column, select, table, text
 
 from ledger.errors import LedgerUnavailableError, UnknownEventError
 from ledger.postgres_connection import Address, Database, Transaction
-from ledger.postgres_schema import MIGRATION_LOCK, SCHEMA, SCHEMA_VERSION, schema_text
+from ledger.postgres_schema import MIGRATION_LOCK, SCHEMA, SCHEMA_VERSION, schema_text, upgrade_text
 from ledger.postgres_tables import TABLE_EXISTS
 
 _VERSION = select(table("schema_version", column("version", Integer), schema=SCHEMA))
@@ -42,6 +42,8 @@ def create_or_update(database: Database) -> int:
         if version == 0:
             _refuse_other_encoding(transaction, database.shown)
             transaction.script(schema_text())
+        elif version < SCHEMA_VERSION:
+            transaction.script(upgrade_text(version))
     return SCHEMA_VERSION
 
 

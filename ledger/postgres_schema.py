@@ -7,7 +7,7 @@ that run with the owner's rights, under a fixed search path. The columns are tho
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -19,6 +19,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Select,
+    Table,
     Text,
     bindparam,
     column,
@@ -34,7 +35,7 @@ from ledger.errors import InvalidValueError
 SCHEMA = "onectl"
 """The schema that holds the tables."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of what `schema_text` creates, in the table ``schema_version``."""
 
 CHANNEL = "onectl_ledger"
@@ -50,7 +51,7 @@ READ_MODEL_LOCK = 0x31435452
 """Advisory lock of who writes read models ("1CTR")."""
 
 _APPEND_FUNCTION = """
-CREATE FUNCTION append_events(
+CREATE OR REPLACE FUNCTION append_events(
     streams bytea[], versions bigint[], topics text[], states bytea[], clock_us bigint, lock_timeout_ms integer,
     request text, request_salt bytea, request_digest bytea,
     life text[], life_key text[], life_key_wrapped bytea,
@@ -110,6 +111,7 @@ BEGIN
         PERFORM set_config('onectl.redacting', redact_position::text, true);
         UPDATE stored_events SET state = redact_state WHERE notification_id = redact_position;
         PERFORM set_config('onectl.redacting', '', true);
+        DELETE FROM app_snapshots;  -- one may hold what was blanked
     END IF;
     IF purge_life IS NOT NULL THEN
         DELETE FROM sealed_values WHERE deployment_id = purge_life AND key = purge_key;
@@ -166,6 +168,8 @@ CREATE TABLE schema_version (version integer NOT NULL);
 INSERT INTO schema_version VALUES ({version});
 """
 
+_SET_VERSION = "UPDATE schema_version SET version = {version}"
+
 _ROLES = """\
 -- Roles of a ledger on PostgreSQL. Run it as the owner of the ledger's tables, who may create roles; it may be repeated.
 -- Grant them to login roles:  GRANT {prefix}_writer TO alice;
@@ -189,19 +193,39 @@ GRANT SELECT ON {readable} TO {prefix}_reader;
 GRANT {prefix}_reader TO {prefix}_writer;
 GRANT SELECT ON {schema}.sealed_sizes TO {prefix}_writer;
 GRANT EXECUTE ON FUNCTION {schema}.append_events TO {prefix}_writer;
+GRANT INSERT, DELETE ON {schema}.app_snapshots TO {prefix}_writer;
 {read_models}\
--- The worker holds the identity that opens what is sealed.
+-- The worker holds the identity that opens what is sealed, and leads by a lease.
 GRANT {prefix}_writer TO {prefix}_worker;
+GRANT INSERT, UPDATE ON {schema}.worker_leases TO {prefix}_worker;
 GRANT SELECT ON {schema}.life_keys, {schema}.sealed_values TO {prefix}_worker;
 """
 
-_READABLE = ("schema_version", "stored_events", "ledger_head", "ledger_instance", "requests", "lives")
+_READABLE = (
+    "schema_version",
+    "stored_events",
+    "ledger_head",
+    "ledger_instance",
+    "requests",
+    "lives",
+    "worker_leases",
+    "app_snapshots",
+)
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 
 
 def schema_text() -> Sequence[str]:
     """The statements that create everything, in order, to be run in one transaction with our schema as search path."""
     return tuple(_schema_statements())
+
+
+def upgrade_text(version: int) -> Sequence[str]:
+    """The statements that bring a schema of an older version up to date, to be run like those of `schema_text`.
+
+    Args:
+        version: What it is now, from 1.
+    """
+    return tuple(_upgrade_statements(version))
 
 
 def read_models() -> MetaData | None:
@@ -291,20 +315,33 @@ def sealed_sizes_statement() -> Select[tuple[str, int, int]]:
 def _schema_statements() -> Iterator[str]:
     yield f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
     yield f"SET LOCAL search_path = {SCHEMA}, pg_temp"
-    yield from _tables(import_module("ledger.tables").metadata)
+    yield from _tables(import_module("ledger.tables").metadata.sorted_tables)
     models = read_models()
     if models is not None:
-        yield from _tables(models)
+        yield from _tables(models.sorted_tables)
     yield _SEALED_SIZES
-    yield _APPEND_FUNCTION.format(schema=SCHEMA, channel=CHANNEL, ended=ENDED)
+    yield _append_function()
     yield _APPEND_ONLY
     yield f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {SCHEMA} FROM PUBLIC"
     yield _FIRST_ROWS.format(version=SCHEMA_VERSION)
 
 
-def _tables(metadata: MetaData) -> Iterator[str]:
+def _upgrade_statements(version: int) -> Iterator[str]:
+    added: Mapping[int, Iterable[Table]] = import_module("ledger.tables").ADDED
+    yield f"SET LOCAL search_path = {SCHEMA}, pg_temp"
+    for later in range(version + 1, SCHEMA_VERSION + 1):
+        yield from _tables(added[later])
+    yield _append_function()
+    yield _SET_VERSION.format(version=SCHEMA_VERSION)
+
+
+def _append_function() -> str:
+    return _APPEND_FUNCTION.format(schema=SCHEMA, channel=CHANNEL, ended=ENDED)
+
+
+def _tables(tables: Iterable[Table]) -> Iterator[str]:
     dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    for defined in metadata.sorted_tables:
+    for defined in tables:
         yield str(CreateTable(defined).compile(dialect=dialect))
         for index in sorted(defined.indexes, key=lambda index: str(index.name)):
             yield str(CreateIndex(index).compile(dialect=dialect))

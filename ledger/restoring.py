@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from ledger.backup import check_beside
+from ledger.backup import check_beside, leave_out
 from ledger.durable_files import sync_file
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError, OneCtlError, RefusedError
 from ledger.instance import BACKUP_OF_ENDED, REPLICA, Instance, new_instance
@@ -279,6 +279,7 @@ def _keep_aside(place: SqliteStore, aside: Path) -> None:
     draft = aside.with_name(f".{aside.name}.part")
     with making(draft) as connection:
         copy_database(place.path, connection)
+        leave_out(connection)
         with transaction(connection) as tables:
             here = instance_of(tables)
             note = f"{place.path}, restored from a backup"

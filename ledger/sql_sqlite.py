@@ -1,6 +1,7 @@
 """Compiled from `ledger.tables` and `ledger.statements` for SQLite by `make sql`. Do not edit."""
 
 SCHEMA: tuple[str, ...] = (
+    'CREATE TABLE app_snapshots ( stream BLOB NOT NULL, position BIGINT NOT NULL, shape INTEGER NOT NULL, state BLOB NOT NULL, PRIMARY KEY (stream, position) )',
     'CREATE TABLE ledger_head ( one INTEGER NOT NULL, position BIGINT NOT NULL, recorded_us BIGINT NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (one) )',
     'CREATE TABLE ledger_instance ( one INTEGER NOT NULL, instance TEXT NOT NULL, writer TEXT, note TEXT, PRIMARY KEY (one) )',
     'CREATE TABLE life_keys ( deployment_id TEXT NOT NULL, identity TEXT NOT NULL, wrapped BLOB NOT NULL, PRIMARY KEY (deployment_id) )',
@@ -9,10 +10,19 @@ SCHEMA: tuple[str, ...] = (
     'CREATE TABLE requests ( request_id TEXT NOT NULL, salt BLOB NOT NULL, digest BLOB NOT NULL, first_position BIGINT NOT NULL, last_position BIGINT NOT NULL, PRIMARY KEY (request_id) )',
     'CREATE TABLE sealed_values ( deployment_id TEXT NOT NULL, "key" TEXT NOT NULL, version INTEGER NOT NULL, ciphertext BLOB NOT NULL, PRIMARY KEY (deployment_id, "key", version) )',
     'CREATE TABLE stored_events ( notification_id INTEGER NOT NULL, originator_id BLOB NOT NULL, originator_version BIGINT NOT NULL, topic TEXT NOT NULL, state BLOB NOT NULL, recorded_us BIGINT NOT NULL, leaf BLOB NOT NULL, chain BLOB NOT NULL, PRIMARY KEY (notification_id), CONSTRAINT stored_events_stream UNIQUE (originator_id, originator_version) )',
+    'CREATE TABLE worker_leases ( cluster TEXT NOT NULL, holder TEXT NOT NULL, epoch BIGINT NOT NULL, locked INTEGER NOT NULL, expires_us BIGINT NOT NULL, renewed_us BIGINT NOT NULL, position BIGINT NOT NULL, note TEXT NOT NULL, PRIMARY KEY (cluster) )',
     "CREATE TRIGGER stored_events_no_update BEFORE UPDATE ON stored_events BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
     "CREATE TRIGGER stored_events_no_delete BEFORE DELETE ON stored_events BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
 )
 """Creates every table, index and trigger, in this order."""
+
+ADDED: dict[int, tuple[str, ...]] = {
+    2: (
+        'CREATE TABLE worker_leases ( cluster TEXT NOT NULL, holder TEXT NOT NULL, epoch BIGINT NOT NULL, locked INTEGER NOT NULL, expires_us BIGINT NOT NULL, renewed_us BIGINT NOT NULL, position BIGINT NOT NULL, note TEXT NOT NULL, PRIMARY KEY (cluster) )',
+        'CREATE TABLE app_snapshots ( stream BLOB NOT NULL, position BIGINT NOT NULL, shape INTEGER NOT NULL, state BLOB NOT NULL, PRIMARY KEY (stream, position) )',
+    ),
+}
+"""Creates what each version added to the one before."""
 
 HEAD = 'SELECT ledger_head.position, ledger_head.recorded_us, ledger_head.chain FROM ledger_head'
 LOCK_HEAD = 'SELECT ledger_head.position, ledger_head.recorded_us, ledger_head.chain FROM ledger_head'
@@ -50,3 +60,5 @@ DELETE_REQUESTS = 'DELETE FROM requests'
 DELETE_LIVES = 'DELETE FROM lives'
 DELETE_LIFE_KEYS = 'DELETE FROM life_keys'
 DELETE_SEALED_VALUES = 'DELETE FROM sealed_values'
+DELETE_WORKER_LEASES = 'DELETE FROM worker_leases'
+DELETE_APP_SNAPSHOTS = 'DELETE FROM app_snapshots'

@@ -50,8 +50,8 @@ from ledger.store import (
     event_values,
 )
 
-STORE_VERSION = 1
-"""Version of the tables, in ``PRAGMA user_version``."""
+STORE_VERSION = 2
+"""Version of the tables, in ``PRAGMA user_version``. An older file is brought up to it by the first write."""
 
 _APPLICATION_ID = 0x31435450  # "1CTP", so that `file` and a careless path can tell whose database it is
 _NO_UPDATE = "stored_events_no_update"
@@ -286,6 +286,7 @@ class SqliteStore:
         with in_use:
             try:
                 connection.execute("BEGIN IMMEDIATE")
+                _bring_up_to_date(connection, self.path)
                 yield connection
             except sqlite3.Error as error:
                 _rollback(connection)
@@ -396,12 +397,31 @@ def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
         raise LedgerUnavailableError(
             f"{path} is a SQLite database of something else, not a ledger", hint="Name another file with --ledger."
         )
+    _refuse_newer(version, path)
+    return bool(version)
+
+
+def _refuse_newer(version: int, path: Path) -> None:
     if version > STORE_VERSION:
         raise UnknownEventError(
             f"the ledger {path} has tables of version {version}; this 1ctl knows up to {STORE_VERSION}",
             hint="A newer 1ctl made it. Upgrade this one: 1ctl --version",
         )
-    return bool(version)
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    """Add the tables that an older file lacks, in the transaction that is about to write to it.
+
+    Asked before every write, not once: while a file is open, a restore may put another one in its place.
+    """
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == STORE_VERSION:
+        return
+    _refuse_newer(version, path)
+    for later in range(version + 1, STORE_VERSION + 1):
+        for text in sql.ADDED[later]:
+            connection.execute(text)
+    connection.execute(f"PRAGMA user_version={STORE_VERSION}")
 
 
 def create_schema(connection: sqlite3.Connection) -> None:
@@ -480,6 +500,7 @@ def _redact(connection: sqlite3.Connection, position: int, remaining: bytes) -> 
     connection.execute(f"DROP TRIGGER {_NO_UPDATE}")
     connection.execute(sql.REDACT_EVENT, {"redacted_position": position, "remaining": remaining})
     connection.execute(guard)
+    connection.execute(sql.DELETE_APP_SNAPSHOTS)  # one may hold what was blanked
 
 
 def _rows(rows: Sequence[tuple[Any, ...]]) -> list[Row]:

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 
 from sqlalchemy import BindParameter, ClauseElement, bindparam, delete, func, insert, select, update
 
-from ledger.tables import ledger_head, ledger_instance, life_keys, lives, requests, sealed_values, stored_events
+from ledger.tables import (
+    app_snapshots,
+    ledger_head,
+    ledger_instance,
+    life_keys,
+    lives,
+    requests,
+    sealed_values,
+    stored_events,
+    worker_leases,
+)
 
 _event = stored_events.c
 _sealed = sealed_values.c
@@ -101,4 +111,6 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     "delete_lives": delete(lives),
     "delete_life_keys": delete(life_keys),
     "delete_sealed_values": delete(sealed_values),
+    "delete_worker_leases": delete(worker_leases),
+    "delete_app_snapshots": delete(app_snapshots),
 }

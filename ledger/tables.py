@@ -90,6 +90,33 @@ sealed_values = Table(
     Column("ciphertext", LargeBinary, nullable=False),
 )
 
+# Neither is history: a lease says who leads now, a snapshot can be folded again. No copy or backup carries them.
+
+worker_leases = Table(
+    "worker_leases",
+    metadata,
+    Column("cluster", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("locked", Integer, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    Column("renewed_us", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+)
+
+app_snapshots = Table(
+    "app_snapshots",
+    metadata,
+    Column("stream", LargeBinary(16), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("shape", Integer, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+
+ADDED = {2: (worker_leases, app_snapshots)}
+"""Tables by the version that brought them; all others have been there from the first."""
+
 APPEND_ONLY = {
     "sqlite": [
         f"CREATE TRIGGER stored_events_no_{verb} BEFORE {verb.upper()} ON stored_events "

@@ -1,6 +1,7 @@
 """Carrying a ledger from one store to another: lines with their place, time, bytes and hashes; the tables beside them.
 
-Everything goes through statements by name, so that each kind of store can be filled from each.
+Everything goes through statements by name, so that each kind of store can be filled from each. Leases and snapshots stay
+where they are: neither is history.
 """
 
 from __future__ import annotations

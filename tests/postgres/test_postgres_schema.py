@@ -146,6 +146,35 @@ def test_the_worker_also_reads_what_is_sealed(roles: dict[str, str], open_postgr
     assert worker.life_key("l") is not None
 
 
+_LEASE = "INSERT INTO onectl.worker_leases VALUES ('c', 'h', 1, 1, 0, 0, 0, '')"
+_SNAPSHOT = "INSERT INTO onectl.app_snapshots VALUES ('a', 1, 1, 'b')"
+
+
+@pytest.mark.parametrize(
+    ("statement", "allowed"),
+    [
+        ("SELECT * FROM onectl.worker_leases", {"reader", "writer", "worker"}),
+        (_LEASE, {"worker"}),
+        ("UPDATE onectl.worker_leases SET epoch = 2", {"worker"}),
+        ("DELETE FROM onectl.worker_leases", set()),
+        ("SELECT * FROM onectl.app_snapshots", {"reader", "writer", "worker"}),
+        (_SNAPSHOT, {"writer", "worker"}),
+        ("UPDATE onectl.app_snapshots SET shape = 2", set()),
+    ],
+)
+def test_who_leads_is_changed_by_workers_and_a_snapshot_by_writers(
+    roles: dict[str, str], database: str, statement: str, allowed: set[str]
+) -> None:
+    for role, url in roles.items():
+        administer(database, "TRUNCATE worker_leases, app_snapshots")
+        assert denied(url, statement) is (role not in allowed), role
+
+
+def test_a_writer_drops_snapshots(roles: dict[str, str], database: str) -> None:
+    administer(roles["writer"], _SNAPSHOT, "DELETE FROM onectl.app_snapshots")
+    assert administer(database, "SELECT count(*) FROM app_snapshots") == [(0,)]
+
+
 @pytest.mark.parametrize("role", ["reader", "writer", "worker"])
 @pytest.mark.parametrize(
     "statement",

@@ -1,0 +1,200 @@
+"""A ledger that version 1 of the tables holds: read as it is, brought up to date without losing anything.
+
+`tests/golden/stores` holds such ledgers as that program made them: two lives of an app with environment and secrets, a
+rollout of each, a redaction and a destroy.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import ConflictError, LedgerUnavailableError, OneCtlError
+from ledger.postgres_migrate import migrate
+from ledger.postgres_schema import SCHEMA_VERSION, role_script
+from ledger.sqlite_store import STORE_VERSION, SqliteStore
+from ledger.store import Beside, LifeRow, ModelStore, NewRow, Row
+from ledger.stores import open_store
+from ledger.transfer import beside_digest
+from ledger.verify import verify_chain
+from tests.moves.support import backed_up
+from tests.postgres_support import Server, administer
+
+STORES = Path(__file__).parents[1] / "golden" / "stores"
+ADDED = ("ledger.worker_leases", "ledger.app_snapshots")
+NEXT = NewRow(b"an upgraded app!", 1, "Noted", b"{}")
+
+
+@pytest.fixture
+def sqlite_v1(tmp_path: Path) -> Path:
+    return Path(shutil.copy(STORES / "sqlite.v1.db", tmp_path / "ledger.db"))
+
+
+@pytest.fixture
+def postgresql_v1(database: str) -> str:
+    administer(database, (STORES / "postgresql.v1.sql").read_text())
+    return database
+
+
+@pytest.fixture(params=["sqlite_v1", "postgresql_v1"])
+def old(request: pytest.FixtureRequest) -> str:
+    """Address of a ledger of version 1 in each kind of store."""
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def store(old: str) -> Iterator[ModelStore]:
+    with closing(open_store(old)) as opened:
+        yield opened
+
+
+def rows(store: ModelStore) -> list[Row]:
+    return list(store.positions(1, limit=1000))
+
+
+def version_of(address: str) -> int:
+    if "://" in address:
+        ((version,),) = administer(address, "SELECT version FROM schema_version")
+    else:
+        with closing(sqlite3.connect(address)) as connection:
+            ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    return int(version)
+
+
+def brought_up_to_date(address: str) -> None:
+    """What a user does: on PostgreSQL `ledger migrate`, on SQLite any command that writes."""
+    if "://" in address:
+        assert migrate(address) == SCHEMA_VERSION
+    else:
+        with closing(SqliteStore(Path(address))) as store:
+            store.prepare()
+    assert version_of(address) == STORE_VERSION == SCHEMA_VERSION
+
+
+def test_an_old_ledger_is_read_as_it_is(old: str, store: ModelStore) -> None:
+    before = sha256(Path(old).read_bytes()).digest() if "://" not in old else b""
+    assert len(rows(store)) == store.head().position > 20
+    assert verify_chain(store).damage is None
+    assert {row.topic for row in rows(store)} > {"Deployed", "Destroyed", "Redacted", "SecretSet"}
+    assert [store.knows(table) for table in ADDED] == [False, False]
+    assert version_of(old) == 1
+    assert before == (sha256(Path(old).read_bytes()).digest() if "://" not in old else b"")
+
+
+def test_bringing_it_up_to_date_loses_and_changes_nothing(old: str, store: ModelStore) -> None:
+    lines, beside, models = rows(store), beside_digest(store), store.ask("projections.app_list_rows", {})
+    brought_up_to_date(old)
+    assert (rows(store), beside_digest(store)) == (lines, beside), "by a store that was open all the time, too"
+    with closing(open_store(old)) as again:
+        assert (rows(again), beside_digest(again)) == (lines, beside)
+        assert again.ask("projections.app_list_rows", {}) == models
+        assert [again.knows(table) for table in ADDED] == [True, True]
+        assert again.append([NEXT], clock_us=0)[0].position == len(lines) + 1
+        assert verify_chain(again).damage is None
+
+
+def test_bringing_it_up_to_date_again_changes_nothing(old: str, store: ModelStore) -> None:
+    brought_up_to_date(old)
+    lines = rows(store)
+    brought_up_to_date(old)
+    assert rows(store) == lines
+
+
+def test_an_append_to_an_old_file_brings_it_up_to_date_and_one_to_an_old_database_does_not(
+    old: str, store: ModelStore
+) -> None:
+    position = store.head().position
+    assert store.append([NEXT], clock_us=0)[0].position == position + 1
+    assert version_of(old) == (1 if "://" in old else STORE_VERSION)
+    assert verify_chain(store).damage is None
+
+
+def test_an_old_file_stays_as_it_was_when_the_append_is_refused(sqlite_v1: Path) -> None:
+    with closing(SqliteStore(sqlite_v1)) as store:
+        opened = LifeRow("a life", "c", "n", "a", 0)
+        taken = NewRow(*store.positions(1, limit=1)[0][1:5])
+        with pytest.raises(ConflictError):
+            store.append([taken], clock_us=0, beside=Beside(life=opened))
+        assert version_of(str(sqlite_v1)) == 1
+        assert not store.knows(ADDED[0])
+
+
+def test_many_that_start_at_once_bring_it_up_to_date_once(old: str, store: ModelStore) -> None:
+    lines, failed, barrier = rows(store), list[OneCtlError](), threading.Barrier(6)
+
+    def start() -> None:
+        barrier.wait(20)
+        try:
+            brought_up_to_date(old)
+        except OneCtlError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []
+    assert rows(store) == lines
+
+
+def test_an_upgraded_file_has_the_tables_of_a_new_one(sqlite_v1: Path, tmp_path: Path) -> None:
+    brought_up_to_date(str(sqlite_v1))
+    with closing(SqliteStore(tmp_path / "new.db")) as new:
+        new.prepare()
+    definitions = []
+    for path in (sqlite_v1, tmp_path / "new.db"):
+        with closing(sqlite3.connect(path)) as connection:
+            definitions.append(dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql <> ''")))
+    upgraded, new_one = definitions
+    assert new_one.items() <= upgraded.items(), "only read models are made later"
+
+
+def test_an_upgraded_database_has_the_definitions_of_a_new_one(postgres: Server, postgresql_v1: str) -> None:
+    migrate(postgresql_v1)
+    new = postgres.new_database()
+    migrate(new)
+    ours = "'onectl'::regnamespace"
+    asked = (
+        f"SELECT relname, attname, attnum, atttypid, attnotnull FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid AND relnamespace = {ours}",
+        f"SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = {ours}",
+        f"SELECT pg_get_functiondef(oid), proacl::text FROM pg_proc WHERE pronamespace = {ours}",
+        "SELECT tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal",
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'onectl'",
+    )
+    for question in asked:
+        assert sorted(map(str, administer(postgresql_v1, question))) == sorted(map(str, administer(new, question)))
+
+
+def test_an_old_database_says_migrate_where_it_lacks_a_table(postgresql_v1: str) -> None:
+    with (
+        closing(open_store(postgresql_v1)) as store,
+        pytest.raises(LedgerUnavailableError, match="no tables") as caught,
+    ):
+        store.ask("ledger.delete_worker_leases", {})
+    assert "1ctl ledger migrate" in str(caught.value.hint)
+
+
+def test_the_roles_of_an_upgraded_database_are_given_by_the_same_script(postgresql_v1: str) -> None:
+    migrate(postgresql_v1)
+    administer(postgresql_v1, role_script("upgraded"))
+    asked = "SELECT has_table_privilege('upgraded_{}', 'worker_leases', '{}')"
+    for role, right, expected in (("reader", "SELECT", True), ("writer", "UPDATE", False), ("worker", "UPDATE", True)):
+        assert administer(postgresql_v1, asked.format(role, right)) == [(expected,)]
+
+
+def test_a_backup_of_an_old_ledger_has_everything_and_changes_nothing(
+    old: str, store: ModelStore, tmp_path: Path
+) -> None:
+    backed_up(store, tmp_path / "backup.db")
+    assert version_of(old) == 1
+    with closing(SqliteStore(tmp_path / "backup.db")) as backup:
+        assert rows(backup) == rows(store)
+        assert beside_digest(backup) == beside_digest(store)
