@@ -5,16 +5,18 @@ talks to a real API server. Both pass the same contract suite (`tests/contracts/
 
 Invariants of every adapter:
 
-* `look` never returns a Secret's values; `apply` and `delete` never log or raise them.
+* `look` never returns a Secret's values; `apply` and `delete` never log or raise them. `pages` and `watch` return
+  metadata only, and nothing about Secrets: whoever may list them may read them.
 * An object that is not ours is never changed: `apply` is told what it expects to find.
 * Every call is bounded in time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, Self
 
 from ledger.errors import OneCtlError
 
@@ -75,21 +77,74 @@ def refuse_secret(ref: Ref) -> None:
         raise ValueError(msg)
 
 
+def refuse_secrets(kind: str) -> None:
+    """What `Cluster.pages` and `Cluster.watch` begin with: the right to list Secrets is the right to read them.
+
+    Raises:
+        ValueError: It is the kind of Secrets.
+    """
+    if kind == "Secret":
+        msg = "Secrets are never listed or watched"
+        raise ValueError(msg)
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What `look` or `apply` found: an object's metadata, never its content.
+    """What `look`, `apply`, `pages` or `watch` found: an object's metadata, never its content.
 
     Attributes:
         uid: Changes when an object is deleted and made again.
         resource_version: Changes with every write, status included. Opaque.
         labels: All of its labels.
         annotations: All of its annotations.
+        generation: How often its spec was asked to be different, from 1; None for kinds that do not count it.
     """
 
     uid: str
     resource_version: str
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object of a page."""
+
+    ref: Ref
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the objects that were asked for.
+
+    Attributes:
+        objects: They, in the cluster's order.
+        version: The resource version at which all pages of this list are; where a `Cluster.watch` goes on. Opaque.
+    """
+
+    objects: Sequence[Listed]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that happened after the version that a watch began at.
+
+    Attributes:
+        kind: ``present``: the object was made, changed, or got our label. ``gone``: it was deleted, or lost our label,
+            which a watch by label cannot tell apart; look at it to know. ``bookmark``: nothing happened up to this
+            version.
+        ref: The object; None for a bookmark.
+        seen: The object as it then was, as it last was if it is gone; None for a bookmark.
+        version: The resource version to go on from after this change. Opaque.
+    """
+
+    kind: Literal["present", "gone", "bookmark"]
+    ref: Ref | None
+    seen: Seen | None
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +214,37 @@ FATAL_REASONS = frozenset(
 ClusterKind = Literal["sandbox", "kubernetes"]
 
 
+class Watch(Protocol):
+    """Changes as they happen; iterate over it once, in one thread, and close it, which leaving the context does.
+
+    It ends by itself after about half a minute, and is never silent for much longer than that: go on from the version
+    of the last change with another `Cluster.watch`. Changes to one object arrive in order; of several changes to it in
+    quick succession only the last one may arrive.
+    """
+
+    def __enter__(self) -> Self:
+        """Itself."""
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+
+    def __iter__(self) -> Iterator[Change]:
+        """Itself."""
+
+    def __next__(self) -> Change:
+        """The next change; waits for one.
+
+        Raises:
+            StopIteration: The cluster ended the watch, or it was closed.
+            ExpiredError: The cluster no longer knows what happened since the version; list anew.
+            ClusterUnreachableError: No usable stream: broken, half an event, or nothing at all for too long.
+            ClusterRefusedError: The cluster said no.
+        """
+
+    def close(self) -> None:
+        """End the iteration at once, from any thread; may be repeated."""
+
+
 class Cluster(Protocol):
     """One cluster, reached with one identity.
 
@@ -183,7 +269,28 @@ class Cluster(Protocol):
     def read(self, ref: Ref) -> Manifest | None:
         """The whole object as it is, or None where there is none. Never a Secret: it raises ValueError."""
 
-    def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None) -> Seen:
+    def pages(self, kind: str, namespace: str, *, ledger_id: str, limit: int = 500) -> Iterator[Page]:
+        """Every object of a kind that carries this ledger's label, in pages of one consistent list; at least one page.
+
+        Nothing keeps a page that was used. The next page is asked for when it is taken.
+
+        Args:
+            kind: A key of `API_VERSIONS`, but never Secret: it raises ValueError.
+            namespace: Where.
+            ledger_id: The value of `LEDGER_LABEL` to select by.
+            limit: How many objects a page has at most.
+
+        Raises:
+            ExpiredError: The rest of the list cannot be had at its version any more; begin again.
+        """
+
+    def watch(self, kind: str, namespace: str, *, ledger_id: str, since: str) -> Watch:
+        """What happens to objects of a kind that carry this ledger's label, after the version of a `Page` or `Change`.
+
+        Nothing is sent before the first change is asked for. Never of Secrets: it raises ValueError.
+        """
+
+    def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None, force: bool = False) -> Seen:
         """Make the object equal to the manifest by server-side apply; may be repeated.
 
         Args:
@@ -191,9 +298,11 @@ class Cluster(Protocol):
             manager: Our field manager's name.
             expect: What `look` or an earlier `apply` returned. With it the write only happens to that very
                 object in that very state. None means that the object must not exist yet.
+            force: Take fields that differ away from their managers, to heal drift or to adopt an object. What others
+                set beside our fields stays theirs.
 
         Raises:
-            ChangedMeanwhileError: The object is not as expected any more; look again.
+            ChangedMeanwhileError: The object is not as expected any more; look again. With force, too.
             FieldConflictError: Someone else owns a field that we want to set; nothing was changed.
         """
 
@@ -251,8 +360,22 @@ class ChangedMeanwhileError(ClusterError):
     """The object changed, vanished or was replaced since it was looked at."""
 
 
+class ExpiredError(ClusterError):
+    """The cluster no longer has the version that was asked for (HTTP 410): list anew."""
+
+
 class FieldConflictError(ClusterError):
-    """Another field manager owns fields that we want to set; the message names manager and fields, no values."""
+    """Another field manager owns fields that we want to set; the message names manager and fields, no values.
+
+    Attributes:
+        owners: By field manager, the fields that it owns, as `effects.drift` writes them where that can be told.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, owners: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.owners = owners
 
 
 class NotOursError(ClusterError):

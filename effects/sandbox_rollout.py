@@ -308,11 +308,31 @@ def rollout_of(state: State, plan: Plan, *, now: float) -> Rollout:
     )
 
 
+def status_of(state: State, plan: Plan, *, now: float) -> str:
+    """What a Deployment's status says of an advanced state: as in Kubernetes, counts and a missed deadline only."""
+    found = rollout_of(state, plan, now=now)
+    late = _is_late(state, plan, now)
+    return f"{found.updated} {found.ready} {found.old} {found.old_ready}{' late' if late else ''}"
+
+
+def due_at(state: State, plan: Plan, *, now: float) -> float | None:
+    """When the status of an advanced state changes next by itself (Unix time in seconds), or None."""
+    moments = [_ready_at(pod, plan.startup) for pod in state.pods if fate_of(pod.image) is Fate.RUNS]
+    due = [moment for moment in moments if moment > now]
+    if not _is_complete(state, plan) and not _is_late(state, plan, now):
+        due.append(state.progressed_at + plan.deadline)
+    return min(due, default=None)
+
+
+def _is_late(state: State, plan: Plan, now: float) -> bool:
+    return not _is_complete(state, plan) and now - state.progressed_at > plan.deadline
+
+
 def _verdict(pods: Sequence[Pod], state: State, plan: Plan, now: float) -> tuple[str, str] | None:
     for pod in pods:
         if pod.reason in FATAL_REASONS:
             return pod.reason, pod.message or pod.reason
-    if now - state.progressed_at > plan.deadline:
+    if _is_late(state, plan, now):
         replica_set = f"{plan.name}-{plan.template}"
         return "ProgressDeadlineExceeded", f'ReplicaSet "{replica_set}" has timed out progressing.'
     return None

@@ -21,9 +21,11 @@ from effects.cluster import (
     ClusterKind,
     ClusterUnreachableError,
     Manifest,
+    Page,
     Ref,
     Rollout,
     Seen,
+    Watch,
     ref_of,
 )
 from effects.desired import Surroundings, desired
@@ -341,8 +343,17 @@ class Meddled:
     def read(self, ref: Ref) -> Manifest | None:
         return self._call("read", ref, lambda: self._real.read(ref))
 
-    def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None) -> Seen:
-        return self._call("apply", ref_of(manifest), lambda: self._real.apply(manifest, manager=manager, expect=expect))
+    def pages(self, kind: str, namespace: str, *, ledger_id: str, limit: int = 500) -> Iterator[Page]:
+        return self._real.pages(kind, namespace, ledger_id=ledger_id, limit=limit)
+
+    def watch(self, kind: str, namespace: str, *, ledger_id: str, since: str) -> Watch:
+        return self._real.watch(kind, namespace, ledger_id=ledger_id, since=since)
+
+    def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None, force: bool = False) -> Seen:
+        def do() -> Seen:
+            return self._real.apply(manifest, manager=manager, expect=expect, force=force)
+
+        return self._call("apply", ref_of(manifest), do)
 
     def delete(self, ref: Ref, *, uid: str | None) -> None:
         self._call("delete", ref, lambda: self._real.delete(ref, uid=uid))

@@ -1,0 +1,294 @@
+"""The one door to the `kubernetes` client and urllib3: credentials, transport, and what can go wrong with either.
+
+Invariants:
+
+* Every call is bounded in time, and nothing is retried here: the caller knows whether a write may have happened.
+* The client's exceptions end at this door, for their text holds response bodies. Ours are raised outside the
+  handlers, so that none of it hangs on `__cause__` or `__context__`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import orjson
+import urllib3
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config import ConfigException
+from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
+
+from effects.cluster import ClusterError, ClusterUnreachableError
+from effects.kubernetes_requests import ApiAnswer, ApiRequest
+from effects.kubernetes_rollout import Json
+
+_CHUNK = 64 * 1024
+
+T = TypeVar("T")
+
+
+_Prepared = tuple[str, str, dict[str, str], str | None, list[str]]
+
+
+class _CredentialsError(Exception):
+    """There are none to send."""
+
+
+class Door:
+    """Sends a request within a deadline, and turns what goes wrong into our errors. Safe to share between threads.
+
+    Attributes:
+        timeout: Seconds that one request may take.
+    """
+
+    def __init__(self, api: client.ApiClient, *, name: str, timeout: float) -> None:
+        api.user_agent = "1ctl"
+        self._api = api
+        self._name = name
+        self.timeout = timeout
+
+    def close(self) -> None:
+        """Give the connections back; may be repeated."""
+        self._api.rest_client.close()
+        self._api.close()  # type: ignore[no-untyped-call]
+
+    def ask(self, request: ApiRequest, *, also: Iterable[int] = ()) -> ApiAnswer:
+        """The answer if its status is 2xx or among `also`.
+
+        Raises:
+            ClusterUnreachableError: No answer, half an answer, 429 or 5xx.
+            ExpiredError: 410.
+            ClusterRefusedError: Any other status.
+        """
+        answer = self._guarded(request, lambda: self._exchange(request), self.timeout)
+        if not 200 <= answer.status <= 299 and answer.status not in also:
+            raise answer.error()
+        if request.accept != "*/*" and answer.status <= 299 and "metadata" not in answer.document:
+            raise self.unreachable(request, "what answers there does not speak the Kubernetes API")
+        return answer
+
+    def stream(self, request: ApiRequest, *, seconds: float) -> Stream:
+        """The answer as a stream that takes no longer than that and is never silent for longer; to be closed.
+
+        Raises:
+            ClusterUnreachableError: No answer, 429 or 5xx.
+            ExpiredError: 410.
+            ClusterRefusedError: Any other status but 200.
+        """
+        deadline = time.monotonic() + seconds
+        opened = self._guarded(request, lambda: self._open(request, seconds), seconds)
+        if isinstance(opened, ApiAnswer):
+            raise opened.error()
+        return Stream(self, request, opened, deadline)
+
+    def answer(self, request: ApiRequest, status: int, body: bytes, *, retry_after: float | None = None) -> ApiAnswer:
+        """What was said to a request, wherever in the answer it stood."""
+        return ApiAnswer(
+            cluster=self._name,
+            request=request,
+            status=status,
+            retry_after=retry_after,
+            body=body,
+            document=_object(body),
+        )
+
+    def unreachable(self, request: ApiRequest, why: str) -> ClusterUnreachableError:
+        """No usable answer to a request, and why."""
+        return ClusterUnreachableError(
+            f"No usable answer from cluster {self._name} (to {request.does}): {why}",
+            hint="Check the network and the server's address in the kubeconfig. It is safe to repeat this.",
+        )
+
+    def _guarded(self, request: ApiRequest, do: Callable[[], T], seconds: float) -> T:
+        try:
+            return do()
+        except ApiException as error:
+            # The client raises it by itself for TLS only, with its own words and no body.
+            why = str(error.reason).replace("\n", ": ")
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            why = _why(error, seconds)
+        except _CredentialsError:
+            why = "its credentials could not be renewed"
+        except ValueError:
+            # It quotes the header.
+            why = "its credentials cannot be sent in a header"
+        raise self.unreachable(request, why)
+
+    def _exchange(self, request: ApiRequest) -> ApiAnswer:
+        deadline = time.monotonic() + self.timeout
+        response = self._send(request, self.timeout)
+        return self._whole(request, response, deadline)
+
+    def _open(self, request: ApiRequest, seconds: float) -> urllib3.BaseHTTPResponse | ApiAnswer:
+        deadline = time.monotonic() + self.timeout
+        # A connection of its own: ending it from another thread can never hit what somebody else asks meanwhile.
+        response = self._send(request, (self.timeout, seconds), {"Connection": "close"})
+        return response if response.status == 200 else self._whole(request, response, deadline)
+
+    def _send(
+        self,
+        request: ApiRequest,
+        timeout: float | tuple[float, float],
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> urllib3.BaseHTTPResponse:
+        prepared = self._prepared(request, headers)
+        response: urllib3.BaseHTTPResponse = self._api.call_api(*prepared, _request_timeout=timeout).response
+        return response
+
+    def _prepared(self, request: ApiRequest, headers: Mapping[str, str]) -> _Prepared:
+        """The request as the client sends it, with credentials, which are renewed here if they have to be."""
+        try:
+            return self._api.param_serialize(
+                request.method,
+                request.path,
+                path_params=dict(request.names),
+                query_params=list(request.query.items()),
+                header_params={"Accept": request.accept, "Content-Type": request.content_type, **headers},
+                body=request.body,
+                auth_settings=["BearerToken"],
+            )
+        except (ConfigException, OSError):
+            pass  # raised below, outside of the handler: what it says may hold the credentials
+        raise _CredentialsError
+
+    def _whole(self, request: ApiRequest, response: urllib3.BaseHTTPResponse, deadline: float) -> ApiAnswer:
+        try:
+            body = _read(response, deadline)
+        except BaseException:
+            response.close()
+            raise
+        response.release_conn()
+        return self.answer(request, response.status, body, retry_after=_seconds(response.headers.get("Retry-After")))
+
+
+class Stream:
+    """An answer that is read as it comes, in one thread; any thread may stop it."""
+
+    def __init__(self, door: Door, request: ApiRequest, response: urllib3.BaseHTTPResponse, deadline: float) -> None:
+        self._door = door
+        self._request = request
+        self._response = response
+        self._deadline = deadline
+
+    def read(self) -> bytes:
+        """What came next; waits for it. Empty at the end, which the server declared.
+
+        Raises:
+            ClusterUnreachableError: It broke, it was silent for too long, or it did not end in time.
+        """
+        try:
+            part = self._response.read1(_CHUNK)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            silent = isinstance(error, (urllib3.exceptions.TimeoutError, TimeoutError))
+        else:
+            if not part or time.monotonic() < self._deadline:
+                return part
+            raise self.broken("it goes on beyond the time that was asked for")
+        raise self.broken("it went silent" if silent else "the connection broke before the answer was complete")
+
+    def broken(self, why: str) -> ClusterUnreachableError:
+        """This stream cannot be used."""
+        return self._door.unreachable(self._request, why)
+
+    def error(self, document: Json) -> ClusterError:
+        """A `Status` that the server sent in the stream, as an error."""
+        details = document.get("details") or {}
+        code, seconds = document.get("code"), details.get("retryAfterSeconds")
+        return self._door.answer(
+            self._request,
+            code if isinstance(code, int) else 500,
+            orjson.dumps(document),
+            retry_after=float(seconds) if isinstance(seconds, int) else None,
+        ).error()
+
+    def stop(self) -> None:
+        """Wake whoever reads: it ends, or breaks. May be repeated."""
+        # It is closed already, or just now.
+        with contextlib.suppress(OSError, ValueError, RuntimeError, TypeError):
+            self._response.shutdown()
+
+    def close(self) -> None:
+        """Give the connection back; for the thread that reads. May be repeated."""
+        self._response.close()
+
+
+def _why(error: Exception, seconds: float) -> str:
+    match error:
+        case urllib3.exceptions.NameResolutionError():
+            return "its host name cannot be resolved"
+        case urllib3.exceptions.NewConnectionError():
+            cause = error.__cause__
+            return (isinstance(cause, OSError) and cause.strerror) or "it cannot be connected to"
+        case urllib3.exceptions.TimeoutError() | TimeoutError():
+            return f"it took longer than {seconds:g} s"
+        case urllib3.exceptions.ProtocolError():
+            return "the connection broke before the answer was complete"
+        case _:
+            return type(error).__name__
+
+
+def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+    """The whole body. The socket's timeout starts anew with every byte; the deadline does not."""
+    parts = []
+    while part := response.read1(_CHUNK):
+        parts.append(part)
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return b"".join(parts)
+
+
+def _seconds(header: str | None) -> float | None:
+    return float(header) if header is not None and re.fullmatch(r"\d{1,6}", header) else None
+
+
+def _object(body: bytes) -> Json:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+# Credentials
+
+
+def from_kubeconfig(file: Path, context: str) -> client.ApiClient:
+    """A client for a context of a kubeconfig; nothing is sent yet.
+
+    Raises:
+        ClusterError: The file or the context cannot be used.
+    """
+    configuration = client.Configuration()
+    _configure(configuration, file, context)
+    configuration.retries = False
+    return client.ApiClient(configuration)
+
+
+def _configure(configuration: client.Configuration, file: Path, context: str) -> None:
+    if not file.is_file():
+        raise ClusterError(f"There is no kubeconfig at {file}", hint="Name the file with --kubeconfig.")
+    problem = "it has no such context"
+    names: Sequence[str] = ()
+    try:
+        merger: Any = KubeConfigMerger(str(file))  # type: ignore[no-untyped-call]
+        names = sorted(entry["name"] for entry in merger.config["contexts"].value)
+        if context in names:
+            # Persisting keeps a refreshed OIDC token: without it the login that the user shares with us would end.
+            loader: Any = KubeConfigLoader(  # type: ignore[no-untyped-call]
+                merger.config, active_context=context, config_base_path=None, config_persister=merger.save_changes
+            )
+            loader.load_and_set(configuration)
+            return
+    except Exception as error:  # noqa: BLE001 - from YAML to base64 to plugins, the client lets anything through
+        # The type only: the texts quote the file, tokens included.
+        problem = f"the client could not use it ({type(error).__name__})"
+    raise ClusterError(
+        f"The context {context!r} of {file} cannot be used: {problem}",
+        hint=f"Contexts in that file: {', '.join(names) or 'none'}.",
+    )

@@ -1,0 +1,205 @@
+"""What is asked of an API server, and what it answers, as plain data. Pure.
+
+Of a refusal about a Secret only status, reason and field names are kept, since the server's sentences quote values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from effects.cluster import (
+    ClusterRefusedError,
+    ClusterUnreachableError,
+    ExpiredError,
+    FieldConflictError,
+    Manifest,
+    Ref,
+    Seen,
+    ref_of,
+)
+from effects.kubernetes_rollout import Json
+
+COLLECTIONS: Mapping[str, str] = {
+    "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
+    "Secret": "/api/v1/namespaces/{namespace}/secrets",
+    "Service": "/api/v1/namespaces/{namespace}/services",
+    "Pod": "/api/v1/namespaces/{namespace}/pods",
+    "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
+    "ReplicaSet": "/apis/apps/v1/namespaces/{namespace}/replicasets",
+    "HTTPRoute": "/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes",
+}
+
+JSON = "application/json"
+JSON_PATCH = "application/json-patch+json"
+APPLY = "application/apply-patch+yaml"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a request may say beyond its address."""
+
+    query: Mapping[str, str | int | bool] = field(default_factory=dict)
+    body: Any = field(default=None, repr=False)
+    content_type: str = JSON
+    accept: str = METADATA
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRequest(Options):
+    """One request.
+
+    Attributes:
+        method: GET, POST, PATCH or DELETE.
+        path: With placeholders, which `names` fills.
+        does: What it does, for messages: "delete secret/shop-secrets in namespace shop".
+        names: Values of the placeholders.
+        confidential: Whether the server's sentences about it may quote values.
+    """
+
+    method: str
+    path: str
+    does: str
+    names: Mapping[str, str]
+    confidential: bool = False
+
+
+def object_request(method: str, ref: Ref, verb: str, *, tail: str = "", **options: Any) -> ApiRequest:
+    """A request about one object; `options` are the fields of `Options`."""
+    names = {"namespace": ref.namespace, "name": ref.name}
+    path = COLLECTIONS[ref.kind] + "/{name}" + tail
+    does = f"{verb} {ref} in namespace {ref.namespace}"
+    return ApiRequest(method, path, does, names, ref.kind == "Secret", **options)
+
+
+def collection_request(method: str, ref: Ref, verb: str, **options: Any) -> ApiRequest:
+    """A request about a kind in a namespace; `options` are the fields of `Options`."""
+    does = f"{verb} {ref} in namespace {ref.namespace}"
+    names = {"namespace": ref.namespace}
+    return ApiRequest(method, COLLECTIONS[ref.kind], does, names, ref.kind == "Secret", **options)
+
+
+def apply_request(
+    manifest: Manifest, manager: str, precondition: Mapping[str, str], *, force: bool = False
+) -> ApiRequest:
+    """Server-side apply of an object in the state that the precondition names."""
+    # Bytes, for the client would send a JSON object of this content type through a serialiser of its own.
+    body = orjson.dumps({**manifest, "metadata": {**manifest["metadata"], **precondition}})
+    query: Mapping[str, str] = {"fieldManager": manager, **({"force": "true"} if force else {})}
+    return object_request("PATCH", ref_of(manifest), "apply", query=query, body=body, content_type=APPLY)
+
+
+def seen_of(metadata: Json) -> Seen:
+    """An object's metadata; managed fields and the rest of it are let go."""
+    return Seen(
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        labels=metadata.get("labels") or {},
+        annotations=metadata.get("annotations") or {},
+        generation=metadata.get("generation"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ApiAnswer:
+    """What the server said to a request.
+
+    Attributes:
+        cluster: The cluster's name, for messages.
+        request: The request.
+        status: HTTP status code.
+        retry_after: Seconds the server asked us to wait, or None.
+        body: The bytes.
+        document: The body if it is a JSON object, else an empty one.
+    """
+
+    cluster: str
+    request: ApiRequest
+    status: int
+    retry_after: float | None
+    body: bytes = field(repr=False)
+    document: Json = field(repr=False)
+
+    def seen(self) -> Seen:
+        """The metadata of the object in the answer."""
+        return seen_of(self.document["metadata"])
+
+    def message(self) -> str:
+        """The server's own sentence; may quote values."""
+        return str(self.document.get("message") or "")
+
+    def causes(self) -> Sequence[Json]:
+        """The `details.causes` of a Status."""
+        details = self.document.get("details") or {}
+        causes: Sequence[Json] = details.get("causes") or ()
+        return causes
+
+    def names_field(self, path: str) -> bool:
+        """Whether the server complains about that field."""
+        return any(cause.get("field") == path for cause in self.causes())
+
+    def conflicts(self) -> Sequence[Json]:
+        """The causes that say who else owns a field."""
+        return [cause for cause in self.causes() if cause.get("reason") == "FieldManagerConflict"]
+
+    def conflict_error(self) -> FieldConflictError:
+        """The conflicts as an error: field managers and fields, no values."""
+        owners: dict[str, list[str]] = {}
+        for cause in self.conflicts():
+            manager = re.match(r'conflict with "([^"]*)"', cause.get("message", ""))
+            owners.setdefault(manager[1] if manager else "another manager", []).append(_field(cause.get("field", "?")))
+        said = "; ".join(f"{manager} owns {', '.join(fields)}" for manager, fields in owners.items())
+        return FieldConflictError(
+            f"Could not {self.request.does}: {said}",
+            hint="Take these fields out of what the other manager applies, then repeat.",
+            owners=owners,
+        )
+
+    def error(self) -> ClusterUnreachableError | ClusterRefusedError | ExpiredError:
+        """This answer as an error."""
+        message = f"Cluster {self.cluster} did not {self.request.does}: {self.said()}"
+        if self.status == HTTPStatus.GONE:
+            return ExpiredError(message)
+        if self.status == 429 or self.status >= 500:
+            return ClusterUnreachableError(message, retry_after=self.retry_after)
+        return ClusterRefusedError(message, status=self.status, reason=self._reason(), hint=self._hint())
+
+    def said(self) -> str:
+        """Status, reason and what else the server said, less anything that may hold a value."""
+        if self.request.confidential:
+            detail = ", ".join(sorted({str(cause["field"]) for cause in self.causes() if cause.get("field")}))
+        else:
+            detail = self.message()
+        return f"{self.status} {self._reason()}" + (f": {detail}" if detail else "")
+
+    def _reason(self) -> str:
+        given = str(self.document.get("reason") or "")
+        if re.fullmatch("[A-Za-z]{1,64}", given):
+            return given
+        return HTTPStatus(self.status).phrase if self.status in set(HTTPStatus) else "unknown status"
+
+    def _hint(self) -> str | None:
+        details = self.document.get("details") or {}
+        if self.status == 401:
+            return "Log in to the cluster again; it does not accept the credentials of this context."
+        if any(cause.get("reason") == "NamespaceTerminating" for cause in self.causes()):
+            return "The namespace is being deleted; wait until it is gone and make it again, or use another."
+        if self.status == 403:
+            return "Ask whoever runs the cluster for the right to do this."
+        if self.status == 404 and details.get("kind") == "namespaces":
+            return f"Make the namespace first: kubectl create namespace {self.request.names.get('namespace', '')}"
+        if self.status == 404 and not details.get("name"):
+            return "The cluster does not know objects of this kind; an HTTPRoute needs the Gateway API installed."
+        return None
+
+
+def _field(path: str) -> str:
+    """A field as `effects.drift` writes it: ``.spec.containers[name="web"].image`` is ``spec.containers.web.image``."""
+    return re.sub(r'\[name="([^"\\]*)"\]', r".\1", path).removeprefix(".")
