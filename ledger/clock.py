@@ -37,3 +37,14 @@ def to_micros(moment: datetime) -> int:
 def iso(micros: int) -> str:
     """ISO 8601 in UTC with six decimals and ``Z``, e.g. ``2026-01-31T09:30:00.000000Z``."""
     return from_micros(micros).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+_ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def elapsed() -> float:
+    """Seconds since some moment, by a clock that nobody sets.
+
+    It goes on while a process is stopped and, unlike `time.monotonic` on Linux, while the machine sleeps.
+    """
+    return time.clock_gettime(_ELAPSED)

@@ -65,7 +65,8 @@ class Address:
     """Where a database is, from a ``postgresql://`` URL as libpq understands it.
 
     Attributes:
-        parameters: What the driver is given.
+        given: What the address says.
+        parameters: What the driver is given: that, and defaults.
         shown: The address as it may be shown: its password, if there is one, as ``***``.
 
     Raises:
@@ -89,7 +90,8 @@ class Address:
             )
         # Of several hosts, the one that can be written; what a standby says may be older than what was acknowledged.
         several = {"target_session_attrs": "read-write"} if "," in host else {}
-        self.parameters = _DEFAULTS | several | given | {"client_encoding": "UTF8"}
+        self.given = several | given | {"client_encoding": "UTF8"}
+        self.parameters = _DEFAULTS | self.given
         self.shown = _shown(given)
 
     def __repr__(self) -> str:
@@ -110,9 +112,9 @@ class Database:
     def __init__(self, address: Address, *, lock_timeout: float) -> None:
         self.shown = address.shown
         self.lock_timeout_ms = max(1, int(lock_timeout * 1000))
-        self._parameters = address.parameters
+        self._parameters, self._given = address.parameters, address.given
         self._timeout = lock_timeout
-        self._pool = QueuePool(self._connect, timeout=lock_timeout, reset_on_return=None)
+        self._pool = QueuePool(self._pooled, timeout=lock_timeout, reset_on_return=None)
         event.listen(self._pool, "checkout", _refuse_dead)
         self._closed = threading.Event()
 
@@ -161,7 +163,7 @@ class Database:
             LedgerUnavailableError: The server cannot be reached, or this was closed.
         """
         if self._closed.is_set():
-            raise LedgerUnavailableError(f"the ledger {self.shown} was closed")
+            raise self._was_closed()
         pooled = self._checkout()
         connection: psycopg.Connection[tuple[Any, ...]] = pooled.dbapi_connection  # type: ignore[assignment]
         try:
@@ -202,8 +204,26 @@ class Database:
         self._closed.set()
         self._pool.dispose()
 
-    def _connect(self) -> Any:
+    def connect(self, defaults: Mapping[str, str]) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection outside of the pool, on which every statement is a transaction of its own.
+
+        Args:
+            defaults: Parameters where the address gives none.
+
+        Raises:
+            LedgerUnavailableError: This was closed.
+            psycopg.Error: The server cannot be reached.
+        """
+        if self._closed.is_set():
+            raise self._was_closed()
+        parameters = self._parameters | dict(defaults) | self._given
+        return psycopg.connect(**parameters, autocommit=True)  # type: ignore[arg-type] # all are text
+
+    def _pooled(self) -> Any:
         return psycopg.connect(**self._parameters, autocommit=True)  # type: ignore[arg-type] # all are text
+
+    def _was_closed(self) -> LedgerUnavailableError:
+        return LedgerUnavailableError(f"the ledger {self.shown} was closed")
 
     def _checkout(self) -> PoolProxiedConnection:
         try:

@@ -50,6 +50,9 @@ MIGRATION_LOCK = 0x31435450
 READ_MODEL_LOCK = 0x31435452
 """Advisory lock of who writes read models ("1CTR")."""
 
+LEASE_LOCKS = 0x31435457
+"""First half of the advisory locks of who leads a cluster ("1CTW"); the second half stands for the cluster."""
+
 _APPEND_FUNCTION = """
 CREATE OR REPLACE FUNCTION append_events(
     streams bytea[], versions bigint[], topics text[], states bytea[], clock_us bigint, lock_timeout_ms integer,

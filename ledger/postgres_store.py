@@ -5,7 +5,8 @@ Invariants:
 * An append is one statement and one round trip: gapless positions from the head row, leaf and chain, request id,
   sealed values. The head row is locked until it is committed, so positions become visible in their order.
 * It is acknowledged after the server synced it to disk, whatever `synchronous_commit` the user or database has.
-* Nothing is kept in the session, so a connection pooler may stand between.
+* Nothing is kept in the session, so a connection pooler may stand between; but for leases and who follows, which have
+  connections of their own (`ledger.postgres_session`).
 * Reading creates nothing; the first append creates the tables, where its user may.
 """
 
@@ -19,8 +20,10 @@ from typing import Any
 from ledger.errors import LedgerDamagedError
 from ledger.instance import Instance
 from ledger.leaf import GENESIS
+from ledger.lease import Lease, LeaseRow, RowLease, lease_row
 from ledger.postgres_arrays import Numbers, Octets, Texts
 from ledger.postgres_connection import Address, Database, Statement, Transaction
+from ledger.postgres_lease import SERVER_STATEMENTS, PostgresLeasePlace
 from ledger.postgres_migrate import create_or_update, refuse_newer, schema_version
 from ledger.postgres_schema import READ_MODEL_LOCK, append_statement, sealed_sizes_statement
 from ledger.postgres_tables import TABLE_EXISTS, PostgresTables, statement_of, table_of
@@ -131,6 +134,18 @@ class PostgresStore:
         """See `Store.instance`."""
         rows = self._query("instance", {}) if self._is_ready() else []
         return Instance(*rows[0]) if rows else None
+
+    def lease(self, cluster: str, *, holder: str, note: str, seconds: float) -> Lease:
+        """See `Store.lease`."""
+        place = PostgresLeasePlace(self._database, cluster, holder=holder, note=note, seconds=seconds)
+        return RowLease(place, seconds=seconds)
+
+    def lease_row(self, cluster: str) -> LeaseRow | None:
+        """See `Store.lease_row`."""
+        if not self.knows("ledger.worker_leases"):
+            return None
+        rows = self._run(SERVER_STATEMENTS["lease"], {"of_cluster": cluster})
+        return lease_row(*rows[0]) if rows else None
 
     def data_version(self) -> object:
         """See `Store.data_version`."""

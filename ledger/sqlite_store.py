@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ledger import sql_sqlite as sql
+from ledger.clock import SystemClock
 from ledger.durable_files import make_directory, sync_directory
 from ledger.errors import (
     ConflictError,
@@ -36,6 +37,7 @@ from ledger.errors import (
 from ledger.file_lock import FileLock
 from ledger.instance import Instance, ended_error, new_instance
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from ledger.lease import Lease, LeaseRow, RowLease, lease_row
 from ledger.sqlite_files import copy_database, escaped
 from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of
 from ledger.store import (
@@ -82,7 +84,7 @@ class SqliteStore:
     def head(self) -> Head:
         """See `Store.head`."""
         rows = self._query(sql.HEAD, {})
-        return _head(rows) if rows else _EMPTY
+        return head_of(rows) if rows else _EMPTY
 
     def two_streams(self, first: bytes, second: bytes, *, upto: int | None = None) -> Sequence[Row]:
         """See `Store.two_streams`."""
@@ -141,10 +143,10 @@ class SqliteStore:
     def append(self, rows: Sequence[NewRow], *, clock_us: int, beside: Beside = NOTHING_BESIDE) -> Sequence[Row]:
         """See `Store.append`."""
         with self.writing() as connection:
-            _refuse_other_writer(connection.execute(sql.INSTANCE).fetchall())
+            refuse_other_writer(connection.execute(sql.INSTANCE).fetchall())
             if beside.request and connection.execute(sql.REQUEST, {"request_id": beside.request.request_id}).fetchone():
                 raise ConflictError("the request id was recorded meanwhile")
-            lines = _place(_head(connection.execute(sql.HEAD).fetchall()), rows, clock_us)
+            lines = _place(head_of(connection.execute(sql.HEAD).fetchall()), rows, clock_us)
             try:
                 connection.executemany(sql.INSERT_EVENT, map(event_values, lines))
                 _write_beside(connection, beside, lines)
@@ -164,6 +166,20 @@ class SqliteStore:
         """See `Store.instance`."""
         rows = self._query(sql.INSTANCE, {})
         return Instance(*rows[0]) if rows else None
+
+    def lease(self, cluster: str, *, holder: str, note: str, seconds: float) -> Lease:
+        """See `Store.lease`."""
+        from ledger.sqlite_lease import SqliteLeasePlace  # noqa: PLC0415 - only workers have one
+
+        place = SqliteLeasePlace(self, cluster, holder=holder, note=note, seconds=seconds, clock=SystemClock())
+        return RowLease(place, seconds=seconds)
+
+    def lease_row(self, cluster: str) -> LeaseRow | None:
+        """See `Store.lease_row`."""
+        if not self.knows("ledger.worker_leases"):
+            return None
+        rows = self._query(sql.LEASE, {"of_cluster": cluster, "now_us": SystemClock().now_us()})
+        return lease_row(*rows[0]) if rows else None
 
     def data_version(self) -> object:
         """See `Store.data_version`."""
@@ -441,7 +457,7 @@ def create_schema(connection: sqlite3.Connection) -> None:
         raise
 
 
-def _head(rows: Sequence[tuple[Any, ...]]) -> Head:
+def head_of(rows: Sequence[tuple[Any, ...]]) -> Head:
     """The head row.
 
     Raises:
@@ -452,7 +468,13 @@ def _head(rows: Sequence[tuple[Any, ...]]) -> Head:
     return Head(*rows[0])
 
 
-def _refuse_other_writer(rows: Sequence[tuple[Any, ...]]) -> None:
+def refuse_other_writer(rows: Sequence[tuple[Any, ...]]) -> None:
+    """Refuse what the instance row does not allow here.
+
+    Raises:
+        LedgerEndedError: Nothing is recorded here any more, or ever.
+        LedgerDamagedError: The row is gone.
+    """
     if len(rows) != 1:
         raise LedgerDamagedError("the ledger has lost its instance row", hint="Restore it from a backup.")
     here = Instance(*rows[0])

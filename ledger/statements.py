@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import BindParameter, ClauseElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import BigInteger, BindParameter, ClauseElement, bindparam, delete, func, insert, select, update
 
+from ledger.lease_statements import lease_statements
 from ledger.tables import (
     app_snapshots,
     ledger_head,
@@ -113,4 +114,5 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     "delete_sealed_values": delete(sealed_values),
     "delete_worker_leases": delete(worker_leases),
     "delete_app_snapshots": delete(app_snapshots),
+    **lease_statements(bindparam("now_us", type_=BigInteger)),
 }

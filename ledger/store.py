@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from ledger.instance import Instance
+    from ledger.lease import Lease, LeaseRow
 
 
 class Row(NamedTuple):
@@ -192,6 +193,19 @@ class Store(Protocol):
 
     def instance(self) -> Instance | None:
         """This store's own id, and who may append; None if the ledger does not exist yet."""
+
+    def lease(self, cluster: str, *, holder: str, note: str, seconds: float) -> Lease:
+        """A candidate for the leadership of a cluster; nothing is taken yet.
+
+        Args:
+            cluster: Whose leader, by the cluster's name in the ledger.
+            holder: This candidate; a name that no other has, nor had.
+            note: Where it runs, for people: host and process id.
+            seconds: How long leadership lasts without being renewed; the same for every candidate.
+        """
+
+    def lease_row(self, cluster: str) -> LeaseRow | None:
+        """Who leads a cluster, or did; None if nobody ever has."""
 
     def data_version(self) -> object:
         """A value that differs from an earlier one if the ledger may have grown meanwhile. Cheap; for polling."""

@@ -1,0 +1,202 @@
+"""Who leads: of all workers of one ledger, at most one for each cluster.
+
+A row in the ledger's own database decides, by that database's clock. A lock that the kernel or the server frees when
+its holder dies stands beside it, and only makes a hand-over quick: a holder that is stopped keeps its lock, and a lock
+can be lost while its holder lives, so a lock alone proves nothing.
+
+Invariants:
+
+* The row is taken when it has expired; before that by its own holder, or by who has the lock, if the holder had it too
+  (`locked`): then the holder let go of it, mostly by dying. Each taking raises the epoch by one.
+* `Lease.held` is false as soon as the last renewal is older than the lease's seconds, counted from before it was sent.
+  The row is valid for as long from when it was written, which is later. So nobody can take it while it is held.
+* Nothing keeps the row locked between statements: a holder that is stopped anywhere blocks nobody for longer than
+  until the row expires. (One that is stopped within a commit to a file blocks its writers, as any writer would.)
+
+What can break the second: on PostgreSQL a server that loses a session while its client lives (a broken network, a
+restart) frees the lock; `held` notices when the end of the connection arrives. Where it does not arrive, two may hold
+the lease for at most its seconds. A database's clock that is set forward has the same effect and the same bound. A
+write that was sent before leadership was lost may arrive after it; the cluster's preconditions are there for that.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple, Protocol
+
+from ledger.clock import elapsed
+
+
+class LeaseRow(NamedTuple):
+    """What everybody can see of a lease.
+
+    Attributes:
+        holder: Who took it last.
+        epoch: How often it was taken.
+        valid: Whether it still is, by the database's clock.
+        age: Seconds since it was taken or renewed, by the same clock.
+        position: How far the holder has got in the ledger, as it said when it last renewed.
+        note: Where the holder runs, for people.
+    """
+
+    holder: str
+    epoch: int
+    valid: bool
+    age: float
+    position: int
+    note: str
+
+
+def lease_row(holder: str, epoch: int, valid: object, age_us: int, position: int, note: str) -> LeaseRow:
+    """The row as a database answers it."""
+    return LeaseRow(holder, epoch, bool(valid), age_us / 1_000_000, position, note)
+
+
+class Lease(Protocol):
+    """One candidate's hold on the leadership of one cluster. Safe for several threads; `held` never waits for another."""
+
+    @property
+    def held(self) -> bool:
+        """Whether this candidate may act as leader now. Asks neither the database nor the disk."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the leadership that was taken last; 0 before the first."""
+
+    def acquire(self) -> bool:
+        """Become leader if nobody is; whether this candidate leads now. Waits for no other candidate, and may be repeated.
+
+        Raises:
+            LedgerEndedError: The ledger is a replica, a backup, or goes on elsewhere.
+            LedgerUnavailableError, LedgerBusyError, LedgerDamagedError: The ledger cannot be asked or written.
+        """
+
+    def renew(self, position: int) -> bool:
+        """Stay leader; False once another one is, and then for good until `acquire`.
+
+        Args:
+            position: How far this leader has got.
+
+        Raises:
+            LedgerEndedError: The ledger has ended meanwhile.
+            LedgerUnavailableError, LedgerBusyError, OutcomeUnknownError: It cannot be told. Repeat; if it cannot be told
+                in time, `held` ends by itself.
+        """
+
+    def release(self) -> None:
+        """Stop being leader or candidate, so that another one takes over at once. `acquire` may be called again.
+
+        Raises:
+            LedgerUnavailableError, LedgerBusyError, OutcomeUnknownError: The row could not be expired. The lock is freed.
+        """
+
+
+class LeasePlace(Protocol):
+    """Where one candidate finds row and lock. Used by one thread at a time, but for `stands`."""
+
+    def lock(self) -> bool:
+        """Whether the lock is in hand, after trying to get it."""
+
+    def unlock(self) -> None:
+        """Give the lock back, if it is in hand."""
+
+    def take(self, *, locked: bool) -> int | None:
+        """The new epoch if the row could be taken, else None.
+
+        Raises:
+            LedgerEndedError: Nothing is recorded in this ledger any more.
+        """
+
+    def renew(self, epoch: int, position: int, *, locked: bool) -> bool:
+        """Extend the row if it is still this candidate's, of this epoch.
+
+        Raises:
+            LedgerEndedError: Nothing is recorded in this ledger any more.
+        """
+
+    def expire(self, epoch: int) -> None:
+        """End the row's validity if it is still this candidate's, of this epoch."""
+
+    def stands(self) -> bool:
+        """Whether nothing that is known here, without asking, says that others may take the row."""
+
+    def close(self) -> None:
+        """Give up lock and connection; both are made again when needed."""
+
+
+class _Term(NamedTuple):
+    """A leadership, and until when it is known to be one, in seconds of `ledger.clock.elapsed`."""
+
+    epoch: int
+    until: float
+
+
+class RowLease:
+    """See `Lease`.
+
+    Args:
+        place: Where row and lock are.
+        seconds: How long the row is valid without being renewed.
+    """
+
+    def __init__(self, place: LeasePlace, *, seconds: float) -> None:
+        self._place = place
+        self._seconds = seconds
+        self._turn = threading.Lock()
+        self._term: _Term | None = None
+        self._epoch = 0
+
+    @property
+    def held(self) -> bool:
+        """See `Lease.held`."""
+        term = self._term
+        return term is not None and elapsed() < term.until and self._place.stands()
+
+    @property
+    def epoch(self) -> int:
+        """See `Lease.epoch`."""
+        return self._epoch
+
+    def acquire(self) -> bool:
+        """See `Lease.acquire`."""
+        with self._turn:
+            if self.held:
+                return True
+            self._term = None
+            locked = self._place.lock()
+            try:
+                sent = elapsed()
+                epoch = self._place.take(locked=locked)
+            except BaseException:
+                self._place.unlock()
+                raise
+            if epoch is None:
+                self._place.unlock()  # the leader may want it: it is without one
+                return False
+            self._epoch, self._term = epoch, _Term(epoch, sent + self._seconds)
+            return self.held
+
+    def renew(self, position: int) -> bool:
+        """See `Lease.renew`."""
+        with self._turn:
+            term = self._term
+            if term is None:
+                return False
+            locked = self._place.lock()
+            sent = elapsed()
+            if not self._place.renew(term.epoch, position, locked=locked):
+                self._term = None
+                self._place.unlock()
+                return False
+            self._term = term._replace(until=sent + self._seconds)
+            return True
+
+    def release(self) -> None:
+        """See `Lease.release`."""
+        with self._turn:
+            term, self._term = self._term, None
+            try:
+                if term is not None:
+                    self._place.expire(term.epoch)
+            finally:
+                self._place.close()

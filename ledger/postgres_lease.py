@@ -1,0 +1,118 @@
+"""A lease on a ledger in PostgreSQL: its row by the server's clock, its lock a session's advisory lock.
+
+Row and lock are used on one connection that is this candidate's own. Every change is one statement, so that the server
+ends it whatever becomes of the client.
+
+A pooler that shares connections between clients also shares their advisory locks. Behind one, which shows in the number
+of the server's process, no lock is used: the row alone decides, and a hand-over waits until it has expired.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from sqlalchemy import BigInteger, Integer, bindparam, cast, extract, func, select
+
+from ledger.errors import ConflictError, LedgerDamagedError, OneCtlError
+from ledger.instance import Instance, ended_error
+from ledger.lease_statements import lease_statements
+from ledger.postgres_connection import Database
+from ledger.postgres_schema import LEASE_LOCKS
+from ledger.postgres_session import Session
+from ledger.statements import STATEMENTS
+
+SERVER_STATEMENTS = lease_statements(cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger))
+"""The statements on leases, by the server's clock."""
+
+_KEY = (bindparam("locks", type_=Integer), bindparam("key", type_=Integer))
+_TRY_LOCK = select(func.pg_try_advisory_lock(*_KEY))
+_UNLOCK = select(func.pg_advisory_unlock(*_KEY))
+
+
+class PostgresLeasePlace:
+    """See `LeasePlace`.
+
+    Args:
+        database: The ledger.
+        cluster: Whose leader.
+        holder: This candidate; no other has the same name.
+        note: Where it runs.
+        seconds: How long the row is valid.
+    """
+
+    def __init__(self, database: Database, cluster: str, *, holder: str, note: str, seconds: float) -> None:
+        self._session = Session(database, patience=seconds)
+        self._row = {"of_cluster": cluster, "by_holder": holder, "with_note": note}
+        self._span_us = int(seconds * 1_000_000)
+        self._key = {
+            "locks": LEASE_LOCKS,
+            "key": int.from_bytes(sha256(cluster.encode()).digest()[:4], "big", signed=True),
+        }
+        self._locked_in = 0  # the session's connection that has the lock
+
+    def lock(self) -> bool:
+        """See `LeasePlace.lock`."""
+        if not self._has_lock():
+            self._locked_in = 0
+            self._session.open()
+            if self._session.is_direct and self._session.query(_TRY_LOCK, self._key)[0][0]:
+                self._locked_in = self._session.number
+        return self._locked_in > 0
+
+    def unlock(self) -> None:
+        """See `LeasePlace.unlock`."""
+        if self._has_lock():
+            try:
+                self._session.query(_UNLOCK, self._key)
+            except OneCtlError:
+                self._session.close()  # which frees it as well
+        self._locked_in = 0
+
+    def take(self, *, locked: bool) -> int | None:
+        """See `LeasePlace.take`."""
+        self._refuse_ended()
+        values = self._values(locked=locked)
+        if not self._session.execute(SERVER_STATEMENTS["take_lease"], values):
+            if self._session.query(SERVER_STATEMENTS["lease"], values):
+                return None
+            try:
+                self._session.execute(SERVER_STATEMENTS["insert_lease"], values)
+            except ConflictError:  # another candidate was first
+                return None
+        rows = self._session.query(SERVER_STATEMENTS["lease"], values)
+        return next((int(epoch) for holder, epoch, *_ in rows if holder == values["by_holder"]), None)
+
+    def renew(self, epoch: int, position: int, *, locked: bool) -> bool:
+        """See `LeasePlace.renew`."""
+        self._refuse_ended()
+        values = {**self._values(locked=locked), "of_epoch": epoch, "at_position": position}
+        return self._session.execute(SERVER_STATEMENTS["renew_lease"], values) > 0
+
+    def expire(self, epoch: int) -> None:
+        """See `LeasePlace.expire`."""
+        self._session.execute(SERVER_STATEMENTS["expire_lease"], {**self._values(locked=False), "of_epoch": epoch})
+
+    def stands(self) -> bool:
+        """See `LeasePlace.stands`. While the row says that the lock is in hand, it ends with the connection."""
+        return self._locked_in == 0 or self._has_lock()
+
+    def close(self) -> None:
+        """See `LeasePlace.close`."""
+        self._session.close()
+        self._locked_in = 0
+
+    def _has_lock(self) -> bool:
+        return self._locked_in == self._session.number and self._session.is_open
+
+    def _refuse_ended(self) -> None:
+        rows = self._session.query(STATEMENTS["instance"], {})
+        if len(rows) != 1 or len(self._session.query(STATEMENTS["head"], {})) != 1:
+            raise LedgerDamagedError(
+                "the ledger has lost its head row or its instance row", hint="Restore it from a backup."
+            )
+        here = Instance(*rows[0])
+        if here.writer is not None and not here.may_append:
+            raise ended_error(here.writer, here.note)
+
+    def _values(self, *, locked: bool) -> dict[str, object]:
+        return {**self._row, "with_lock": int(locked), "span_us": self._span_us}
