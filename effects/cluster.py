@@ -97,7 +97,7 @@ class Seen:
         resource_version: Changes with every write, status included. Opaque.
         labels: All of its labels.
         annotations: All of its annotations.
-        generation: How often its spec was asked to be different, from 1; None for kinds that do not count it.
+        generation: Counts changes of its spec from 1, and of a Deployment's annotations; None for kinds without one.
     """
 
     uid: str

@@ -13,7 +13,7 @@ Invariants:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from typing import Literal, Protocol, Self
@@ -55,6 +55,7 @@ class KubernetesWatch:
         self._opening: Future[EventStream] = Future()
         self._closed = False
         self._changes = self._read()
+        self._reading = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -67,15 +68,22 @@ class KubernetesWatch:
 
     def __next__(self) -> Change:
         """See `effects.cluster.Watch`."""
-        return next(self._changes)
+        with self._reading:
+            return next(self._changes)
 
     def close(self) -> None:
         """See `effects.cluster.Watch`."""
         self._closed = True
         if not self._opening.cancel() and self._opening.exception() is None:
             self._opening.result().stop()
+        # Whoever reads just now gives the connection back; else it is done here.
+        if self._reading.acquire(blocking=False):
+            try:
+                self._changes.close()
+            finally:
+                self._reading.release()
 
-    def _read(self) -> Iterator[Change]:
+    def _read(self) -> Generator[Change]:
         stream = self._opened()
         if stream is None:
             return

@@ -95,13 +95,19 @@ def edit(stored: Stored, patch: Mapping[str, Any], manager: str) -> Stored:
 
 
 def _changed(stored: Stored, manifest: dict[str, Any], owners: Mapping[Manager, frozenset[FieldPath]]) -> Stored:
-    changed = manifest.get("spec") != stored.manifest.get("spec")
+    changed = _counted(manifest) != _counted(stored.manifest)
     return replace(
         stored,
         manifest=manifest,
         owners={owner: paths for owner, paths in owners.items() if paths},
         generation=stored.generation + 1 if changed or not stored.generation else stored.generation,
     )
+
+
+def _counted(manifest: Mapping[str, Any]) -> tuple[object, object]:
+    """What a change of is a new generation: for Deployments, Kubernetes counts annotations, too."""
+    annotations = manifest["metadata"].get("annotations", {}) if manifest["kind"] == "Deployment" else None
+    return manifest.get("spec"), annotations
 
 
 def managed_fields(stored: Stored) -> list[dict[str, Any]]:

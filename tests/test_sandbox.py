@@ -541,7 +541,7 @@ def test_a_conflict_names_manager_and_field_and_changes_nothing(cluster: Sandbox
     with pytest.raises(FieldConflictError) as conflict:
         put(cluster, config_map(data={"A": "secret-looking", "B": "2"}), manager="kubectl")
     assert MANAGER in str(conflict.value)
-    assert ".data.A" in str(conflict.value)
+    assert "data.A" in str(conflict.value)
     assert "secret-looking" not in str(conflict.value)
     assert cluster.objects("default") == before
 

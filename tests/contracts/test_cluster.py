@@ -7,6 +7,8 @@ never starts; one that starts with ``crash`` ends at once, again and again; any 
 from __future__ import annotations
 
 import base64
+import gc
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,17 +21,21 @@ from effects.cluster import (
     API_VERSIONS,
     LEDGER_LABEL,
     POSITION_ANNOTATION,
+    Change,
     ChangedMeanwhileError,
     Cluster,
     ClusterError,
     ClusterRefusedError,
     FieldConflictError,
     LogsUnavailableError,
+    Page,
     Ref,
     Rollout,
     Seen,
+    Watch,
     ref_of,
 )
+from effects.managers import owner_of
 from effects.sandbox import SandboxCluster
 from tests.kubernetes_support import Administrator, everything_told, kubeconfig
 
@@ -38,6 +44,7 @@ OURS = "1ctl-test"
 THEIRS = "someone-else"
 PASSWORD = "correct horse battery staple"
 REPLICAS = 2
+WATCH_SECONDS = 1
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -45,11 +52,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter under test: the cluster, a namespace to use, and an object's content as the cluster keeps it."""
+    """An adapter under test.
+
+    Attributes:
+        cluster: The cluster.
+        namespace: One to use.
+        stored: An object's content as the cluster keeps it.
+        edit: Changes an object by hand, past the adapter: a merge patch in the name of a field manager.
+    """
 
     cluster: Cluster
     namespace: str
     stored: Callable[[Ref], Mapping[str, Any]]
+    edit: Callable[[Ref, Mapping[str, Any], str], object]
 
 
 @pytest.fixture(params=["sandbox", pytest.param("kubernetes", marks=pytest.mark.kubernetes)])
@@ -59,13 +74,16 @@ def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Adapter]
 
 
 def a_sandbox(directory: Path) -> Iterator[Adapter]:
-    cluster = SandboxCluster.open(directory / "sandbox.sqlite", startup_seconds=0.1)
+    cluster = SandboxCluster.open(directory / "sandbox.sqlite", startup_seconds=0.1, watch_seconds=WATCH_SECONDS)
 
     def stored(ref: Ref) -> Mapping[str, Any]:
         objects = {ref_of(kept): kept for kept in cluster.objects(ref.namespace)}
         return objects[ref]
 
-    yield Adapter(cluster, "default", stored)
+    def edit(ref: Ref, patch: Mapping[str, Any], manager: str) -> None:
+        cluster.edit(ref, patch, manager=manager)
+
+    yield Adapter(cluster, "default", stored, edit)
     cluster.close()
 
 
@@ -76,9 +94,11 @@ def a_kubernetes() -> Iterator[Adapter]:
     administrator = Administrator(file)
     with (
         administrator.namespace() as namespace,
-        KubernetesCluster.connect(kubeconfig=file, context=administrator.context) as cluster,
+        KubernetesCluster.connect(
+            kubeconfig=file, context=administrator.context, watch_seconds=WATCH_SECONDS
+        ) as cluster,
     ):
-        yield Adapter(cluster, namespace, administrator.read)
+        yield Adapter(cluster, namespace, administrator.read, administrator.edit)
     administrator.close()
 
 
@@ -125,6 +145,11 @@ def route(namespace: str) -> Object:
     return manifest("HTTPRoute", namespace, spec=spec)
 
 
+def named(wanted: Object, name: str) -> Object:
+    """The same object under another name."""
+    return {**wanted, "metadata": {**wanted["metadata"], "name": name}}
+
+
 def deployment(namespace: str, *, image: str = "nginx:1", replicas: int = REPLICAS) -> Object:
     fates = {"held": {"fakelet/hold": "true"}, "crash": {"fakelet/fail": "CrashLoopBackOff"}}
     spec = {
@@ -147,6 +172,7 @@ OBJECTS: Mapping[str, Callable[[str], Object]] = {
     "HTTPRoute": route,
 }
 
+NOT_SECRET = sorted(API_VERSIONS.keys() - {"Secret"})
 each_kind = pytest.mark.parametrize("kind", sorted(API_VERSIONS))
 
 
@@ -395,6 +421,7 @@ def test_a_field_of_another_manager_is_left_alone_and_both_are_named(
         update(cluster, ours)
     assert THEIRS in caught.value.message
     assert "data.colour" in caught.value.message
+    assert caught.value.owners == {THEIRS: ["data.colour"]}
     assert_tells_none_of(caught.value, "turquoise", "magenta")
     assert adapter.stored(ref_of(theirs))["data"] == before
 
@@ -488,6 +515,326 @@ def test_what_an_object_owns_goes_with_it(cluster: Cluster, namespace: str) -> N
     create(cluster, owned)
     cluster.delete(ref_of(owner), uid=None)
     eventually(lambda: look(cluster, owned) is None)
+
+
+# Taking fields by force
+
+
+@pytest.mark.parametrize("make", [config_map, secret])
+def test_force_takes_what_differs_and_leaves_the_rest_to_its_manager(
+    adapter: Adapter, make: Callable[..., Object]
+) -> None:
+    cluster, theirs = adapter.cluster, make(adapter.namespace, colour="turquoise", theirs="x")
+    create(cluster, theirs, manager=THEIRS)
+    ours = make(adapter.namespace, colour="magenta")
+    cluster.apply(ours, manager=OURS, expect=seen(cluster, ours), force=True)
+    assert adapter.stored(ref_of(ours))["data"].keys() == {"colour", "theirs"}
+    # It is ours now, and theirs still theirs.
+    cluster.apply(make(adapter.namespace, colour="cyan"), manager=OURS, expect=seen(cluster, ours))
+    with pytest.raises(FieldConflictError):
+        update(cluster, make(adapter.namespace, colour="cyan", theirs="y"))
+
+
+def test_force_heals_what_was_edited_by_hand(adapter: Adapter) -> None:
+    cluster, wanted = adapter.cluster, deployment(adapter.namespace, image="nginx:1", replicas=0)
+    create(cluster, wanted)
+    containers = [{"name": "shop", "image": "nginx:evil"}]
+    adapter.edit(ref_of(wanted), {"spec": {"template": {"spec": {"containers": containers}}}}, "kubectl-edit")
+    with pytest.raises(FieldConflictError):
+        update(cluster, wanted)
+    live = cluster.read(ref_of(wanted))
+    assert live is not None
+    field = "spec.template.spec.containers.shop.image"
+    assert owner_of(live, field) == "kubectl-edit (Update)"
+
+    def healed() -> Seen | None:
+        try:
+            return cluster.apply(wanted, manager=OURS, expect=seen(cluster, wanted), force=True)
+        except ChangedMeanwhileError:
+            return None
+
+    eventually(healed)
+    live = cluster.read(ref_of(wanted))
+    assert live is not None
+    assert live["spec"]["template"]["spec"]["containers"][0]["image"] == "nginx:1"
+    assert owner_of(live, field) == f"{OURS} (Apply)"
+
+
+def test_force_adopts_an_object_that_nobody_labelled(cluster: Cluster, namespace: str) -> None:
+    theirs = config_map(namespace, colour="red")
+    del theirs["metadata"]["labels"]
+    create(cluster, theirs, manager=THEIRS)
+    ours = config_map(namespace, colour="blue")
+    found = cluster.apply(ours, manager=OURS, expect=seen(cluster, ours), force=True)
+    assert found.labels == ours["metadata"]["labels"]
+
+
+@each_kind
+def test_force_overrules_no_precondition(adapter: Adapter, kind: str) -> None:
+    cluster, wanted = adapter.cluster, OBJECTS[kind](adapter.namespace)
+    stale = create(cluster, wanted)
+    wanted["metadata"]["annotations"] = {POSITION_ANNOTATION: "0.2"}
+    update(cluster, wanted)
+    wanted["metadata"]["annotations"] = {POSITION_ANNOTATION: "0.3"}
+    with pytest.raises(ChangedMeanwhileError):
+        cluster.apply(wanted, manager=OURS, expect=stale, force=True)
+    with pytest.raises(ChangedMeanwhileError):
+        cluster.apply(wanted, manager=OURS, expect=None, force=True)
+    assert adapter.stored(ref_of(wanted))["metadata"]["annotations"][POSITION_ANNOTATION] == "0.2"
+
+
+def test_force_takes_no_secret_that_is_someone_elses(adapter: Adapter) -> None:
+    cluster, theirs = adapter.cluster, secret(adapter.namespace, theirs="x")
+    del theirs["metadata"]["labels"]
+    create(cluster, theirs, manager=THEIRS)
+    mine = secret(adapter.namespace, mine="y")
+    with pytest.raises(ClusterError):
+        cluster.apply(mine, manager=OURS, expect=seen(cluster, mine), force=True)
+    assert adapter.stored(ref_of(mine))["data"].keys() == {"theirs"}
+
+
+# Listing
+
+
+def listed(cluster: Cluster, namespace: str, kind: str = "ConfigMap", *, limit: int = 500) -> dict[Ref, Seen]:
+    """Everything of this ledger by reference."""
+    pages = cluster.pages(kind, namespace, ledger_id=LEDGER, limit=limit)
+    return {each.ref: each.seen for page in pages for each in page.objects}
+
+
+def version(cluster: Cluster, namespace: str, kind: str = "ConfigMap") -> str:
+    """Where a watch begins that shall see what happens from now on."""
+    return list(cluster.pages(kind, namespace, ledger_id=LEDGER))[-1].version
+
+
+@pytest.mark.parametrize("kind", NOT_SECRET)
+def test_a_list_shows_every_object_of_the_ledger_as_looking_does(cluster: Cluster, namespace: str, kind: str) -> None:
+    wanted = OBJECTS[kind](namespace)
+    create(cluster, wanted)
+
+    def same() -> bool:
+        # A Deployment's controllers may be at work in between.
+        return listed(cluster, namespace, kind) == {ref_of(wanted): look(cluster, wanted)}
+
+    assert eventually(same)
+
+
+def test_a_list_leaves_out_what_is_not_of_this_ledger(cluster: Cluster, namespace: str) -> None:
+    for name, label in (("another", {LEDGER_LABEL: "another-ledger"}), ("unlabelled", {"app": "shop"})):
+        theirs = named(config_map(namespace, colour="red"), name)
+        theirs["metadata"]["labels"] = label
+        create(cluster, theirs, manager=THEIRS)
+    assert listed(cluster, namespace) == {}
+
+
+def test_a_list_comes_in_pages_of_one_version_that_together_miss_and_repeat_nothing(
+    cluster: Cluster, namespace: str
+) -> None:
+    names = [f"shop-{number}" for number in range(7)]
+    for name in names:
+        create(cluster, named(config_map(namespace, colour="red"), name))
+    pages = cluster.pages("ConfigMap", namespace, ledger_id=LEDGER, limit=3)
+    first = next(pages)
+    create(cluster, named(config_map(namespace, colour="red"), "shop-later"))
+    rest = list(pages)
+    assert [len(page.objects) for page in (first, *rest)] == [3, 3, 1]
+    assert {page.version for page in rest} == {first.version}
+    assert [each.ref.name for page in (first, *rest) for each in page.objects] == names
+
+
+def test_a_list_of_nothing_is_one_empty_page_to_watch_from(cluster: Cluster, namespace: str) -> None:
+    (page,) = cluster.pages("ConfigMap", namespace, ledger_id=LEDGER)
+    assert page.objects == []
+    assert page.version
+
+
+def test_a_page_that_was_used_is_garbage(cluster: Cluster, namespace: str) -> None:
+    for number in range(4):
+        create(cluster, named(config_map(namespace, colour="red"), f"shop-{number}"))
+    alive = []
+    for page in cluster.pages("ConfigMap", namespace, ledger_id=LEDGER, limit=2):
+        assert page.objects
+        del page
+        alive.append(sum(isinstance(each, Page) for each in gc.get_objects()))
+    assert alive == [0, 0]
+
+
+def test_secrets_are_neither_listed_nor_watched(cluster: Cluster, namespace: str) -> None:
+    with pytest.raises(ValueError, match="never listed"):
+        cluster.pages("Secret", namespace, ledger_id=LEDGER)
+    with pytest.raises(ValueError, match="never listed"):
+        cluster.watch("Secret", namespace, ledger_id=LEDGER, since="1")
+
+
+def test_a_generation_counts_changes_of_the_spec(cluster: Cluster, namespace: str) -> None:
+    wanted = route(namespace)
+    assert create(cluster, wanted).generation == 1
+    wanted["metadata"]["labels"] = {**wanted["metadata"]["labels"], "tier": "web"}
+    assert update(cluster, wanted).generation == 1
+    wanted["spec"]["hostnames"] = ["other.example.com"]
+    assert update(cluster, wanted).generation == 2
+
+
+def test_the_generation_of_a_deployment_counts_its_annotations_too(cluster: Cluster, namespace: str) -> None:
+    wanted = deployment(namespace, replicas=0)
+    create(cluster, wanted)
+    # A controller adds an annotation of its own.
+    rolled_out(cluster, wanted, lambda found: found.complete)
+    before = seen(cluster, wanted).generation
+    assert before is not None
+    assert update(cluster, wanted).generation == before
+    wanted["metadata"]["annotations"] = {POSITION_ANNOTATION: "0.2"}
+    assert update(cluster, wanted).generation == before + 1
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret", "Service"])
+def test_other_kinds_have_no_generation(cluster: Cluster, namespace: str, kind: str) -> None:
+    wanted = OBJECTS[kind](namespace)
+    assert create(cluster, wanted).generation is None
+    assert seen(cluster, wanted).generation is None
+
+
+# Watching
+
+
+def changes(watch: Watch, count: int) -> list[Change]:
+    """The next changes that are no bookmarks; the watch must not end before."""
+    found: list[Change] = []
+    while len(found) < count:
+        change = next(watch)
+        if change.kind != "bookmark":
+            found.append(change)
+    return found
+
+
+def watch_configuration(cluster: Cluster, namespace: str, since: str) -> Watch:
+    return cluster.watch("ConfigMap", namespace, ledger_id=LEDGER, since=since)
+
+
+def test_a_watch_tells_what_is_made_changed_and_deleted_after_the_list(cluster: Cluster, namespace: str) -> None:
+    create(cluster, named(config_map(namespace, colour="red"), "before"))
+    wanted = config_map(namespace, colour="red")
+    with watch_configuration(cluster, namespace, version(cluster, namespace)) as watch:
+        made = create(cluster, wanted)
+        assert changes(watch, 1) == [Change("present", ref_of(wanted), made, made.resource_version)]
+        changed = cluster.apply(config_map(namespace, colour="blue"), manager=OURS, expect=made)
+        assert changes(watch, 1) == [Change("present", ref_of(wanted), changed, changed.resource_version)]
+        cluster.delete(ref_of(wanted), uid=None)
+        (gone,) = changes(watch, 1)
+    assert (gone.kind, gone.ref) == ("gone", ref_of(wanted))
+    assert gone.seen is not None
+    assert gone.seen.uid == made.uid
+    assert gone.version not in {made.resource_version, changed.resource_version}
+
+
+def test_what_happened_between_list_and_watch_is_told(cluster: Cluster, namespace: str) -> None:
+    first, second = (named(config_map(namespace, colour="red"), name) for name in ("first", "second"))
+    create(cluster, first)
+    since = version(cluster, namespace)
+    create(cluster, second)
+    cluster.delete(ref_of(first), uid=None)
+    with watch_configuration(cluster, namespace, since) as watch:
+        told = [(change.kind, change.ref) for change in changes(watch, 2)]
+    assert told == [("present", ref_of(second)), ("gone", ref_of(first))]
+
+
+def test_an_object_that_loses_our_label_is_gone_and_one_that_gets_it_is_present(adapter: Adapter) -> None:
+    cluster, wanted = adapter.cluster, config_map(adapter.namespace, colour="red")
+    create(cluster, wanted)
+    with watch_configuration(cluster, adapter.namespace, version(cluster, adapter.namespace)) as watch:
+        for label, kind in ((None, "gone"), ("another-ledger", None), (LEDGER, "present"), ("another-ledger", "gone")):
+            adapter.edit(ref_of(wanted), {"metadata": {"labels": {LEDGER_LABEL: label}}}, "kubectl-label")
+            if kind is not None:
+                (change,) = changes(watch, 1)
+                assert (change.kind, change.ref) == (kind, ref_of(wanted))
+                assert change.seen is not None
+                assert change.seen.labels[LEDGER_LABEL] == LEDGER
+
+
+def test_a_watch_tells_nothing_of_another_ledger_kind_or_namespace(adapter: Adapter) -> None:
+    cluster, namespace = adapter.cluster, adapter.namespace
+    theirs = named(config_map(namespace, colour="red"), "theirs")
+    theirs["metadata"]["labels"] = {LEDGER_LABEL: "another-ledger"}
+    since = version(cluster, namespace)
+    create(cluster, theirs, manager=THEIRS)
+    create(cluster, service(namespace))
+    last = create(cluster, config_map(namespace, colour="red"))
+    with watch_configuration(cluster, namespace, since) as watch:
+        assert [change.seen for change in changes(watch, 1)] == [last]
+    with cluster.watch("ConfigMap", "never-made", ledger_id=LEDGER, since=since) as watch:
+        assert [change for change in watch if change.kind != "bookmark"] == []
+
+
+def test_a_watch_ends_by_itself_and_the_next_one_goes_on_where_it_ended(cluster: Cluster, namespace: str) -> None:
+    since, told = version(cluster, namespace), []
+    names = [f"shop-{number}" for number in range(3)]
+    for name in names:
+        create(cluster, named(config_map(namespace, colour="red"), name))
+        began = time.monotonic()
+        with watch_configuration(cluster, namespace, since) as watch:
+            for change in watch:
+                since = change.version
+                told += [change.ref.name] if change.ref is not None else []
+        assert time.monotonic() - began < WATCH_SECONDS + 2
+    assert told == names
+
+
+def test_a_watch_that_was_read_to_its_end_has_ended(cluster: Cluster, namespace: str) -> None:
+    with watch_configuration(cluster, namespace, version(cluster, namespace)) as watch:
+        assert {change.kind for change in watch} <= {"bookmark"}
+        assert list(watch) == []
+
+
+@pytest.mark.parametrize("reading", [True, False])
+def test_closing_a_watch_ends_it_at_once(cluster: Cluster, namespace: str, reading: bool) -> None:
+    wanted = config_map(namespace, colour="red")
+    watch = watch_configuration(cluster, namespace, version(cluster, namespace))
+    create(cluster, wanted)
+    changes(watch, 1)
+    ended: list[float] = []
+
+    def read() -> None:
+        assert list(watch) == []
+        ended.append(time.monotonic())
+
+    reader = threading.Thread(target=read)
+    if reading:
+        reader.start()
+        # Long enough to wait for the next change, far less than the watch would last.
+        time.sleep(0.3)
+    closed = time.monotonic()
+    watch.close()
+    watch.close()
+    if not reading:
+        reader.start()
+    reader.join()
+    assert ended[0] - closed < 0.2
+
+
+def test_a_watch_that_was_closed_before_it_began_tells_nothing(cluster: Cluster, namespace: str) -> None:
+    since = version(cluster, namespace)
+    create(cluster, config_map(namespace, colour="red"))
+    watch = watch_configuration(cluster, namespace, since)
+    watch.close()
+    assert list(watch) == []
+
+
+def test_a_watch_of_deployments_tells_when_their_pods_are_ready(cluster: Cluster, namespace: str) -> None:
+    wanted = deployment(namespace)
+    since = version(cluster, namespace, "Deployment")
+    create(cluster, wanted)
+
+    def told() -> bool:
+        # As a worker does: looks at the rollout when it is told of a change, and at no other time.
+        nonlocal since
+        with cluster.watch("Deployment", namespace, ledger_id=LEDGER, since=since) as watch:
+            for change in watch:
+                since = change.version
+                if change.kind == "present" and rollout(cluster, wanted).complete:
+                    return True
+        return False
+
+    assert eventually(told)
 
 
 # Rolling out

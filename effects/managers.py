@@ -1,0 +1,81 @@
+"""Who owns a field of a live object, read from its managed fields (Kubernetes: "Field management", FieldsV1). Pure.
+
+A field is named as `effects.drift` names it: dot-separated, entries of a list by their name. In managed fields an entry
+of a list is named by what the list is merged by (``k:{"containerPort":8080,"protocol":"TCP"}``); which entry has which
+name is read from the object itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from effects.cluster import Manifest
+
+
+def owner_of(live: Manifest, field: str) -> str | None:
+    """Who owns a field: field manager and operation, ``kubectl-edit (Update)``; several are joined by ``, ``.
+
+    A map or list belongs to all who own something in it; what is in a field that is owned as a whole belongs to its
+    owner.
+
+    Args:
+        live: The object as the cluster has it, with ``metadata.managedFields``.
+        field: Where in it; empty for the whole object.
+
+    Returns:
+        The owners in the server's order, or None where nobody owns the field: it is not there, or it was defaulted, or
+        it is a status that nobody set.
+    """
+    entries = live["metadata"].get("managedFields") or ()
+    owners = (
+        f"{entry.get('manager', 'unknown')} ({entry.get('operation', 'unknown')})"
+        for entry in entries
+        if _owns(entry.get("fieldsV1") or {}, live, field)
+    )
+    return ", ".join(dict.fromkeys(owners)) or None
+
+
+def _owns(fields: Mapping[str, Any], value: object, field: str) -> bool:
+    """Whether something at the field, or a whole that it is part of, is among these fields of this value."""
+    if not field:
+        return True
+    for name, inner, below in _named(fields, value):
+        if field == name:
+            return True
+        if field.startswith(f"{name}."):
+            # Owned as a whole, unless it has no parts: a key of a map may itself hold a dot.
+            whole = not below and isinstance(inner, (Mapping, list))
+            if whole or _owns(below, inner, field.removeprefix(f"{name}.")):
+                return True
+    return False
+
+
+def _named(fields: Mapping[str, Any], value: object) -> Iterator[tuple[str, object, Mapping[str, Any]]]:
+    """The fields by the names that a person gives them, each with its value and what is owned below it."""
+    for key, below in fields.items():
+        kind, _, text = key.partition(":")
+        match kind:
+            case "f":
+                yield text, value.get(text) if isinstance(value, Mapping) else None, below
+            case "k":
+                merged_by = orjson.loads(text)
+                entry = _entry(value, merged_by)
+                name = entry.get("name", merged_by.get("name"))
+                if name is not None:
+                    yield str(name), entry, below
+            case "v":
+                yield str(orjson.loads(text)), None, below
+            case _:
+                pass  # "." is the field itself, "i:" an index, which no list of ours is merged by
+
+
+def _entry(value: object, merged_by: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry of a list that has these fields."""
+    entries = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    for entry in entries:
+        if isinstance(entry, Mapping) and all(entry.get(key) == wanted for key, wanted in merged_by.items()):
+            return entry
+    return {}
