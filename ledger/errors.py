@@ -74,6 +74,10 @@ class LedgerDamagedError(OneCtlError):
     """What is stored contradicts itself: a broken chain, a gap, an unreadable event."""
 
 
+class LedgerReplacedError(OneCtlError):
+    """Other lines stand where some were read before, as after a restore. Who follows begins again."""
+
+
 class UnknownEventError(LedgerDamagedError):
     """An event's topic or schema version is newer than this program understands."""
 

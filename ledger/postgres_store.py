@@ -18,11 +18,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from ledger.errors import LedgerDamagedError
+from ledger.follow import Growth
 from ledger.instance import Instance
 from ledger.leaf import GENESIS
 from ledger.lease import Lease, LeaseRow, RowLease, lease_row
 from ledger.postgres_arrays import Numbers, Octets, Texts
 from ledger.postgres_connection import Address, Database, Statement, Transaction
+from ledger.postgres_growth import PostgresGrowth
 from ledger.postgres_lease import SERVER_STATEMENTS, PostgresLeasePlace
 from ledger.postgres_migrate import create_or_update, refuse_newer, schema_version
 from ledger.postgres_schema import READ_MODEL_LOCK, append_statement, sealed_sizes_statement
@@ -181,6 +183,10 @@ class PostgresStore:
                 yield
             finally:
                 self._local.moment = None
+
+    def growth(self) -> Growth:
+        """See `Store.growth`."""
+        return PostgresGrowth(self._database)
 
     def close(self) -> None:
         """See `Store.close`."""

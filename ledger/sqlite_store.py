@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ledger import sql_sqlite as sql
 from ledger.clock import SystemClock
@@ -37,7 +37,6 @@ from ledger.errors import (
 from ledger.file_lock import FileLock
 from ledger.instance import Instance, ended_error, new_instance
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
-from ledger.lease import Lease, LeaseRow, RowLease, lease_row
 from ledger.sqlite_files import copy_database, escaped
 from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of
 from ledger.store import (
@@ -51,6 +50,10 @@ from ledger.store import (
     Row,
     event_values,
 )
+
+if TYPE_CHECKING:
+    from ledger.follow import Growth
+    from ledger.lease import Lease, LeaseRow
 
 STORE_VERSION = 2
 """Version of the tables, in ``PRAGMA user_version``. An older file is brought up to it by the first write."""
@@ -169,13 +172,16 @@ class SqliteStore:
 
     def lease(self, cluster: str, *, holder: str, note: str, seconds: float) -> Lease:
         """See `Store.lease`."""
-        from ledger.sqlite_lease import SqliteLeasePlace  # noqa: PLC0415 - only workers have one
+        from ledger.lease import RowLease  # noqa: PLC0415 - only workers have one
+        from ledger.sqlite_lease import SqliteLeasePlace  # noqa: PLC0415
 
         place = SqliteLeasePlace(self, cluster, holder=holder, note=note, seconds=seconds, clock=SystemClock())
         return RowLease(place, seconds=seconds)
 
     def lease_row(self, cluster: str) -> LeaseRow | None:
         """See `Store.lease_row`."""
+        from ledger.lease import lease_row  # noqa: PLC0415 - few commands ask
+
         if not self.knows("ledger.worker_leases"):
             return None
         rows = self._query(sql.LEASE, {"of_cluster": cluster, "now_us": SystemClock().now_us()})
@@ -185,6 +191,12 @@ class SqliteStore:
         """See `Store.data_version`."""
         rows = self._query("PRAGMA data_version", {})
         return rows[0][0] if rows else None
+
+    def growth(self) -> Growth:
+        """See `Store.growth`."""
+        from ledger.sqlite_growth import SqliteGrowth  # noqa: PLC0415 - only who follows has one
+
+        return SqliteGrowth(self)
 
     def close(self) -> None:
         """See `Store.close`."""

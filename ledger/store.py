@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from ledger.follow import Growth
     from ledger.instance import Instance
     from ledger.lease import Lease, LeaseRow
 
@@ -209,6 +210,9 @@ class Store(Protocol):
 
     def data_version(self) -> object:
         """A value that differs from an earlier one if the ledger may have grown meanwhile. Cheap; for polling."""
+
+    def growth(self) -> Growth:
+        """What tells when the ledger may have grown; `ledger.follow.Follower` waits by it."""
 
     def close(self) -> None:
         """Give up connections. The store must not be used afterwards."""
