@@ -37,7 +37,8 @@ from effects.cluster import (
     refuse_secret,
     refuse_secrets,
 )
-from effects.kubernetes_door import Door, from_kubeconfig
+from effects.kubernetes_credentials import SERVICE_ACCOUNT, from_kubeconfig, from_service_account
+from effects.kubernetes_door import Door
 from effects.kubernetes_requests import (
     JSON,
     JSON_PATCH,
@@ -105,6 +106,29 @@ class KubernetesCluster:
         file = (kubeconfig or Path("~/.kube/config")).expanduser()
         name = name or context
         door = Door(from_kubeconfig(file, context), name=name, timeout=timeout)
+        return cls(door, name=name, watch_seconds=watch_seconds)
+
+    @classmethod
+    def connect_in_cluster(
+        cls,
+        *,
+        name: str,
+        timeout: float = 30.0,
+        watch_seconds: int = _WATCH_SECONDS,
+        mount: Path = SERVICE_ACCOUNT,
+    ) -> KubernetesCluster:
+        """The cluster that this process runs in, as its pod's service account; nothing is sent to it yet.
+
+        Args:
+            name: The cluster's name in stream identities.
+            timeout: As in `connect`.
+            watch_seconds: As in `connect`.
+            mount: Directory of the service account's token and certificate authority.
+
+        Raises:
+            ClusterError: This is no pod, or it has no service account's token.
+        """
+        door = Door(from_service_account(mount), name=name, timeout=timeout)
         return cls(door, name=name, watch_seconds=watch_seconds)
 
     def close(self) -> None:

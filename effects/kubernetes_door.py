@@ -1,4 +1,4 @@
-"""The one door to the `kubernetes` client and urllib3: credentials, transport, and what can go wrong with either.
+"""The way to an API server, over the `kubernetes` client and urllib3: transport, and what can go wrong with it.
 
 Invariants:
 
@@ -12,19 +12,17 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import orjson
 import urllib3
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
-from kubernetes.config import ConfigException
-from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
 from effects.cluster import ClusterError, ClusterUnreachableError
+from effects.kubernetes_credentials import CredentialsError, renew
 from effects.kubernetes_requests import ApiAnswer, ApiRequest
 from effects.kubernetes_rollout import Json
 
@@ -34,10 +32,6 @@ T = TypeVar("T")
 
 
 _Prepared = tuple[str, str, dict[str, str], str | None, list[str]]
-
-
-class _CredentialsError(Exception):
-    """There are none to send."""
 
 
 class Door:
@@ -113,8 +107,8 @@ class Door:
             why = str(error.reason).replace("\n", ": ")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             why = _why(error, seconds)
-        except _CredentialsError:
-            why = "its credentials could not be renewed"
+        except CredentialsError as error:
+            why = str(error)
         except ValueError:
             # It quotes the header.
             why = "its credentials cannot be sent in a header"
@@ -143,19 +137,16 @@ class Door:
 
     def _prepared(self, request: ApiRequest, headers: Mapping[str, str]) -> _Prepared:
         """The request as the client sends it, with credentials, which are renewed here if they have to be."""
-        try:
-            return self._api.param_serialize(
-                request.method,
-                request.path,
-                path_params=dict(request.names),
-                query_params=list(request.query.items()),
-                header_params={"Accept": request.accept, "Content-Type": request.content_type, **headers},
-                body=request.body,
-                auth_settings=["BearerToken"],
-            )
-        except (ConfigException, OSError):
-            pass  # raised below, outside of the handler: what it says may hold the credentials
-        raise _CredentialsError
+        renew(self._api)
+        return self._api.param_serialize(
+            request.method,
+            request.path,
+            path_params=dict(request.names),
+            query_params=list(request.query.items()),
+            header_params={"Accept": request.accept, "Content-Type": request.content_type, **headers},
+            body=request.body,
+            auth_settings=["BearerToken"],
+        )
 
     def _whole(self, request: ApiRequest, response: urllib3.BaseHTTPResponse, deadline: float) -> ApiAnswer:
         try:
@@ -253,42 +244,3 @@ def _object(body: bytes) -> Json:
     except orjson.JSONDecodeError:
         return {}
     return document if isinstance(document, dict) else {}
-
-
-# Credentials
-
-
-def from_kubeconfig(file: Path, context: str) -> client.ApiClient:
-    """A client for a context of a kubeconfig; nothing is sent yet.
-
-    Raises:
-        ClusterError: The file or the context cannot be used.
-    """
-    configuration = client.Configuration()
-    _configure(configuration, file, context)
-    configuration.retries = False
-    return client.ApiClient(configuration)
-
-
-def _configure(configuration: client.Configuration, file: Path, context: str) -> None:
-    if not file.is_file():
-        raise ClusterError(f"There is no kubeconfig at {file}", hint="Name the file with --kubeconfig.")
-    problem = "it has no such context"
-    names: Sequence[str] = ()
-    try:
-        merger: Any = KubeConfigMerger(str(file))  # type: ignore[no-untyped-call]
-        names = sorted(entry["name"] for entry in merger.config["contexts"].value)
-        if context in names:
-            # Persisting keeps a refreshed OIDC token: without it the login that the user shares with us would end.
-            loader: Any = KubeConfigLoader(  # type: ignore[no-untyped-call]
-                merger.config, active_context=context, config_base_path=None, config_persister=merger.save_changes
-            )
-            loader.load_and_set(configuration)
-            return
-    except Exception as error:  # noqa: BLE001 - from YAML to base64 to plugins, the client lets anything through
-        # The type only: the texts quote the file, tokens included.
-        problem = f"the client could not use it ({type(error).__name__})"
-    raise ClusterError(
-        f"The context {context!r} of {file} cannot be used: {problem}",
-        hint=f"Contexts in that file: {', '.join(names) or 'none'}.",
-    )

@@ -88,6 +88,19 @@ class Administrator:
             found += [{"apiVersion": group, "kind": kind, **item} for item in items]
         return found
 
+    def get(self, path: str) -> Mapping[str, Any]:
+        """What is there."""
+        return self._ask("GET", path)
+
+    def make(self, namespace: str, plural: str, body: Mapping[str, Any], *, group: str = "v1") -> None:
+        """A new object of any kind."""
+        root = f"/apis/{group}" if "/" in group else f"/api/{group}"
+        self._ask("POST", f"{root}/namespaces/{namespace}/{plural}", body)
+
+    def remove(self, path: str) -> None:
+        """Delete what is there."""
+        self._ask("DELETE", path)
+
     def _ask(
         self, method: str, path: str, body: object = None, content_type: str = "application/json"
     ) -> Mapping[str, Any]:

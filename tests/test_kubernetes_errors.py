@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import pytest
@@ -20,6 +21,7 @@ from effects.cluster import (
     ClusterError,
     ClusterRefusedError,
     ClusterUnreachableError,
+    ExpiredError,
     LogsUnavailableError,
     NotOursError,
     Ref,
@@ -27,6 +29,7 @@ from effects.cluster import (
     Seen,
 )
 from effects.kubernetes_cluster import KubernetesCluster
+from effects.kubernetes_watch import KubernetesWatch
 from tests.kubernetes_support import everything_told
 
 LEDGER = "3f1c9a52-6f0e-4b41-9a0e-4c9d3c1f7b10"
@@ -41,7 +44,10 @@ EXPECTED = Seen(uid="u1", resource_version="7", labels={}, annotations={})
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server answers once; `cut` promises more bytes than it sends, `drip` sends one after the other."""
+    """What the server answers once; `cut` promises more bytes than it sends, `drip` sends one after the other.
+
+    `stall` waits before the first byte, `hang` after the last one (seconds).
+    """
 
     status: int = 200
     body: bytes = b"{}"
@@ -49,6 +55,7 @@ class Reply:
     cut: int = 0
     stall: float = 0.0
     drip: float = 0.0
+    hang: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,8 @@ class Server:
                 return
         if not reply.drip:
             handler.wfile.write(reply.body)
+        handler.wfile.flush()
+        self.stopped.wait(reply.hang)
         handler.close_connection = reply.cut > 0
 
     def close(self) -> None:
@@ -141,11 +150,16 @@ def connect(server: Server, tmp_path: Path) -> Iterator[Connect]:
     opened: list[KubernetesCluster] = []
 
     def to(
-        *replies: Reply, timeout: float = 5.0, address: str = f"http://127.0.0.1:{server.port}"
+        *replies: Reply,
+        timeout: float = 5.0,
+        watch_seconds: int = 30,
+        address: str = f"http://127.0.0.1:{server.port}",
     ) -> KubernetesCluster:
         server.replies = list(replies)
         file = write_kubeconfig(tmp_path / "kubeconfig", address)
-        opened.append(KubernetesCluster.connect(kubeconfig=file, context="staging", timeout=timeout))
+        opened.append(
+            KubernetesCluster.connect(kubeconfig=file, context="staging", timeout=timeout, watch_seconds=watch_seconds)
+        )
         return opened[-1]
 
     yield to
@@ -432,6 +446,175 @@ def test_deleting_names_the_uid_and_leaves_dependents_to_the_background(connect:
 @pytest.mark.parametrize("reply", [status(404, "NotFound"), status(409, "Conflict")])
 def test_deleting_what_is_gone_or_replaced_is_no_error(connect: Connect, reply: Reply) -> None:
     connect(reply).delete(SETTINGS, uid="u1")
+
+
+# Lists
+
+
+def test_a_list_that_expired_half_way_says_so_and_begins_no_other(connect: Connect, server: Server) -> None:
+    page = {"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [metadata()]}
+    cluster = connect(json(page), status(410, "Expired", "The provided continue parameter is too old"))
+    pages = cluster.pages("ConfigMap", "shop", ledger_id=LEDGER)
+    assert [each.ref.name for each in next(pages).objects] == ["x"]
+    with pytest.raises(ExpiredError):
+        next(pages)
+    assert list(pages) == []
+    assert len(server.received) == 2
+
+
+def test_a_kind_that_the_cluster_does_not_know_is_refused_when_listed_or_watched(connect: Connect) -> None:
+    cluster = connect(status(404, "NotFound", "the server could not find the requested resource"))
+    for changes in (
+        cluster.pages("HTTPRoute", "shop", ledger_id=LEDGER),
+        cluster.watch("HTTPRoute", "shop", ledger_id=LEDGER, since="7"),
+    ):
+        with pytest.raises(ClusterRefusedError, match="404") as caught:
+            next(iter(changes))
+        assert "Gateway API" in (caught.value.hint or "")
+
+
+# Watches
+
+
+def event(kind: str, version: str) -> bytes:
+    return orjson.dumps({"type": kind, "object": metadata(namespace="shop", resourceVersion=version)}) + b"\n"
+
+
+def failure(code: int, **details: object) -> bytes:
+    document = {"kind": "Status", "code": code, "reason": "Expired", "message": "too old", "details": details}
+    return orjson.dumps({"type": "ERROR", "object": document}) + b"\n"
+
+
+def watch(cluster: KubernetesCluster) -> KubernetesWatch:
+    return cluster.watch("ConfigMap", "shop", ledger_id=LEDGER, since="7")
+
+
+def versions(changes: KubernetesWatch) -> list[str]:
+    with changes:
+        return [change.version for change in changes]
+
+
+BOOKMARK = orjson.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "12"}}}) + b"\n"
+
+
+def test_a_watch_asks_for_metadata_of_what_is_ours_and_for_an_end(connect: Connect, server: Server) -> None:
+    body = event("ADDED", "8") + event("MODIFIED", "9") + event("DELETED", "10") + BOOKMARK
+    found = list(watch(connect(Reply(body=body), watch_seconds=30)))
+    assert [(change.kind, change.version) for change in found] == [
+        ("present", "8"),
+        ("present", "9"),
+        ("gone", "10"),
+        ("bookmark", "12"),
+    ]
+    (request,) = server.received
+    asked = parse_qs(urlsplit(request.path).query)
+    assert asked == {
+        "watch": ["true"],
+        "allowWatchBookmarks": ["true"],
+        "labelSelector": [f"1ctl.dev/ledger={LEDGER}"],
+        "resourceVersion": ["7"],
+        "timeoutSeconds": ["30"],
+    }
+    assert "as=PartialObjectMetadata;" in request.headers["Accept"]
+
+
+def test_nothing_is_sent_before_the_first_change_is_asked_for(connect: Connect, server: Server) -> None:
+    changes = watch(connect(Reply(body=b"")))
+    assert not server.received
+    assert list(changes) == []
+    assert len(server.received) == 1
+
+
+def test_events_arrive_whole_however_their_bytes_do(connect: Connect) -> None:
+    body = event("ADDED", "8") + event("MODIFIED", "9")
+    assert versions(watch(connect(Reply(body=body, drip=0.0005)))) == ["8", "9"]
+
+
+@pytest.mark.parametrize(
+    "reply", [status(410, "Expired", "too old resource version"), Reply(body=event("ADDED", "8") + failure(410))]
+)
+def test_a_version_that_is_too_old_has_expired_wherever_the_server_says_so(connect: Connect, reply: Reply) -> None:
+    with pytest.raises(ExpiredError, match="too old"):
+        versions(watch(connect(reply)))
+
+
+def test_a_failure_in_the_stream_is_what_it_would_be_as_an_answer(connect: Connect) -> None:
+    with pytest.raises(ClusterUnreachableError, match="429") as caught:
+        versions(watch(connect(Reply(body=failure(429, retryAfterSeconds=3)))))
+    assert caught.value.retry_after == 3.0
+    with pytest.raises(ClusterRefusedError, match="403"):
+        versions(watch(connect(Reply(body=failure(403)))))
+
+
+@pytest.mark.parametrize("code", [500, 503, 429])
+def test_a_watch_that_an_overloaded_server_does_not_begin_is_unreachable(connect: Connect, code: int) -> None:
+    with pytest.raises(ClusterUnreachableError, match=str(code)) as caught:
+        versions(watch(connect(Reply(code, b"", {"Retry-After": "7"}))))
+    assert caught.value.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(body=event("ADDED", "8")[:-10]),
+        Reply(body=event("ADDED", "8")[:-10], cut=10),
+        Reply(body=event("ADDED", "8"), cut=10),
+        Reply(body=b"<html>Log in to the hotel</html>\n"),
+        Reply(body=b"[]\n"),
+        Reply(body=b'{"type": "ADDED"}\n'),
+        Reply(body=b'{"type": "NOVEL", "object": {"metadata": {"resourceVersion": "1"}}}\n'),
+        Reply(body=b'{"type": "ADDED", "object": {"metadata": null}}\n'),
+        Reply(body=b'{"type": "ERROR", "object": null}\n'),
+    ],
+)
+def test_what_is_no_whole_event_is_no_event_and_not_passed_over(connect: Connect, reply: Reply) -> None:
+    whole = reply.body.endswith(b"}}\n") and reply.cut > 0
+    with watch(connect(reply)) as changes:
+        if whole:
+            assert next(changes).version == "8"
+        with pytest.raises(ClusterUnreachableError):
+            next(changes)
+
+
+def test_a_watch_that_goes_silent_is_given_up_a_little_after_its_time(connect: Connect) -> None:
+    began = time.monotonic()
+    silent = Reply(body=event("ADDED", "8") + b" ", drip=0.0, cut=1, hang=60.0)
+    changes = watch(connect(silent, timeout=0.3, watch_seconds=1))
+    assert next(changes).version == "8"
+    with pytest.raises(ClusterUnreachableError, match="silent"):
+        next(changes)
+    assert 1.0 < time.monotonic() - began < 3.0
+
+
+def test_a_watch_whose_server_does_not_answer_is_given_up_a_little_after_its_time(connect: Connect) -> None:
+    began = time.monotonic()
+    with pytest.raises(ClusterUnreachableError, match=r"longer than 1\.3 s"):
+        versions(watch(connect(Reply(stall=60.0), timeout=0.3, watch_seconds=1)))
+    assert time.monotonic() - began < 3.0
+
+
+def test_a_watch_that_does_not_end_is_given_up_although_it_says_something(connect: Connect) -> None:
+    began = time.monotonic()
+    with pytest.raises(ClusterUnreachableError, match="beyond the time"):
+        versions(watch(connect(Reply(body=b" " * 1000, drip=0.1), timeout=0.3, watch_seconds=1)))
+    assert 1.0 < time.monotonic() - began < 3.0
+
+
+def test_a_watch_is_closed_at_once_while_the_server_has_not_answered(connect: Connect) -> None:
+    changes = watch(connect(Reply(stall=60.0)))
+    ended: list[float] = []
+
+    def read() -> None:
+        assert list(changes) == []
+        ended.append(time.monotonic())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    time.sleep(0.2)
+    closed = time.monotonic()
+    changes.close()
+    reader.join()
+    assert ended[0] - closed < 0.2
 
 
 # Rollouts
