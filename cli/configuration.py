@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from cli import inline, origin
+from cli import origin
+from cli.recording import record
 from cli.session import Session
 from cli.target import loaded
 from ledger.commands import PurgeSecret, SetEnv, SetSecrets, UnsetEnv, UnsetSecrets
@@ -50,11 +51,11 @@ def changed(
 
         show(session, app.id, command)
         return
-    inline.look_back(session, app, request)
-    outcome = inline.record(session, app.id, command, request, secret_values=secret_values)
+    session.applying.look_back(app, request)
+    outcome = record(session, app.id, command, request, secret_values=secret_values)
     if outcome.repeated and isinstance(command, SetSecrets):
         session.terminal.notice("Secret values of a repeated request are not compared.")
-    inline.apply(session, app.id, request)
+    session.applying.apply(app.id, request)
     session.terminal.line(done.replace("{app}", app.id.name))
     session.terminal.notice("Running pods keep what they have until the next deploy or restart: 1ctl deploy restart")
     if session.terminal.json:

@@ -26,6 +26,7 @@ _GROUP = group(
         "restart": f"{_CHANGES}:restart",
         "rollback": "cli.deploy_rollback:rollback",
         "mark-bad": "cli.deploy_rollback:mark_bad",
+        "adopt": "cli.deploy_adopt:adopt",
         "restore": "cli.deploy_restore:restore",
         "destroy": f"{_CHANGES}:destroy",
         "delete": f"{_CHANGES}:destroy",

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import inline, origin
+from cli import origin
 from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
+from cli.recording import record
 from cli.session import Session
 from cli.target import destroyed_error, loaded, target
 from ledger.app import open_life
@@ -45,12 +46,12 @@ def scale(
     if dry_run:
         show_plan(session, app.id, Scale(replicas=replicas))
         return
-    inline.look_back(session, app, request)
-    outcome = inline.record(session, app.id, Scale(replicas=replicas), request)
+    session.applying.look_back(app, request)
+    outcome = record(session, app.id, Scale(replicas=replicas), request)
     life = outcome.app.life
     assert life is not None
     if outcome.recorded:
-        inline.apply(session, app.id, request)
+        session.applying.apply(app.id, request)
         session.terminal.success(f"Scaled deployment {life.deployment_id} to {replicas} replicas")
     else:
         session.terminal.info(f"Deployment {life.deployment_id} already at {replicas} replicas — no change.")
@@ -76,14 +77,14 @@ def restart(
     if dry_run:
         show_plan(session, app.id, Restart())
         return
-    inline.refuse_unreadable_roll(session, app)
-    inline.look_back(session, app, request)
-    outcome = inline.record(session, app.id, Restart(), request)
+    session.applying.check_roll(app)
+    session.applying.look_back(app, request)
+    outcome = record(session, app.id, Restart(), request)
     life = outcome.app.life
     assert life is not None
     session.announce_sandbox()
     session.terminal.info(f"Initiating rolling restart for deployment {life.deployment_id}...")
-    inline.apply(session, app.id, request)
+    session.applying.apply(app.id, request)
     session.terminal.success("Rolling restart initiated. Pods are being replaced one by one.")
     session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
     _document(session, life.deployment_id, request, restarted=True)
@@ -117,9 +118,9 @@ def destroy(
             session.terminal.info("Aborted.")
             _document(session, ending, request, destroyed=False)
             return
-        inline.record(session, app_id, Destroy(), request)
+        record(session, app_id, Destroy(), request)
     session.terminal.info(f"Destroying deployment {ending}...")
-    inline.apply(session, app_id, request)
+    session.applying.apply(app_id, request)
     session.terminal.success(f"Deployment {ending} destroyed successfully")
     _document(session, ending, request, destroyed=True)
 
@@ -151,7 +152,7 @@ def _repeated(session: Session, app_id: AppId, request: Request) -> str | None:
     """
     if session.store.request(request.request_id) is None:
         return None
-    outcome = inline.record(session, app_id, Destroy(), request)
+    outcome = record(session, app_id, Destroy(), request)
     subject = outcome.recorded[0].envelope.subject
     assert subject is not None
     return subject.deployment_id

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from cli import inline, origin, satusky_toml
+from cli import origin, satusky_toml
 from cli.exit_codes import UsageError
+from cli.recording import record
 from cli.session import Session
 from cli.target import target, working_directory
-from effects.cluster import NotOursError, Ref
+from effects.cluster import Ref
 from ledger import values
 from ledger.commands import Deploy
 from ledger.errors import RefusedError
@@ -74,7 +75,7 @@ def run(wish: Wish) -> None:
         return
     before = session.reader.app(app_id)
     _check_before(session, before, request, detach=wish.detach)
-    outcome = inline.record(session, app_id, command, request, applies=not wish.detach)
+    outcome = record(session, app_id, command, request, applies=not wish.detach)
     released = _released(outcome)
     if outcome.app.life is None or outcome.app.life.deployment_id != released.deployment_id:
         raise RefusedError(
@@ -91,7 +92,7 @@ def run(wish: Wish) -> None:
         app = _apply(session, outcome, request)
         if wish.wait:
             assert app.life is not None
-            inline.wait_until_ready(session, app, app.life, request, timeout=timeout)
+            session.applying.wait(app, app.life, request, timeout=timeout)
     finally:  # what is recorded is told, also when its pods fail
         _print_document(session, app_id, outcome, request)
 
@@ -176,16 +177,11 @@ def read_text(path: Path) -> str:
 
 def _check_before(session: Session, app: App, request: Request, *, detach: bool) -> None:
     """Refuse what could not be applied, while nothing is recorded."""
-    inline.refuse_unreadable_roll(session, app)
+    session.applying.check_roll(app)
     if detach:
         return
-    session.require_namespace()
-    inline.look_back(session, app, request)
-    if app.life is None and app.leaving is None:
-        try:
-            session.reconciler(request).refuse_foreign_objects(app.id)
-        except NotOursError as error:
-            raise RefusedError(error.message, hint=error.hint) from error
+    session.applying.check_place(app, request)
+    session.applying.look_back(app, request)
 
 
 # -- After recording ---------------------------------------------------------------------------------------------------
@@ -198,7 +194,7 @@ def _apply(session: Session, outcome: Outcome, request: Request) -> App:
     steps = _Steps(
         session, app.life, domain_is_new=any(isinstance(each.event, DomainAssigned) for each in outcome.recorded)
     )
-    applied = inline.apply(session, app.id, request, steps.done)
+    applied = session.applying.apply(app.id, request, steps.done)
     terminal.success(f"🚀 Deployment for {app.id.name} is successful! Your app is live at: https://{app.life.domain}")
     terminal.line(f"Deployment ID: {app.life.deployment_id}")
     return applied

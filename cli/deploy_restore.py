@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from cli import inline, origin
+from cli import origin
 from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption
+from cli.recording import record
 from cli.session import Session
 from cli.target import target
-from effects.cluster import NotOursError
 from ledger.commands import Restore
-from ledger.errors import RefusedError
 
 
 def restore(
@@ -50,15 +49,9 @@ def restore(
 
         show(session, app_id, command)
         return
-    before = session.ledger.app(app_id)
-    session.require_namespace()
-    if before.life is None and before.leaving is None:
-        try:
-            session.reconciler(request).refuse_foreign_objects(app_id)
-        except NotOursError as error:
-            raise RefusedError(error.message, hint=error.hint) from error
-    outcome = inline.record(session, app_id, command, request, secret_values=given)
-    inline.apply(session, app_id, request)
+    session.applying.check_place(session.ledger.app(app_id), request)
+    outcome = record(session, app_id, command, request, secret_values=given)
+    session.applying.apply(app_id, request)
     life = outcome.app.life
     assert life is not None
     session.terminal.success(f"App {app_id.name} is restored. Your app is live at: https://{life.domain}")

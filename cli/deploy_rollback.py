@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from cli import inline, origin
+from cli import origin
 from cli.deploy import DEFAULT_TIMEOUT
 from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
+from cli.recording import record
 from cli.session import Session
 from cli.target import loaded
 from ledger import values
@@ -49,23 +50,23 @@ def rollback(
 
         show(session, app.id, command)
         return
-    inline.refuse_unreadable_roll(session, app)
-    inline.look_back(session, app, request)
+    session.applying.check_roll(app)
+    session.applying.look_back(app, request)
     if not yes and not _agreed(session, app.id, command, request.request_id):
         session.terminal.info("Aborted.")
         if session.terminal.json:
             session.terminal.document({"rolled_back": False, "request_id": request.request_id})
         return
-    outcome = inline.record(session, app.id, command, request)
+    outcome = record(session, app.id, command, request)
     life = outcome.app.life
     rolled = next((each.event for each in outcome.recorded if isinstance(each.event, RolledBack)), None)
     assert life is not None
     assert rolled is not None
-    applied = inline.apply(session, app.id, request)
+    applied = session.applying.apply(app.id, request)
     session.terminal.success(f"Rollback to version {rolled.target} initiated")
     session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
     if wait and applied.life is not None:
-        inline.wait_until_ready(session, applied, applied.life, request, timeout=seconds)
+        session.applying.wait(applied, applied.life, request, timeout=seconds)
     if session.terminal.json:
         session.terminal.document(
             {
@@ -94,7 +95,7 @@ def mark_bad(
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
     app = loaded(session, deployment_id=deployment_id, config=config)
-    outcome = inline.record(session, app.id, MarkBad(release=release), request)
+    outcome = record(session, app.id, MarkBad(release=release), request)
     assert outcome.app.life is not None
     if outcome.recorded:
         session.terminal.success(f"Release {release} is marked as bad")

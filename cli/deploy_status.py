@@ -1,35 +1,32 @@
-"""`1ctl deploy status`: how an app is doing now. It asks the cluster, finishes what was left undone, and records it."""
+"""`1ctl deploy status`: how an app is doing, as far as anybody can say: applied, pods, route, DNS, drift."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
-from cli import inline, origin
+import typer
+
+from cli import origin
 from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
 from cli.options import ConfigOption, DeploymentIdOption
-from cli.past import Asked, asked
+from cli.past import asked
 from cli.session import Session
+from cli.status_facts import Status, cluster_facts, ledger_facts
 from cli.target import destroyed_error, target
-from effects.rollout import Progress
 from ledger.app import App, Life, open_life
 
+if TYPE_CHECKING:
+    from ledger.request import Request
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """How an app is doing.
-
-    Attributes:
-        status: ``Running``, ``NotReady`` or ``Failed``.
-        message: One sentence.
-        progress: Ready pods of those asked for, 0 to 100.
-    """
-
-    status: str
-    message: str
-    progress: int
+WATCH_SECONDS = 0.5
+"""How often `--watch` looks."""
 
 
 def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, with a line for each change.")] = False,
+    check_dns: Annotated[
+        bool, typer.Option("--check-dns", help="Ask this machine's resolver for the host name.")
+    ] = False,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
     at_release: AtReleaseOption = None,
@@ -38,53 +35,87 @@ def status(
 ) -> None:
     """Show how an app is doing now.
 
-    It asks the cluster, and finishes applying what a command that was cut short left undone.
+    Where commands apply what they record, it finishes what one that was cut short left undone.
 
     Example:  1ctl deploy status
     """
     when = When(at_release=at_release, as_of=as_of, at_position=at_position)
     if not when.is_now:
-        _past(asked(when, deployment_id=deployment_id, config=config))
+        question = asked(when, deployment_id=deployment_id, config=config)
+        _print(question.session, question.app, question.life, ledger_facts(question.life, past=True))
         return
     session = Session()
     if not session.reader.may_append():
         session.terminal.notice("This ledger is only read here, so the cluster is not asked.")
-        _past(asked(when, deployment_id=deployment_id, config=config))
+        question = asked(when, deployment_id=deployment_id, config=config)
+        _print(question.session, question.app, question.life, ledger_facts(question.life, past=True))
         return
     request = origin.request()
-    app = session.reader.app(target(session, deployment_id=deployment_id, config=config, ended=True))
-    if app.life is None and app.leaving is None:
-        open_life(app)
-    running = app.life or app.leaving
-    if deployment_id is not None and running is not None and running.deployment_id != deployment_id:
-        raise destroyed_error(app.id, deployment_id)
-    if app.dirty:
-        app = inline.apply(session, app.id, request)
-    if app.life is None:
-        session.terminal.info("Destroyed: nothing of it is left in the cluster.")
-        _document(session, app, Status(status="Destroyed", message="Nothing is left in the cluster.", progress=0))
+    app = _app(session, deployment_id=deployment_id, config=config)
+    if watch:
+        _watch(session, app, request, check_dns=check_dns)
         return
-    found = _describe(app.life, session.watch(request).look(app.id, app.life))
-    _print(session, app, app.life, found)
+    app, found = _now(session, app, request, check_dns=check_dns)
+    _print(session, app, app.life or app.leaving, found)
 
 
-def _past(question: Asked) -> None:
-    """What the ledger knew then; the cluster of the past cannot be asked."""
-    life = question.life
-    reason, message = life.rollout_failure or ("", "")
-    words = {
-        "completed": Status(status="Running", message="Its pods were ready", progress=100),
-        "failed": Status(status="Failed", message=f"Release {life.release}: {reason}: {message}", progress=0),
-        "pending": Status(status="NotReady", message="Its pods were not known to be ready", progress=0),
-    }
-    found = words[life.rollout]
-    _print(question.session, question.app, life, found)
+def _app(session: Session, *, deployment_id: str | None, config: str | None) -> App:
+    app = session.reader.app(target(session, deployment_id=deployment_id, config=config, ended=True))
+    running = app.life or app.leaving or open_life(app)
+    if deployment_id is not None and running.deployment_id != deployment_id:
+        raise destroyed_error(app.id, deployment_id)
+    return app
 
 
-def _print(session: Session, app: App, life: Life, found: Status) -> None:
-    session.terminal.fields(
-        "Deployment Status",
-        {
+def _now(session: Session, app: App, request: Request, *, check_dns: bool) -> tuple[App, Status]:
+    """The app, applied if that is this process's business, and how it is doing."""
+    resident = session.reader.has_worker(session.place.cluster)
+    if app.dirty and not resident:
+        app = session.applying.apply(app.id, request)
+    if app.life is None and app.leaving is None:
+        return app, Status(status="Destroyed", message="Nothing is left in the cluster.", progress=0)
+    if app.life is None:
+        assert app.leaving is not None
+        return app, ledger_facts(app.leaving)
+    known = ledger_facts(app.life)
+    if app.life.dirty:
+        return app, known
+    return app, cluster_facts(session, app, known, request, records=not resident, check_dns=check_dns)
+
+
+def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> None:
+    """A line for each change until interrupted; in JSON mode one document a line."""
+    import sys  # noqa: PLC0415
+    import time  # noqa: PLC0415
+    from contextlib import suppress  # noqa: PLC0415
+
+    import orjson  # noqa: PLC0415
+
+    said: object = None
+    with suppress(KeyboardInterrupt):
+        while True:
+            app, found = _now(session, session.reader.app(app.id), request, check_dns=check_dns)
+            document = _document(app, app.life or app.leaving, found)
+            if document != said and session.terminal.json:
+                sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
+                sys.stdout.buffer.flush()
+            elif document != said:
+                release = app.life.release if app.life else "-"
+                session.terminal.line(
+                    f"{time.strftime('%H:%M:%S')}  release {release}  {found.status} {found.progress}%  {found.message}  "
+                    f"(applied: {found.applied}, route: {found.route})"
+                )
+            said = document
+            time.sleep(WATCH_SECONDS)
+
+
+def _print(session: Session, app: App, life: Life | None, found: Status) -> None:
+    if session.terminal.json:
+        session.terminal.document(_document(app, life, found))
+    elif life is None or found.status == "Destroyed":
+        session.terminal.info("Destroyed: nothing of it is left in the cluster.")
+    else:
+        shown = {
             "App": app.id.name,
             "Deployment ID": life.deployment_id,
             "URL": f"https://{life.domain}",
@@ -92,41 +123,28 @@ def _print(session: Session, app: App, life: Life, found: Status) -> None:
             "Status": found.status,
             "Message": found.message,
             "Progress": f"{found.progress}%",
-        },
-    )
-    _document(session, app, found)
-
-
-def _describe(life: Life, progress: Progress) -> Status:
-    if progress.verdict == "completed":
-        return Status(status="Running", message="Deployment is running normally", progress=100)
-    if progress.verdict == "failed":
-        reason, message = progress.reason or ("Unknown", "")
-        return Status(
-            status="Failed", message=f"Release {life.release}: {reason}: {message}", progress=progress.percent
-        )
-    if progress.ready >= progress.desired:
-        return Status(status="NotReady", message="Its pods are ready; older ones are still going", progress=99)
-    waiting = [pod for pod in (progress.rollout.pods if progress.rollout else ()) if not pod.ready and pod.reason]
-    why = f" ({waiting[0].reason})" if waiting else ""
-    return Status(
-        status="NotReady",
-        message=f"{progress.ready} of {progress.desired} pods are ready{why}",
-        progress=progress.percent,
-    )
-
-
-def _document(session: Session, app: App, found: Status) -> None:
-    if not session.terminal.json:
-        return
-    life = app.life
-    session.terminal.document(
-        {
-            "deployment_id": life.deployment_id if life else None,
-            "app_label": app.id.name,
-            "status": found.status,
-            "message": found.message,
-            "progress": found.progress,
-            "release": life.release if life else None,
+            "Applied": found.applied,
+            "Route": found.route,
+            "DNS": found.dns,
         }
-    )
+        if found.drift:
+            shown["Drift"] = ", ".join(found.drift)
+        session.terminal.fields("Deployment Status", shown)
+        if found.hint:
+            session.terminal.notice(found.hint)
+
+
+def _document(app: App, life: Life | None, found: Status) -> dict[str, object]:
+    ended = life is None or app.life is None
+    return {
+        "deployment_id": None if ended or life is None else life.deployment_id,
+        "app_label": app.id.name,
+        "status": found.status,
+        "message": found.message,
+        "progress": found.progress,
+        "release": None if ended or life is None else life.release,
+        "applied": found.applied,
+        "route": found.route,
+        "dns": found.dns,
+        "drift": list(found.drift),
+    }

@@ -20,6 +20,7 @@ app = typer.Typer(
             "roles": "cli.ledger_database:roles",
             "rebuild": "cli.ledger_commands:rebuild",
             "redact": "cli.ledger_commands:redact",
+            "orphans": "cli.ledger_orphans:orphans",
             "backup": "cli.ledger_moves:backup",
             "restore": "cli.ledger_moves:restore",
             "copy": "cli.ledger_moves:copy",

@@ -25,6 +25,7 @@ _COMMANDS = {
     "secret": "cli.secret:app",
     "audit": "cli.audit:app",
     "ledger": "cli.ledger_commands:app",
+    "worker": "cli.worker:app",
     "profile": "cli.profile:app",
 }
 

@@ -31,7 +31,7 @@ class Profile(NamedTuple):
     """One place to deploy to; None means "not said".
 
     Attributes:
-        context: Context of the kubeconfig; None is the sandbox.
+        context: Context of the kubeconfig; without one and without a cluster's name, it is the sandbox.
         kubeconfig: Path of the kubeconfig; None is ``~/.kube/config``.
         namespace: Kubernetes namespace.
         cluster: Cluster name in the ledger; None is the context's name.
@@ -54,13 +54,14 @@ class Place(NamedTuple):
 
     Attributes:
         profile: Name of the profile, or None without one.
-        context: Context of the kubeconfig, or None for the sandbox.
+        context: Context of the kubeconfig, or None without one.
         kubeconfig: Path of the kubeconfig, or None for the default one.
         namespace: Kubernetes namespace.
         cluster: Cluster name in the ledger.
         ledger: Path of the ledger's file, or URL of its database; the latter may hold a password.
         domain_suffix: What generated host names end in.
         gateway: ``namespace/name``.
+        in_cluster: Whether this process runs in the cluster, with a service account.
     """
 
     profile: str | None
@@ -71,6 +72,12 @@ class Place(NamedTuple):
     ledger: Path | str
     domain_suffix: str
     gateway: str
+    in_cluster: bool = False
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Whether the cluster is a simulation."""
+        return self.cluster == SANDBOX
 
 
 class Profiles:
@@ -174,22 +181,29 @@ def place(profiles: Profiles, *, name: str | None, ledger: str | None, home: Pat
     given = {field: environ.get(f"ONECTL_{field.upper()}") for field in Profile._fields}
     profile = profile._replace(**{field: value for field, value in given.items() if value})
     check(profile)
-    if profile.context is not None and profile.namespace is None:
+    in_cluster = bool(environ.get("ONECTL_IN_CLUSTER"))
+    cluster = profile.cluster or profile.context or SANDBOX
+    real = cluster != SANDBOX
+    if in_cluster and not real:
         raise RefusedError(
-            f'no namespace is named for the cluster of context "{profile.context}"',
+            "ONECTL_IN_CLUSTER is set, but nothing names the cluster",
+            hint="Name it as the ledger does: ONECTL_CLUSTER=...",
+        )
+    if real and profile.namespace is None:
+        raise RefusedError(
+            f'no namespace is named for the cluster "{cluster}"',
             hint="Name one: ONECTL_NAMESPACE=..., or in a profile: 1ctl profile create --help",
         )
-    cluster = (profile.cluster or profile.context) if profile.context else SANDBOX
-    assert cluster is not None
     return Place(
         profile=name,
         context=profile.context,
         kubeconfig=Path(profile.kubeconfig).expanduser() if profile.kubeconfig else None,
-        namespace=(profile.namespace or "default") if profile.context else "default",
+        namespace=(profile.namespace or "default") if real else "default",
         cluster=cluster,
         ledger=_ledger_address(ledger or profile.ledger, name or cluster, home),
         domain_suffix=profile.domain_suffix or DEFAULT_DOMAIN_SUFFIX,
         gateway=profile.gateway or DEFAULT_GATEWAY,
+        in_cluster=in_cluster,
     )
 
 

@@ -18,6 +18,7 @@ from ledger.spec import AppId
 from ledger.stores import open_store
 
 if TYPE_CHECKING:
+    from cli.applying import Applying
     from effects.cluster import Cluster
     from effects.reconcile import Reconciler
     from effects.rollout import RolloutWatch
@@ -77,9 +78,24 @@ class Session:
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger."""
+        return self.make_ledger()
+
+    def make_ledger(self) -> Ledger:
+        """The ledger, for one more thread: it is not shared, its storage is."""
         from ledger.ledger import Ledger  # noqa: PLC0415 - see `reader`
 
         return Ledger(self.store, self.keys, mint_domain=self._mint_domain)
+
+    @cached_property
+    def applying(self) -> Applying:
+        """Who applies what is recorded, as the ledger says: a resident worker, or this process."""
+        if self.reader.has_worker(self.place.cluster):
+            from cli.resident import Resident  # noqa: PLC0415 - either is needed by commands that change something
+
+            return Resident(self)
+        from cli.inline import Inline  # noqa: PLC0415
+
+        return Inline(self)
 
     @cached_property
     def cluster(self) -> Cluster:
@@ -89,20 +105,28 @@ class Session:
         return cluster
 
     def _open_cluster(self) -> Cluster:
-        if self.place.context is None:
+        if self.place.is_sandbox:
             from effects.sandbox import SandboxCluster  # noqa: PLC0415 - reading commands need no cluster
 
             self.announce_sandbox()
             return SandboxCluster.open(self.home / "sandbox.db", startup_seconds=_startup_seconds())
         from effects.kubernetes_cluster import KubernetesCluster  # noqa: PLC0415 - 200 ms, for a real cluster only
 
+        if self.place.in_cluster:
+            return KubernetesCluster.connect_in_cluster(name=self.place.cluster)
+        if self.place.context is None:
+            raise RefusedError(
+                f"nothing says how to reach cluster {self.place.cluster} from here",
+                hint="Name its kubeconfig context, ONECTL_CONTEXT=..., or let a worker apply what is recorded: "
+                "1ctl worker run",
+            )
         return KubernetesCluster.connect(
             kubeconfig=self.place.kubeconfig, context=self.place.context, name=self.place.cluster
         )
 
     def announce_sandbox(self) -> None:
         """Say once on stderr that the cluster is simulated, if it is."""
-        if self.place.context is None and not self._announced:
+        if self.place.is_sandbox and not self._announced:
             self._announced = True
             self.terminal.notice(
                 "Sandbox: a simulated cluster on this machine. For a real one: 1ctl profile create --help"
@@ -122,8 +146,11 @@ class Session:
         if not self.cluster.namespace_exists(namespace):
             raise RefusedError(
                 f'namespace "{namespace}" does not exist in cluster {self.place.cluster}',
-                hint=f"Create it: kubectl --context {self.place.context} create namespace {namespace}",
+                hint=f"Create it: kubectl {self._context_option()}create namespace {namespace}",
             )
+
+    def _context_option(self) -> str:
+        return f"--context {self.place.context} " if self.place.context else ""
 
     def reconciler(self, request: Request) -> Reconciler:
         """What makes the cluster equal to the ledger on behalf of a request."""

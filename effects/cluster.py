@@ -106,6 +106,14 @@ class Seen:
     annotations: Mapping[str, str]
     generation: int | None = None
 
+    @property
+    def state(self) -> str:
+        """Names the content that the object has: two looks with one state, one content of ours.
+
+        Kinds that count generations count those of their spec only, so what the cluster reports is no other state.
+        """
+        return f"version {self.resource_version}" if self.generation is None else f"generation {self.generation}"
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:

@@ -5,7 +5,8 @@ reconcile may be interrupted anywhere and repeated at any time, by anybody, and 
 
 Invariants:
 
-* Nothing is applied over an object that is not ours (`NotOursError`), or that reflects a later position.
+* Nothing is applied over an object that is not ours (`NotOursError`) and was not adopted, or that reflects a later
+  position.
 * Every write names the very object and state it was decided on; a write that lost a race is decided again.
 * What was done is recorded once (`ResourcesApplied`, `ResourcesRemoved`), what was refused too (`ApplyRefused`).
 """
@@ -13,7 +14,7 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from effects.cluster import (
@@ -32,11 +33,14 @@ from effects.cluster import (
 )
 from effects.crash_points import crash_point
 from effects.desired import DesiredObject, Surroundings, desired, named_objects, owner, stamped
+from effects.drift import differences
+from effects.healing import GONE, ContendedError, Healer, conflicting, field_drifts
 from ledger.app import App, Life
 from ledger.errors import AppNotFoundError, ConflictError, SealedError
 from ledger.events import (
     AppliedObject,
     ApplyRefused,
+    FieldDrift,
     ObservedEvent,
     ResourcesApplied,
     ResourcesRemoved,
@@ -51,6 +55,9 @@ ATTEMPTS = 30
 
 REMOVAL_SECONDS = 60.0
 """How long a removal waits for the cluster to let go of an object."""
+
+STILL_THERE = "StillThere"
+"""Reason of a refusal: an object was deleted, and the cluster still holds it."""
 
 Progress = Callable[[Ref], None]
 """Called with each desired object once the cluster has it as desired."""
@@ -86,6 +93,8 @@ class Reconciler:
         gateway: ``namespace/name`` of the Gateway for routes.
         request: On whose behalf facts are recorded.
         epoch: Fencing epoch.
+        healer: Records what was edited by hand, and whether it is set back; None: a conflict is a refusal.
+        removal_seconds: How long a removal waits for the cluster to let go of an object.
     """
 
     ledger: Ledger
@@ -93,28 +102,44 @@ class Reconciler:
     gateway: str
     request: Request
     epoch: int = 0
+    healer: Healer | None = None
+    removal_seconds: float = REMOVAL_SECONDS
 
     def refuse_foreign_objects(self, app_id: AppId) -> None:
         """Look, before a life begins, whether someone else's objects are in the way.
 
         Raises:
-            NotOursError: One is.
+            NotOursError: One is, and was not adopted.
         """
         ledger_id = self.ledger.ledger_id() or ""
+        app = self.ledger.app(app_id)
         for ref in named_objects(app_id.name, app_id.namespace):
             seen = self.cluster.look(ref, ledger_id=ledger_id)
-            if seen is not None and (not ledger_id or seen.labels.get(LEDGER_LABEL) != ledger_id):
-                raise _not_ours(ref)
+            foreign = seen is not None and (not ledger_id or seen.labels.get(LEDGER_LABEL) != ledger_id)
+            if seen is not None and foreign and not _is_adopted(app, ref, seen):
+                raise _not_ours(ref, seen)
 
-    def reconcile(self, app_id: AppId, progress: Progress | None = None) -> App:
+    def reconcile(
+        self,
+        app_id: AppId,
+        progress: Progress | None = None,
+        *,
+        leftovers: Mapping[Ref, str] | None = None,
+    ) -> App:
         """Make the cluster equal to the ledger for this app and record it; returns the app as it then is.
+
+        Args:
+            app_id: The app.
+            progress: Called with each object once it is as desired.
+            leftovers: Objects of this app, with their uids, that go unless they are desired.
 
         Raises:
             ParkedError: The cluster refuses; recorded.
             ClusterUnreachableError: Nothing more is known; repeat later.
             SealedError: Secret values are needed that this machine cannot open.
         """
-        made: dict[Ref, str] = {}  # with uids: what this call wrote while others may have decided that it goes
+        # With uids: what this call found or wrote while others may have decided that it goes.
+        made: dict[Ref, str] = dict(leftovers or {})
         for _ in range(ATTEMPTS):
             app = self.ledger.app(app_id)
             try:
@@ -129,9 +154,12 @@ class Reconciler:
                 # The life may have ended meanwhile, which shreds its secrets.
                 if app.life is None or not _is_overtaken(self.ledger.app(app_id), app.life):
                     raise
-            except (ClusterRefusedError, FieldConflictError, NotOursError) as error:
-                self._park(app, error)
+            except (ClusterRefusedError, FieldConflictError, NotOursError, ContendedError) as error:
+                self._park(app, _reason(error), error.message)
                 raise ParkedError(error.message, reason=_reason(error), hint=error.hint) from error
+            except StillThereError as error:
+                self._park(app, STILL_THERE, error.message)
+                raise
             else:
                 return app
         raise ConflictError(
@@ -143,13 +171,13 @@ class Reconciler:
     def _apply(self, app: App, life: Life, made: dict[Ref, str], progress: Progress) -> App:
         ledger_id = self._ledger_id()
         wanted = desired(app, life, Surroundings(ledger_id=ledger_id, gateway=self.gateway))
-        values = _LazyValues(self.ledger, life)
+        values = LazyValues(self.ledger, life)
         applied: list[AppliedObject] = []
         owner_uid: str | None = None
         for entry in wanted:
-            seen = self._apply_one(app, life, entry, owner_uid, values, made)
-            owner_uid = owner_uid or seen.uid
-            applied.append(AppliedObject(kind=entry.ref.kind, name=entry.ref.name, uid=seen.uid, digest=entry.digest))
+            left = self._apply_one(_Job(app, life, entry, owner_uid, values, made))
+            owner_uid = owner_uid or left.uid
+            applied.append(left)
             crash_point(f"applied {entry.ref.kind}")
             progress(entry.ref)
         self._delete_unwanted(app, life, made, {entry.ref for entry in wanted})
@@ -160,43 +188,100 @@ class Reconciler:
             raise _overtaken(app)
         return now
 
-    def _apply_one(
-        self,
-        app: App,
-        life: Life,
-        entry: DesiredObject,
-        owner_uid: str | None,
-        values: _LazyValues,
-        made: dict[Ref, str],
-    ) -> Seen:
-        """The object as it then is; sent only if it is not as desired already."""
+    def _apply_one(self, job: _Job) -> AppliedObject:
+        """The object as it is left; sent only if it is not as desired already."""
+        app, life, entry = job.app, job.life, job.entry
         seen = self.cluster.look(entry.ref, ledger_id=self._ledger_id())
-        if seen is not None:
-            self._check_ours(app, entry.ref, seen)
-            other = seen.labels.get(LIFE_LABEL)
-            if other != life.deployment_id:
-                if other is None or self.ledger.find(other) != app.id:
-                    raise _not_ours(entry.ref)  # of an app of this ledger that goes by another cluster name
-                leftover = {entry.ref: seen.uid}  # of an earlier life
-                self._delete(leftover)
-                self._wait_until_gone(leftover)
-                seen = None
-            elif seen.annotations.get(DIGEST_ANNOTATION) == entry.digest and not _owner_changed(app, life, owner_uid):
-                return seen
+        if seen is None:
+            return self._make(job)
+        if not self._is_ours(app, entry.ref, seen):
+            return self._send(job, seen, force=True)  # somebody else's, and adopted
+        other = seen.labels.get(LIFE_LABEL)
+        if other != life.deployment_id:
+            if other is None or self.ledger.find(other) != app.id:
+                raise _not_ours(entry.ref, seen)  # of an app of this ledger that goes by another cluster name
+            leftover = {entry.ref: seen.uid}  # of an earlier life
+            self._delete(leftover)
+            self._wait_until_gone(leftover)
+            return self._send(job, None)
+        if seen.annotations.get(DIGEST_ANNOTATION) != entry.digest or _owner_changed(app, life, job.owner_uid):
+            return self._update(job, seen)
+        if self.healer is None or (_has_labels(seen, entry) and self.healer.is_as_left(entry.ref, seen, job.known)):
+            return job.left_as(seen)
+        return self._compare(job, seen)
+
+    def _make(self, job: _Job) -> AppliedObject:
+        """The object is not there. If it was left as it is desired now, somebody deleted it."""
+        if job.known is None or self.healer is None:
+            return self._send(job, None)
+        self.healer.found(job.app.id, job.life, job.entry.ref, GONE)
+        if not self.healer.heals:
+            return job.known
+        left = self._send(job, None)
+        self.healer.healed(job.app.id, job.life, job.entry.ref, GONE)
+        return left
+
+    def _update(self, job: _Job, seen: Seen) -> AppliedObject:
+        """Something else is asked of the object than before. What others have set in it meanwhile is drift, too."""
+        try:
+            return self._send(job, seen)
+        except FieldConflictError as error:
+            if self.healer is None or not self.healer.heals:
+                raise
+            return self._set_back(job, seen, conflicting(error))
+
+    def _compare(self, job: _Job, seen: Seen) -> AppliedObject:
+        """The object says that it is as desired, but it was written since it was left; look what is different."""
+        assert self.healer is not None
+        ref = job.entry.ref
+        if ref.kind == "Secret":
+            # Not read: an apply of the very same content changes nothing, and names what others have changed.
+            try:
+                return self._send(job, seen, position=seen.annotations.get(POSITION_ANNOTATION))
+            except FieldConflictError as error:
+                fields = conflicting(error)
+        else:
+            live = self.cluster.read(ref)
+            if live is None:
+                raise ChangedMeanwhileError(f"{ref} is gone meanwhile")
+            fields = field_drifts(differences(job.entry.manifest, live), live)
+        if fields and self.healer.heals:
+            return self._set_back(job, seen, fields)
+        self.healer.found(job.app.id, job.life, ref, fields)
+        self.healer.compared(ref, seen)
+        return job.left_as(seen)
+
+    def _set_back(self, job: _Job, seen: Seen, fields: Sequence[FieldDrift]) -> AppliedObject:
+        assert self.healer is not None
+        self.healer.found(job.app.id, job.life, job.entry.ref, fields)
+        left = self._send(job, seen, force=True)
+        crash_point("before DriftHealed")
+        self.healer.healed(job.app.id, job.life, job.entry.ref, fields)
+        return left
+
+    def _send(
+        self, job: _Job, expect: Seen | None, *, force: bool = False, position: str | None = None
+    ) -> AppliedObject:
+        entry = job.entry
         manifest = stamped(
             entry,
-            position=f"{self.epoch}.{app.head}",
-            owner_uid=owner_uid,
-            values=values.of(entry) if entry.secrets else {},
+            position=position or f"{self.epoch}.{job.app.head}",
+            owner_uid=job.owner_uid,
+            values=job.values.of(entry) if entry.secrets else {},
         )
-        seen = self.cluster.apply(manifest, manager=f"1ctl-{self._ledger_id()}", expect=seen)
-        made[entry.ref] = seen.uid
-        return seen
+        seen = self.cluster.apply(manifest, manager=f"1ctl-{self._ledger_id()}", expect=expect, force=force)
+        job.made[entry.ref] = seen.uid
+        return AppliedObject(
+            kind=entry.ref.kind, name=entry.ref.name, uid=seen.uid, digest=entry.digest, state=seen.state
+        )
 
-    def _check_ours(self, app: App, ref: Ref, seen: Seen) -> None:
+    def _is_ours(self, app: App, ref: Ref, seen: Seen) -> bool:
+        """Whether the object carries our label already; one that was adopted may not yet."""
         if seen.labels.get(LEDGER_LABEL) != self._ledger_id():
-            raise _not_ours(ref)
-        position = _position(seen)
+            if not _is_adopted(app, ref, seen):
+                raise _not_ours(ref, seen)
+            return False
+        position = reflected(seen)
         if position > (self.epoch, self.ledger.store.head().position):
             raise LedgerBehindError(
                 f"{ref} reflects position {position[1]} of this ledger, which ends before it",
@@ -204,6 +289,7 @@ class Reconciler:
             )
         if position > (self.epoch, app.head):
             raise ChangedMeanwhileError(f"{ref} reflects a later position than was read")
+        return True
 
     def _delete_unwanted(self, app: App, life: Life, made: dict[Ref, str], wanted: set[Ref]) -> None:
         """Delete what is of this life and not desired any more, also where nobody lived to record that it was made."""
@@ -234,7 +320,7 @@ class Reconciler:
 
         return self.ledger.observe(app.id, self.request, make)
 
-    def _record_fingerprints(self, app: App, life: Life, values: _LazyValues) -> None:
+    def _record_fingerprints(self, app: App, life: Life, values: LazyValues) -> None:
         """Say of the values that were opened whether they are new, without saying what they are."""
         known = life.fingerprinted
         fresh = {name: each for name, each in values.opened.items() if each[0] > known.get(name, 0)}
@@ -293,7 +379,7 @@ class Reconciler:
         return seen if seen is not None and seen.labels.get(LIFE_LABEL) == life.deployment_id else None
 
     def _wait_until_gone(self, refs: Mapping[Ref, str]) -> None:
-        deadline = time.monotonic() + REMOVAL_SECONDS
+        deadline = time.monotonic() + self.removal_seconds
         for ref, uid in refs.items():
             while (seen := self.cluster.look(ref, ledger_id=self._ledger_id())) is not None and seen.uid == uid:
                 if time.monotonic() > deadline:
@@ -305,16 +391,18 @@ class Reconciler:
 
     # -- Refusals --------------------------------------------------------------------------------------------------
 
-    def _park(self, app: App, error: ClusterError) -> None:
-        life = app.life or app.leaving
+    def refuse(self, app_id: AppId, reason: str, message: str) -> None:
+        """Record that this app cannot be applied as things are, for another reason than the cluster's."""
+        self._park(self.ledger.app(app_id), reason, message)
+
+    def _park(self, app: App, reason: str, message: str) -> None:
+        life = app.leaving or app.life
         if life is None:
             return
-        event = ApplyRefused(
-            release=life.release, through=life.changed, reason=_reason(error), message=error.message[:1000]
-        )
+        event = ApplyRefused(release=life.release, through=life.changed, reason=reason, message=message[:1000])
 
         def make(now: App) -> tuple[str, ObservedEvent, int] | None:
-            current = now.life or now.leaving
+            current = now.leaving or now.life
             if current is None or current.deployment_id != life.deployment_id or current.changed != event.through:
                 return None
             parked = current.parked
@@ -330,7 +418,42 @@ class Reconciler:
         return ledger_id
 
 
-class _LazyValues:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One object to be made as desired.
+
+    Attributes:
+        app: The app as it was read.
+        life: Its open life.
+        entry: The object.
+        owner_uid: Uid of the object that owns it; None for that one itself.
+        values: The life's secret values.
+        made: With uids, what was found or written so far.
+    """
+
+    app: App
+    life: Life
+    entry: DesiredObject
+    owner_uid: str | None
+    values: LazyValues
+    made: dict[Ref, str]
+
+    @property
+    def known(self) -> AppliedObject | None:
+        """The object as it was recorded when it was left, if nothing else was asked of it since."""
+        ref = self.entry.ref
+        wanted = (ref.kind, ref.name, self.entry.digest)
+        return next((each for each in self.life.objects if (each.kind, each.name, each.digest) == wanted), None)
+
+    def left_as(self, seen: Seen) -> AppliedObject:
+        """The object, which was not written: what is known of the state that it was left in stays known."""
+        if self.known is not None and self.known.uid == seen.uid:
+            return self.known
+        ref = self.entry.ref
+        return AppliedObject(kind=ref.kind, name=ref.name, uid=seen.uid, digest=self.entry.digest)
+
+
+class LazyValues:
     """The life's secret values, opened when the first object needs one: most reconciles need none."""
 
     def __init__(self, ledger: Ledger, life: Life) -> None:
@@ -369,7 +492,18 @@ def _owner_changed(app: App, life: Life, uid: str | None) -> bool:
     return uid is not None and next(known, uid) != uid
 
 
-def _position(seen: Seen) -> tuple[int, int]:
+def _has_labels(seen: Seen, entry: DesiredObject) -> bool:
+    """Whether our labels are as they should be: a changed one is no new state of an object that counts generations."""
+    labels: Mapping[str, str] = entry.manifest["metadata"]["labels"]
+    return all(seen.labels.get(name) == text for name, text in labels.items())
+
+
+def _is_adopted(app: App, ref: Ref, seen: Seen) -> bool:
+    return bool(seen.uid) and app.adopted.get(f"{ref.kind}/{ref.name}") == seen.uid
+
+
+def reflected(seen: Seen) -> tuple[int, int]:
+    """Epoch and position that an object reflects; zeros where it does not say."""
     epoch, _, position = seen.annotations.get(POSITION_ANNOTATION, "0.0").partition(".")
     return (int(epoch), int(position)) if epoch.isdecimal() and position.isdecimal() else (0, 0)
 
@@ -380,12 +514,18 @@ def _reason(error: ClusterError) -> str:
             return error.reason
         case FieldConflictError():
             return "FieldConflict"
+        case ContendedError():
+            return "Contended"
         case _:
             return "NotOurs"
 
 
-def _not_ours(ref: Ref) -> NotOursError:
+def _not_ours(ref: Ref, seen: Seen) -> NotOursError:
+    look = f"kubectl -n {ref.namespace} get {ref} --show-labels"
+    if ref.kind == "Secret":  # it is not read, so nobody can tell which one it is
+        return NotOursError(ref, hint=f"Remove it, or deploy under another name: {look}")
     return NotOursError(
         ref,
-        hint=f"Remove it, or deploy under another name: kubectl -n {ref.namespace} get {ref} --show-labels",
+        hint=f"Remove it, or deploy under another name: {look}\n"
+        f"Or take it over: 1ctl deploy adopt {ref} --uid {seen.uid} --reason TEXT",
     )

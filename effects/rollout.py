@@ -63,13 +63,20 @@ class RolloutWatch:
         The cluster must have been made equal to the ledger before (`life.dirty` is False), else the pods looked at
         would be those of an earlier roll.
         """
+        return self._look(app_id, life, self._record)
+
+    def peek(self, app_id: AppId, life: Life) -> Progress:
+        """As `look`, but nothing is recorded."""
+        return self._look(app_id, life, lambda app_id, life, _: _same_roll(self.ledger.app(app_id), life))
+
+    def _look(self, app_id: AppId, life: Life, record: Callable[[AppId, Life, Rollout], bool]) -> Progress:
         rollout = self.cluster.rollout(Ref("Deployment", app_id.namespace, app_id.name))
         if rollout is None or not (rollout.complete or rollout.failed):
             verdict: Verdict = "waiting"
             newest = _same_roll(self.ledger.app(app_id), life)
         else:
             verdict = "completed" if rollout.complete else "failed"
-            newest = self._record(app_id, life, rollout)
+            newest = record(app_id, life, rollout)
         if not newest:
             verdict = "superseded"
         if rollout is None:

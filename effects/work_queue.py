@@ -3,7 +3,7 @@
 Invariants:
 
 * An app is in work at most once. What comes up meanwhile is kept, and it comes up again when it is done.
-* Hints add up: ten wake-ups for one app are one piece of work, which knows every object it was woken for.
+* Ten wake-ups for one app are one piece of work.
 * A lost or doubled wake-up does no harm: work follows from state, and who puts everything in again repairs a loss.
 * What somebody asked for goes before what is only checked.
 """
@@ -14,11 +14,10 @@ import heapq
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
-from effects.cluster import Ref
 from ledger.spec import AppId
 
 
@@ -28,8 +27,7 @@ class Work:
 
     Attributes:
         app_id: The app.
-        check: Objects that may not be what they were left as.
-        everything: Whether all of its objects are in doubt, and a parked app is tried again.
+        again: Whether it is tried again even if it is parked.
         failures: How often in a row it failed before.
         waits: How often in a row it was put back to wait for pods.
         since: The lowest position it stands for; 0 if for none.
@@ -37,8 +35,7 @@ class Work:
     """
 
     app_id: AppId
-    check: frozenset[Ref] = frozenset()
-    everything: bool = False
+    again: bool = False
     failures: int = 0
     waits: int = 0
     since: int = 0
@@ -48,11 +45,10 @@ class Work:
 class _Entry:
     """An app in the queue."""
 
-    __slots__ = ("added", "check", "due", "everything", "failures", "in_work", "queued", "since", "urgent", "waits")
+    __slots__ = ("added", "again", "due", "failures", "in_work", "queued", "since", "urgent", "waits")
 
     def __init__(self) -> None:
-        self.check: set[Ref] = set()
-        self.everything = False
+        self.again = False
         self.failures = 0
         self.waits = 0
         self.since = 0
@@ -89,8 +85,7 @@ class WorkQueue:
         app_id: AppId,
         *,
         position: int = 0,
-        check: Collection[Ref] = (),
-        everything: bool = False,
+        again: bool = False,
         delay: float = 0.0,
     ) -> None:
         """Put an app in, or add to what is known about one that is in.
@@ -98,14 +93,12 @@ class WorkQueue:
         Args:
             app_id: The app.
             position: Position of the event that woke us; makes it urgent. 0 for none.
-            check: Objects in doubt.
-            everything: Whether all of them are.
+            again: Whether it shall be tried again even if it is parked.
             delay: Seconds until it shall be taken. One that is due sooner stays so.
         """
         with self._changed:
             entry = self._entries.setdefault(app_id, _Entry())
-            entry.check.update(check)
-            entry.everything = entry.everything or everything
+            entry.again = entry.again or again
             entry.added = entry.added or self._clock()
             if position:
                 entry.since = min(entry.since or position, position)
@@ -146,11 +139,10 @@ class WorkQueue:
         self._finish(work, again)
 
     def failed(self, work: Work, delay: float) -> None:
-        """It did not work; try again after so many seconds, with the same doubts."""
+        """It did not work; try again after so many seconds."""
 
         def again(entry: _Entry) -> None:
-            entry.check |= work.check
-            entry.everything = entry.everything or work.everything
+            entry.again = entry.again or work.again
             entry.failures = work.failures + 1
             entry.since = min(entry.since or work.since, work.since) if work.since else entry.since
             entry.added = work.added
@@ -164,6 +156,14 @@ class WorkQueue:
             known = [entry.since for entry in self._entries.values() if entry.since]
             known += [entry.in_work.since for entry in self._entries.values() if entry.in_work and entry.in_work.since]
             return min(known, default=None)
+
+    def is_settled(self, failures: int) -> bool:
+        """Whether nothing is left but what waits for pods, and what failed so many times in a row."""
+        with self._changed:
+            return all(
+                entry.in_work is None and (entry.waits > 0 or entry.failures >= failures)
+                for entry in self._entries.values()
+            )
 
     def close(self) -> None:
         """Nothing is taken any more; who waits stops waiting."""
@@ -198,8 +198,7 @@ class WorkQueue:
     def _begin(self, app_id: AppId, entry: _Entry) -> Work:
         work = Work(
             app_id=app_id,
-            check=frozenset(entry.check),
-            everything=entry.everything,
+            again=entry.again,
             failures=entry.failures,
             waits=entry.waits,
             since=entry.since,

@@ -45,6 +45,19 @@ def decode(topic: str, state: bytes) -> tuple[Event, Envelope]:
         raise LedgerDamagedError(f"an event {topic!r} cannot be read: {type(error).__name__}") from error
 
 
+def subject_of(state: bytes) -> Subject | None:
+    """The app that a line is about, also where the event itself is newer than this program; None if about none.
+
+    Raises:
+        LedgerDamagedError: The bytes are not what `encode` writes.
+    """
+    try:
+        subject = orjson.loads(state)["meta"]["subject"]
+        return Subject(**subject) if subject else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerDamagedError(f"an event cannot be read: {type(error).__name__}") from error
+
+
 _UPGRADE = "A newer 1ctl wrote it. Upgrade this one: 1ctl --version"
 
 

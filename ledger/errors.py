@@ -66,6 +66,10 @@ class LedgerUnavailableError(OneCtlError):
     """The ledger cannot be opened, read or written. Nothing was recorded."""
 
 
+class LedgerFullError(LedgerUnavailableError):
+    """There is no space left where the ledger is kept. Nothing was recorded."""
+
+
 class OutcomeUnknownError(OneCtlError):
     """The connection or the disk failed while committing: the request may or may not be recorded."""
 

@@ -261,12 +261,14 @@ class AppliedObject(Value):
         name: Object name.
         uid: The cluster's uid for it.
         digest: Digest of the object as desired, hex.
+        state: What the cluster calls the state that we left it in, see `effects.cluster.Seen.state`; None if unknown.
     """
 
     kind: str
     name: str
     uid: str
     digest: str
+    state: str | None = None
 
 
 @value
@@ -462,7 +464,7 @@ SCHEMA_VERSIONS: Mapping[type[Event], int] = {
     Destroyed: 1,
     DomainClaimed: 1,
     DomainReleased: 1,
-    ResourcesApplied: 1,
+    ResourcesApplied: 2,
     ApplyRefused: 1,
     RolloutCompleted: 1,
     RolloutFailed: 1,

@@ -303,6 +303,12 @@ class Ledger(LedgerReader):
 
     # -- Secrets ---------------------------------------------------------------------------------------------------
 
+    def holds_identity(self) -> bool:
+        """Whether this machine holds the identity that new lives are sealed to; True for a ledger without any."""
+        created = self._created()
+        private = self._keys.identity_private()
+        return created is None or (private is not None and sealing.public_half(private) == created[1])
+
     def can_open_secrets(self, life: Life) -> bool:
         """Whether this machine holds the identity that the life's key is wrapped for."""
         row = self.store.life_key(life.deployment_id)

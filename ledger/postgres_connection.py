@@ -32,6 +32,7 @@ from ledger.errors import (
     InvalidValueError,
     LedgerBusyError,
     LedgerDamagedError,
+    LedgerFullError,
     LedgerUnavailableError,
     OneCtlError,
     OutcomeUnknownError,
@@ -308,6 +309,8 @@ def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: C901, P
             return LedgerUnavailableError(
                 f"{ledger} cannot be written: {said}", hint=f"{_NOTHING} Is this a standby? Name the primary."
             )
+        case "53100":
+            return LedgerFullError(f"{ledger} has no space left: {said}", hint=_NOTHING)
         case "P0002" | "P0003":
             return LedgerDamagedError(f"{ledger} has lost its head row or its instance row", hint=_RESTORE)
         case "XX001" | "XX002":

@@ -107,6 +107,10 @@ class PostgresStore:
         rows = self._query("life", {"deployment_id": deployment_id})
         return LifeRow(*rows[0]) if rows else None
 
+    def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
+        """See `Store.apps`."""
+        return [(namespace, app) for namespace, app in self._query("apps", {"cluster": cluster})]
+
     def life_key(self, deployment_id: str) -> LifeKeyRow | None:
         """See `Store.life_key`."""
         rows = self._query("life_key", {"deployment_id": deployment_id})

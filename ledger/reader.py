@@ -43,6 +43,10 @@ class LedgerReader:
         row = self.store.life(deployment_id)
         return AppId(row.cluster, row.namespace, row.app) if row else None
 
+    def apps(self, cluster: str) -> list[AppId]:
+        """Every app of a cluster that ever lived, by namespace and name."""
+        return [AppId(cluster, namespace, name) for namespace, name in self.store.apps(cluster)]
+
     def ledger_id(self) -> str | None:
         """The ledger's own id, or None before its first event."""
         created = self._created()

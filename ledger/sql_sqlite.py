@@ -43,6 +43,7 @@ POSITIONS = 'SELECT stored_events.notification_id, stored_events.originator_id, 
 REQUEST = 'SELECT requests.request_id, requests.salt, requests.digest, requests.first_position, requests.last_position FROM requests WHERE requests.request_id = :request_id'
 INSERT_REQUEST = 'INSERT INTO requests (request_id, salt, digest, first_position, last_position) VALUES (:request_id, :salt, :digest, :first_position, :last_position)'
 LIFE = 'SELECT lives.deployment_id, lives.cluster, lives.namespace, lives.app, lives.opened FROM lives WHERE lives.deployment_id = :deployment_id'
+APPS = 'SELECT DISTINCT lives.namespace, lives.app FROM lives WHERE lives.cluster = :cluster ORDER BY lives.namespace, lives.app'
 INSERT_LIFE = 'INSERT INTO lives (deployment_id, cluster, namespace, app, opened) VALUES (:deployment_id, :cluster, :namespace, :app, :opened)'
 LIFE_KEY = 'SELECT life_keys.deployment_id, life_keys.identity, life_keys.wrapped FROM life_keys WHERE life_keys.deployment_id = :deployment_id'
 INSERT_LIFE_KEY = 'INSERT INTO life_keys (deployment_id, identity, wrapped) VALUES (:deployment_id, :identity, :wrapped)'

@@ -30,6 +30,7 @@ from ledger.errors import (
     ConflictError,
     LedgerBusyError,
     LedgerDamagedError,
+    LedgerFullError,
     LedgerUnavailableError,
     OutcomeUnknownError,
     UnknownEventError,
@@ -127,6 +128,10 @@ class SqliteStore:
         """See `Store.life`."""
         rows = self._query(sql.LIFE, {"deployment_id": deployment_id})
         return LifeRow(*rows[0]) if rows else None
+
+    def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
+        """See `Store.apps`."""
+        return [(namespace, app) for namespace, app in self._query(sql.APPS, {"cluster": cluster})]
 
     def life_key(self, deployment_id: str) -> LifeKeyRow | None:
         """See `Store.life_key`."""
@@ -397,9 +402,8 @@ class SqliteStore:
             raise LedgerBusyError(
                 f"the ledger {self.path} is locked by another process", hint="Nothing was recorded. Try again."
             ) from error
-        raise LedgerUnavailableError(
-            f"the ledger {self.path} cannot be used: {error}", hint="Nothing was recorded."
-        ) from error
+        kind = LedgerFullError if name == "SQLITE_FULL" else LedgerUnavailableError
+        raise kind(f"the ledger {self.path} cannot be used: {error}", hint="Nothing was recorded.") from error
 
 
 def wal_is_safe(version: tuple[int, ...]) -> bool:

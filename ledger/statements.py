@@ -75,6 +75,10 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     "request": select(requests).where(requests.c.request_id == bindparam("request_id")),
     "insert_request": insert(requests),
     "life": select(lives).where(lives.c.deployment_id == bindparam("deployment_id")),
+    "apps": select(lives.c.namespace, lives.c.app)
+    .where(lives.c.cluster == bindparam("cluster"))
+    .distinct()
+    .order_by(lives.c.namespace, lives.c.app),
     "insert_life": insert(lives),
     "life_key": select(life_keys).where(life_keys.c.deployment_id == bindparam("deployment_id")),
     "insert_life_key": insert(life_keys),

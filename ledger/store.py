@@ -169,6 +169,9 @@ class Store(Protocol):
     def life(self, deployment_id: str) -> LifeRow | None:
         """Whose deployment id this is, destroyed lives included."""
 
+    def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
+        """Namespace and name of every app of a cluster that ever lived, in that order."""
+
     def life_key(self, deployment_id: str) -> LifeKeyRow | None:
         """The wrapped key of a life; None when it never was or is shredded."""
 

@@ -9,5 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-UPCASTERS: Mapping[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _objects_without_states(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 says in which state each object was left; of older ones that is not known."""
+    return {**data, "objects": [{**each, "state": None} for each in data["objects"]]}
+
+
+UPCASTERS: Mapping[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
+    ("ResourcesApplied", 1): _objects_without_states,
+}
 """By (topic, schema version): turns that version's data into the next version's."""

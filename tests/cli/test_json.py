@@ -14,8 +14,10 @@ FOLDER = GOLDEN / "json"
 WITHOUT_DOCUMENT = {("audit", name) for name in ("export", "checkpoint", "prove", "verify-proof", "witness")} | {
     ("ledger", "migrate"),
     ("ledger", "roles"),
+    ("worker", "run"),
+    ("worker", "replay"),
 }
-"""Commands whose output has a format of its own, or that are about a database."""
+"""Commands whose output has a format of its own, or that are about a database or a cluster."""
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,12 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     run("deploy destroy no", "deploy", "destroy", input="n\n")
     run("deploy destroy", "deploy", "destroy", input="y\n")
     run("deploy restore", "deploy", "restore", "--without-secrets")
+    run("ledger orphans", "ledger", "orphans")
+    run("worker status", "worker", "status")
+    run("worker retry", "worker", "retry")
+    run("worker disable", "worker", "disable", "-y")
+    other = ["--config", str(write_toml(base / "other", "other"))]
+    run("deploy adopt", "deploy", "adopt", "service/other", "--uid", theirs(cli), "--reason", "made by hand", *other)
     run("ledger copy", "ledger", "copy", "--to", str(base / "moved.db"))
     run("profile create", "profile", "create", "prod", "--context", "ctx", "--namespace", "shop")
     run("profile use", "profile", "use", "prod")
@@ -72,6 +80,17 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     run("profile current", "profile", "current")
     run("profile delete", "profile", "delete", "prod")
     return found
+
+
+def theirs(cli: Cli) -> str:
+    """The uid of a Service that somebody else made."""
+    cluster = cli.cluster()
+    metadata = {"name": "other", "namespace": "default"}
+    spec = {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "selector": {"app": "theirs"}}
+    manifest = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+    seen = cluster.apply(manifest, manager="theirs", expect=None)
+    cluster.close()
+    return seen.uid
 
 
 def shape(value: Any) -> Any:

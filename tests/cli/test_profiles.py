@@ -33,6 +33,7 @@ def test_without_a_profile_it_is_the_sandbox(cli: Cli) -> None:
         "ledger": str(cli.home / "ledgers" / "sandbox.db"),
         "domain_suffix": "satusky.com",
         "gateway": "gateway-system/satusky-gateway",
+        "in_cluster": False,
     }
     assert not cli.home.exists()
 
@@ -67,6 +68,7 @@ def test_every_field_can_be_given(cli: Cli) -> None:
         "ledger": "/x/l.db",
         "domain_suffix": "example.org",
         "gateway": "infra/public",
+        "in_cluster": False,
     }
 
 
@@ -121,7 +123,7 @@ def test_a_cluster_can_be_chosen_by_environment_alone(cli: Cli) -> None:
 
 def test_a_cluster_without_a_namespace_is_refused(cli: Cli) -> None:
     error = cli.having(ONECTL_CONTEXT="ctx").run("deploy", "list").failed(3).error
-    assert 'no namespace is named for the cluster of context "ctx"' in error
+    assert 'no namespace is named for the cluster "ctx"' in error
 
 
 def test_the_ledger_can_be_chosen_for_one_run(cli: Cli) -> None:

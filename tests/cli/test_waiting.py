@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from cli import inline
+from cli.inline import Inline
 from cli.session import Session
 from cli.terminal import Terminal
 from effects.rollout import Progress
@@ -38,7 +38,7 @@ def lines(capsys: pytest.CaptureFixture[str], *looks: Progress) -> list[str]:
     deployed = app(*opened())
     assert deployed.life is not None
     session = cast("Session", Watched(*looks))
-    inline.wait_until_ready(session, deployed, deployed.life, cast("Request", None), timeout=5)
+    Inline(session).wait(deployed, deployed.life, cast("Request", None), timeout=5)
     return capsys.readouterr().out.splitlines()[1:-1]
 
 

@@ -126,7 +126,7 @@ EXAMPLES: Sequence[Event] = (
         release=2,
         through=41,
         objects=(
-            AppliedObject(kind="Deployment", name="orders", uid="u-1", digest=_DIGEST),
+            AppliedObject(kind="Deployment", name="orders", uid="u-1", digest=_DIGEST, state="generation 3"),
             AppliedObject(kind="Service", name="orders", uid="u-2", digest=_DIGEST[::-1]),
         ),
     ),

@@ -9,12 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effects.backoff import Backoff
-from effects.cluster import Ref
 from effects.work_queue import Work, WorkQueue
 from ledger.spec import AppId
 
 ONE, TWO, THREE = (AppId("prod", "shop", name) for name in ("one", "two", "three"))
-SERVICE, ROUTE = Ref("Service", "shop", "one"), Ref("HTTPRoute", "shop", "one")
 
 
 class Clock:
@@ -42,44 +40,44 @@ def taken(queue: WorkQueue) -> Work:
 
 
 def test_an_app_is_taken_once_with_everything_it_was_woken_for(queue: WorkQueue) -> None:
-    queue.add(ONE, check=[SERVICE])
-    queue.add(ONE, check=[ROUTE], position=7)
+    queue.add(ONE, again=True)
+    queue.add(ONE, position=7)
     queue.add(ONE, position=9)
     work = taken(queue)
-    assert (work.app_id, work.check, work.since) == (ONE, frozenset({SERVICE, ROUTE}), 7)
+    assert (work.app_id, work.again, work.since) == (ONE, True, 7)
     assert queue.take(0) is None
 
 
 def test_what_comes_up_while_an_app_is_in_work_waits_until_it_is_done(queue: WorkQueue) -> None:
     queue.add(ONE)
     work = taken(queue)
-    queue.add(ONE, check=[SERVICE])
+    queue.add(ONE, again=True)
     assert queue.take(0) is None
     queue.done(work)
-    assert taken(queue).check == {SERVICE}
+    assert taken(queue).again
 
 
 def test_what_was_asked_for_goes_before_what_is_only_checked(queue: WorkQueue) -> None:
-    queue.add(ONE, everything=True)
+    queue.add(ONE, again=True)
     queue.add(TWO, position=3)
     assert [taken(queue).app_id, taken(queue).app_id] == [TWO, ONE]
 
 
 def test_an_app_that_is_only_checked_becomes_urgent_when_something_is_asked_of_it(queue: WorkQueue) -> None:
-    queue.add(ONE, everything=True)
-    queue.add(TWO, everything=True)
+    queue.add(ONE, again=True)
+    queue.add(TWO, again=True)
     queue.add(TWO, position=3)
     assert taken(queue).app_id == TWO
     assert taken(queue).app_id == ONE
 
 
-def test_what_failed_comes_up_again_later_with_the_same_doubts(queue: WorkQueue, clock: Clock) -> None:
-    queue.add(ONE, check=[SERVICE], position=5)
+def test_what_failed_comes_up_again_later(queue: WorkQueue, clock: Clock) -> None:
+    queue.add(ONE, again=True, position=5)
     queue.failed(taken(queue), 2.0)
     assert queue.take(0) is None
     clock.now += 2.0
     work = taken(queue)
-    assert (work.check, work.failures, work.since) == (frozenset({SERVICE}), 1, 5)
+    assert (work.again, work.failures, work.since) == (True, 1, 5)
     queue.failed(work, 1.0)
     clock.now += 1.0
     assert taken(queue).failures == 2

@@ -1,0 +1,64 @@
+"""Recording a request, and what is said when it is in the ledger but not in the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from cli.exit_codes import CommandError, ExitCode
+from ledger.errors import LedgerBusyError, LedgerEndedError, LedgerUnavailableError, OutcomeUnknownError
+
+if TYPE_CHECKING:
+    from cli.session import Session
+    from ledger.app import Life
+    from ledger.commands import Command
+    from ledger.ledger import Outcome
+    from ledger.request import Request
+    from ledger.spec import AppId
+
+CLOCK_WARNING_US = 5 * 60 * 1_000_000
+
+LEDGER_FAILURES = (LedgerBusyError, LedgerUnavailableError, LedgerEndedError, OutcomeUnknownError)
+"""What may fail about the ledger after the request itself was recorded. Its own hint would mislead."""
+
+
+def record(
+    session: Session,
+    app_id: AppId,
+    command: Command,
+    request: Request,
+    *,
+    secret_values: Mapping[str, bytes] | None = None,
+    applies: bool = True,
+) -> Outcome:
+    """Record a command; says so on stderr if it was recorded before, or if this machine's clock is far behind."""
+    if applies:
+        session.applying.prepare()
+    outcome = session.ledger.execute(app_id, command, request, secret_values=secret_values)
+    if outcome.repeated:
+        session.terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
+    if outcome.clock_behind_us > CLOCK_WARNING_US:
+        minutes = outcome.clock_behind_us // 60_000_000
+        session.terminal.warn(
+            f"This machine's clock is {minutes} minutes behind the ledger; the ledger's time is kept."
+        )
+    return outcome
+
+
+def not_applied(message: str, *, hint: str | None, again: str) -> CommandError:
+    """The error of a request that is in the ledger but not in the cluster.
+
+    Args:
+        message: Why.
+        hint: What to do about that, or None.
+        again: Who applies it, and when.
+    """
+    again = f"It is recorded. {again}"
+    return CommandError(
+        f"recorded, but not applied: {message}", code=ExitCode.NOT_APPLIED, hint=f"{hint}\n{again}" if hint else again
+    )
+
+
+def status_hint(life: Life) -> str:
+    """How to see what becomes of a rollout."""
+    return f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress."

@@ -1,0 +1,159 @@
+"""A resident worker applies what is recorded: the command follows the ledger until it says how that went."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from cli.exit_codes import CommandError, ExitCode
+from cli.recording import LEDGER_FAILURES, not_applied, status_hint
+from effects.cluster import Ref
+from ledger.follow import Follower
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cli.session import Session
+    from effects.reconcile import Progress
+    from ledger.app import App, Life
+    from ledger.request import Request
+    from ledger.spec import AppId
+
+NO_WORKER_SECONDS = 10.0
+"""How long a command waits for a worker to be seen."""
+
+APPLY_SECONDS = 60.0
+"""How long a command waits for a worker that is there to apply what was recorded."""
+
+_AGAIN = "The worker applies it; 1ctl deploy status shows where it stands."
+
+
+class Resident:
+    """See `cli.applying.Applying`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def prepare(self) -> None:
+        """Nothing is needed here: the worker has the cluster."""
+
+    def check_roll(self, app: App) -> None:
+        """The worker holds the identity that opens secrets."""
+
+    def check_place(self, app: App, request: Request) -> None:
+        """The worker finds out, and the ledger says so."""
+
+    def look_back(self, app: App, request: Request) -> None:
+        """The worker watches."""
+
+    def apply(self, app_id: AppId, request: Request, progress: Progress | None = None) -> App:
+        """Follow the ledger until the worker has applied what is recorded by now, or says why not."""
+        life = _concerned(self._session.reader.app(app_id))
+        target = life.changed if life is not None else 0
+        try:
+            for app in self._follow(app_id, within=APPLY_SECONDS):
+                if life is None or _is_applied(app, life.deployment_id, target):
+                    _tell(app, progress)
+                    return app
+                now = _concerned(app)
+                parked = now.parked if now is not None else None
+                if parked is not None and parked.through >= target:
+                    raise not_applied(
+                        f"the cluster refused ({parked.reason}): {parked.message}",
+                        hint=f"When that is mended: 1ctl worker retry {app_id.name}",
+                        again=_AGAIN,
+                    )
+        except LEDGER_FAILURES as error:
+            raise not_applied(error.message, hint=None, again=_AGAIN) from error
+        raise not_applied(
+            f"the worker has not applied it within {APPLY_SECONDS:g} s", hint="See: 1ctl worker status", again=_AGAIN
+        )
+
+    def wait(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
+        """Follow the ledger until the worker says what became of the pods."""
+        terminal = self._session.terminal
+        terminal.info("Waiting for deployment to become healthy...")
+        if life.rollout == "pending":
+            terminal.info("Deployment status: NotReady (0 pct)")
+        try:
+            for now in self._follow(app.id, within=timeout):
+                current = now.life
+                if (
+                    current is None
+                    or current.deployment_id != life.deployment_id
+                    or current.roll.position != life.roll.position
+                ):
+                    raise CommandError(
+                        f"release {life.release} was superseded before its pods were ready",
+                        code=ExitCode.ROLLOUT_FAILED,
+                    )
+                if current.rollout == "completed":
+                    terminal.success("Deployment is healthy — pods Running")
+                    return
+                if current.rollout == "failed":
+                    reason, message = current.rollout_failure or ("Unknown", "")
+                    raise CommandError(
+                        f"release {life.release} failed: {reason}: {message}.".replace("..", "."),
+                        code=ExitCode.ROLLOUT_FAILED,
+                        hint=status_hint(life),
+                    )
+        except LEDGER_FAILURES as error:
+            raise CommandError(
+                f"applied, but the ledger cannot be followed: {error.message}",
+                code=ExitCode.TIMED_OUT,
+                hint=status_hint(life),
+            ) from error
+        raise CommandError(
+            f"the pods were not ready within {timeout:g} s", code=ExitCode.TIMED_OUT, hint=status_hint(life)
+        )
+
+    def _follow(self, app_id: AppId, *, within: float) -> Iterator[App]:
+        """The app as it is, whenever the ledger has grown; ends after so many seconds.
+
+        Raises:
+            CommandError: No worker was seen for `NO_WORKER_SECONDS`.
+        """
+        began = seen = time.monotonic()
+        store = self._session.store
+        follower = Follower(store, store.head().position)
+        try:
+            while (now := time.monotonic()) < began + within:
+                yield self._session.reader.app(app_id)
+                if self._is_led():
+                    seen = now
+                elif now - seen >= NO_WORKER_SECONDS:
+                    raise not_applied(
+                        f"no worker was seen for {now - seen:.0f} s",
+                        hint="Start one: 1ctl worker run   (or let commands apply again: 1ctl worker disable)",
+                        again="A worker applies it when it runs.",
+                    )
+                if follower.wait(min(1.0, began + within - now)):
+                    follower.read(500)
+        finally:
+            follower.close()
+
+    def _is_led(self) -> bool:
+        row = self._session.store.lease_row(self._session.place.cluster)
+        return row is not None and row.valid
+
+
+def _concerned(app: App) -> Life | None:
+    """The life that the cluster has to catch up with."""
+    return app.leaving or app.life
+
+
+def _is_applied(app: App, deployment_id: str, target: int) -> bool:
+    """Whether the cluster reflects everything about this life up to a position; an ended one is gone."""
+    if app.leaving is not None and app.leaving.deployment_id == deployment_id:
+        return False
+    life = app.life
+    return life is None or life.deployment_id != deployment_id or life.applied_through >= target
+
+
+def _tell(app: App, progress: Progress | None) -> None:
+    """Every object that the cluster has, in the order in which they are applied."""
+    if app.life is None or progress is None:
+        return
+    order = ("ConfigMap", "Secret", "Deployment", "Service", "HTTPRoute")
+    for each in sorted(app.life.objects, key=lambda each: order.index(each.kind)):
+        progress(Ref(each.kind, app.id.namespace, each.name))

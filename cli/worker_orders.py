@@ -1,0 +1,74 @@
+"""`1ctl worker retry|disable`: what a person may tell a worker, through the ledger."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import origin
+from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption, YesOption
+from cli.recording import record
+from cli.session import Session
+from cli.target import target
+
+
+def retry(
+    app: Annotated[str | None, typer.Argument(metavar="[APP]", help="Name of the app [that of satusky.toml].")] = None,
+    deployment_id: DeploymentIdOption = None,
+    config: ConfigOption = None,
+    reason: ReasonOption = None,
+    request_id: RequestIdOption = None,
+) -> None:
+    """Try again what the cluster refused.
+
+    Mend first what `worker status` shows.
+
+    Example:  1ctl worker retry order-service
+    """
+    from ledger.commands import RetryApply  # noqa: PLC0415
+    from ledger.values import app_name  # noqa: PLC0415
+
+    session = Session()
+    request = origin.request(request_id=request_id, reason=reason)
+    if app is not None:
+        app_id = session.app_id(app_name(app))
+    else:
+        app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    outcome = record(session, app_id, RetryApply(), request)
+    if outcome.recorded:
+        session.applying.apply(app_id, request)
+        session.terminal.success(f"What was refused of {app_id.name} is applied")
+    else:
+        session.terminal.info(f"Nothing of {app_id.name} was refused — no change.")
+    if session.terminal.json:
+        session.terminal.document(
+            {"app_label": app_id.name, "retried": bool(outcome.recorded), "request_id": request.request_id}
+        )
+
+
+def disable(yes: YesOption = False, reason: ReasonOption = None) -> None:
+    """Let commands apply what they record again.
+
+    Workers of this cluster end by themselves.
+
+    Example:  1ctl worker disable -y --reason "moved to another cluster"
+    """
+    from ledger.events import WorkerDisabled  # noqa: PLC0415
+
+    session = Session()
+    request = origin.request(reason=reason)
+    cluster = session.place.cluster
+    enabled = session.reader.has_worker(cluster)
+    if enabled:
+        question = f"Disable the worker of cluster {cluster}? Who deploys then needs rights in the cluster."
+        if not yes and not session.terminal.confirm(question):
+            session.terminal.info("Aborted.")
+            enabled = False
+        else:
+            session.ledger.mark(WorkerDisabled(cluster=cluster), request)
+            session.terminal.success(f"The worker of cluster {cluster} is disabled: commands apply what they record")
+    else:
+        session.terminal.info(f"No worker is enabled for cluster {cluster} — no change.")
+    if session.terminal.json:
+        session.terminal.document({"cluster": cluster, "disabled": enabled})

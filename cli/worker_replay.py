@@ -1,0 +1,95 @@
+"""`1ctl worker replay`: the ledger's apps in another cluster, for instance because theirs is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.exit_codes import CommandError, ExitCode
+from cli.moment import AsOfOption, AtPositionOption, When, resolve
+from cli.options import YesOption
+from cli.progress import progress
+from cli.session import Session
+from ledger.errors import OneCtlError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from effects.replay import Replay
+    from ledger.spec import AppId
+
+
+def replay(
+    context: Annotated[str, typer.Option(metavar="CTX", help="Context of the cluster to fill.")],
+    kubeconfig: Annotated[Path | None, typer.Option(metavar="FILE", help="Kubeconfig [~/.kube/config].")] = None,
+    as_of: AsOfOption = None,
+    at_position: AtPositionOption = None,
+    yes: YesOption = False,
+) -> None:
+    """Fill an empty cluster with what the ledger asks for.
+
+    All apps of this profile's cluster are applied there; nothing is recorded. Namespaces must exist. It may be repeated.
+
+    Example:  1ctl worker replay --context prod-2 --as-of "2h ago"
+    """
+    from effects.kubernetes_cluster import KubernetesCluster  # noqa: PLC0415
+    from effects.replay import Replay  # noqa: PLC0415
+
+    session = Session()
+    moment = resolve(session, When(as_of=as_of, at_position=at_position), app_id=None, deployment_id=None)
+    with KubernetesCluster.connect(kubeconfig=kubeconfig, context=context) as cluster:
+        work = Replay(
+            ledger=session.ledger,
+            cluster=cluster,
+            gateway=session.place.gateway,
+            upto=moment.position if moment else None,
+        )
+        apps = [app_id for app_id in session.reader.apps(session.place.cluster) if work.life(app_id) is not None]
+        _check_namespaces(cluster.namespace_exists, apps, context)
+        question = f"Apply {len(apps)} apps of cluster {session.place.cluster} to context {context}?"
+        if not yes and not session.terminal.confirm(question):
+            session.terminal.info("Aborted.")
+            return
+        sent, failed = _replay(work, apps)
+    if session.terminal.json:
+        session.terminal.document(
+            {
+                "context": context,
+                "apps": len(apps),
+                "objects_sent": sent,
+                "failed": [{"namespace": a.namespace, "app": a.name, "message": e.message} for a, e in failed],
+            }
+        )
+    for app_id, error in failed:
+        session.terminal.warn(f"{app_id.namespace}/{app_id.name}: {error.message}")
+    if failed:
+        raise CommandError(
+            f"{len(failed)} of {len(apps)} apps were not applied",
+            code=ExitCode.FAILED,
+            hint="Mend what is said about each, and run it again: what is applied is not sent twice.",
+        )
+    session.terminal.success(f"{len(apps)} apps are in {context} as the ledger asks; {sent} objects were sent")
+
+
+def _check_namespaces(exists: Callable[[str], bool], apps: Sequence[AppId], context: str) -> None:
+    missing = [name for name in sorted({app_id.namespace for app_id in apps}) if not exists(name)]
+    if missing:
+        raise RefusedError(
+            f"context {context} has no namespace {', '.join(missing)}",
+            hint=f"Create them: kubectl --context {context} create namespace {missing[0]}",
+        )
+
+
+def _replay(work: Replay, apps: Sequence[AppId]) -> tuple[int, list[tuple[AppId, OneCtlError]]]:
+    sent = 0
+    failed: list[tuple[AppId, OneCtlError]] = []
+    with progress("Applying") as show:
+        for number, app_id in enumerate(apps, start=1):
+            try:
+                sent += work.replay(app_id)
+            except OneCtlError as error:
+                failed.append((app_id, error))
+            show(number, len(apps))
+    return sent, failed

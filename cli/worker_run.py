@@ -1,0 +1,218 @@
+"""`1ctl worker run`: leads, or stands by; one leader for each ledger and cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import origin
+from cli.exit_codes import UsageError
+from cli.recording import not_applied
+from cli.session import Session
+from ledger import values
+from ledger.errors import RefusedError
+
+if TYPE_CHECKING:
+    from effects.endpoints import Pages
+    from effects.metrics import Metrics
+    from effects.term import Settings
+    from effects.worker import Worker
+    from ledger.request import Request
+
+DEFAULT_LISTEN = "127.0.0.1:9464"
+
+ALIVE_SECONDS = 30.0
+"""For how long the leading thread may be silent before the process calls itself unhealthy."""
+
+
+def run(
+    once: Annotated[bool, typer.Option("--once", help="Apply what is recorded by now, then end.")] = False,
+    drift: Annotated[
+        str, typer.Option(metavar="heal|report", help="What to do about objects that were edited by hand.")
+    ] = "heal",
+    threads: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Apps worked on at once.")] = 8,
+    lease: Annotated[str, typer.Option(metavar="TIME", help="How long leadership lasts unrenewed.")] = "5s",
+    resync: Annotated[str, typer.Option(metavar="TIME", help="How often everything is listed anew.")] = "10m",
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT|none", help="Where /metrics, /healthz and /readyz are.")
+    ] = DEFAULT_LISTEN,
+) -> None:
+    """Apply what is recorded, until stopped.
+
+    Several may run for one ledger and cluster: one leads, the others stand by. Logs are JSON lines on stderr.
+
+    Example:  1ctl worker run --listen 127.0.0.1:9464
+    """
+    if drift not in ("heal", "report"):
+        raise UsageError(f'invalid --drift "{drift}": expected heal or report')
+    session = Session()
+    session.require_namespace()
+    request = origin.request()
+    settings = _settings(session, heals=drift == "heal", threads=threads, lease=lease, resync=resync)
+    _prepare(session, request, resident=not once)
+    _log_json()
+    worker, metrics = _worker(session, settings, request)
+    stop = threading.Event()
+    with _stopping_on_signals(stop) as signals, _listening(listen if not once else "none", worker, metrics):
+        if once:
+            _run_once(session, worker, stop)
+        else:
+            worker.run(stop)
+    if signal.SIGINT in signals:
+        raise KeyboardInterrupt
+
+
+def _settings(session: Session, *, heals: bool, threads: int, lease: str, resync: str) -> Settings:
+    from effects.term import Settings  # noqa: PLC0415
+
+    lease_seconds = values.duration(lease)
+    if lease_seconds < 1:
+        raise RefusedError(f'--lease "{lease}" is too short', hint="Example: --lease 5s")
+    return Settings(
+        cluster=session.place.cluster,
+        gateway=session.place.gateway,
+        threads=threads,
+        heals=heals,
+        lease_seconds=lease_seconds,
+        resync_seconds=values.duration(resync),
+    )
+
+
+def _prepare(session: Session, request: Request, *, resident: bool) -> None:
+    """The ledger is there and says that a worker applies; what the identity cannot open is said at once."""
+    from ledger.events import WorkerEnabled  # noqa: PLC0415
+
+    if not session.reader.may_append():
+        raise RefusedError(
+            "this ledger is only read here, so nothing is applied from it",
+            hint="See where it goes on: 1ctl ledger status",
+        )
+    session.ledger.create(request)
+    if resident and not session.reader.has_worker(session.place.cluster):
+        session.ledger.mark(WorkerEnabled(cluster=session.place.cluster), request)
+    if not session.ledger.holds_identity():
+        session.terminal.warn(
+            "The identity that opens secrets is not on this machine: apps with secrets will be parked. "
+            "Point ONECTL_IDENTITY to it."
+        )
+
+
+def _worker(session: Session, settings: Settings, request: Request) -> tuple[Worker, Metrics]:
+    import random  # noqa: PLC0415
+    import uuid  # noqa: PLC0415
+    from dataclasses import replace  # noqa: PLC0415
+
+    from effects.metrics import Metrics  # noqa: PLC0415
+    from effects.term import Surroundings  # noqa: PLC0415
+    from effects.worker import Worker  # noqa: PLC0415
+
+    metrics = Metrics(
+        leading=lambda: worker.term is not None,
+        queued=lambda: len(term.queue) if (term := worker.term) is not None else 0,
+        lag=lambda: session.store.head().position - term.position() if (term := worker.term) is not None else 0,
+    )
+    around = Surroundings(
+        store=session.store,
+        make_ledger=session.make_ledger,
+        cluster=session.cluster,
+        request=replace(request, actor="1ctl/worker", reason=None),
+        chance=random.random,
+        measures=metrics,
+    )
+    lease = session.store.lease(
+        settings.cluster,
+        holder=str(uuid.uuid4()),
+        note=f"{socket.gethostname()}, process {os.getpid()}",
+        seconds=settings.lease_seconds,
+    )
+    worker = Worker(settings, around, lease)
+    return worker, metrics
+
+
+def _run_once(session: Session, worker: Worker, stop: threading.Event) -> None:
+    if not worker.run_once(stop):
+        raise RefusedError("another worker leads", hint="See it: 1ctl worker status")
+    left = [
+        app_id
+        for app_id in session.reader.apps(session.place.cluster)
+        if (app := session.reader.app(app_id)).dirty or (app.life is not None and app.life.parked is not None)
+    ]
+    if left:
+        names = ", ".join(app_id.name for app_id in left)
+        raise not_applied(names, hint="See why: 1ctl worker status", again="Run this again when that is mended.")
+    session.terminal.success("The cluster is as the ledger asks")
+
+
+@contextmanager
+def _stopping_on_signals(stop: threading.Event) -> Iterator[list[int]]:
+    """SIGTERM and SIGINT end the work in order; yields those that came. A second one ends the process at once."""
+    came: list[int] = []
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        if came:
+            os._exit(128 + number)
+        came.append(number)
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _listening(address: str, worker: Worker, metrics: Metrics) -> Iterator[None]:
+    if address == "none":
+        yield
+        return
+    from effects.endpoints import serving  # noqa: PLC0415
+
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError(f'invalid --listen "{address}": expected HOST:PORT or none')
+    with serving((host.strip("[]"), int(port)), _pages(worker, metrics)) as chosen:
+        if port == "0":
+            sys.stderr.write(f"listening on {host}:{chosen}\n")
+        yield
+
+
+def _pages(worker: Worker, metrics: Metrics) -> Pages:
+    from effects.endpoints import Reply, yes_or_no  # noqa: PLC0415
+    from effects.metrics import CONTENT_TYPE  # noqa: PLC0415
+
+    def is_alive() -> bool:
+        return time.monotonic() - worker.alive_at < ALIVE_SECONDS
+
+    return {
+        "/metrics": lambda: Reply(200, CONTENT_TYPE, metrics.text()),
+        "/healthz": lambda: yes_or_no(is_alive()),
+        "/readyz": lambda: yes_or_no(is_alive() and worker.asked),
+    }
+
+
+def _log_json() -> None:
+    """One JSON object a line, on stderr: time (UTC), level, message, and what it is about."""
+    import logging  # noqa: PLC0415
+
+    from pythonjsonlogger.orjson import OrjsonFormatter  # noqa: PLC0415
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        OrjsonFormatter(["levelname", "message"], rename_fields={"levelname": "level"}, timestamp="time")
+    )
+    log = logging.getLogger("onectl")
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False

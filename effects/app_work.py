@@ -1,0 +1,152 @@
+"""What a worker does for one app: make it true, look how its pods are doing, and decide when to come back.
+
+Every failure is either tried again later, longer each time; or parked, since the cluster said no; or it ends the
+process, since the ledger itself cannot go on. None is passed over.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from effects.backoff import Backoff
+from effects.cluster import ClusterUnreachableError, Ref
+from effects.reconcile import STILL_THERE, ParkedError, Reconciler
+from effects.rollout import RolloutWatch
+from effects.work_queue import Work, WorkQueue
+from ledger.app import App
+from ledger.errors import (
+    LedgerDamagedError,
+    LedgerEndedError,
+    LedgerFullError,
+    OneCtlError,
+    SealedError,
+    UnknownEventError,
+)
+from ledger.spec import AppId
+
+LOG = logging.getLogger("onectl.worker")
+
+FIRST_LOOK_SECONDS = 0.2
+LONGEST_LOOK_SECONDS = 5.0
+"""How soon pods that are not ready are looked at again: soon at first, then less and less often."""
+
+
+class FatalError(OneCtlError):
+    """The ledger cannot go on; the process ends, and whoever keeps it running sees that."""
+
+
+class LeadershipLostError(OneCtlError):
+    """Another worker leads; nothing may be written to the cluster any more."""
+
+
+class Measures(Protocol):
+    """What is counted; see `effects.metrics`."""
+
+    def worked(self, outcome: str, seconds: float) -> None:
+        """An app was looked at: ``done``, ``waiting``, ``parked``, ``retried`` or ``skipped``."""
+
+    def relisted(self) -> None:
+        """A watch could not go on, and everything of its kind was listed anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppWork:
+    """Works on apps, for one thread.
+
+    Attributes:
+        reconciler: Makes one app true.
+        rollouts: Looks at its pods.
+        queue: Where work comes from and goes back to.
+        backoff: How long to wait after failures.
+        leftovers: Objects with their uids that carry an app's label and may not belong to it any more.
+        measures: What is counted.
+    """
+
+    reconciler: Reconciler
+    rollouts: RolloutWatch
+    queue: WorkQueue
+    backoff: Backoff
+    leftovers: Callable[[AppId], Mapping[Ref, str]]
+    measures: Measures
+
+    def do(self, work: Work) -> None:
+        """Do one piece of work, and hand it back.
+
+        Raises:
+            FatalError: The ledger cannot go on.
+            LeadershipLostError: Another worker leads.
+        """
+        began = time.monotonic()
+        outcome = "retried"
+        try:
+            outcome = self._attempt(work)
+        except (LeadershipLostError, FatalError):
+            self.queue.failed(work, 0.0)
+            raise
+        except (LedgerEndedError, LedgerFullError) as error:
+            raise FatalError(error.message, hint=error.hint) from error
+        except LedgerDamagedError as error:
+            if not isinstance(error, UnknownEventError):
+                raise FatalError(error.message, hint=error.hint) from error
+            self._retry(work, error.message, type(error).__name__)  # of this app only, until somebody upgrades us
+        except ClusterUnreachableError as error:
+            self._retry(work, error.message, type(error).__name__, error.retry_after)
+        except OneCtlError as error:
+            self._retry(work, error.message, type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - a defect in one app's work must not end that of all others
+            # Without its text, which may quote anything.
+            self._retry(work, "something unexpected went wrong in 1ctl itself", type(error).__name__)
+        finally:
+            self.measures.worked(outcome, time.monotonic() - began)
+
+    def _attempt(self, work: Work) -> str:
+        app = self.reconciler.ledger.app(work.app_id)
+        if _is_parked(app) and not work.again:
+            self.queue.done(work)
+            return "skipped"
+        try:
+            app = self.reconciler.reconcile(work.app_id, leftovers=self.leftovers(work.app_id) if work.again else None)
+        except ParkedError as error:
+            LOG.warning("parked", extra=_about(work.app_id, reason=error.reason, detail=error.message))
+            self.queue.done(work)
+            return "parked"
+        except SealedError as error:
+            self.reconciler.refuse(work.app_id, "Sealed", error.message)
+            LOG.warning("parked", extra=_about(work.app_id, reason="Sealed", detail=error.message))
+            self.queue.done(work)
+            return "parked"
+        return self._look_at_pods(work, app)
+
+    def _look_at_pods(self, work: Work, app: App) -> str:
+        life = app.life
+        if life is None or life.rollout == "completed":
+            self.queue.done(work)
+            return "done"
+        progress = self.rollouts.look(app.id, life)
+        if progress.verdict in ("completed", "failed"):
+            LOG.info("rollout", extra=_about(app.id, release=life.release, verdict=progress.verdict))
+        if progress.verdict != "waiting" or life.rollout == "failed":
+            self.queue.done(work)
+            return "done"
+        self.queue.wait(work, min(LONGEST_LOOK_SECONDS, FIRST_LOOK_SECONDS * 1.5 ** min(work.waits, 20)))
+        return "waiting"
+
+    def _retry(self, work: Work, message: str, error: str, retry_after: float | None = None) -> None:
+        delay = self.backoff.delay(work.failures + 1, retry_after=retry_after)
+        extra = _about(work.app_id, error=error, detail=message, failures=work.failures + 1, retry_in=round(delay, 3))
+        LOG.warning("retry", extra=extra)
+        self.queue.failed(work, delay)
+
+
+def _is_parked(app: App) -> bool:
+    """Whether the newest word is that the cluster refuses; an object that is only slow to go is waited for."""
+    life = app.leaving or app.life
+    return life is not None and life.parked is not None and life.parked.reason != STILL_THERE
+
+
+def _about(app_id: AppId, **more: object) -> dict[str, object]:
+    return {"app": app_id.name, "namespace": app_id.namespace, **more}

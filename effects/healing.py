@@ -1,0 +1,145 @@
+"""Objects that somebody edited or deleted by hand: what of it is recorded, and whether it is set back.
+
+Invariants:
+
+* What differs is recorded field by field, with the field manager that owns it, when it changes; not at every look.
+* A field that is set back again and again is fought over; after `HEALS` times in `WINDOW_SECONDS` it is left alone and
+  the app is parked, until somebody asks for something.
+* Of a Secret only field names are known, never values; what looks like a credential is not recorded either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from effects.cluster import ClusterError, FieldConflictError, Manifest, Ref, Seen
+from effects.drift import Difference
+from effects.managers import owner_of
+from ledger.app import KEPT_HEALS, App, Life
+from ledger.credentials import looks_like_credential
+from ledger.events import AppliedObject, DriftDetected, DriftHealed, FieldDrift, ObservedEvent
+from ledger.ledger import Ledger
+from ledger.request import Request
+from ledger.spec import AppId
+
+HEALS = KEPT_HEALS
+"""How often a field is set back within `WINDOW_SECONDS`."""
+
+WINDOW_SECONDS = 600.0
+
+SHOWN_CHARACTERS = 200
+"""How much of a value is recorded."""
+
+GONE = (FieldDrift(field="", wanted='"present"', found=None, manager=None),)
+"""The object itself is not there."""
+
+
+class ContendedError(ClusterError):
+    """Somebody sets a field again each time after it was set back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Healer:
+    """Records drift of one ledger's objects, and decides whether it is set back.
+
+    Attributes:
+        ledger: Where it is recorded.
+        request: On whose behalf.
+        heals: Whether drift is set back; otherwise it is only recorded.
+        now_us: The time, in microseconds since 1970-01-01 UTC.
+        seen_alike: By object, the state in which it was last found to differ in nothing new; shared by all threads.
+    """
+
+    ledger: Ledger
+    request: Request
+    heals: bool
+    now_us: Callable[[], int]
+    seen_alike: dict[Ref, tuple[str, str]] = field(default_factory=dict)
+
+    def is_as_left(self, ref: Ref, seen: Seen, left: AppliedObject | None) -> bool:
+        """Whether nobody has written the object since we did, or since it was last compared."""
+        here = (seen.uid, seen.state)
+        return (left is not None and (left.uid, left.state) == here) or self.seen_alike.get(ref) == here
+
+    def compared(self, ref: Ref, seen: Seen) -> None:
+        """Remember that the object was compared in this state."""
+        self.seen_alike[ref] = (seen.uid, seen.state)
+
+    def found(self, app_id: AppId, life: Life, ref: Ref, fields: Sequence[FieldDrift]) -> None:
+        """Record how an object differs now, if that is news; no fields: it is as asked for.
+
+        Raises:
+            ContendedError: It would have to be set back once too often.
+        """
+        event = DriftDetected(kind=ref.kind, name=ref.name, fields=tuple(sorted(fields, key=lambda each: each.field)))
+        self._record(app_id, life, event, lambda now: now.drift.get(_key(ref), ()) != event.fields)
+        if self.heals and fields:
+            self._refuse_to_fight(app_id, life, ref, fields)
+
+    def healed(self, app_id: AppId, life: Life, ref: Ref, fields: Sequence[FieldDrift]) -> None:
+        """Record that these fields are as asked for again."""
+        event = DriftHealed(kind=ref.kind, name=ref.name, fields=tuple(sorted({each.field for each in fields})))
+        self._record(app_id, life, event, lambda _: True)
+
+    def _refuse_to_fight(self, app_id: AppId, life: Life, ref: Ref, fields: Sequence[FieldDrift]) -> None:
+        since = self.now_us() - int(WINDOW_SECONDS * 1_000_000)
+        before = life.heals.get(_key(ref), {})
+        for each in fields:
+            recent = [at for at in before.get(each.field, ()) if at >= since]
+            if len(recent) >= HEALS:
+                what = f"{each.field} of {ref}" if each.field else str(ref)
+                by = f" by {each.manager}" if each.manager else ""
+                raise ContendedError(
+                    f"{what} was changed{by} again after it was set back {HEALS} times within "
+                    f"{WINDOW_SECONDS / 60:g} minutes",
+                    hint=f"Stop whoever changes it, then: 1ctl worker retry {app_id.name}",
+                )
+
+    def _record(
+        self, app_id: AppId, life: Life, event: DriftDetected | DriftHealed, is_news: Callable[[Life], bool]
+    ) -> None:
+        def make(now: App) -> tuple[str, ObservedEvent, int] | None:
+            current = now.life
+            if current is None or current.deployment_id != life.deployment_id or not is_news(current):
+                return None
+            return life.deployment_id, event, current.changed
+
+        self.ledger.observe(app_id, self.request, make)
+
+
+def field_drifts(found: Iterable[Difference], live: Manifest) -> list[FieldDrift]:
+    """Differences as they are recorded: JSON text, cut where it is long, and whose field it is."""
+    return [
+        FieldDrift(
+            field=each.field,
+            wanted=_shown(each.field, each.wanted),
+            found=_shown(each.field, each.found),
+            manager=owner_of(live, each.field),
+        )
+        for each in found
+    ]
+
+
+def conflicting(error: FieldConflictError) -> list[FieldDrift]:
+    """Fields that another manager owns, as they are recorded: no values are known."""
+    return [
+        FieldDrift(field=path.lstrip("."), wanted=None, found=None, manager=manager)
+        for manager, paths in error.owners.items()
+        for path in paths
+    ]
+
+
+def _key(ref: Ref) -> str:
+    return f"{ref.kind}/{ref.name}"
+
+
+def _shown(field: str, value: object) -> str | None:
+    if value is None or (
+        isinstance(value, str) and looks_like_credential(field.rpartition(".")[2].replace("-", "_"), value)
+    ):
+        return None
+    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

@@ -1,0 +1,124 @@
+"""Keeping an inventory up to date for one kind in one namespace: a list, then what changes, for ever.
+
+Invariants:
+
+* A watch that is silent, breaks or ends is opened again from where it was; if the cluster no longer knows that place
+  (410), everything is listed anew. Nothing is passed over in silence.
+* Each app that something was seen of is woken; that its objects are as they should be is for its reconcile to find out.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from effects.backoff import Backoff
+from effects.cluster import Change, ClusterError, ClusterUnreachableError, ExpiredError, Listed, Watch
+from effects.inventory import Inventory
+
+LOG = logging.getLogger("onectl.worker")
+
+WATCHED = ("ConfigMap", "Deployment", "Service", "HTTPRoute")
+"""Kinds that are listed and watched; of Secrets the worker may do neither."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Lister:
+    """Lists and watches one kind in one namespace, until it is stopped. Runs in a thread of its own.
+
+    Attributes:
+        kind: Kubernetes kind.
+        namespace: Kubernetes namespace.
+        inventory: What is kept up to date.
+        ledger_id: Whose objects.
+        wake: Called with the namespace and app name of an object that changed.
+        backoff: How long to wait after failures.
+        restarted: Called each time a list begins anew because a watch could not go on.
+    """
+
+    kind: str
+    namespace: str
+    inventory: Inventory
+    ledger_id: str
+    wake: Callable[[str, str], None]
+    backoff: Backoff
+    restarted: Callable[[], None]
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _listed: threading.Event = field(default_factory=threading.Event)
+    _watch: Watch | None = None
+    _version: str | None = None
+    _failures: int = 0
+
+    def run(self) -> None:
+        """List and watch until `stop`."""
+        while not self._stopped.is_set():
+            try:
+                if self._version is None:
+                    self._version = self._list()
+                self._listed.set()
+                self._follow(self._version)
+                self._failures = 0
+            except ExpiredError:
+                self._version = None
+                self.restarted()
+            except ClusterError as error:
+                self._listed.set()  # who waits for the first list need not wait for a cluster that refuses it
+                self._fail(error)
+
+    def list_again(self) -> None:
+        """Begin with a list anew, as if the watch had expired."""
+        self._version = None
+        self._close()
+
+    def stop(self) -> None:
+        """End `run` soon."""
+        self._stopped.set()
+        self._close()
+
+    def wait_listed(self, timeout: float) -> bool:
+        """Wait until there was a first list, or the cluster refused one."""
+        return self._listed.wait(timeout)
+
+    def _list(self) -> str:
+        objects: list[Listed] = []
+        version = ""
+        for page in self.inventory.pages(self.kind, self.namespace, ledger_id=self.ledger_id):
+            objects += page.objects
+            version = page.version
+        self.inventory.listed(self.kind, self.namespace, objects)
+        return version
+
+    def _follow(self, since: str) -> None:
+        with self.inventory.watch(self.kind, self.namespace, ledger_id=self.ledger_id, since=since) as watch:
+            self._watch = watch
+            for change in watch:
+                self._take(change)
+                if self._version is None or self._stopped.is_set():
+                    return
+                self._version = change.version
+
+    def _take(self, change: Change) -> None:
+        if change.kind == "bookmark" or change.ref is None:
+            return
+        before = self.inventory.get(change.ref)
+        if self.inventory.changed(change):
+            now = self.inventory.get(change.ref) or before
+            if now is not None and now.app:
+                self.wake(self.namespace, now.app)
+
+    def _fail(self, error: ClusterError) -> None:
+        self._failures += 1
+        self.inventory.untold(self.kind, self.namespace)
+        self._version = None  # what happened meanwhile is listed
+        retry_after = error.retry_after if isinstance(error, ClusterUnreachableError) else None
+        delay = self.backoff.delay(self._failures, retry_after=retry_after)
+        about = {"kind": self.kind, "namespace": self.namespace}
+        LOG.warning("list", extra={**about, "detail": error.message, "retry_in": round(delay, 3)})
+        self._stopped.wait(delay)
+
+    def _close(self) -> None:
+        watch = self._watch
+        if watch is not None:
+            watch.close()

@@ -1,0 +1,73 @@
+"""Bringing a cluster that is empty to what the ledger asks for, now or at an earlier position. Records nothing.
+
+The objects are the same as those of a worker, label and position included, so whoever works for this ledger later finds
+them in order. Nothing that is not ours is touched, and an object that reflects a later position is left as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from effects.cluster import DIGEST_ANNOTATION, LEDGER_LABEL, LIFE_LABEL, Cluster, NotOursError
+from effects.desired import Surroundings, desired, stamped
+from effects.reconcile import LazyValues, reflected
+from ledger.app import Life
+from ledger.ledger import Ledger
+from ledger.spec import AppId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Applies the apps of one ledger to another cluster than the one they are recorded for.
+
+    Attributes:
+        ledger: What is asked for.
+        cluster: Where it is made true.
+        gateway: ``namespace/name`` of the Gateway for routes.
+        upto: Position to go back to, or None for now.
+    """
+
+    ledger: Ledger
+    cluster: Cluster
+    gateway: str
+    upto: int | None = None
+
+    def life(self, app_id: AppId) -> Life | None:
+        """The life that was open at that position."""
+        return self.ledger.app(app_id, upto=self.upto).life
+
+    def replay(self, app_id: AppId) -> int:
+        """Apply one app; how many objects were sent. May be repeated: what is as desired is not sent again.
+
+        Raises:
+            NotOursError: Somebody else has an object of that name, or a later state of ours is there.
+            SealedError: Secret values are needed that this machine cannot open, or that were shredded since.
+            ClusterError: The cluster cannot be reached, or says no.
+        """
+        app = self.ledger.app(app_id, upto=self.upto)
+        if app.life is None:
+            return 0
+        ledger_id = self.ledger.ledger_id() or ""
+        values = LazyValues(self.ledger, app.life)
+        epoch = self.ledger.epoch()
+        owner_uid: str | None = None
+        sent = 0
+        for entry in desired(app, app.life, Surroundings(ledger_id=ledger_id, gateway=self.gateway)):
+            seen = self.cluster.look(entry.ref, ledger_id=ledger_id)
+            if seen is not None:
+                ours = seen.labels.get(LEDGER_LABEL) == ledger_id
+                if not ours or seen.labels.get(LIFE_LABEL) != app.life.deployment_id:
+                    raise NotOursError(entry.ref, hint="Replay into an empty namespace, or remove what is there.")
+                if reflected(seen) > (epoch, app.head):
+                    raise NotOursError(entry.ref, hint="It reflects a later position than the one asked for.")
+            if seen is None or seen.annotations.get(DIGEST_ANNOTATION) != entry.digest:
+                manifest = stamped(
+                    entry,
+                    position=f"{epoch}.{app.head}",
+                    owner_uid=owner_uid,
+                    values=values.of(entry) if entry.secrets else {},
+                )
+                seen = self.cluster.apply(manifest, manager=f"1ctl-{ledger_id}", expect=seen)
+                sent += 1
+            owner_uid = owner_uid or seen.uid
+        return sent

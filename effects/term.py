@@ -1,0 +1,290 @@
+"""One term of leadership: from the moment a worker leads until it stops, or another one does.
+
+Threads: one follows the ledger, some work on apps, one for each kind in each namespace lists and watches. The thread
+that leads renews the lease and puts every app in again now and then, so that nothing depends on a wake-up.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from effects.app_work import AppWork, FatalError, LeadershipLostError, Measures
+from effects.backoff import Backoff
+from effects.cluster import Cluster, Ref
+from effects.healing import Healer
+from effects.inventory import Inventory
+from effects.listing import WATCHED, Lister
+from effects.reconcile import Reconciler
+from effects.rollout import RolloutWatch
+from effects.work_queue import WorkQueue
+from ledger.clock import SystemClock
+from ledger.codec import subject_of
+from ledger.errors import OneCtlError
+from ledger.events import (
+    LedgerMoved,
+    LedgerRestored,
+    ObservedEvent,
+    WorkerDisabled,
+)
+from ledger.follow import Follower
+from ledger.lease import Lease
+from ledger.ledger import Ledger
+from ledger.reader import recorded
+from ledger.request import Request
+from ledger.spec import AppId
+from ledger.store import Row, Store
+
+LOG = logging.getLogger("onectl.worker")
+
+REMOVAL_SECONDS = 2.0
+"""How long a thread waits for deleted objects to go before it does something else meanwhile."""
+
+PATIENCE = 3
+"""How many failures in a row of one app are waited for by who works once."""
+
+_OBSERVED = frozenset(kind.__name__ for kind in get_args(ObservedEvent))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a worker works.
+
+    Attributes:
+        cluster: The cluster's name in the ledger; only its apps are worked on.
+        gateway: ``namespace/name`` of the Gateway for routes.
+        threads: How many apps are worked on at once.
+        heals: Whether what was edited by hand is set back.
+        lease_seconds: How long leadership lasts without being renewed.
+        resync_seconds: How often everything is listed and looked at anew.
+    """
+
+    cluster: str
+    gateway: str
+    threads: int = 8
+    heals: bool = True
+    lease_seconds: float = 5.0
+    resync_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a worker works with.
+
+    Attributes:
+        store: The ledger's storage; safe for many threads.
+        make_ledger: Makes a ledger over it for one thread.
+        cluster: The cluster.
+        request: On whose behalf facts are recorded.
+        chance: A number from 0 up to but not 1.
+        measures: What is counted.
+    """
+
+    store: Store
+    make_ledger: Callable[[], Ledger]
+    cluster: Cluster
+    request: Request
+    chance: Callable[[], float]
+    measures: Measures
+
+
+class Term:
+    """Leads until `stop`. Made and used by one thread.
+
+    Args:
+        settings: How to work.
+        around: What to work with.
+        lease: The lease, which was just acquired.
+        ended: Set when the term has to end; see `why`.
+    """
+
+    def __init__(self, settings: Settings, around: Surroundings, lease: Lease, ended: threading.Event) -> None:
+        self.queue = WorkQueue()
+        self.ended = ended
+        self.why: OneCtlError | None = None
+        self._settings = settings
+        self._around = around
+        self._lease = lease
+        self._backoff = Backoff(chance=around.chance, longest=10.0)
+        self._inventory = Inventory(around.cluster, self._check_leadership)
+        self._ledger = around.make_ledger()
+        self._epoch = self._ledger.epoch()
+        self._ledger_id = self._ledger.ledger_id() or ""
+        self._begin = around.store.head().position
+        self._follower = Follower(around.store, self._begin)
+        self._read = self._begin
+        self._alike: dict[Ref, tuple[str, str]] = {}
+        self._listers: dict[tuple[str, str], Lister] = {}
+        self._threads: list[threading.Thread] = []
+        self._leftovers: Mapping[tuple[str, str], Sequence[Ref]] = {}
+        self._stopping = threading.Event()
+        self._looked = threading.Event()
+
+    # -- From the thread that leads ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._start("follow", self._follow)
+        for number in range(self._settings.threads):
+            self._start(f"apply-{number}", self._work)
+        self.resync()
+
+    def position(self) -> int:
+        """Everything up to here was worked on once."""
+        lowest = self.queue.lowest()
+        return self._read if lowest is None else min(self._read, lowest - 1)
+
+    def is_settled(self) -> bool:
+        """Whether every app was worked on, but for those whose pods are awaited and those that failed repeatedly."""
+        return self._looked.is_set() and self.queue.is_settled(PATIENCE)
+
+    def resync(self) -> None:
+        """List everything anew, then look at every app: of nothing that was missed anything is left after this."""
+        for lister in self._listers.values():
+            lister.list_again()
+        self._inventory.forget_secrets()
+        self._start("resync", self._look_at_everything)
+
+    def check(self) -> None:
+        """End the term if the ledger was put back to before what was read of it."""
+        if self._around.store.head().position < self._read:
+            self._end(LeadershipLostError("the ledger was restored to an earlier position"))
+
+    def stop(self) -> None:
+        """Finish what is in work, begin nothing more, and return when all threads have ended."""
+        self._stopping.set()
+        self.queue.close()
+        self._follower.wake()
+        for lister in self._listers.values():
+            lister.stop()
+        for thread in self._threads:
+            thread.join()
+        self._follower.close()
+
+    # -- Threads -----------------------------------------------------------------------------------------------------
+
+    def _start(self, name: str, run: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                run()
+            except OneCtlError as error:
+                self._end(error)
+            except Exception as error:  # noqa: BLE001 - a thread that dies silently would stop work for ever
+                self._end(FatalError(f"something unexpected went wrong in 1ctl itself ({type(error).__name__})"))
+
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _end(self, why: OneCtlError) -> None:
+        if self.why is None:
+            self.why = why
+        self.ended.set()
+
+    def _work(self) -> None:
+        ledger = self._around.make_ledger()
+        healer = Healer(
+            ledger=ledger,
+            request=self._around.request,
+            heals=self._settings.heals,
+            now_us=SystemClock().now_us,
+            seen_alike=self._alike,
+        )
+        reconciler = Reconciler(
+            ledger=ledger,
+            cluster=self._inventory,
+            gateway=self._settings.gateway,
+            request=self._around.request,
+            epoch=self._epoch,
+            healer=healer,
+            removal_seconds=REMOVAL_SECONDS,
+        )
+        work = AppWork(
+            reconciler=reconciler,
+            rollouts=RolloutWatch(ledger=ledger, cluster=self._inventory, request=self._around.request),
+            queue=self.queue,
+            backoff=self._backoff,
+            leftovers=self._leftover_objects,
+            measures=self._around.measures,
+        )
+        while not self._stopping.is_set():
+            taken = self.queue.take(1.0)
+            if taken is not None:
+                work.do(taken)
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            self._follower.wait(1.0)
+            while rows := self._follower.read(500):
+                for row in rows:
+                    self._take(row)
+                self._read = rows[-1].position
+
+    def _take(self, row: Row) -> None:
+        if row.topic in _OBSERVED:
+            return  # we, or a command, saw that; nothing is asked for
+        if row.topic in (WorkerDisabled.__name__, LedgerMoved.__name__, LedgerRestored.__name__):
+            self._take_order(row)
+            return
+        subject = subject_of(row.state)
+        if subject is not None and subject.cluster == self._settings.cluster:
+            self._know_namespace(subject.namespace)
+            self.queue.add(subject.app_id, position=row.position)
+
+    def _take_order(self, row: Row) -> None:
+        match recorded(row).event:
+            case WorkerDisabled() as event if event.cluster == self._settings.cluster:
+                self._end(FatalError(f"the worker of cluster {event.cluster} was disabled"))
+            case LedgerMoved():
+                self._end(FatalError("the ledger goes on elsewhere", hint="See where: 1ctl ledger status"))
+            case LedgerRestored():
+                self._end(LeadershipLostError("the ledger was restored; positions are of another epoch now"))
+            case _:
+                pass
+
+    def _look_at_everything(self) -> None:
+        apps = self._ledger.apps(self._settings.cluster)
+        for namespace in {app.namespace for app in apps}:
+            self._know_namespace(namespace)
+        for lister in list(self._listers.values()):
+            while not self._stopping.is_set() and not lister.wait_listed(1.0):
+                pass
+        self._leftovers = self._inventory.by_app()
+        for app_id in apps:
+            self.queue.add(app_id, again=True)
+        self._looked.set()
+        LOG.info("resync", extra={"apps": len(apps), "objects": len(self._inventory)})
+
+    def _know_namespace(self, namespace: str) -> None:
+        for kind in WATCHED:
+            if (kind, namespace) not in self._listers:
+                lister = Lister(
+                    kind=kind,
+                    namespace=namespace,
+                    inventory=self._inventory,
+                    ledger_id=self._ledger_id,
+                    wake=self._wake,
+                    backoff=self._backoff,
+                    restarted=self._around.measures.relisted,
+                )
+                self._listers[kind, namespace] = lister
+                self._start(f"list-{kind}-{namespace}", lister.run)
+
+    def _wake(self, namespace: str, app: str) -> None:
+        # Not at once: our own writes are seen here, too, and mostly before the app that we are working on is done.
+        self.queue.add(AppId(self._settings.cluster, namespace, app), delay=0.2)
+
+    def _leftover_objects(self, app_id: AppId) -> Mapping[Ref, str]:
+        """With their uids, the objects of lives of this app. Those of a life that the ledger does not know stay."""
+        refs = self._leftovers.get((app_id.namespace, app_id.name), ())
+        found = {ref: known for ref in refs if (known := self._inventory.get(ref)) is not None}
+        ours = {life for life in {known.life for known in found.values()} if self._ledger.find(life) == app_id}
+        return {ref: known.uid for ref, known in found.items() if known.life in ours}
+
+    def _check_leadership(self) -> None:
+        if not self._lease.held:
+            raise LeadershipLostError("another worker leads, or this one was stopped for too long")

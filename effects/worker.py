@@ -1,0 +1,134 @@
+"""A worker: waits until it leads, leads until it is stopped or another one does, and waits again.
+
+Any number of replicas may run for one ledger and cluster. The lease decides which one leads; that no two write over
+each other does not depend on it, since every write to the cluster names the state that it was decided on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from effects.app_work import FatalError
+from effects.term import Settings, Surroundings, Term
+from ledger.errors import LedgerDamagedError, LedgerEndedError, LedgerFullError, OneCtlError
+from ledger.lease import Lease
+
+LOG = logging.getLogger("onectl.worker")
+
+CANDIDATE_SECONDS = 0.25
+"""How often a worker that does not lead tries to."""
+
+CHECK_SECONDS = 0.2
+"""How often the thread that leads looks whether it has something to do."""
+
+
+class Worker:
+    """One replica.
+
+    Args:
+        settings: How to work.
+        around: What to work with.
+        lease: The lease to lead by.
+    """
+
+    def __init__(self, settings: Settings, around: Surroundings, lease: Lease) -> None:
+        self._settings = settings
+        self._around = around
+        self._lease = lease
+        self.alive_at = time.monotonic()
+        self.term: Term | None = None
+        self.asked = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set.
+
+        Raises:
+            FatalError, LedgerDamagedError, LedgerEndedError, LedgerFullError: The ledger cannot go on.
+        """
+        while not stop.is_set():
+            self.alive_at = time.monotonic()
+            if self._acquire():
+                self._lead(stop)
+            else:
+                stop.wait(CANDIDATE_SECONDS)
+
+    def run_once(self, stop: threading.Event) -> bool:
+        """Lead until every app was worked on, and end; False if another worker leads.
+
+        Raises:
+            FatalError, LedgerDamagedError, LedgerEndedError, LedgerFullError: The ledger cannot go on.
+        """
+        if not self._acquire():
+            return False
+        self._lead(stop, once=True)
+        return True
+
+    def _acquire(self) -> bool:
+        """Whether this worker leads now. That it could be asked at all is what makes a stand-by ready."""
+        self.asked = False
+
+        def ask() -> bool:
+            led = self._lease.acquire()
+            self.asked = True
+            return led
+
+        return self._try(ask)
+
+    def _lead(self, stop: threading.Event, *, once: bool = False) -> None:
+        LOG.info("leading", extra={"term": self._lease.epoch})
+        ended = threading.Event()
+        term = self.term = Term(self._settings, self._around, self._lease, ended)
+        try:
+            term.start()
+            self._keep(term, stop, ended, once=once)
+        finally:
+            term.stop()
+            self.term = None
+            self._try(lambda: self._lease.renew(term.position()))
+            self._try(self._give_up)
+            LOG.info("not leading", extra={"term": self._lease.epoch})
+        if term.why is not None:
+            self._end(term.why)
+
+    def _keep(self, term: Term, stop: threading.Event, ended: threading.Event, *, once: bool) -> None:
+        """Renew the lease until the term has to end; with `once`, until nothing is left to do."""
+        every = self._settings.lease_seconds / 5
+        renew_at = time.monotonic() + every
+        resync_at = time.monotonic() + self._settings.resync_seconds
+        while not stop.is_set() and not ended.is_set():
+            self.alive_at = now = time.monotonic()
+            if now >= renew_at:
+                self._try(lambda: self._lease.renew(term.position()))
+                self._try(term.check)
+                renew_at = now + every
+            if not self._lease.held:
+                return
+            if once and term.is_settled():
+                return
+            if now >= resync_at:
+                term.resync()
+                resync_at = now + self._settings.resync_seconds
+            ended.wait(CHECK_SECONDS)
+
+    def _give_up(self) -> bool:
+        self._lease.release()
+        return True
+
+    def _try(self, ask: Callable[[], bool | None]) -> bool:
+        """The answer, False where the ledger cannot be asked now. What is final is raised."""
+        try:
+            return bool(ask())
+        except (LedgerDamagedError, LedgerEndedError, LedgerFullError):
+            raise
+        except OneCtlError as error:
+            LOG.warning("ledger", extra={"error": type(error).__name__, "detail": error.message})
+            return False
+
+    @staticmethod
+    def _end(why: OneCtlError) -> None:
+        if isinstance(why, FatalError | LedgerDamagedError | LedgerEndedError | LedgerFullError):
+            raise why
+        LOG.warning("term ended", extra={"error": type(why).__name__, "detail": why.message})

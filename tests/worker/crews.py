@@ -1,0 +1,107 @@
+"""Workers as threads over a world, as quick as tests want them; nothing of what they do is simulated."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from effects.cluster import Cluster
+from effects.term import Settings, Surroundings
+from effects.worker import Worker
+from ledger.domains import mint_domain
+from ledger.errors import OneCtlError
+from ledger.ledger import Ledger
+from tests.effects.worlds import GATEWAY, World, eventually, request
+
+
+@dataclass
+class Tally:
+    """Counts what a worker does."""
+
+    outcomes: dict[str, int] = field(default_factory=dict)
+    relists: int = 0
+
+    def worked(self, outcome: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+
+    def relisted(self) -> None:
+        self.relists += 1
+
+
+@dataclass
+class Member:
+    """One worker in a thread of its own."""
+
+    worker: Worker
+    stop: threading.Event
+    thread: threading.Thread
+    tally: Tally
+    ended: list[OneCtlError] = field(default_factory=list)
+
+    @property
+    def leads(self) -> bool:
+        return self.worker.term is not None
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+def hire(world: World, cluster: Cluster | None = None, **settings: object) -> Member:
+    """A worker that begins at once."""
+    ledger = world.ledger
+    tally, stop = Tally(), threading.Event()
+
+    def make_ledger() -> Ledger:
+        return Ledger(ledger.store, ledger._keys, mint_domain=lambda: mint_domain("example.com"))
+
+    chosen = Settings(cluster="test", gateway=GATEWAY, **{"threads": 3, "lease_seconds": 2.0, **settings})  # type: ignore[arg-type]
+    around = Surroundings(
+        store=ledger.store,
+        make_ledger=make_ledger,
+        cluster=cluster or world.cluster,
+        request=request(),
+        chance=lambda: 0.5,
+        measures=tally,
+    )
+    lease = ledger.store.lease("test", holder=str(uuid.uuid4()), note="a test", seconds=chosen.lease_seconds)
+    worker = Worker(chosen, around, lease)
+    ended: list[OneCtlError] = []
+
+    def run() -> None:
+        try:
+            worker.run(stop)
+        except OneCtlError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return Member(worker, stop, thread, tally, ended)
+
+
+@contextmanager
+def working(world: World, cluster: Cluster | None = None, **settings: object) -> Iterator[Member]:
+    """A worker that leads."""
+    world.ledger.create(request())
+    member = hire(world, cluster, **settings)
+    try:
+        eventually(lambda: member.leads or member.ended)
+        yield member
+    finally:
+        member.end()
+
+
+def settled(world: World) -> None:
+    """Wait until the worker has made the cluster equal to the ledger, and recorded it."""
+
+    def is_settled() -> bool:
+        app = world.app
+        return not app.dirty and (app.life is None or app.life.rollout != "pending")
+
+    eventually(is_settled)
+    world.assert_equal()

@@ -1,0 +1,271 @@
+"""A worker makes true whatever is recorded, watches it, and mends what others do to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from effects.cluster import DIGEST_ANNOTATION, LIFE_LABEL, Ref
+from effects.healing import HEALS
+from effects.inventory import Inventory
+from ledger.commands import AdoptObject, Destroy, RetryApply, SetEnv
+from ledger.events import DriftDetected, DriftHealed, Event, ResourcesApplied, RolloutCompleted, RolloutFailed
+from ledger.spec import AppId
+from tests.effects.worlds import Meddled, World, eventually, image, request
+from tests.kubernetes_support import Administrator, kubeconfig
+from tests.worker.crews import settled, working
+
+
+def edit(world: World, ref: Ref, patch: dict[str, Any], manager: str = "kubectl-edit") -> None:
+    """Somebody changes an object by hand."""
+    if world.cluster.kind == "sandbox":
+        world.cluster.edit(ref, patch, manager=manager)  # type: ignore[attr-defined]
+        return
+    administrator = Administrator(kubeconfig())
+    administrator.edit(ref, patch, manager)
+    administrator.close()
+
+
+def facts(world: World, *kinds: type[Event]) -> list[Event]:
+    """What was recorded of these kinds, oldest first."""
+    return [line.event for line in world.ledger.history(world.app_id) if isinstance(line.event, kinds)]
+
+
+def writes(meddled: Meddled) -> list[tuple[str, str]]:
+    return [(method, ref.kind) for method, ref in meddled.calls if method in ("apply", "delete")]
+
+
+# -- What is asked for ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_recorded_becomes_true_and_what_became_of_it_is_recorded(world: World) -> None:
+    with working(world):
+        world.ask(image())
+        settled(world)
+        assert len(facts(world, RolloutCompleted)) == 1
+        world.ask(SetEnv(values={"A": "1"}))
+        settled(world)
+        world.ask(Destroy())
+        eventually(lambda: not world.app.dirty)
+        world.assert_equal()
+    assert world.objects() == {}
+
+
+def test_what_was_recorded_before_it_came_is_made_true(world: World) -> None:
+    world.ask(image())
+    with working(world):
+        settled(world)
+
+
+def test_many_apps_are_worked_on(world: World) -> None:
+    apps = [AppId("test", world.namespace, f"shop-{number}") for number in range(12)]
+    with working(world):
+        for app_id in apps:
+            world.ledger.execute(app_id, image(), request())
+        for world.app_id in apps:
+            settled(world)
+
+
+def test_pods_that_fail_are_recorded_with_their_reason(world: World) -> None:
+    with working(world):
+        world.ask(image("broken:1"))
+        eventually(lambda: facts(world, RolloutFailed))
+    (failed,) = facts(world, RolloutFailed)
+    assert isinstance(failed, RolloutFailed)
+    assert failed.reason == "ImagePullBackOff"
+
+
+def test_a_change_of_image_is_one_request_and_nothing_changed_is_none(world: World) -> None:
+    watched = Meddled(world.cluster)
+    with working(world, watched) as member:
+        world.ask(image())
+        settled(world)
+        eventually(lambda: member.worker.term is not None and len(member.worker.term.queue) == 0)
+        before = len(watched.calls)
+        world.ask(image("nginx:2"))
+        settled(world)
+        asked = [call for call in watched.calls[before:] if call[0] != "rollout"]
+        assert asked == [("apply", world.named("Deployment"))]
+        eventually(lambda: member.worker.term is not None and len(member.worker.term.queue) == 0)
+        before = len(watched.calls)
+        world.ask(SetEnv(values={}))
+        settled(world)
+        assert watched.calls[before:] == []
+
+
+def test_a_worker_that_comes_back_to_a_cluster_in_order_writes_nothing(world: World) -> None:
+    with working(world):
+        world.ask(image(env={"A": "1"}))
+        settled(world)
+    recorded = len(facts(world, ResourcesApplied))
+    watched = Meddled(world.cluster)
+    with working(world, watched) as member:
+        eventually(lambda: member.tally.outcomes.get("done"))
+    assert writes(watched) == []
+    assert [call for call in watched.calls if call[0] == "read"] == []
+    assert len(facts(world, ResourcesApplied)) == recorded
+
+
+# -- Drift ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_field_edited_by_hand_is_recorded_with_its_manager_and_set_back(world: World) -> None:
+    with working(world):
+        world.ask(image())
+        settled(world)
+        edit(world, world.named("Deployment"), {"spec": {"replicas": 3}})
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+    found = facts(world, DriftDetected)
+    assert len(found) == 1
+    assert isinstance(found[0], DriftDetected)
+    (drift,) = found[0].fields
+    assert (drift.field, drift.wanted, drift.found) == ("spec.replicas", "1", "3")
+    assert drift.manager is not None
+    assert "kubectl-edit" in drift.manager
+    assert world.life.drift == {}
+
+
+def test_an_object_deleted_by_hand_is_made_anew(world: World) -> None:
+    with working(world):
+        world.ask(image())
+        settled(world)
+        world.cluster.delete(world.named("Service"), uid=None)
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+    (healed,) = facts(world, DriftHealed)
+    assert healed == DriftHealed(kind="Service", name=world.app_id.name, fields=("",))
+
+
+def test_environment_edited_by_hand_is_set_back(world: World) -> None:
+    with working(world):
+        world.ask(image(env={"A": "1"}))
+        settled(world)
+        edit(world, world.named("ConfigMap", "-environments"), {"data": {"a": "2", "password": "hunter2-hunter2"}})
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+    recorded = str([line.event for line in world.ledger.history(world.app_id)])
+    assert "hunter2" not in recorded
+
+
+def test_what_was_edited_while_no_worker_ran_is_found_when_one_comes(world: World) -> None:
+    with working(world):
+        world.ask(image())
+        settled(world)
+    edit(world, world.named("Service"), {"spec": {"selector": {"app": "other"}}})
+    with working(world):
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+
+
+def test_drift_is_only_reported_where_that_is_asked_for(world: World) -> None:
+    with working(world, heals=False):
+        world.ask(image())
+        settled(world)
+        edit(world, world.named("Deployment"), {"spec": {"replicas": 2}})
+        eventually(lambda: facts(world, DriftDetected))
+        world.cluster.delete(world.named("Service"), uid=None)
+        eventually(lambda: len(facts(world, DriftDetected)) == 2)
+        assert set(world.life.drift) == {f"Deployment/{world.app_id.name}", f"Service/{world.app_id.name}"}
+        assert facts(world, DriftHealed) == []
+
+
+def test_a_field_that_is_fought_over_is_left_alone_until_somebody_asks(world: World) -> None:
+    with working(world):
+        world.ask(image())
+        settled(world)
+        for number in range(HEALS + 1):
+            edit(world, world.named("Deployment"), {"spec": {"replicas": 5 + number}})
+            eventually(lambda: len(facts(world, DriftHealed)) == min(number + 1, HEALS))  # noqa: B023 - called at once
+        eventually(lambda: world.life.parked)
+        parked = world.life.parked
+        assert parked is not None
+        assert parked.reason == "Contended"
+        assert "spec.replicas of deployment/" in parked.message
+        assert "kubectl-edit" in parked.message
+        assert len(facts(world, DriftHealed)) == HEALS
+        world.ask(RetryApply())
+        eventually(lambda: len(facts(world, DriftHealed)) == HEALS + 1)
+        settled(world)
+
+
+def test_a_deploy_takes_back_a_field_that_somebody_else_has_set(world: World) -> None:
+    world.do(image())
+    world.settle()
+    edit(
+        world,
+        world.named("Deployment"),
+        {"spec": {"replicas": 4}},
+    )
+    world.ask(image("nginx:2", replicas=2))
+    with working(world):
+        settled(world)
+    assert facts(world, DriftHealed)
+
+
+# -- What the cluster refuses --------------------------------------------------------------------------------------
+
+
+def test_someone_elses_object_parks_the_app_and_adopting_it_goes_on(world: World) -> None:
+    ref = world.foreign("ConfigMap")
+    with working(world):
+        world.ask(image())
+        eventually(lambda: world.life.parked)
+        parked = world.life.parked
+        assert parked is not None
+        assert parked.reason == "NotOurs"
+        seen = world.cluster.look(ref, ledger_id="")
+        assert seen is not None
+        world.ask(AdoptObject(kind=ref.kind, name=ref.name, uid=seen.uid))
+        eventually(lambda: not world.life.parked and not world.app.dirty)
+        after = world.cluster.look(ref, ledger_id="")
+        assert after is not None
+        assert after.uid == seen.uid
+
+
+def test_objects_of_a_destroyed_life_that_a_late_writer_left_are_removed_and_unknown_ones_stay(world: World) -> None:
+    with working(world):
+        world.ask(image())
+        settled(world)
+        seen = world.cluster.look(world.named("Service"), ledger_id=world.ledger.ledger_id() or "")
+        assert seen is not None
+        labels = dict(seen.labels)
+        world.ask(Destroy())
+        eventually(lambda: not world.app.dirty)
+
+    def late(name: str, life: str) -> dict[str, Any]:
+        metadata = {
+            "name": name,
+            "namespace": world.namespace,
+            "labels": {**labels, LIFE_LABEL: life},
+            "annotations": {DIGEST_ANNOTATION: "late"},
+        }
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}}
+
+    left = late(f"{world.app_id.name}-environments", labels[LIFE_LABEL])
+    world.cluster.apply(left, manager="late", expect=None)
+    world.cluster.apply(late("stray", "unknown"), manager="late", expect=None)
+    with working(world):
+        eventually(lambda: world.named("ConfigMap", "-environments") not in world.objects())
+        assert Ref("ConfigMap", world.namespace, "stray") in world.objects()
+
+
+# -- Knowing without asking ----------------------------------------------------------------------------------------
+
+
+def test_a_write_that_met_another_state_is_looked_at_again(world: World) -> None:
+    world.do(image())
+    inventory = Inventory(world.cluster, lambda: None)
+    ref = world.named("ConfigMap", "-environments")
+    ledger_id = world.ledger.ledger_id() or ""
+    first = inventory.look(ref, ledger_id=ledger_id)
+    edit(world, ref, {"data": {"x": "1"}})
+    assert inventory.look(ref, ledger_id=ledger_id) == first
+    with pytest.raises(Exception, match="changed"):
+        inventory.apply(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": ref.name, "namespace": ref.namespace}},
+            manager="m",
+            expect=first,
+        )
+    assert inventory.look(ref, ledger_id=ledger_id) != first
