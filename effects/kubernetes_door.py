@@ -23,10 +23,11 @@ from kubernetes.client.exceptions import ApiException
 
 from effects.cluster import ClusterError, ClusterUnreachableError
 from effects.kubernetes_credentials import CredentialsError, renew
-from effects.kubernetes_requests import ApiAnswer, ApiRequest
+from effects.kubernetes_requests import JSON, ApiAnswer, ApiRequest
 from effects.kubernetes_rollout import Json
 
 _CHUNK = 64 * 1024
+_NOT_KUBERNETES = "what answers there does not speak the Kubernetes API"
 
 T = TypeVar("T")
 
@@ -61,11 +62,20 @@ class Door:
             ClusterRefusedError: Any other status.
         """
         answer = self._guarded(request, lambda: self._exchange(request), self.timeout)
+        if answer.status == 404 and answer.document.get("kind") != "Status" and not self._speaks_kubernetes():
+            # Some other server, in front of the cluster or in its place, knows nothing of what is there.
+            raise self.unreachable(request, _NOT_KUBERNETES)
         if not 200 <= answer.status <= 299 and answer.status not in also:
             raise answer.error()
         if request.accept != "*/*" and answer.status <= 299 and "metadata" not in answer.document:
-            raise self.unreachable(request, "what answers there does not speak the Kubernetes API")
+            raise self.unreachable(request, _NOT_KUBERNETES)
         return answer
+
+    def _speaks_kubernetes(self) -> bool:
+        """Whether it says what it is; of a group that it does not know an API server says plainly "not found", too."""
+        request = ApiRequest("GET", "/version", "ask which version it is", {}, accept=JSON)
+        answer = self._guarded(request, lambda: self._exchange(request), self.timeout)
+        return "gitVersion" in answer.document or answer.document.get("kind") == "Status"
 
     def stream(self, request: ApiRequest, *, seconds: float) -> Stream:
         """The answer as a stream that takes no longer than that and is never silent for longer; to be closed.

@@ -272,6 +272,33 @@ def test_an_answer_that_is_no_kubernetes_object_is_unreachable(connect: Connect,
         connect(Reply(body=body)).look(SETTINGS, ledger_id=LEDGER)
 
 
+PLAIN = Reply(404, b"404 page not found\n")
+VERSION = Reply(body=b'{"gitVersion": "v1.20.2"}')
+
+
+@pytest.mark.parametrize("who", [PLAIN, Reply(body=b"{}"), Reply(body=b"<html>hello</html>")])
+def test_that_something_else_knows_nothing_does_not_mean_that_nothing_is_there(connect: Connect, who: Reply) -> None:
+    for do in (
+        lambda cluster: cluster.look(SETTINGS, ledger_id=LEDGER),
+        lambda cluster: cluster.look(VAULT, ledger_id=LEDGER),
+        lambda cluster: cluster.read(SETTINGS),
+        lambda cluster: cluster.delete(SETTINGS, uid="u1"),
+        lambda cluster: cluster.rollout(WEB),
+        lambda cluster: cluster.namespace_exists("shop"),
+        lambda cluster: cluster.apply(settings(), manager="m", expect=EXPECTED),
+        lambda cluster: list(cluster.pages("ConfigMap", "shop", ledger_id=LEDGER)),
+    ):
+        with pytest.raises(ClusterUnreachableError, match="Kubernetes API"):
+            do(connect(PLAIN, who))
+
+
+@pytest.mark.parametrize("who", [VERSION, status(403, "Forbidden")])
+def test_a_kind_that_an_api_server_plainly_does_not_know_is_not_there(connect: Connect, who: Reply) -> None:
+    route = Ref("HTTPRoute", "shop", "web")
+    assert connect(PLAIN, who).look(route, ledger_id=LEDGER) is None
+    connect(PLAIN, who).delete(route, uid="u1")
+
+
 def test_a_redirect_is_not_followed(connect: Connect, server: Server) -> None:
     cluster = connect(Reply(302, b"", {"Location": f"http://127.0.0.1:{server.port}/elsewhere"}))
     with pytest.raises(ClusterRefusedError):
@@ -315,7 +342,7 @@ def test_a_namespace_that_is_going_refuses_objects_and_says_why(connect: Connect
 
 def test_a_missing_kind_is_explained(connect: Connect) -> None:
     with pytest.raises(ClusterRefusedError) as caught:
-        connect(Reply(404, b"404 page not found\n")).apply(settings(), manager="m", expect=None)
+        connect(PLAIN, VERSION).apply(settings(), manager="m", expect=None)
     assert caught.value.hint is not None
     assert "Gateway API" in caught.value.hint
 
