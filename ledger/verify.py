@@ -6,18 +6,20 @@ an administrator only a checkpoint kept elsewhere helps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 
+from ledger.errors import LedgerDamagedError, UnknownEventError
 from ledger.leaf import GENESIS, chain_hash, entry, leaf_of
 from ledger.redaction import Remains, redactions
 from ledger.store import Head, Row, Store, is_well_formed
 
 PAGE = 2000
 
-Fault = Literal["missing", "edited", "reordered", "cut", "unexpected", "unfindable"]
+Fault = Literal["missing", "edited", "reordered", "cut", "unexpected", "unfindable", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class Damage:
         fault: ``missing``: no line at that position; ``edited``: its bytes are not those that were hashed;
             ``reordered``: the line is intact, but not the one that its neighbours were chained to; ``cut``: lines at
             the end are gone; ``unexpected``: there are more lines than the head knows; ``unfindable``: the line is intact, but who
-            reads its stream does not get it.
+            reads its stream does not get it; ``unreadable``: the database does not give the line out, or the head.
         detail: One sentence for a person.
     """
 
@@ -62,28 +64,81 @@ def verify_chain(
         store: The ledger.
         progress: Called after each page with the number of lines checked and of all lines.
         following: Whether to go on with what others append meanwhile, or to end at the head as it is now.
+
+    Raises:
+        UnknownEventError: A newer program made the tables.
     """
+    intact = Head(0, 0, GENESIS)
+    try:
+        for reached, damage in _walk(store, progress, following=following):
+            intact = reached
+            if damage is not None:
+                return Verification(events=intact.position, head=intact, damage=damage)
+    except UnknownEventError:
+        raise
+    except LedgerDamagedError as error:
+        return _line_by_line(store, intact, error)
+    return Verification(events=intact.position, head=intact, damage=None)
+
+
+def _walk(
+    store: Store, progress: Callable[[int, int], None] | None, *, following: bool
+) -> Iterator[tuple[Head, Damage | None]]:
+    """After each page, how far all is intact, and what is wrong then, if something is: that ends it."""
     head = store.head()
     redacted = redactions(store)
     reached = Head(0, 0, GENESIS)
     if strays := store.positions(-(2**63), 0, limit=1):
-        detail = f"there is an event at position {strays[0].position}, before the first"
-        stray = Damage(position=strays[0].position, fault="unexpected", detail=detail)
-        return Verification(events=0, head=reached, damage=stray)
+        yield reached, _stray(strays[0])
+        return
     while rows := store.positions(reached.position + 1, None if following else head.position, limit=PAGE):
         for row in rows:
             damage = _check(reached, row, redacted)
             if damage is not None:
-                return Verification(events=reached.position, head=reached, damage=damage)
+                yield reached, damage
+                return
             reached = Head(row.position, row.recorded_us, row.chain)
-        damage = _check_streams(store, rows)
-        if damage is not None:
-            return Verification(events=reached.position, head=reached, damage=damage)
+        yield reached, _check_streams(store, rows)
         if reached.position > head.position:
             head = store.head()  # others append while we read
         if progress is not None:
             progress(reached.position, max(head.position, reached.position))
-    return Verification(events=reached.position, head=reached, damage=_check_end(head, reached))
+    yield reached, _check_end(head, reached)
+
+
+def _line_by_line(store: Store, intact: Head, error: LedgerDamagedError) -> Verification:
+    """Where a ledger is damaged that the database itself does not read: asked for one line after the other.
+
+    Args:
+        store: The ledger.
+        intact: How far all is known to be intact.
+        error: What the database said. If it then gives out every line, something beside them cannot be read.
+    """
+    reached = intact
+    redacted: Mapping[int, Remains] = {}
+    with suppress(LedgerDamagedError):  # a line of the ledger's own stream that cannot be read is found below
+        redacted = redactions(store)
+    while True:
+        rows, found = _one_line(store, reached, redacted)
+        if not rows and found is None:
+            found = Damage(position=max(reached.position, 1), fault="unreadable", detail=error.message)
+        if found is not None:
+            return Verification(events=reached.position, head=reached, damage=found)
+        reached = Head(rows[0].position, rows[0].recorded_us, rows[0].chain)
+
+
+def _one_line(store: Store, before: Head, redacted: Mapping[int, Remains]) -> tuple[Sequence[Row], Damage | None]:
+    """The next line, if there is one, and what is wrong with it."""
+    try:
+        rows = store.positions(before.position + 1, limit=1)
+        return rows, _check(before, rows[0], redacted) or _check_streams(store, rows) if rows else None
+    except LedgerDamagedError as error:
+        return (), Damage(position=before.position + 1, fault="unreadable", detail=error.message)
+
+
+def _stray(row: Row) -> Damage:
+    detail = f"there is an event at position {row.position}, before the first"
+    return Damage(position=row.position, fault="unexpected", detail=detail)
 
 
 def _check(before: Head, row: Row, redacted: Mapping[int, Remains]) -> Damage | None:

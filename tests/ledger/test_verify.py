@@ -92,16 +92,30 @@ def test_a_schema_that_cannot_even_be_read_is_damage(store: SqliteStore) -> None
     content = store.path.read_bytes().replace(b"_no_update BEFORE", b"_no_upd\xffte BEFORE")
     store.close()
     store.path.write_bytes(content)
-    with closing(SqliteStore(store.path)) as damaged, pytest.raises(LedgerDamagedError):
-        verify_chain(damaged)
+    with closing(SqliteStore(store.path)) as damaged:
+        assert damage(damaged) == (1, "unreadable")
     with closing(SqliteStore(store.path)) as damaged, pytest.raises(LedgerDamagedError):
         damaged.append([line(9)], clock_us=START_US)
 
 
-def test_a_line_that_cannot_even_be_read_is_damage(store: SqliteStore) -> None:
+@pytest.mark.parametrize("page", [1, 3, 2000])
+def test_a_line_that_cannot_even_be_read_is_found_where_it_is(
+    store: SqliteStore, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "PAGE", page)
     tamper(store, "UPDATE stored_events SET originator_id = CAST(x'ff' AS TEXT) WHERE notification_id = 4")
-    with pytest.raises(LedgerDamagedError, match="damaged"):
-        verify_chain(store)
+    result = verify_chain(store)
+    assert (result.events, result.damage and result.damage.position) == (3, 4)
+    assert damage(store) == (4, "unreadable")
+
+
+def test_what_was_edited_before_a_line_that_cannot_be_read_is_found_first(store: SqliteStore) -> None:
+    tamper(
+        store,
+        "UPDATE stored_events SET originator_id = CAST(x'ff' AS TEXT) WHERE notification_id = 6",
+        "UPDATE stored_events SET state = x'00' WHERE notification_id = 3",
+    )
+    assert damage(store) == (3, "edited")
 
 
 def test_a_stream_that_ends_in_a_zero_byte_cannot_lose_it(tmp_path: Path) -> None:
@@ -223,7 +237,7 @@ def test_a_head_that_is_gone_leaves_all_lines_unexpected(store: SqliteStore) -> 
 
 
 @pytest.mark.parametrize("change", ["position = NULL", "position = 'x'", "chain = 'text'", "recorded_us = 0.5"])
-def test_a_head_that_is_no_head_is_an_error_of_ours(store: SqliteStore, change: str) -> None:
+def test_a_head_that_is_no_head_is_found_after_the_lines_which_are_intact(store: SqliteStore, change: str) -> None:
     tamper(
         store,
         "CREATE TABLE other AS SELECT * FROM ledger_head",
@@ -231,8 +245,11 @@ def test_a_head_that_is_no_head_is_an_error_of_ours(store: SqliteStore, change: 
         "ALTER TABLE other RENAME TO ledger_head",
         f"UPDATE ledger_head SET {change}",
     )
-    with pytest.raises(OneCtlError, match="head"):
-        verify_chain(store)
+    result = verify_chain(store)
+    assert result.events == LINES
+    assert result.damage is not None
+    assert (result.damage.position, result.damage.fault) == (LINES, "unreadable")
+    assert "head" in result.damage.detail
 
 
 def test_a_line_after_the_end_is_unexpected_or_edited(store: SqliteStore) -> None:
