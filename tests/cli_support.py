@@ -79,17 +79,22 @@ class Cli:
         home: ONECTL_HOME.
         cwd: Where it runs.
         env: Environment besides the little that every run has.
+        change: ``module:function`` that changes something of the program before it runs; for faults and defects.
     """
 
     home: Path
     cwd: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    change: str | None = None
 
     def run(self, *args: str, input: str | None = None, env: Mapping[str, str] | None = None) -> Result:  # noqa: A002
         """One command; stdin is empty unless there is input."""
         environ, typed = self.environ(env), (input or "").encode()
         if usable(environ):
-            code, out, err = forks().run(args, cwd=self.cwd, environ=environ, stdin=typed, timeout=60)
+            copied = forks(postgres="postgresql://" in environ.get("ONECTL_LEDGER", ""))
+            code, out, err = copied.run(
+                args, cwd=self.cwd, environ=environ, stdin=typed, timeout=60, change=self.change
+            )
         else:
             done = subprocess.run(
                 self.argv(*args), cwd=self.cwd, env=environ, input=typed, capture_output=True, check=False, timeout=60
@@ -110,6 +115,8 @@ class Cli:
 
     def argv(self, *args: str) -> list[str]:
         """The command line of a process."""
+        if self.change is not None:
+            return [sys.executable, "-m", "tests.changed", self.change, *args]
         return [sys.executable, "-m", "cli.main", *args]
 
     def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:

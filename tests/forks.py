@@ -8,6 +8,7 @@ asked of fresh interpreters. ``ONECTL_TEST_PROCESSES=fresh`` runs every command 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import importlib
 import json
@@ -19,8 +20,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -40,11 +42,11 @@ def usable(environ: Mapping[str, str]) -> bool:
 class Forks:
     """The client's end of the one process that is copied."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, postgres: bool) -> None:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.forks", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.forks", str(theirs.fileno()), *(["postgres"] if postgres else [])],
                 cwd=ROOT,
                 env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)},
                 pass_fds=[theirs.fileno()],
@@ -52,21 +54,47 @@ class Forks:
             )
 
     def run(
-        self, args: Sequence[str], *, cwd: Path, environ: Mapping[str, str], stdin: bytes, timeout: float
+        self,
+        args: Sequence[str],
+        *,
+        cwd: Path,
+        environ: Mapping[str, str],
+        stdin: bytes,
+        timeout: float,
+        change: str | None = None,
+        stdout: int | None = None,
+        before: Callable[[int], None] | None = None,
     ) -> tuple[int, bytes, bytes]:
-        """Exit code as of `subprocess`, and what was printed on stdout and stderr."""
-        request = json.dumps({"args": [*args], "cwd": str(cwd), "environ": {**environ}}).encode()
+        """Exit code as of `subprocess`, and what was printed on stdout and stderr.
+
+        Args:
+            args: Of the command.
+            cwd: Where it runs.
+            environ: All of its environment.
+            stdin: What was typed.
+            timeout: Seconds after which it is killed.
+            change: ``module:function`` that changes something of it before it runs.
+            stdout: Descriptor that it prints on instead.
+            before: Called with its process id before it runs; it waits meanwhile.
+        """
         with contextlib.ExitStack() as stack:
             asked, typed, out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(4))
-            for file, content in ((asked, request), (typed, stdin)):
+            gate = stack.enter_context(tempfile.NamedTemporaryFile())
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            request = {"args": [*args], "cwd": str(cwd), "environ": {**environ}, "change": change, "gate": gate.name}
+            for file, content in ((asked, json.dumps(request).encode()), (typed, stdin)):
                 file.write(content)
                 file.seek(0)
             answer, theirs = (stack.enter_context(end) for end in socket.socketpair())
-            socket.send_fds(self._socket, [b"."], [each.fileno() for each in (asked, typed, out, err, theirs)])
+            given = (asked.fileno(), typed.fileno(), out.fileno() if stdout is None else stdout, err.fileno())
+            socket.send_fds(self._socket, [b"."], [*given, theirs.fileno()])
             theirs.close()
             answer.settimeout(timeout)
             with answer.makefile("r") as told:
                 pid = int(told.readline())
+                if before is not None:
+                    before(pid)
+                fcntl.flock(gate, fcntl.LOCK_UN)
                 try:
                     code = int(told.readline())
                 except TimeoutError:
@@ -77,14 +105,21 @@ class Forks:
             return code, out.read(), err.read()
 
 
-_started: dict[int, Forks] = {}
+_started: dict[tuple[int, bool], Forks] = {}
+_starting = threading.Lock()
 
 
-def forks() -> Forks:
-    """Those of this process; the first call starts them, and they end with it."""
-    if os.getpid() not in _started:
-        _started[os.getpid()] = Forks()
-    return _started[os.getpid()]
+def forks(*, postgres: bool = False) -> Forks:
+    """Those of this process; the first call starts them, and they end with it.
+
+    Args:
+        postgres: Those that have imported what a ledger in PostgreSQL needs, too.
+    """
+    which = os.getpid(), postgres
+    with _starting:
+        if which not in _started:
+            _started[which] = Forks(postgres=postgres)
+        return _started[which]
 
 
 # The process that is copied
@@ -102,12 +137,24 @@ def become(asked: int, streams: Sequence[int]) -> None:
     os.environ.update(request["environ"])
     time.tzset()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # whoever started the tests may have had them ignored
+        signal.signal(number, signal.SIG_DFL)
     importlib.reload(importlib.import_module("effects.crash_points"))  # alone asks the environment when it is imported
     sys.argv = ["1ctl", *request["args"]]
     for number, (name, mode, errors) in enumerate((("stdin", "r", "strict"), ("stdout", "w", "strict"), _STDERR)):
         stream = open(number, mode, 1 if name == "stderr" else -1, "utf-8", errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    if request["change"]:
+        make(request["change"])
+    with Path(request["gate"]).open() as gate:
+        fcntl.flock(gate, fcntl.LOCK_SH)  # waits until it may run
+
+
+def make(change: str) -> None:
+    """Change something of this process, as ``module:function`` does."""
+    module, _, function = change.partition(":")
+    getattr(importlib.import_module(module), function)()
 
 
 def serve(control: socket.socket) -> None:
@@ -142,18 +189,21 @@ def _next(control: socket.socket) -> tuple[bytes, list[int], int, object]:
     return found
 
 
-def import_everything() -> None:
+def import_everything(*, postgres: bool) -> None:
     """What most commands import, so that no copy has to; the larger this process, the slower it is copied."""
+    left_out = "compile|kubernetes" if postgres else "compile|kubernetes|postgres|statements|tables|database"
     for package in PACKAGES:
         for each in pkgutil.iter_modules([str(ROOT / package)], f"{package}."):
-            if not re.search("compile|kubernetes|postgres|statements|tables|database", each.name):
+            if not re.search(left_out, each.name):
                 importlib.import_module(each.name)
+    if postgres:
+        importlib.import_module("psycopg").pq.version()  # the driver looks for its library when it is first used
     gc.collect()
     gc.freeze()
 
 
 if __name__ == "__main__":
-    import_everything()
+    import_everything(postgres="postgres" in sys.argv[2:])
     serve(socket.socket(fileno=int(sys.argv[1])))
     from cli.main import main
 
