@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -105,8 +104,7 @@ def export(
     entries = audit_log.entries(session.store, Filter(), upto=session.store.head().position)
     lines = FORMATS[format_](entries, _origin(session.store))
     if file is None:
-        sys.stdout.buffer.writelines(lines)
-        sys.stdout.buffer.flush()
+        session.terminal.bytes(lines)
         return
     try:
         draft = file.with_name(f".{file.name}.part")
@@ -135,8 +133,7 @@ def _follow(session: Session, wanted: Filter, count: int) -> None:
         while True:
             for entry in fresh:
                 if session.terminal.json:
-                    sys.stdout.buffer.write(orjson.dumps(entry.to_json()) + b"\n")
-                    sys.stdout.buffer.flush()
+                    session.terminal.bytes([orjson.dumps(entry.to_json()) + b"\n"])
                 else:
                     session.terminal.line("  ".join(_cells(entry)))
             version = store.data_version()

@@ -242,8 +242,7 @@ def _give(terminal: Terminal, content: bytes, file: Path | None, document: dict[
             raise RefusedError(f"{file} cannot be written: {error.strerror}", hint="Name another file.") from error
         terminal.success(f"Written to {file}")
     elif not terminal.json:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+        terminal.bytes([content])
     if terminal.json:
         terminal.document(document)
 

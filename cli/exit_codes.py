@@ -28,10 +28,14 @@ class ExitCode(IntEnum):
     """The ledger contradicts itself."""
     NOT_APPLIED = 8
     """Recorded, but the cluster does not reflect it yet."""
+    HUNG_UP = 129
+    """The terminal is gone (SIGHUP)."""
     INTERRUPTED = 130
     """Interrupted by the user."""
     BROKEN_PIPE = 141
     """The reader of the output went away."""
+    TERMINATED = 143
+    """Ended from outside (SIGTERM)."""
 
 
 class UsageError(OneCtlError):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import traceback
+from contextlib import suppress
 
 import typer
 
 from cli.exit_codes import ExitCode, UsageError, exit_code
-from cli.terminal import Terminal
+from cli.options import INVOCATION
+from cli.terminal import OutputError, Terminal
 from ledger.errors import InvalidValueError, OneCtlError
 
 _OPTIONS = {
@@ -28,16 +32,49 @@ _OPTIONS = {
 }
 """The option that sets a value which a rule of the ledger refuses under its own name."""
 
+_ENDED = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated", signal.SIGHUP: "Ended: the terminal is gone"}
+
 
 def report(error: Exception, *, json: bool) -> int:
-    """Print an error to stderr; the exit code to end with."""
-    terminal = Terminal(json=json)
+    """Print an error to stderr, if it can be written; the exit code to end with."""
+    try:
+        return _report(error, Terminal(json=json))
+    except (OutputError, BrokenPipeError):  # there is nowhere to say it
+        return _code(error)
+
+
+def report_end(number: int | None) -> int:
+    """Print what became of a command that a signal ended, to stderr; the exit code to end with.
+
+    Args:
+        number: The signal's; None for a prompt that was left.
+    """
+    number = signal.SIGINT if number is None else number
+    ended = _ENDED[signal.Signals(number)]
+    told = f"{ended}. Nothing was recorded."
+    if INVOCATION.request_id is not None:
+        told = (
+            f"{ended}. What was recorded stays recorded; see: 1ctl deploy status\n"
+            f"Whether this request was: 1ctl audit log --request-id {INVOCATION.request_id}"
+        )
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"\n{told}\n")
+        sys.stdout.flush()
+    return 128 + number
+
+
+def _report(error: Exception, terminal: Terminal) -> int:
+    if isinstance(error, OutputError):
+        # What is still buffered cannot be written either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        terminal.error(error.message, _find_out())
+        return _code(error)
     if isinstance(error, OneCtlError):
         terminal.error(error.message, _hint(error))
-        return exit_code(error)
+        return _code(error)
     if isinstance(error, typer.TyperException):
         terminal.error(_sentence(error), _usage_hint(error))
-        return ExitCode.USAGE if error.exit_code == ExitCode.USAGE else ExitCode.FAILED
+        return _code(error)
     if os.environ.get("ONECTL_DEBUG"):
         traceback.print_exception(error)
     # Without its text: an unexpected error may quote anything, a secret included.
@@ -45,7 +82,24 @@ def report(error: Exception, *, json: bool) -> int:
         f"something unexpected went wrong in 1ctl itself ({type(error).__name__})",
         "This is a bug. With ONECTL_DEBUG=1 in the environment it says where; the text may hold what you typed.",
     )
+    return _code(error)
+
+
+def _code(error: Exception) -> int:
+    if isinstance(error, OutputError):
+        return ExitCode.FAILED if INVOCATION.request_id is None else ExitCode.UNKNOWN
+    if isinstance(error, OneCtlError):
+        return exit_code(error)
+    if isinstance(error, typer.TyperException) and error.exit_code == ExitCode.USAGE:
+        return ExitCode.USAGE
     return ExitCode.FAILED
+
+
+def _find_out() -> str | None:
+    """How to tell what became of a request that may have been recorded; None if none was made."""
+    if INVOCATION.request_id is None:
+        return None
+    return f"Whether the request was recorded: 1ctl audit log --request-id {INVOCATION.request_id}"
 
 
 def _hint(error: OneCtlError) -> str | None:

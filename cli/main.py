@@ -66,20 +66,14 @@ def root(
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    _use_utf8()
-    if "_1CTL_COMPLETE" in os.environ:
-        app(prog_name="1ctl")  # answers the shell, and exits
     try:
-        # Not `app()`, which ends in its own way when it is interrupted or its reader goes away.
-        with get_command(app).make_context("1ctl", sys.argv[1:]) as context:
-            context.command.invoke(context)
-    except typer.Exit as end:
-        return end.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("\nInterrupted. What was recorded stays recorded; see: 1ctl deploy status\n")
-        sys.stdout.flush()
+        return _run()
+    except (KeyboardInterrupt, typer.Abort) as interrupt:
+        from cli.failure import report_end  # noqa: PLC0415 - imported on failure only
+
+        code = report_end(getattr(interrupt, "number", None))
         # Python ends with the signal instead of a code if the interrupt passed through `exec`, as in an import.
-        os._exit(130)
+        os._exit(code)
     except BrokenPipeError:
         # The reader went away; what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,6 +84,18 @@ def main() -> int:
         return report(error, json=INVOCATION.json)
     finally:
         INVOCATION.close()
+
+
+def _run() -> int:
+    _use_utf8()
+    if "_1CTL_COMPLETE" in os.environ:
+        app(prog_name="1ctl")  # answers the shell, and exits
+    try:
+        # Not `app()`, which ends in its own way when it is interrupted or its reader goes away.
+        with get_command(app).make_context("1ctl", sys.argv[1:]) as context:
+            context.command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
     return 0
 
 
@@ -104,4 +110,6 @@ def _use_utf8() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from cli import start
+
+    sys.exit(start.main())

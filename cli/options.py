@@ -18,6 +18,7 @@ class Invocation:
         profile: Name of the profile for this run only, or None.
         ledger: Ledger file or URL for this run only, or None.
         closing: What to call when the run ends, however it does.
+        request_id: Of the request that is made; None as long as there is none, so nothing can have been recorded.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,7 @@ class Invocation:
         self.profile: str | None = None
         self.ledger: str | None = None
         self.closing: list[Callable[[], None]] = []
+        self.request_id: str | None = None
 
     def close(self) -> None:
         """Give back what the run has opened."""

@@ -8,6 +8,7 @@ import subprocess
 import uuid
 from collections.abc import Mapping
 
+from cli.options import INVOCATION
 from cli.version import PROGRAM
 from ledger import values
 from ledger.envelope import Source
@@ -29,12 +30,14 @@ def request(*, request_id: str | None = None, reason: str | None = None, git: bo
     Raises:
         InvalidValueError: Id or reason are not acceptable.
     """
-    return Request(
+    made = Request(
         request_id=values.request_id(request_id) if request_id is not None else str(uuid.uuid4()),
         actor=actor(os.environ),
         source=source(os.environ, git=git),
         reason=values.reason(reason) if reason is not None else None,
     )
+    INVOCATION.request_id = made.request_id
+    return made
 
 
 def actor(environ: Mapping[str, str]) -> str:

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
+from ledger.errors import OneCtlError
+
 _COLOURS = {"✅": "32", "💡": "36", "❗️": "33", "❌": "31"}
+
+
+class OutputError(OneCtlError):
+    """What a command says cannot be written where it was told to: a full disk, for instance."""
 
 
 class Terminal:
@@ -73,8 +80,13 @@ class Terminal:
         """The one JSON document of a command: two-space indent, keys in a stable order."""
         import orjson  # noqa: PLC0415 - commands that print tables need not load it for this
 
-        sys.stdout.buffer.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
-        sys.stdout.buffer.flush()
+        self.bytes([orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n"])
+
+    def bytes(self, content: Iterable[bytes]) -> None:
+        """A result that is not for reading, or not for people."""
+        with _output_errors():
+            sys.stdout.buffer.writelines(content)
+            sys.stdout.buffer.flush()
 
     def confirm(self, question: str) -> bool:
         """Whether the user says yes; the end of input means no."""
@@ -89,8 +101,20 @@ class Terminal:
 def _write(stream: TextIO, text: str) -> None:
     if stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
         text = _coloured(text)
-    stream.write(text + "\n")
-    stream.flush()
+    with _output_errors():
+        stream.write(text + "\n")
+        stream.flush()
+
+
+@contextmanager
+def _output_errors() -> Iterator[None]:
+    """A block that writes; a reader that went away is no error of the output."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"the output cannot be written: {error.strerror}") from error
 
 
 def _coloured(text: str) -> str:

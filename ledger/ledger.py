@@ -234,6 +234,10 @@ class Ledger(LedgerReader):
             request: The request on whose behalf was looked.
             make: From the app as it is now to the life's deployment id, the fact, and the position that caused it;
                 None if there is nothing to record. Called again when another writer was first.
+
+        Raises:
+            LedgerBusyError, LedgerEndedError: The fact was not recorded.
+            LedgerUnavailableError: The fact may or may not be recorded; nothing else is in doubt.
         """
         for _ in range(ATTEMPTS):
             app = self.app(app_id)
@@ -248,6 +252,13 @@ class Ledger(LedgerReader):
                 rows = self._append(_Draft(lines, Beside()), request, causation=causation)
             except ConflictError:
                 continue
+            except OutcomeUnknownError as error:
+                # What was asked for is not in doubt, and what was seen can be seen again.
+                failed = error.message.rpartition(": ")[0]
+                raise LedgerUnavailableError(
+                    f'what was observed of app "{app_id.name}" may or may not be recorded: {failed}',
+                    hint="Nothing else was recorded. The next command on the app looks again.",
+                ) from error
             return fold(app, map(recorded, rows))
         raise ConflictError(f'other observers were first {ATTEMPTS} times for app "{app_id.name}"')
 

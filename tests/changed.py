@@ -10,6 +10,6 @@ if __name__ == "__main__":
     _, change, *arguments = sys.argv
     make(change)
     sys.argv = ["1ctl", *arguments]
-    from cli.main import main
+    from cli.start import main
 
     sys.exit(main())

@@ -117,7 +117,7 @@ class Cli:
         """The command line of a process."""
         if self.change is not None:
             return [sys.executable, "-m", "tests.changed", self.change, *args]
-        return [sys.executable, "-m", "cli.main", *args]
+        return [sys.executable, "-m", "cli.start", *args]
 
     def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of a process: none of ours but what finds the programs."""

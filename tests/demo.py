@@ -189,7 +189,7 @@ def _environ(base: Path) -> dict[str, str]:
     programs = base / "bin"
     programs.mkdir()
     program = programs / "1ctl"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cli.main "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cli.start "$@"\n')
     program.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ONECTL_")}
     seconds = os.environ.get("ONECTL_SANDBOX_SECONDS", "1")

@@ -205,7 +205,7 @@ def import_everything(*, postgres: bool) -> None:
 if __name__ == "__main__":
     import_everything(postgres="postgres" in sys.argv[2:])
     serve(socket.socket(fileno=int(sys.argv[1])))
-    from cli.main import main
+    from cli.start import main
 
     code = main()
     sys.stdout.flush()

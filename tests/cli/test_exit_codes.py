@@ -14,7 +14,8 @@ import pytest
 from cli.failure import report
 from effects.cluster import Manifest, Ref
 from ledger.errors import LedgerDamagedError, OutcomeUnknownError
-from tests.cli_support import Cli, Result, tamper, write_toml
+from tests.cli_support import Cli, Result, match, tamper, write_toml
+from tests.effects.worlds import eventually
 
 FOREIGN_SERVICE: Manifest = {
     "apiVersion": "v1",
@@ -254,6 +255,7 @@ def test_5_for_pods_that_are_not_ready_in_time(cli: Cli) -> None:
 
 
 def test_6_when_the_disk_fails_while_committing_and_the_request_id_settles_it(deployed: Cli) -> None:
+    deployed.run("deploy", "--image", "nginx:alpine", "--wait").done()  # so that nothing is observed before
     before = deployed.events()
     args = ["deploy", "scale", "--replicas", "3", "--request-id", "scale-1"]
     done = subprocess.run(
@@ -338,7 +340,25 @@ def test_8_when_somebody_else_holds_a_field(deployed: Cli) -> None:
     assert "Scaled" in deployed.events()
 
 
-# 130 and 141
+def test_1_when_what_is_observed_before_the_request_cannot_be_recorded(deployed: Cli) -> None:
+    cluster = deployed.cluster()
+    eventually(lambda: all(pod.ready for pod in cluster.pods("default")))  # and nobody has recorded it yet
+    cluster.close()
+    done = subprocess.run(
+        [sys.executable, "-c", CANNOT_COMMIT, "deploy", "scale", "--replicas", "3"],
+        cwd=deployed.cwd,
+        env=deployed.environ(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    result = Result("scale", done.stdout, done.stderr, done.returncode).failed(1)
+    assert 'what was observed of app "user-service" may or may not be recorded' in result.error
+    assert "Scaled" not in deployed.events()
+
+
+# 129, 130, 141 and 143
 
 
 def read_until(process: subprocess.Popen[bytes], text: str, stream: str = "stdout") -> bytes:
@@ -357,7 +377,10 @@ def test_130_when_interrupted_while_waiting(cli: Cli) -> None:
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert stderr.decode().splitlines()[-1].startswith("Interrupted. What was recorded stays recorded")
+    *_, ended, find_out = stderr.decode().splitlines()
+    assert ended.startswith("Interrupted. What was recorded stays recorded")
+    (asked,) = match(r"Whether this request was: (1ctl audit log --request-id \S+)", find_out).groups()
+    assert "Deployed" in cli.run(*asked.split()[1:]).done().stdout
     assert "Traceback" not in stderr.decode()
     assert "Deployed" in cli.events()
 
