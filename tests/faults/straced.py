@@ -38,7 +38,7 @@ def injected(*options: str) -> tuple[Callable[[int], None], Callable[[], None]]:
 
     def attach(pid: int) -> None:
         tracer = subprocess.Popen(
-            [strace(), "-o", os.devnull, "-p", str(pid), *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [strace(), "-p", str(pid), *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         tracers.append(tracer)
         assert tracer.stderr is not None

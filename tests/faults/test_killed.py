@@ -3,56 +3,36 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.faults import dose
+from tests.faults.calls import CLUSTER, LEDGER, Calls, one_by_one
 from tests.faults.dose import Cases
 from tests.faults.scenes import COMMANDS, POSTGRES, SQLITE, WAL, Command, Kind, Scene
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(3600)]
 
-EACH = 10_000
-"""Case 30,017 is the 17th call of the kind with index 3."""
+KINDS: Sequence[Kind] = dose.of(few=[SQLITE], short=[SQLITE, POSTGRES], long=[SQLITE, WAL, POSTGRES])
 
 
-def kinds_of_calls(kind: Kind) -> list[tuple[tuple[str, ...], str, int]]:
-    """Files (all if none), system call, and how many of the calls to step over at a time.
-
-    The simulated cluster is written in many small steps, and is not what is put to the test here.
-    """
-    ledger = tuple(f"home/ledgers/sandbox.db{suffix}" for suffix in ("", "-journal", "-wal"))
-    cluster = tuple(f"home/sandbox.db{suffix}" for suffix in ("", "-journal"))
-    of_ledger = [] if kind == POSTGRES else [(ledger, "pwrite64", dose.of(few=19, short=1, long=1))]
-    more = [((), call, dose.of(few=7, short=1, long=1)) for call in ("write", "fdatasync", "fsync", "ftruncate")]
-    names = [((), call, dose.of(few=3, short=1, long=1)) for call in ("link", "rename", "unlink", "sendto")]
-    return [*of_ledger, *more, *names, (cluster, "pwrite64", dose.of(few=97, short=7, long=1))]
+def kinds_of_calls(kind: Kind) -> list[Calls]:
+    """The simulated cluster is written in many small steps, and is not what is put to the test here."""
+    of_ledger = [] if kind == POSTGRES else [Calls("pwrite64", dose.of(few=37, short=1, long=1), LEDGER)]
+    any_file = [Calls(call, dose.of(few=13, short=1, long=1)) for call in ("write", "fdatasync", "fsync", "ftruncate")]
+    names = [Calls(call, dose.of(few=7, short=1, long=1)) for call in ("link", "rename", "unlink", "sendto")]
+    return [*of_ledger, *any_file, *names, Calls("pwrite64", dose.of(few=1000, short=7, long=1), CLUSTER)]
 
 
 @pytest.mark.fault("F1", on="kind")
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-@pytest.mark.parametrize("kind", dose.of(few=[SQLITE], short=[SQLITE, POSTGRES], long=[SQLITE, WAL, POSTGRES]))
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_command_that_is_killed_at_any_call_is_finished_by_repeating_it(
     kind: Kind, command: Command, prepared: Callable[..., Scene], cases: Cases, tmp_path: Path
 ) -> None:
-    original = prepared(kind, command)
-    for index, (files, call, step) in enumerate(kinds_of_calls(kind)):
-        for number in cases.each(_numbers(index, step)):
-            if number // EACH != index:
-                break
-            scene = original.moved(tmp_path / str(number))
-            paths = [option for file in files for option in ("-P", str(scene.cli.home.parent / file))]
-            when = f"inject={call}:signal=SIGKILL:when={number % EACH}"
-            result = scene.run(command, *paths, "-e", f"trace={call}", "-e", when)
-            assert result.code in {0, -signal.SIGKILL}, result
-            scene.settle(command, result, number=number)
-            scene.gone()
-            if result.code == 0:
-                break
-
-
-def _numbers(index: int, step: int) -> Iterator[int]:
-    return count(index * EACH + 1, step)
+    runs = one_by_one(prepared(kind, command), command, kinds_of_calls(kind), "signal=SIGKILL", cases, tmp_path)
+    for scene, result, number in runs:
+        assert result.code in {0, -signal.SIGKILL}, result
+        scene.settle(command, result, number=number)
