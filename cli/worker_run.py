@@ -17,6 +17,7 @@ import typer
 
 from cli import origin
 from cli.exit_codes import UsageError
+from cli.options import INVOCATION
 from cli.recording import not_applied
 from cli.session import Session
 from ledger import values
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from effects.endpoints import Pages
     from effects.metrics import Metrics
     from effects.term import Settings
+    from effects.tracing import Span
     from effects.worker import Worker
     from ledger.request import Request
 
@@ -55,6 +57,8 @@ def run(
     """
     if drift not in ("heal", "report"):
         raise UsageError(f'invalid --drift "{drift}": expected heal or report')
+    from effects.app_work import DisabledError  # noqa: PLC0415
+
     session = Session()
     session.require_namespace()
     request = origin.request()
@@ -64,10 +68,13 @@ def run(
     worker, metrics = _worker(session, settings, request)
     stop = threading.Event()
     with _stopping_on_signals(stop) as signals, _listening(listen if not once else "none", worker, metrics):
-        if once:
-            _run_once(session, worker, stop)
-        else:
-            worker.run(stop)
+        try:
+            if once:
+                _run_once(session, worker, stop)
+            else:
+                worker.run(stop)
+        except DisabledError as disabled:
+            session.terminal.notice(disabled.message)
     if signal.SIGINT in signals:
         raise KeyboardInterrupt
 
@@ -128,6 +135,7 @@ def _worker(session: Session, settings: Settings, request: Request) -> tuple[Wor
         request=replace(request, actor="1ctl/worker", reason=None),
         chance=random.random,
         measures=metrics,
+        span=_spans(),
     )
     lease = session.store.lease(
         settings.cluster,
@@ -137,6 +145,14 @@ def _worker(session: Session, settings: Settings, request: Request) -> tuple[Wor
     )
     worker = Worker(settings, around, lease)
     return worker, metrics
+
+
+def _spans() -> Span:
+    from effects.tracing import spans  # noqa: PLC0415
+
+    span, finish = spans()
+    INVOCATION.closing.append(finish)
+    return span
 
 
 def _run_once(session: Session, worker: Worker, stop: threading.Event) -> None:

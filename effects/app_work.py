@@ -16,6 +16,7 @@ from effects.backoff import Backoff
 from effects.cluster import ClusterUnreachableError, Ref
 from effects.reconcile import STILL_THERE, ParkedError, Reconciler
 from effects.rollout import RolloutWatch
+from effects.tracing import Span, no_span
 from effects.work_queue import Work, WorkQueue
 from ledger.app import App
 from ledger.errors import (
@@ -37,6 +38,10 @@ LONGEST_LOOK_SECONDS = 5.0
 
 class FatalError(OneCtlError):
     """The ledger cannot go on; the process ends, and whoever keeps it running sees that."""
+
+
+class DisabledError(OneCtlError):
+    """Somebody disabled the worker of this cluster: commands apply what they record again."""
 
 
 class LeadershipLostError(OneCtlError):
@@ -64,6 +69,7 @@ class AppWork:
         backoff: How long to wait after failures.
         leftovers: Objects with their uids that carry an app's label and may not belong to it any more.
         measures: What is counted.
+        span: Begins a trace's span.
     """
 
     reconciler: Reconciler
@@ -72,6 +78,7 @@ class AppWork:
     backoff: Backoff
     leftovers: Callable[[AppId], Mapping[Ref, str]]
     measures: Measures
+    span: Span = no_span
 
     def do(self, work: Work) -> None:
         """Do one piece of work, and hand it back.
@@ -83,7 +90,8 @@ class AppWork:
         began = time.monotonic()
         outcome = "retried"
         try:
-            outcome = self._attempt(work)
+            with self.span("app", {"app": work.app_id.name, "namespace": work.app_id.namespace}):
+                outcome = self._attempt(work)
         except (LeadershipLostError, FatalError):
             self.queue.failed(work, 0.0)
             raise

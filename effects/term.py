@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from effects.app_work import AppWork, FatalError, LeadershipLostError, Measures
+from effects.app_work import AppWork, DisabledError, FatalError, LeadershipLostError, Measures
 from effects.backoff import Backoff
 from effects.cluster import Cluster, Ref
 from effects.healing import Healer
@@ -20,6 +20,7 @@ from effects.inventory import Inventory
 from effects.listing import WATCHED, Lister
 from effects.reconcile import Reconciler
 from effects.rollout import RolloutWatch
+from effects.tracing import Span, no_span
 from effects.work_queue import WorkQueue
 from ledger.clock import SystemClock
 from ledger.codec import subject_of
@@ -81,6 +82,7 @@ class Surroundings:
         request: On whose behalf facts are recorded.
         chance: A number from 0 up to but not 1.
         measures: What is counted.
+        span: Begins a trace's span.
     """
 
     store: Store
@@ -89,6 +91,7 @@ class Surroundings:
     request: Request
     chance: Callable[[], float]
     measures: Measures
+    span: Span = no_span
 
 
 class Term:
@@ -210,6 +213,7 @@ class Term:
             backoff=self._backoff,
             leftovers=self._leftover_objects,
             measures=self._around.measures,
+            span=self._around.span,
         )
         while not self._stopping.is_set():
             taken = self.queue.take(1.0)
@@ -238,7 +242,7 @@ class Term:
     def _take_order(self, row: Row) -> None:
         match recorded(row).event:
             case WorkerDisabled() as event if event.cluster == self._settings.cluster:
-                self._end(FatalError(f"the worker of cluster {event.cluster} was disabled"))
+                self._end(DisabledError(f"The worker of cluster {event.cluster} was disabled"))
             case LedgerMoved():
                 self._end(FatalError("the ledger goes on elsewhere", hint="See where: 1ctl ledger status"))
             case LedgerRestored():

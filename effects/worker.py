@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from effects.app_work import FatalError
+from effects.app_work import DisabledError, FatalError
 from effects.term import Settings, Surroundings, Term
 from ledger.errors import LedgerDamagedError, LedgerEndedError, LedgerFullError, OneCtlError
 from ledger.lease import Lease
@@ -46,6 +46,7 @@ class Worker:
         """Work until `stop` is set.
 
         Raises:
+            DisabledError: Nobody wants a worker any more.
             FatalError, LedgerDamagedError, LedgerEndedError, LedgerFullError: The ledger cannot go on.
         """
         while not stop.is_set():
@@ -129,6 +130,6 @@ class Worker:
 
     @staticmethod
     def _end(why: OneCtlError) -> None:
-        if isinstance(why, FatalError | LedgerDamagedError | LedgerEndedError | LedgerFullError):
+        if isinstance(why, DisabledError | FatalError | LedgerDamagedError | LedgerEndedError | LedgerFullError):
             raise why
         LOG.warning("term ended", extra={"error": type(why).__name__, "detail": why.message})

@@ -1,0 +1,280 @@
+"""`1ctl worker` as an operator runs it, and the other commands beside it, on the sandbox."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cli import resident
+from effects.cluster import Ref
+from tests.cli_support import DOMAIN, ID, Cli, write_toml
+from tests.effects.worlds import eventually
+
+STEPS = [
+    "💡 Using pre-built image: nginx:alpine",
+    "Step 2/5: Creating/updating deployment user-service ✓",
+    "Step 3/5: Configuring services user-service ✓",
+    "Step 4/5: Setting up environment and storage user-service ✓",
+    f"💡 No existing public route found for deployment {ID}, will create new one: No public route found",
+    f"💡 Generated new domain: {DOMAIN}",
+    "Step 5/5: Configuring public routing and dependencies user-service ✓",
+    f"✅ 🚀 Deployment for user-service is successful! Your app is live at: https://{DOMAIN}",
+    f"Deployment ID: {ID}",
+    "💡 Waiting for deployment to become healthy...",
+    r"💡 Deployment status: NotReady \(0 pct\)",
+    "✅ Deployment is healthy — pods Running",
+]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    write_toml(tmp_path / "svc", "user-service")
+    return Cli(tmp_path / "home", tmp_path / "svc")
+
+
+class Run:
+    """A worker process.
+
+    Attributes:
+        port: Where its endpoints are.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self._log = log
+        eventually(lambda: "listening" in log.read_text() or process.poll() is not None)
+        found = re.search(r"listening on 127\.0\.0\.1:(\d+)", log.read_text())
+        assert found, log.read_text()
+        self.port = int(found[1])
+
+    def log(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+
+    def leads(self) -> bool:
+        return any(line["message"] == "leading" for line in self.log())
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+@contextmanager
+def worker(cli: Cli, *args: str, code: int | None = 0) -> Iterator[Run]:
+    """A worker that leads; stopped at the end, with this exit code."""
+    log = cli.home.parent / "worker.log"
+    with log.open("wb") as out:
+        process = cli.start("worker", "run", "--listen", "127.0.0.1:0", *args, stdout=out, stderr=out)
+    try:
+        run = Run(process, log)
+        eventually(run.leads)
+        yield run
+    finally:
+        process.send_signal(signal.SIGTERM)
+        ended = process.wait(30)
+    assert code is None or ended == code, log.read_text()
+
+
+def test_with_a_worker_a_deploy_prints_the_same_lines_and_only_records(cli: Cli) -> None:
+    with worker(cli):
+        done = cli.run("deploy", "--image", "nginx:alpine", "--machine", "compute-main-01", "--wait").done()
+        assert len(done.lines) == len(STEPS)
+        assert [line for line, wanted in zip(done.lines, STEPS, strict=True) if not re.fullmatch(wanted, line)] == []
+        assert "Sandbox" not in done.stderr
+        cli.run("env", "create", "--env", "A=b").done()
+        cli.run("deploy", "restart").done()
+        log = cli.run("-o", "json", "audit", "log").json
+        assert {each["actor"] for each in log if each["kind"] == "ResourcesApplied"} == {"1ctl/worker"}
+        cli.run("deploy", "destroy", "-y").done()
+        assert cli.objects() == {}
+
+
+def test_a_worker_says_how_it_is_doing(cli: Cli) -> None:
+    with worker(cli) as run:
+        assert run.get("/healthz") == (200, "ok\n")
+        assert run.get("/readyz") == (200, "ok\n")
+        assert run.get("/secrets")[0] == 404
+        cli.run("deploy", "--image", "nginx:alpine", "--wait").done()
+        metrics = eventually(
+            lambda: found if 'onectl_work_total{outcome="done"}' in (found := run.get("/metrics")[1]) else ""
+        )
+        assert "onectl_leader 1.0" in metrics
+        status = cli.run("-o", "json", "worker", "status").done().json
+        assert status["enabled"] is True
+        assert status["leader"]["term"] == 1
+        assert all({"time", "level", "message"} <= line.keys() for line in run.log())
+
+
+def test_of_two_workers_one_leads_and_the_other_follows_it(cli: Cli) -> None:
+    with worker(cli, code=None) as first:
+        second = cli.start("worker", "run", "--listen", "none", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            holder = cli.run("-o", "json", "worker", "status").json["leader"]["holder"]
+            first.process.kill()
+            first.process.wait()
+            led = eventually(
+                lambda: (
+                    lead
+                    if (lead := cli.run("-o", "json", "worker", "status").json["leader"]) and lead["holder"] != holder
+                    else None
+                )
+            )
+            assert led["term"] == 2
+            cli.run("deploy", "--image", "nginx:alpine", "--wait").done()
+        finally:
+            second.send_signal(signal.SIGTERM)
+            assert second.wait(30) == 0
+
+
+def test_8_when_no_worker_is_seen_and_a_worker_that_comes_applies_it(cli: Cli) -> None:
+    with worker(cli):
+        pass
+    failed = cli.run("deploy", "--image", "nginx:alpine").failed(8)
+    assert f"recorded, but not applied: no worker was seen for {resident.NO_WORKER_SECONDS:.0f} s" in failed.error
+    assert "1ctl worker run" in failed.error
+    shown = cli.run("deploy", "status").done()
+    assert "Applied:       pending" in shown.stdout
+    assert "Leader:  none; the last one was seen" in cli.run("worker", "status").done().stdout
+    with worker(cli):
+        eventually(lambda: "ResourcesApplied" in cli.events())
+
+
+def test_disabling_ends_the_worker_and_commands_apply_again(cli: Cli) -> None:
+    with worker(cli) as run:
+        cli.run("deploy", "--image", "nginx:alpine").done()
+        disabled = cli.run("worker", "disable", "-y", "--reason", "moved").done()
+        assert "The worker of cluster sandbox is disabled" in disabled.stdout
+        assert run.process.wait(30) == 0
+    assert "no change" in cli.run("worker", "disable").done().stdout
+    cli.run("deploy", "scale", "--replicas", "2").done()
+    actors = {each["actor"] for each in cli.run("-o", "json", "audit", "log", "--kind", "ResourcesApplied").json}
+    assert actors == {"1ctl/worker", "1ctl/effects"}
+
+
+def test_once_applies_what_is_recorded_and_enables_no_worker(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:alpine", "--detach").done()
+    done = cli.run("worker", "run", "--once").done()
+    assert done.lines[-1] == "✅ The cluster is as the ledger asks"
+    assert "Deployment/user-service" in cli.objects()
+    assert "WorkerEnabled" not in cli.events()
+
+
+def test_once_ends_with_8_and_names_what_the_cluster_refuses(cli: Cli) -> None:
+    theirs(cli, "Service")
+    cli.run("deploy", "--image", "nginx:alpine", "--detach").done()
+    failed = cli.run("worker", "run", "--once").failed(8)
+    assert "user-service" in failed.error
+    status = cli.run("worker", "status").done()
+    assert "NotOurs" in status.stdout
+    assert cli.run("-o", "json", "worker", "status").json["parked"][0]["reason"] == "NotOurs"
+
+
+def theirs(cli: Cli, kind: str) -> str:
+    """Somebody else has an object where one of the app's would be; its uid."""
+    cluster = cli.cluster()
+    metadata = {"name": "user-service", "namespace": "default"}
+    spec = {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "selector": {"app": "theirs"}}
+    manifest = {"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec}
+    seen = cluster.apply(manifest, manager="theirs", expect=None)
+    cluster.close()
+    return seen.uid
+
+
+def test_an_object_of_somebody_else_is_refused_and_can_be_taken_over(cli: Cli) -> None:
+    uid = theirs(cli, "Service")
+    refused = cli.run("deploy", "--image", "nginx:alpine").failed(3)
+    assert f"1ctl deploy adopt service/user-service --uid {uid} --reason TEXT" in refused.error
+    assert cli.events() == []
+    other = cli.run("deploy", "adopt", "service/user-service", "--uid", "another", "--reason", "x").failed(3)
+    assert f"has another uid: {uid}" in other.error
+    adopted = cli.run("deploy", "adopt", "service/user-service", "--uid", uid, "--reason", "made by hand").done()
+    assert "the next deploy of user-service does it" in adopted.stdout
+    cli.run("deploy", "--image", "nginx:alpine").done()
+    service = cli.objects()["Service/user-service"]
+    assert service["metadata"]["uid"] == uid
+    assert service["spec"]["selector"] == {"app": "user-service"}
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ("secret/user-service-secrets", "a Secret cannot be adopted"),
+        ("service/other", 'is no object of app "user-service"'),
+        ("service", 'is no object of app "user-service"'),
+    ],
+)
+def test_only_objects_that_the_app_has_can_be_adopted(cli: Cli, named: str, why: str) -> None:
+    assert why in cli.run("deploy", "adopt", named, "--uid", "u", "--reason", "x").failed(2).error
+
+
+def test_drift_shows_in_status_until_it_is_set_back(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:alpine", "--wait").done()
+    with worker(cli, "--drift", "report"):
+        cluster = cli.cluster()
+        cluster.edit(Ref("Deployment", "default", "user-service"), {"spec": {"replicas": 4}})
+        cluster.close()
+        eventually(lambda: "DriftDetected" in cli.events())
+        status = cli.run("-o", "json", "deploy", "status").done().json
+        assert status["drift"] == ["deployment/user-service spec.replicas"]
+    with worker(cli):
+        eventually(lambda: "DriftHealed" in cli.events())
+        eventually(lambda: cli.run("-o", "json", "deploy", "status").done().json["drift"] == [])
+    shown = cli.run("audit", "log", "--kind", "DriftDetected").done().stdout
+    assert "spec.replicas" in shown
+
+
+def test_a_status_that_is_watched_prints_what_changes(cli: Cli) -> None:
+    with worker(cli):
+        cli.run("deploy", "--image", "nginx:alpine").done()
+        process = cli.start("-o", "json", "deploy", "status", "--watch")
+        try:
+            assert process.stdout is not None
+            seen: list[dict[str, object]] = []
+            while not seen or seen[-1]["status"] != "Running":
+                seen.append(json.loads(process.stdout.readline()))
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+        assert process.returncode == 0, err
+        assert len({json.dumps(each) for each in seen}) == len(seen)
+
+
+def test_spans_are_made_where_somebody_asks_for_them(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:alpine", "--detach").done()
+    traced = cli.having(OTEL_TRACES_EXPORTER="console").run("worker", "run", "--once").done()
+    assert '"name": "app"' in traced.stdout
+    assert '"app": "user-service"' in traced.stdout
+    unknown = cli.having(OTEL_TRACES_EXPORTER="carrier-pigeon").run("worker", "run", "--once").failed(1)
+    assert 'OTEL_TRACES_EXPORTER "carrier-pigeon" is not supported' in unknown.error
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["--drift", "ignore"], 2, 'invalid --drift "ignore": expected heal or report'),
+        (["--listen", "nowhere"], 2, 'invalid --listen "nowhere": expected HOST:PORT or none'),
+        (["--listen", "127.0.0.1:99999"], 1, "127.0.0.1:99999 cannot be listened on"),
+        (["--lease", "0.5s"], 3, '--lease "0.5s" is too short'),
+    ],
+)
+def test_what_makes_no_sense_is_refused(cli: Cli, args: list[str], code: int, said: str) -> None:
+    assert said in cli.run("worker", "run", *args).failed(code).error
+
+
+def test_a_cluster_that_only_the_worker_reaches_needs_no_context_here(cli: Cli) -> None:
+    remote = cli.having(ONECTL_CLUSTER="prod", ONECTL_NAMESPACE="shop")
+    refused = remote.run("deploy", "--image", "nginx:alpine").failed(3)
+    assert "nothing says how to reach cluster prod from here" in refused.error
+    assert "1ctl worker run" in refused.error
+    assert remote.run("deploy", "list").done().stdout == "💡 No deployments found\n"
