@@ -13,10 +13,11 @@ Invariants:
 * Nothing keeps the row locked between statements: a holder that is stopped anywhere blocks nobody for longer than
   until the row expires. (One that is stopped within a commit to a file blocks its writers, as any writer would.)
 
-What can break the second: on PostgreSQL a server that loses a session while its client lives (a broken network, a
-restart) frees the lock; `held` notices when the end of the connection arrives. Where it does not arrive, two may hold
-the lease for at most its seconds. A database's clock that is set forward has the same effect and the same bound. A
-write that was sent before leadership was lost may arrive after it; the cluster's preconditions are there for that.
+What can break the second, for at most the lease's seconds: on PostgreSQL a server that loses a session while its client
+lives (a broken network, a restart) frees the lock; where the end of the connection arrives, `held` notices. A database's
+clock that is set forward. On a file, somebody who removes the lock beside it.
+
+A write that was sent before leadership was lost may arrive after it; the cluster's preconditions are there for that.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ class PostgresLeasePlace:
             "locks": LEASE_LOCKS,
             "key": int.from_bytes(sha256(cluster.encode()).digest()[:4], "big", signed=True),
         }
-        self._locked_in = 0  # the session's connection that has the lock
+        self._locked_in = 0  # the session's connection that has the lock; 0 for none
+        self._written_in = 0  # the one that had it when the row was written; 0 if the row says that there is no lock
 
     def lock(self) -> bool:
         """See `LeasePlace.lock`."""
@@ -79,22 +80,28 @@ class PostgresLeasePlace:
                 self._session.execute(SERVER_STATEMENTS["insert_lease"], values)
             except ConflictError:  # another candidate was first
                 return None
-        rows = self._session.query(SERVER_STATEMENTS["lease"], values)
-        return next((int(epoch) for holder, epoch, *_ in rows if holder == values["by_holder"]), None)
+        for holder, epoch, *_ in self._session.query(SERVER_STATEMENTS["lease"], values):
+            if holder == values["by_holder"]:
+                self._written_in = self._locked_in
+                return int(epoch)
+        return None
 
     def renew(self, epoch: int, position: int, *, locked: bool) -> bool:
         """See `LeasePlace.renew`."""
         self._refuse_ended()
         values = {**self._values(locked=locked), "of_epoch": epoch, "at_position": position}
-        return self._session.execute(SERVER_STATEMENTS["renew_lease"], values) > 0
+        renewed = self._session.execute(SERVER_STATEMENTS["renew_lease"], values) > 0
+        if renewed:
+            self._written_in = self._locked_in
+        return renewed
 
     def expire(self, epoch: int) -> None:
         """See `LeasePlace.expire`."""
         self._session.execute(SERVER_STATEMENTS["expire_lease"], {**self._values(locked=False), "of_epoch": epoch})
 
     def stands(self) -> bool:
-        """See `LeasePlace.stands`. While the row says that the lock is in hand, it ends with the connection."""
-        return self._locked_in == 0 or self._has_lock()
+        """See `LeasePlace.stands`. A row that says that there is a lock may be taken once that connection has ended."""
+        return self._written_in == 0 or (self._written_in == self._session.number and self._session.is_open)
 
     def close(self) -> None:
         """See `LeasePlace.close`."""

@@ -11,7 +11,6 @@ import psycopg
 
 from ledger.postgres_connection import Database, Statement, compiled
 
-_ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
 _HANGS_UP = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere the kernel says POLLHUP
 
 

@@ -21,7 +21,7 @@ from tests.candidates import CLUSTER, Candidate, election, until
 from tests.postgres_support import administer
 from tests.seeds import seeds
 
-QUICK, SLOW = 0.8, 30.0
+QUICK, SLOW = 0.6, 30.0
 """Seconds of a lease: one that a test waits for, one that would never end within it."""
 
 
@@ -202,7 +202,7 @@ def test_whatever_happens_to_candidates_there_are_never_two_leaders_and_soon_one
 ) -> None:
     chance = random.Random(seed)
     with election(address, tmp_path / "diaries", seconds=QUICK) as held:
-        for _ in range(8):
+        for _ in range(7):
             present = [each for each in held.everyone if each.process.is_alive()]
             chosen = next((each for each in present if each.leads and chance.random() < 0.6), chance.choice(present))
             match chance.choice(["kill", "stop", "stop", "continue", "continue", "end"]):
@@ -217,7 +217,7 @@ def test_whatever_happens_to_candidates_there_are_never_two_leaders_and_soon_one
                 case _:
                     chosen.leave()
                     held.join()
-            time.sleep(chance.choice([0, 0.05, 0.3, QUICK, 1.5 * QUICK]))
+            time.sleep(chance.choice([0, 0.05, QUICK / 2, QUICK, 1.5 * QUICK]))
         since = time.monotonic()
         for each in held.everyone:
             if each.process.is_alive():

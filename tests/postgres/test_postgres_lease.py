@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ledger.errors import LedgerUnavailableError
+from ledger.postgres_connection import Address, Database
+from ledger.postgres_lease import PostgresLeasePlace
 from ledger.postgres_migrate import migrate
 from ledger.postgres_schema import LEASE_LOCKS
 from ledger.postgres_store import PostgresStore
@@ -24,6 +27,20 @@ DAY = 86_400.0
 _OURS = f"FROM pg_locks WHERE locktype = 'advisory' AND classid = {LEASE_LOCKS}"
 LOCKS = f"SELECT count(*) {_OURS}"
 END_SESSIONS = f"SELECT pg_terminate_backend(pid) {_OURS}"
+
+
+@pytest.fixture
+def open_database() -> Iterator[Callable[[str], Database]]:
+    """Opens databases as a store does, and closes them after the test."""
+    opened: list[Database] = []
+
+    def one_more(url: str) -> Database:
+        opened.append(Database(Address(url), lock_timeout=30))
+        return opened[-1]
+
+    yield one_more
+    for database in opened:
+        database.close()
 
 
 @pytest.mark.crash
@@ -138,6 +155,22 @@ def test_a_leader_whose_session_was_ended_goes_on_if_nobody_was_quicker(database
     assert (lease.held, lease.epoch) == (True, 1)
     assert administer(database, LOCKS) == [(1,)]
     lease.release()
+
+
+def test_a_session_that_was_opened_again_proves_nothing_before_the_row_was_written(
+    database: str, open_database: Callable[[str], Database]
+) -> None:
+    migrate(database)
+    place = PostgresLeasePlace(open_database(database), CLUSTER, holder="one", note="", seconds=SLOW)
+    epoch = place.take(locked=place.lock())
+    assert (epoch, place.stands()) == (1, True)
+    administer(database, END_SESSIONS)
+    until(lambda: not place.stands(), 1)
+    assert place.lock()
+    assert not place.stands()
+    assert place.renew(1, 0, locked=True)
+    assert place.stands()
+    place.close()
 
 
 def test_two_lead_for_no_longer_than_the_lease_when_the_network_breaks_in_silence(
