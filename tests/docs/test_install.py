@@ -1,0 +1,108 @@
+"""What is written down for a cluster: a pod that may do nothing that it need not, and an image that fits it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+ROOT = Path(__file__).parents[2]
+INSTALL = ROOT / "docs" / "install"
+CONTAINERFILE = (ROOT / "Containerfile").read_text()
+
+
+def manifest(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((INSTALL / name).read_text())
+    return found
+
+
+@pytest.fixture
+def pod() -> dict[str, Any]:
+    found: dict[str, Any] = manifest("worker/deployment.yaml")["spec"]["template"]["spec"]
+    return found
+
+
+@pytest.fixture
+def container(pod: dict[str, Any]) -> dict[str, Any]:
+    (only,) = pod["containers"]
+    found: dict[str, Any] = only
+    return found
+
+
+def variables(container: dict[str, Any]) -> dict[str, Any]:
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+
+
+@pytest.mark.parametrize("directory", ["worker", "app-namespace"])
+def test_every_manifest_is_applied(directory: str) -> None:
+    listed = manifest(f"{directory}/kustomization.yaml")["resources"]
+    assert {*listed, "kustomization.yaml"} == {path.name for path in (INSTALL / directory).iterdir()}
+
+
+def test_the_pod_is_nobody_and_can_become_nobody_else(pod: dict[str, Any], container: dict[str, Any]) -> None:
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 1000
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert not {"hostNetwork", "hostPID", "hostIPC", "hostPath"} & pod.keys()
+    assert {kind for volume in pod["volumes"] for kind in volume if kind != "name"} == {"emptyDir", "secret"}
+
+
+def test_two_pods_serve_their_state_where_they_are_probed(container: dict[str, Any]) -> None:
+    assert manifest("worker/deployment.yaml")["spec"]["replicas"] == 2
+    (port,) = container["ports"]
+    assert (port["name"], port["containerPort"]) == ("metrics", 9464)
+    assert container["command"] == ["1ctl", "worker", "run", "--listen", f"0.0.0.0:{port['containerPort']}"]
+    probed = {name: probe["httpGet"] for name, probe in container.items() if name.endswith("Probe")}
+    assert probed == {
+        "startupProbe": {"path": "/healthz", "port": "metrics"},
+        "livenessProbe": {"path": "/healthz", "port": "metrics"},
+        "readinessProbe": {"path": "/readyz", "port": "metrics"},
+    }
+
+
+def test_nothing_secret_is_written_down_and_every_key_is_where_the_variables_say(
+    pod: dict[str, Any], container: dict[str, Any]
+) -> None:
+    given = variables(container)
+    assert given["ONECTL_LEDGER"] == {"secretKeyRef": {"name": "onectl-ledger", "key": "url"}}
+    assert given["ONECTL_IN_CLUSTER"] == "1"
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    for volume, variable in (("identity", "ONECTL_IDENTITY"), ("signing", "ONECTL_SIGNING_KEY")):
+        assert Path(given[variable]).parent == Path(mounts[volume])
+        assert all(each["readOnly"] for each in container["volumeMounts"] if each["name"] == volume)
+    written = [mounts[volume["name"]] for volume in pod["volumes"] if "emptyDir" in volume]
+    assert written == [given["ONECTL_HOME"]] == [given["HOME"]] == [given["TMPDIR"]]
+
+
+def test_every_secret_that_the_pod_needs_is_made_by_a_command_in_the_readme(pod: dict[str, Any]) -> None:
+    readme = (INSTALL / "README.md").read_text()
+    secrets = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume} | {"onectl-ledger"}
+    assert set(re.findall(r"create secret generic (\S+)", readme)) == secrets
+
+
+def test_the_image_is_pinned_and_ends_as_the_number_that_the_pod_runs_as(pod: dict[str, Any]) -> None:
+    (base,) = re.findall(r"^ARG BASE=(\S+)$", CONTAINERFILE, re.MULTILINE)
+    assert re.fullmatch(r"python:\d+\.\d+\.\d+-\S+", base)
+    assert set(re.findall(r"^FROM (\S+)", CONTAINERFILE, re.MULTILINE)) == {"${BASE}"}
+    assert "--require-hashes -r requirements.txt" in CONTAINERFILE
+    context = pod["securityContext"]
+    users = re.findall(r"^USER (\S+)$", CONTAINERFILE, re.MULTILINE)
+    assert users[-1] == f"{context['runAsUser']}:{context['runAsGroup']}"
+
+
+def test_the_image_is_made_from_what_is_there_and_holds_every_package() -> None:
+    copied = {
+        source
+        for line in re.findall(r"^COPY (?!--from)(.+)$", CONTAINERFILE, re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    assert all((ROOT / source).exists() for source in copied)
+    assert {"ledger", "projections", "effects", "cli", "pyproject.toml", "requirements.txt"} <= copied
