@@ -38,6 +38,18 @@ class ExitCode(IntEnum):
     """Ended from outside (SIGTERM)."""
 
 
+class EndedError(KeyboardInterrupt):
+    """A signal says that the process has to end. Like an interrupt, no code takes it for an error of its own.
+
+    Attributes:
+        number: The signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class UsageError(OneCtlError):
     """The command line cannot be understood. Nothing was recorded."""
 

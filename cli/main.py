@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
+from cli.exit_codes import EndedError
 from cli.lazy import group
 from cli.options import INVOCATION, LedgerOption, OutputOption, ProfileOption
 from cli.version import PROGRAM
@@ -68,10 +69,10 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     try:
         return _run()
-    except (KeyboardInterrupt, typer.Abort) as interrupt:
+    except (KeyboardInterrupt, typer.Abort) as end:
         from cli.failure import report_end  # noqa: PLC0415 - imported on failure only
 
-        code = report_end(getattr(interrupt, "number", None))
+        code = report_end(end.number if isinstance(end, EndedError) else None)
         # Python ends with the signal instead of a code if the interrupt passed through `exec`, as in an import.
         os._exit(code)
     except BrokenPipeError:

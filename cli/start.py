@@ -6,55 +6,37 @@ been recorded, a signal just ends the process; then it is told; and once the end
 
 from __future__ import annotations
 
-import signal
+import _signal  # type: ignore[import-not-found] # `signal` without the imports that take long enough to be interrupted
 import sys
-from typing import TYPE_CHECKING, NoReturn
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-_DEFAULT = {
-    signal.SIGINT: signal.default_int_handler,
-    signal.SIGTERM: signal.SIG_DFL,
-    signal.SIGHUP: signal.SIG_DFL,
-}
-"""What each does where nobody changed it; one that is ignored (`nohup`, a job in the background) stays ignored."""
-
-
-class EndedError(KeyboardInterrupt):
-    """A signal says that the process has to end. Like an interrupt, no code takes it for an error of its own.
-
-    Attributes:
-        number: The signal's.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def main() -> int:
     """Run the command line; returns the exit code. To be called once, by the process that is the command."""
-    heard = [number for number, default in _DEFAULT.items() if signal.getsignal(number) == default]
+    # One that is ignored, by `nohup` or for a job in the background, stays ignored.
+    heard = [
+        number
+        for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
+        if _signal.getsignal(number) is not _signal.SIG_IGN
+    ]
     for number in heard:
-        signal.signal(number, signal.SIG_DFL)
-    from cli.main import main as run  # noqa: PLC0415 - most of what an interrupt can hit before the command runs
+        _signal.signal(number, _signal.SIG_DFL)
+    from cli.exit_codes import EndedError  # noqa: PLC0415 - only from here on does an interrupt find no traceback
+    from cli.main import main as run  # noqa: PLC0415
 
-    def end(number: int, _frame: FrameType | None) -> NoReturn:
-        _ignore(heard)
+    def end(number: int, _frame: object) -> None:
+        ignore()
         raise EndedError(number)
 
+    def ignore() -> None:
+        for number in heard:
+            _signal.signal(number, _signal.SIG_IGN)
+
     for number in heard:
-        signal.signal(number, end)
+        _signal.signal(number, end)
     try:
         return run()
     finally:
-        _ignore(heard)
-
-
-def _ignore(numbers: list[signal.Signals]) -> None:
-    for number in numbers:
-        signal.signal(number, signal.SIG_IGN)
+        ignore()
 
 
 if __name__ == "__main__":
