@@ -21,3 +21,12 @@ def few_domains() -> None:
 
     names = random.SystemRandom()
     domains.mint_domain = lambda suffix: f"name-{names.randrange(9)}.{suffix}"
+
+
+def closed_output() -> None:
+    """Begin without stdout, as after ``>&-``."""
+    import os
+    import sys
+
+    os.close(1)
+    sys.stdout = None  # what an interpreter makes of it when it starts

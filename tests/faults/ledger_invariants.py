@@ -287,6 +287,8 @@ def end_is_true(result: Result, *, was_recorded: bool, changes: bool = True) -> 
         hold(was_recorded, f"7: it says that it is recorded, and it is not: {said}")
     elif result.code in NOT_RECORDED:
         hold(not was_recorded, f"7: it says that it is not recorded, and it is: {said}")
+    elif result.code in UNKNOWN and "Nothing was recorded" in result.stderr:
+        hold(not was_recorded, f"7: it says that nothing is recorded, and it is: {said}")
     elif result.code in UNKNOWN:
         wordless = result.code == ExitCode.BROKEN_PIPE or not result.stderr
         hold(wordless or SAYS_HOW_TO_FIND_OUT.search(result.stderr), f"7: it does not say how to find out: {said}")
