@@ -10,6 +10,7 @@ from cli.lazy import group
 from cli.options import RequestIdOption, YesOption
 
 if TYPE_CHECKING:
+    from cli.identities import IdentityRow
     from cli.session import Session
 
 app = typer.Typer(
@@ -41,10 +42,11 @@ def ledger() -> None:
 def status() -> None:
     """Show where the ledger is and how far it goes.
 
-    Also how far its read models lag.
+    Also how far its read models lag, and which identity opens its secrets.
 
     Example:  1ctl ledger status
     """
+    from cli.identities import known_identities  # noqa: PLC0415
     from cli.profiles import shown_address  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
     from ledger.clock import iso  # noqa: PLC0415
@@ -53,6 +55,7 @@ def status() -> None:
 
     session = Session()
     head = session.store.head()
+    identities = known_identities(session)
     reached = checkpoint(session.store, APP_LIST) or 0
     if session.terminal.json:
         session.terminal.document(
@@ -64,6 +67,7 @@ def status() -> None:
                 "head": head.chain.hex(),
                 "epoch": session.reader.epoch(),
                 "writable": session.reader.may_append(),
+                "identities": identities,
                 "read_models": [{"name": APP_LIST.name, "position": reached, "lag": head.position - reached}],
             }
         )
@@ -78,8 +82,20 @@ def status() -> None:
             "Head": head.chain.hex(),
             "Recorded in": "yes" if session.reader.may_append() else f"no: {_why_not(session)}",
             f"Read model {APP_LIST.name}": f"at {reached}, {head.position - reached} behind",
+            **{_identity_name(row): _identity_text(row) for row in identities or []},
         },
     )
+
+
+def _identity_name(row: IdentityRow) -> str:
+    return "Identity" if row["newest"] else f"Older identity {row['identity'][:4]}"
+
+
+def _identity_text(row: IdentityRow) -> str:
+    from cli.identities import lives  # noqa: PLC0415
+
+    here = "its key is here" if row["held"] else "its key is not here"
+    return f"{row['identity']}, opens the secrets of {lives(row['lives'])}; {here}"
 
 
 def _why_not(session: Session) -> str:

@@ -104,6 +104,7 @@ def restore(
     )
     if aside is not None:
         session.terminal.info(f"The ledger that was there is kept as {aside}")
+    _warn_of_missing_keys(session)
     if session.terminal.json:
         session.terminal.document(
             {
@@ -113,6 +114,20 @@ def restore(
                 "epoch": epoch,
                 "kept": str(aside) if aside is not None else None,
             }
+        )
+
+
+def _warn_of_missing_keys(session: Session) -> None:
+    """Say so if the secrets that were put back cannot be opened here: their identity may have been replaced since."""
+    from cli.identities import lives  # noqa: PLC0415
+    from ledger.rotation import standing  # noqa: PLC0415
+
+    found = standing(session.reader, session.keys)
+    if found is not None and found.missing:
+        path = session.keys.identity_path(found.ledger_id)
+        session.terminal.warn(
+            f"Secrets of {lives(sum(found.missing.values()))} are sealed to an identity that is not on this machine."
+            f" Add the lines of the file that was kept with the backup to {path}"
         )
 
 

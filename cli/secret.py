@@ -18,6 +18,7 @@ app = typer.Typer(
             "list": "cli.secret:list_keys",
             "unset": "cli.secret:unset",
             "purge": "cli.secret:purge",
+            "rotate-keys": "cli.rotate_keys:rotate_keys",
         }
     ),
     rich_markup_mode=None,

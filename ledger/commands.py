@@ -1,4 +1,4 @@
-"""Requests, in the imperative: what a user can ask of one app.
+"""Requests, in the imperative: what a user can ask of one app, or of the ledger as a whole.
 
 A command holds what was asked after flags and files were merged, and nothing minted (ids, domains, times,
 ciphertexts): its digest decides whether two requests with one id ask for the same thing. Of secrets it holds the key
@@ -155,3 +155,24 @@ Command: TypeAlias = (
     | AdoptObject
     | Destroy
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redact:
+    """Blank one field of an earlier event for ever.
+
+    Attributes:
+        position: Position of that event.
+        field: Path of the field, dot-separated.
+    """
+
+    position: int
+    field: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotateKeys:
+    """Make a new effects identity, and wrap every life's key for it."""
+
+
+LedgerCommand: TypeAlias = Redact | RotateKeys

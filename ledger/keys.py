@@ -1,32 +1,57 @@
-"""The key files of one user or one worker: the effects identity, and the signing key of each ledger.
+"""The key files of one user or one worker: for each ledger its effects identity, and its signing key.
 
-Files are made once, mode 0600, and synced before anything refers to them. They are never in a database.
+Files have mode 0600, and are complete and synced before anything refers to them. They are never in a database, and read
+each time they are needed: another process may have replaced them.
+
+A file of identities has one line a key: a word, the private half in base64, and the id of the ledger that it is for.
+Several ledgers may share a file. More than one key of a ledger is in it only while lives' keys are rewrapped: see
+`ledger.rotation`. A line without an id is from before ledgers had identities of their own; it counts for each of them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from base64 import b64decode, b64encode
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ledger import sealing
 from ledger.durable_files import make_directory, sync_directory
-from ledger.errors import OneCtlError
+from ledger.errors import LedgerDamagedError, OneCtlError
+from ledger.file_lock import FileLock
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _IDENTITY = "1CTL-IDENTITY-1"
+_SHARED = "identity.key"  # of all ledgers, before each had a file of its own
 _SIGNING = "PRIVATE+KEY"
+_LOCK_SECONDS = 30.0
 _ED25519 = b"\x01"  # the algorithm byte of a C2SP signed-note key
 
 
 class KeyFileError(OneCtlError):
     """A key file cannot be read or made, or holds something else."""
+
+
+class _Identity(NamedTuple):
+    """One line of a file of identities; no ledger id means any ledger."""
+
+    private: bytes
+    ledger_id: str | None
+
+    def serves(self, ledger_id: str) -> bool:
+        """Whether it may open what is sealed for this ledger."""
+        return self.ledger_id in (None, ledger_id)
+
+    @property
+    def public(self) -> str:
+        return sealing.public_half(self.private)
 
 
 class KeyFiles:
@@ -40,27 +65,80 @@ class KeyFiles:
 
     def __init__(self, directory: Path, *, identity: Path | None = None, signing: Path | None = None) -> None:
         self._directory = directory
-        self._identity = identity or directory / "identity.key"
+        self._identity = identity
         self._signing = signing
 
-    def identity_private(self) -> bytes | None:
-        """The private half of the effects identity, 32 bytes, or None where this machine does not hold it."""
-        text = _read(self._identity)
-        if text is None:
-            return None
-        kind, _, key = text.strip().partition(" ")
-        if kind != _IDENTITY:
-            raise KeyFileError(f"{self._identity} is not an effects identity", hint="Name the right file.")
-        return _key_bytes(key, self._identity)
+    def identity_path(self, ledger_id: str) -> Path:
+        """The file of a ledger's effects identity."""
+        return self._identity or self._directory / f"{_name(ledger_id)}.identity.key"
 
-    def make_identity(self) -> str:
-        """The public half of the effects identity, base64; made if there is none yet."""
-        private = self.identity_private()
-        if private is None:
-            private, _ = sealing.generate()
-            if not _write_once(self._identity, f"{_IDENTITY} {b64encode(private).decode()}\n"):
-                return self.make_identity()  # another process was first; theirs counts
-        return sealing.public_half(private)
+    def identities(self, ledger_id: str) -> Sequence[str]:
+        """The public halves, base64, of the identities that this machine holds for a ledger, the newest last.
+
+        Raises:
+            KeyFileError: The file cannot be read, or is no file of identities.
+        """
+        return [each.public for each in self._held(ledger_id)]
+
+    def own_identities(self, ledger_id: str) -> Sequence[str]:
+        """Those of `identities` that were made for this ledger and serve no other.
+
+        Raises:
+            KeyFileError: The file cannot be read, or is no file of identities.
+        """
+        return [each.public for each in self._held(ledger_id) if each.ledger_id == ledger_id]
+
+    def identity_private(self, ledger_id: str, public: str) -> bytes | None:
+        """The private half of an identity, 32 bytes, or None where this machine does not hold it.
+
+        Raises:
+            KeyFileError: The file cannot be read, or is no file of identities.
+        """
+        return next((each.private for each in self._held(ledger_id) if each.public == public), None)
+
+    def make_identity(self, ledger_id: str) -> str:
+        """Make another identity for a ledger, beside those it has; its public half, base64.
+
+        Raises:
+            KeyFileError: The file cannot be written, or is no file of identities.
+        """
+        with self.making_identity(ledger_id) as public:
+            return public
+
+    @contextmanager
+    def making_identity(self, ledger_id: str) -> Iterator[str]:
+        """`make_identity`, and a block during which no other process changes the file.
+
+        Raises:
+            KeyFileError: The file cannot be written, or is no file of identities.
+        """
+        made = _Identity(sealing.generate()[0], ledger_id)
+        path = self.identity_path(ledger_id).resolve()
+        with _locked(path):
+            _put(path, [*_identities(path), made])
+            yield made.public
+
+    def forget_identities(self, ledger_id: str, publics: Collection[str]) -> Sequence[str]:
+        """Remove identities of a ledger from its file; those of them that are gone now.
+
+        One that is kept for any ledger stays. May be repeated.
+
+        Raises:
+            KeyFileError: The file cannot be written, or is no file of identities.
+        """
+        if not publics:
+            return []
+        path = self.identity_path(ledger_id).resolve()  # what a link leads to is replaced, not the link
+        with _locked(path):
+            held = _identities(path)
+            going = [each for each in held if each.ledger_id == ledger_id and each.public in publics]
+            if going:
+                _put(path, [each for each in held if each not in going])
+        return [each.public for each in going]
+
+    def _held(self, ledger_id: str) -> Sequence[_Identity]:
+        paths = [self._identity] if self._identity else [self._directory / _SHARED, self.identity_path(ledger_id)]
+        return [each for path in paths for each in _identities(path) if each.serves(ledger_id)]
 
     def make_signing_key(self, ledger_id: str, origin: str) -> str:
         """Make the ledger's signing key, Ed25519, and return its C2SP verifier key ``origin+hash+base64``.
@@ -87,7 +165,74 @@ class KeyFiles:
 
     def signing_path(self, ledger_id: str) -> Path:
         """The file of a ledger's signing key."""
-        return self._signing or self._directory / f"{ledger_id}.signing.key"
+        return self._signing or self._directory / f"{_name(ledger_id)}.signing.key"
+
+
+def _name(ledger_id: str) -> str:
+    """The id, which comes from a ledger and becomes the name of a file."""
+    if not re.fullmatch(r"[0-9A-Za-z-]+", ledger_id):
+        raise LedgerDamagedError("the ledger's id is not a UUID")
+    return ledger_id
+
+
+def _identities(path: Path) -> Sequence[_Identity]:
+    """The lines of a file of identities; none if there is no file."""
+    text = _read(path)
+    if text is None:
+        return []
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    if not lines or any(words[0] != _IDENTITY for words in lines):
+        raise KeyFileError(f"{path} is not an effects identity", hint="Name the right file.")
+    return [_identity(words[1:], path) for words in lines]
+
+
+def _identity(words: Sequence[str], path: Path) -> _Identity:
+    private = _key_bytes(words[0] if words else "", path)
+    if len(words) > 2:
+        raise KeyFileError(f"the key in {path} is damaged", hint="Restore the file from a copy.")
+    return _Identity(private, words[1] if len(words) == 2 else None)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """A block during which no other process changes the key files of a directory."""
+    lock = FileLock(path.parent / ".lock")
+    with _making(path):
+        make_directory(path.parent)
+        acquired = lock.acquire(_LOCK_SECONDS)
+    if not acquired:
+        raise KeyFileError(f"the key file {path} is locked by another process", hint="Try again when it is done.")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _making(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise KeyFileError(f"the key file {path} cannot be made: {error.strerror}") from error
+
+
+def _put(path: Path, identities: Sequence[_Identity]) -> None:
+    """Write a file of identities while nobody else does, complete and on disk or not at all; without any, remove it."""
+    draft = path.with_name(f".{path.name}.draft")  # one name for all, so that none is left behind with a key in it
+    with _making(path):
+        draft.unlink(missing_ok=True)
+        if identities:
+            descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                for each in identities:
+                    words = (_IDENTITY, b64encode(each.private).decode(), each.ledger_id)
+                    file.write(" ".join(filter(None, words)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        else:
+            path.unlink(missing_ok=True)
+        sync_directory(path.parent)
 
 
 def _read(path: Path) -> str | None:

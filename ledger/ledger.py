@@ -9,16 +9,27 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ledger import sealing, values
 from ledger.app import App, Life, fold
 from ledger.clock import Clock, SystemClock, iso
 from ledger.codec import encode
-from ledger.commands import Command, Deploy, Destroy, PurgeSecret, Restore, Rollback, SetSecrets
+from ledger.commands import (
+    Command,
+    Deploy,
+    Destroy,
+    LedgerCommand,
+    PurgeSecret,
+    Redact,
+    Restore,
+    Rollback,
+    RotateKeys,
+    SetSecrets,
+)
 from ledger.decide import Minted, decide
 from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.errors import (
@@ -45,6 +56,7 @@ from ledger.events import (
     LedgerRestored,
     ObjectAdopted,
     ObservedEvent,
+    Redacted,
     WorkerDisabled,
     WorkerEnabled,
     WorkerIdentitySet,
@@ -60,7 +72,8 @@ from ledger.streams import LEDGER_STREAM, app_stream, domain_stream
 if TYPE_CHECKING:
     from ledger.keys import KeyFiles
 
-_MintedBeside: TypeAlias = tuple[Minted, Callable[[], Beside]]
+_MintedBeside: TypeAlias = tuple[Minted, Callable[[str, int], Beside]]
+"""Makes the rows from the effects identity (public key, base64) and the version of the ledger's stream that names it."""
 
 ATTEMPTS = 50
 """How often a command begins again when others are first; each time someone else's command was recorded."""
@@ -102,13 +115,20 @@ _UNMINTED = "00000000-0000-0000-0000-000000000000"
 """Deployment id of a life that is only imagined."""
 
 
+class _Founded(NamedTuple):
+    """A ledger that a draft would bring into being, and the effects identity made for it."""
+
+    ledger_id: str
+    identity: str
+
+
 @dataclass(slots=True)
 class _Draft:
     """Lines to append, with what belongs beside them."""
 
     lines: list[tuple[uuid.UUID, int, Event, Subject | None]]
     beside: Beside
-    created_ledger: str | None = None
+    founded: _Founded | None = None
 
 
 class Ledger(LedgerReader):
@@ -168,7 +188,7 @@ class Ledger(LedgerReader):
             events = decide(command, app, minted)
             if not events:
                 return Outcome(app=app, recorded=())
-            draft = self._draft(app, events, beside(), self._digest(app_id, command, request))
+            draft = self._draft(app, events, beside, self._digest(app_id, command, request))
             try:
                 return self._append_command(app, draft, request)
             except ConflictError:
@@ -213,8 +233,7 @@ class Ledger(LedgerReader):
             known = self.ledger_id()
             if known is not None:
                 return known
-            ledger_id = str(uuid.uuid4())
-            draft = _Draft(list(self._genesis(ledger_id)), Beside(), created_ledger=ledger_id)
+            draft = self._founding()
             try:
                 self._append(draft, request, causation=None)
             except ConflictError:
@@ -272,24 +291,77 @@ class Ledger(LedgerReader):
             envelope = self._envelope(request, subject, None)
             yield Recorded(position + offset, app.stream, app.version + offset, self._clock.now_us(), envelope, event)
 
+    # -- The ledger as a whole -----------------------------------------------------------------------------------------
+
     def redact(self, position: int, field: str, request: Request) -> Recorded:
         """Blank a field of one event for ever, keeping chain and proofs valid; the event that says so.
 
         Raises:
             RefusedError: There is no such position or field, or it is not free text.
         """
+        command = Redact(position=position, field=field)
         for _ in range(ATTEMPTS):
-            rows = self.store.positions(position, position, limit=1)
-            if not rows:
-                raise RefusedError(f"there is no position {position}", hint="See them: 1ctl audit log")
-            event, remaining = redacted(rows[0], field)
-            version = self.store.stream_version(LEDGER_STREAM.bytes) + 1
-            draft = _Draft([(LEDGER_STREAM, version, event, None)], Beside(redact=(position, remaining)))
-            try:
-                return recorded(self._append(draft, request, causation=position)[0])
-            except ConflictError:
-                continue
+            answered = self.answered(command, request)
+            if answered is not None:
+                return answered
+            event, remaining = self.plan_redaction(position, field)
+            version = self.store.stream_version(LEDGER_STREAM.bytes)
+            with suppress(ConflictError):
+                return self._record(event, command, request, version=version, redact=(position, remaining))
         raise ConflictError("other writers were always first", hint="Nothing was recorded. Try again.")
+
+    def plan_redaction(self, position: int, field: str) -> tuple[Redacted, bytes]:
+        """What `redact` would record, and the bytes that would remain of the event. Records nothing.
+
+        Raises:
+            RefusedError: It would be refused.
+        """
+        rows = self.store.positions(position, position, limit=1)
+        if not rows:
+            raise RefusedError(f"there is no position {position}", hint="See them: 1ctl audit log")
+        return redacted(rows[0], field)
+
+    def set_identity(self, public_key: str, request: Request, *, version: int) -> Recorded:
+        """Record whose key new lives are sealed to from here on.
+
+        Args:
+            public_key: X25519 public key, base64.
+            request: Who asks to rotate keys, and why.
+            version: The version of the ledger's own stream that this was decided at.
+
+        Raises:
+            ConflictError: Another writer was first; nothing was recorded.
+        """
+        return self._record(WorkerIdentitySet(public_key=public_key), RotateKeys(), request, version=version)
+
+    def answered(self, command: LedgerCommand, request: Request) -> Recorded | None:
+        """The event that answered this very request before, or None.
+
+        Raises:
+            RequestReusedError: The request id stands for another request.
+        """
+        prior = self.store.request(request.request_id)
+        if prior is None:
+            return None
+        _refuse_other(prior, None, command)
+        return recorded(self.store.positions(prior.first_position, prior.first_position, limit=1)[0])
+
+    def _record(
+        self,
+        event: Redacted | WorkerIdentitySet,
+        command: LedgerCommand,
+        request: Request,
+        *,
+        version: int,
+        redact: tuple[int, bytes] | None = None,
+    ) -> Recorded:
+        """Append an event to the ledger's own stream, behind that version of it."""
+        beside = Beside(request=self._digest(None, command, request), redact=redact)
+        draft = _Draft([(LEDGER_STREAM, version + 1, event, None)], beside)
+        try:
+            return recorded(self._append(draft, request, causation=redact and redact[0])[0])
+        except OutcomeUnknownError as error:
+            raise OutcomeUnknownError(error.message, hint=_how_to_find_out(request.request_id)) from error
 
     def mark(
         self,
@@ -322,9 +394,8 @@ class Ledger(LedgerReader):
 
     def can_open_secrets(self, life: Life) -> bool:
         """Whether this machine holds the identity that the life's key is wrapped for."""
-        row = self.store.life_key(life.deployment_id)
-        private = self._keys.identity_private()
-        return row is not None and private is not None and sealing.public_half(private) == row.identity
+        _, private = self._wrapped(life)
+        return private is not None
 
     def open_secrets(self, life: Life, secrets: Mapping[str, SecretVersion]) -> Mapping[str, bytes]:
         """The values of these secrets of a life.
@@ -348,25 +419,34 @@ class Ledger(LedgerReader):
         return {key: sealing.fingerprint(value, life_private) for key, value in values.items()}
 
     def _life_private(self, life: Life) -> bytes:
-        row = self.store.life_key(life.deployment_id)
+        row, private = self._wrapped(life)
         if row is None:
             raise SealedError("the secrets of this life were shredded when it was destroyed")
-        private = self._keys.identity_private()
-        if private is None or sealing.public_half(private) != row.identity:
+        if private is None:
             raise SealedError(
                 "this machine does not hold the identity that opens the app's secrets",
                 hint="Run the command where it is, or point ONECTL_IDENTITY to it.",
             )
         return sealing.unwrap(row.wrapped, life.deployment_id, private)
 
+    def _wrapped(self, life: Life) -> tuple[LifeKeyRow | None, bytes | None]:
+        """A life's wrapped key, and the private half of the identity that it is wrapped for, if it is here."""
+        ledger_id = self.ledger_id() or ""
+        row = self.store.life_key(life.deployment_id)
+        while row is not None:
+            private = self._keys.identity_private(ledger_id, row.identity)
+            if private is not None:
+                return row, private
+            again = self.store.life_key(life.deployment_id)
+            if again is not None and again.identity == row.identity:
+                break
+            row = again  # rewrapped between the two looks, and the old identity was removed
+        return row, None
+
     # -- The beats of a command ------------------------------------------------------------------------------------
 
     def _repeated(self, app_id: AppId, command: Command, prior: RequestRow) -> Outcome:
-        if request_digest(prior.salt, app_id, command) != prior.digest:
-            raise RequestReusedError(
-                f'request id "{prior.request_id}" was used for another request',
-                hint="Nothing was recorded. Use a new id, or repeat the very same command.",
-            )
+        _refuse_other(prior, app_id, command)
         rows = self.store.positions(
             prior.first_position, prior.last_position, limit=prior.last_position - prior.first_position + 1
         )
@@ -385,14 +465,14 @@ class Ledger(LedgerReader):
             self._check_secret_size(life, secret_values)
             assert life.life_key is not None
             sealed, rows = _seal(life.deployment_id, life.life_key, life.secret_versions, secret_values)
-            return Minted(sealed=sealed), partial(Beside, sealed=rows)
+            return Minted(sealed=sealed), lambda *_: Beside(sealed=rows)
         if isinstance(command, Destroy) and life is not None:
-            return Minted(), partial(Beside, shred=life.deployment_id)
+            return Minted(), lambda *_: Beside(shred=life.deployment_id)
         if isinstance(command, PurgeSecret) and life is not None:
-            return Minted(), partial(Beside, purge=(life.deployment_id, command.key))
+            return Minted(), lambda *_: Beside(purge=(life.deployment_id, command.key))
         if isinstance(command, Rollback) and life is not None:
-            return Minted(releases=self.past_releases(app.id, life.deployment_id)), Beside
-        return Minted(), Beside
+            return Minted(releases=self.past_releases(app.id, life.deployment_id)), lambda *_: NOTHING_BESIDE
+        return Minted(), lambda *_: NOTHING_BESIDE
 
     def _mint_life(self, app_id: AppId) -> _MintedBeside:
         deployment_id = str(uuid.uuid4())
@@ -400,11 +480,14 @@ class Ledger(LedgerReader):
         minted = Minted(deployment_id=deployment_id, domain=self._free_domain(), life_key=public)
         life = LifeRow(deployment_id, app_id.cluster, app_id.namespace, app_id.name, 0)
 
-        def beside() -> Beside:
-            created = self._created()
-            identity = created[1] if created else self._keys.make_identity()
+        def beside(identity: str, version: int) -> Beside:
             wrapped = sealing.wrap(private, deployment_id, identity)
-            return Beside(life=life, life_key=LifeKeyRow(deployment_id, identity, wrapped))
+            return Beside(
+                life=life,
+                life_key=LifeKeyRow(deployment_id, identity, wrapped),
+                # Wrapped for an identity that was replaced meanwhile, nobody might be able to open it any more.
+                unchanged=(LEDGER_STREAM.bytes, version),
+            )
 
         return minted, beside
 
@@ -422,7 +505,7 @@ class Ledger(LedgerReader):
         values.check_size("secrets", {key: len(value) for key, value in secret_values.items()})
         sealed, rows = _seal(minted.deployment_id, minted.life_key, {}, secret_values)
         ended = self.ended_life(app_id, command.deployment_id)
-        return replace(minted, sealed=sealed, ended=ended), lambda: replace(beside(), sealed=rows)
+        return replace(minted, sealed=sealed, ended=ended), lambda *identity: replace(beside(*identity), sealed=rows)
 
     def _check_secret_size(self, life: Life, secret_values: Mapping[str, bytes]) -> None:
         stored = self.store.sealed_sizes(life.deployment_id) if life.secrets else {}
@@ -433,28 +516,39 @@ class Ledger(LedgerReader):
         }
         values.check_size("secrets", {**sizes, **{key: len(value) for key, value in secret_values.items()}})
 
-    def _digest(self, app_id: AppId, command: Command, request: Request) -> RequestRow:
+    def _digest(self, app_id: AppId | None, command: Command | LedgerCommand, request: Request) -> RequestRow:
         salt = os.urandom(16)
         return RequestRow(request.request_id, salt, request_digest(salt, app_id, command), 0, 0)
 
-    def _draft(self, app: App, events: Sequence[AppEvent], beside: Beside, request: RequestRow) -> _Draft:
+    def _draft(
+        self, app: App, events: Sequence[AppEvent], beside: Callable[[str, int], Beside], request: RequestRow
+    ) -> _Draft:
         """The app's events, what else has to be recorded with them, and the ledger's own first events if it is new."""
         subject = _subject(app.id, _deployment_id(app, events))
-        draft = _Draft([], replace(beside, request=request))
-        if self._created() is None:
-            draft.created_ledger = str(uuid.uuid4())
-            draft.lines += self._genesis(draft.created_ledger)
+        known = self.identity()
+        draft = _Draft([], NOTHING_BESIDE) if known else self._founding()
+        if draft.founded is not None:
+            rows = beside(draft.founded.identity, 0)
+        else:
+            assert known is not None
+            rows = beside(known.public_key, known.version)
+        draft.beside = replace(rows, request=request)
         for offset, event in enumerate(events, start=1):
             draft.lines.append((app.stream, app.version + offset, event, subject))
         draft.lines += self._claims(app, events, subject)
         return draft
 
-    def _genesis(self, ledger_id: str) -> Iterator[tuple[uuid.UUID, int, Event, Subject | None]]:
+    def _founding(self) -> _Draft:
+        """The first events of a ledger that is yet to be, and the keys that they name."""
+        ledger_id = str(uuid.uuid4())
         origin = f"1ctl.dev/ledger/{ledger_id}"
         key = self._keys.make_signing_key(ledger_id, origin)
+        founded = _Founded(ledger_id, self._keys.make_identity(ledger_id))
+        draft = _Draft([], NOTHING_BESIDE, founded=founded)
         created = LedgerCreated(ledger_id=ledger_id, origin=origin, verification_key=key)
-        yield LEDGER_STREAM, 1, created, None
-        yield LEDGER_STREAM, 2, WorkerIdentitySet(public_key=self._keys.make_identity()), None
+        draft.lines.append((LEDGER_STREAM, 1, created, None))
+        draft.lines.append((LEDGER_STREAM, 2, WorkerIdentitySet(public_key=founded.identity), None))
+        return draft
 
     def _claims(
         self, app: App, events: Sequence[AppEvent], subject: Subject
@@ -504,9 +598,18 @@ class Ledger(LedgerReader):
         )
 
     def _withdraw(self, draft: _Draft) -> None:
-        """Nothing was recorded: a signing key made for a new ledger is of no use."""
-        if draft.created_ledger is not None:
-            self._keys.forget_signing_key(draft.created_ledger)
+        """Nothing was recorded: keys made for a new ledger are of no use."""
+        if draft.founded is not None:
+            self._keys.forget_signing_key(draft.founded.ledger_id)
+            self._keys.forget_identities(draft.founded.ledger_id, [draft.founded.identity])
+
+
+def _refuse_other(prior: RequestRow, app_id: AppId | None, command: Command | LedgerCommand) -> None:
+    if request_digest(prior.salt, app_id, command) != prior.digest:
+        raise RequestReusedError(
+            f'request id "{prior.request_id}" was used for another request',
+            hint="Nothing was recorded. Use a new id, or repeat the very same command.",
+        )
 
 
 def _how_to_find_out(request_id: str) -> str:

@@ -81,6 +81,18 @@ BEGIN
     IF request IS NOT NULL AND EXISTS (SELECT FROM requests WHERE request_id = request) THEN
         RAISE unique_violation USING MESSAGE = 'the request id was recorded meanwhile';
     END IF;
+    -- Behind a key and its identity stand the stream that named the identity, and the version it had then.
+    IF cardinality(life_key) > 2 AND life_key[4]::bigint <> (
+        SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = decode(life_key[3], 'hex')
+    ) THEN
+        RAISE serialization_failure USING MESSAGE = 'the stream that was decided on has grown';
+    END IF;
+    -- Whoever sets the identity chooses who can open what is sealed from here on: as much as rewrapping keys.
+    IF 'WorkerIdentitySet' = ANY (topics) AND NOT has_function_privilege(
+        session_user, '{schema}.rewrap_life_keys(text[], text[], text[], bytea[], integer)', 'EXECUTE'
+    ) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'the effects identity is set by the worker';
+    END IF;
     at_position := head.position;
     at_us := greatest(head.recorded_us, clock_us);
     at_chain := head.chain;
@@ -136,6 +148,36 @@ BEGIN
 END $$
 """
 
+_REWRAP_FUNCTION = """
+CREATE FUNCTION rewrap_life_keys(
+    lives text[], old_identities text[], new_identities text[], wrappings bytea[], lock_timeout_ms integer
+) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+DECLARE
+    place record;
+    changed bigint;
+BEGIN
+    IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    PERFORM set_config('lock_timeout', lock_timeout_ms::text, true);
+    PERFORM FROM ledger_head FOR UPDATE;  -- or a move could copy the keys while they change
+    SELECT * INTO STRICT place FROM ledger_instance;
+    IF place.writer <> place.instance THEN
+        RAISE EXCEPTION USING ERRCODE = '{ended}', MESSAGE = place.writer, DETAIL = coalesce(place.note, '');
+    END IF;
+    UPDATE life_keys SET identity = given.new_identity, wrapped = given.wrapping
+    FROM unnest(lives, old_identities, new_identities, wrappings) AS given (life, old_identity, new_identity, wrapping)
+    WHERE deployment_id = given.life AND identity = given.old_identity;
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    RETURN changed;
+END $$
+"""
+
+_LIFE_KEY_IDENTITIES = """
+CREATE VIEW life_key_identities AS SELECT identity, count(*) AS lives FROM life_keys GROUP BY identity
+"""
+
 _SEALED_SIZES = """
 CREATE VIEW sealed_sizes AS SELECT deployment_id, key, version, length(ciphertext) AS size FROM sealed_values
 """
@@ -189,7 +231,7 @@ END $$;
 REVOKE ALL ON SCHEMA {schema} FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {prefix}_reader, {prefix}_writer, {prefix}_worker;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {schema} FROM PUBLIC, {prefix}_reader, {prefix}_writer, {prefix}_worker;
--- A reader sees what was recorded, and no secret, sealed or not.
+-- A reader sees what was recorded, and no secret, sealed or not; of lives' keys, how many there are for which identity.
 GRANT USAGE ON SCHEMA {schema} TO {prefix}_reader;
 GRANT SELECT ON {readable} TO {prefix}_reader;
 -- A writer may append, and keep read models up to date. It seals values and cannot read them back.
@@ -198,10 +240,13 @@ GRANT SELECT ON {schema}.sealed_sizes TO {prefix}_writer;
 GRANT EXECUTE ON FUNCTION {schema}.append_events TO {prefix}_writer;
 GRANT INSERT, DELETE ON {schema}.app_snapshots TO {prefix}_writer;
 {read_models}\
--- The worker holds the identity that opens what is sealed, and leads by a lease.
+-- The worker holds the identity that opens what is sealed, and leads by a lease. Only who can open a life's key can
+-- wrap it for another identity, so only the worker may replace one, and only through a function that compares what it
+-- replaces. A writer with that right could make secrets unreadable for good.
 GRANT {prefix}_writer TO {prefix}_worker;
 GRANT INSERT, UPDATE ON {schema}.worker_leases TO {prefix}_worker;
 GRANT SELECT ON {schema}.life_keys, {schema}.sealed_values TO {prefix}_worker;
+GRANT EXECUTE ON FUNCTION {schema}.rewrap_life_keys TO {prefix}_worker;
 """
 
 _READABLE = (
@@ -213,6 +258,7 @@ _READABLE = (
     "lives",
     "worker_leases",
     "app_snapshots",
+    "life_key_identities",
 )
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 
@@ -302,6 +348,25 @@ def append_statement() -> Select[tuple[int, int, bytes, bytes]]:
     return select(placed.c.at_position, placed.c.at_us, placed.c.at_leaf, placed.c.at_chain)
 
 
+def rewrap_statement() -> Select[tuple[int]]:
+    """The call that rewraps lives' keys, with a parameter for each argument of the function."""
+    texts = ARRAY(Text)
+    arguments = (
+        bindparam("lives", type_=texts),
+        bindparam("old_identities", type_=texts),
+        bindparam("new_identities", type_=texts),
+        bindparam("wrappings", type_=ARRAY(LargeBinary)),
+        bindparam("lock_timeout_ms", type_=Integer),
+    )
+    return select(getattr(func, SCHEMA).rewrap_life_keys(*arguments, type_=BigInteger))
+
+
+def life_key_identities_statement() -> Select[tuple[str, int]]:
+    """How many lives' keys are wrapped for each identity, for those who may not read the keys."""
+    counts = table("life_key_identities", column("identity", Text), column("lives", BigInteger), schema=SCHEMA)
+    return select(counts.c.identity, counts.c.lives)
+
+
 def sealed_sizes_statement() -> Select[tuple[str, int, int]]:
     """Sizes of sealed values through a view, for those who may not read the values themselves."""
     sizes = table(
@@ -323,6 +388,7 @@ def _schema_statements() -> Iterator[str]:
     if models is not None:
         yield from _tables(models.sorted_tables)
     yield _SEALED_SIZES
+    yield from _rotation()
     yield _append_function()
     yield _APPEND_ONLY
     yield f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {SCHEMA} FROM PUBLIC"
@@ -334,8 +400,15 @@ def _upgrade_statements(version: int) -> Iterator[str]:
     yield f"SET LOCAL search_path = {SCHEMA}, pg_temp"
     for later in range(version + 1, SCHEMA_VERSION + 1):
         yield from _tables(added[later])
+    yield from _rotation()
     yield _append_function()
+    yield "REVOKE ALL ON FUNCTION rewrap_life_keys FROM PUBLIC"
     yield _SET_VERSION.format(version=SCHEMA_VERSION)
+
+
+def _rotation() -> Iterator[str]:
+    yield _LIFE_KEY_IDENTITIES
+    yield _REWRAP_FUNCTION.format(schema=SCHEMA, ended=ENDED)
 
 
 def _append_function() -> str:

@@ -27,14 +27,22 @@ from ledger.postgres_connection import Address, Database, Statement, Transaction
 from ledger.postgres_growth import PostgresGrowth
 from ledger.postgres_lease import SERVER_STATEMENTS, PostgresLeasePlace
 from ledger.postgres_migrate import create_or_update, refuse_newer, schema_version
-from ledger.postgres_schema import READ_MODEL_LOCK, append_statement, sealed_sizes_statement
+from ledger.postgres_schema import (
+    READ_MODEL_LOCK,
+    append_statement,
+    life_key_identities_statement,
+    rewrap_statement,
+    sealed_sizes_statement,
+)
 from ledger.postgres_tables import TABLE_EXISTS, PostgresTables, statement_of, table_of
 from ledger.statements import STATEMENTS
-from ledger.store import NOTHING_BESIDE, Beside, Head, LifeKeyRow, LifeRow, NewRow, RequestRow, Row
+from ledger.store import NOTHING_BESIDE, Beside, Head, LifeKeyRow, LifeRow, NewRow, RequestRow, Rewrapped, Row
 
 _EMPTY = Head(0, 0, GENESIS)
 _MAX = 2**63 - 1
 _APPEND = append_statement()
+_REWRAP = rewrap_statement()
+_LIFE_KEY_IDENTITIES = life_key_identities_statement()
 _SEALED_SIZES = sealed_sizes_statement()
 
 
@@ -115,6 +123,27 @@ class PostgresStore:
         """See `Store.life_key`."""
         rows = self._query("life_key", {"deployment_id": deployment_id})
         return LifeKeyRow(*rows[0]) if rows else None
+
+    def life_key_identities(self) -> Mapping[str, int]:
+        """See `Store.life_key_identities`."""
+        return dict(self._run(_LIFE_KEY_IDENTITIES, {}))
+
+    def life_keys_except(self, identity: str, *, after: str, limit: int) -> Sequence[LifeKeyRow]:
+        """See `Store.life_keys_except`."""
+        parameters = {"identity": identity, "after": after, "limit": limit}
+        return [LifeKeyRow(*row) for row in self._query("life_keys_except", parameters)]
+
+    def rewrap(self, rows: Sequence[Rewrapped]) -> int:
+        """See `Store.rewrap`."""
+        arguments = {
+            "lives": Texts(row.deployment_id for row in rows),
+            "old_identities": Texts(row.before for row in rows),
+            "new_identities": Texts(row.identity for row in rows),
+            "wrappings": Octets(row.wrapped for row in rows),
+            "lock_timeout_ms": self._database.lock_timeout_ms,
+        }
+        ((count,),) = self._database.run(_REWRAP, arguments, appending=True)
+        return int(count)
 
     def sealed(self, deployment_id: str) -> Mapping[tuple[str, int], bytes]:
         """See `Store.sealed`."""
@@ -221,6 +250,7 @@ class PostgresStore:
 def _arguments(rows: Sequence[NewRow], beside: Beside) -> dict[str, object]:
     """What the function that appends is called with; see `ledger.postgres_schema.append_statement`."""
     request, life, key = beside.request, beside.life, beside.life_key
+    named = (beside.unchanged[0].hex(), str(beside.unchanged[1])) if beside.unchanged else ()
     return {
         "streams": Octets(row.stream for row in rows),
         "versions": Numbers(row.version for row in rows),
@@ -230,7 +260,7 @@ def _arguments(rows: Sequence[NewRow], beside: Beside) -> dict[str, object]:
         "request_salt": request and request.salt,
         "request_digest": request and request.digest,
         "life": life and Texts((life.deployment_id, life.cluster, life.namespace, life.app)),
-        "life_key": key and Texts((key.deployment_id, key.identity)),
+        "life_key": key and Texts((key.deployment_id, key.identity, *named)),
         "life_key_wrapped": key and key.wrapped,
         "sealed_lives": Texts(row.deployment_id for row in beside.sealed) or None,
         "sealed_keys": Texts(row.key for row in beside.sealed) or None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from ledger.app import App, fold
@@ -18,6 +18,20 @@ if TYPE_CHECKING:
     from ledger.store import Row, Store
 
 
+class SetIdentity(NamedTuple):
+    """The effects identity that new lives are sealed to.
+
+    Attributes:
+        public_key: X25519 public key, base64.
+        line: The line that set it.
+        version: The version that the ledger's own stream had when it was looked up.
+    """
+
+    public_key: str
+    line: Recorded
+    version: int
+
+
 class LedgerReader:
     """One ledger, as whoever asks it questions uses it.
 
@@ -27,7 +41,7 @@ class LedgerReader:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._identity: tuple[str, str] | None = None
+        self._ledger_id: str | None = None
 
     def history(self, app_id: AppId, *, upto: int | None = None) -> list[Recorded]:
         """All events of the app's two streams up to a position, in rising position."""
@@ -49,8 +63,23 @@ class LedgerReader:
 
     def ledger_id(self) -> str | None:
         """The ledger's own id, or None before its first event."""
-        created = self._created()
-        return created[0] if created else None
+        if self._ledger_id is None:
+            rows = self.store.stream(LEDGER_STREAM.bytes, limit=1)
+            event = decode(rows[0].topic, rows[0].state)[0] if rows else None
+            self._ledger_id = event.ledger_id if isinstance(event, LedgerCreated) else None
+        return self._ledger_id
+
+    def identity(self) -> SetIdentity | None:
+        """The effects identity that new lives are sealed to, or None before the ledger's first event.
+
+        Looked up each time, since it may be set anew.
+        """
+        rows = self.store.stream(LEDGER_STREAM.bytes)
+        line = next((recorded(row) for row in reversed(rows) if row.topic == WorkerIdentitySet.__name__), None)
+        if line is None:
+            return None
+        assert isinstance(line.event, WorkerIdentitySet)
+        return SetIdentity(line.event.public_key, line, rows[-1].version)
 
     def may_append(self) -> bool:
         """Whether lines may be appended here: not to a replica, a backup, or a ledger that goes on elsewhere."""
@@ -70,23 +99,6 @@ class LedgerReader:
         said = (decode(row.topic, row.state)[0] for row in rows if row.topic in _RESIDENCY)
         newest = next((event for event in said if getattr(event, "cluster", None) == cluster), None)
         return isinstance(newest, WorkerEnabled)
-
-    def _created(self) -> tuple[str, str] | None:
-        """Ledger id and the effects identity that new lives are sealed to."""
-        if self._identity is None:
-            rows = self.store.stream(LEDGER_STREAM.bytes)
-            ledger_id = identity = None
-            for event in (decode(row.topic, row.state)[0] for row in rows):
-                match event:
-                    case LedgerCreated():
-                        ledger_id = event.ledger_id
-                    case WorkerIdentitySet():
-                        identity = event.public_key
-                    case _:
-                        pass
-            if ledger_id is not None and identity is not None:
-                self._identity = (ledger_id, identity)
-        return self._identity
 
 
 _RESIDENCY = frozenset({WorkerEnabled.__name__, WorkerDisabled.__name__})

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import orjson
 
-from ledger.commands import Command, Restore, SetSecrets
+from ledger.commands import Command, LedgerCommand, Restore, SetSecrets
 from ledger.envelope import Source
 from ledger.spec import AppId
 
@@ -29,8 +29,11 @@ class Request:
     reason: str | None = None
 
 
-def request_digest(salt: bytes, app: AppId, command: Command) -> bytes:
-    """SHA-256 over what was asked for: verb, app and arguments; of secrets the key names only, nothing minted."""
+def request_digest(salt: bytes, app: AppId | None, command: Command | LedgerCommand) -> bytes:
+    """SHA-256 over what was asked for: verb, app and arguments; of secrets the key names only, nothing minted.
+
+    No app means the ledger as a whole.
+    """
     asked: object = command
     if isinstance(command, SetSecrets):
         asked = {"keys": sorted(command.keys)}

@@ -48,6 +48,7 @@ from ledger.store import (
     LifeRow,
     NewRow,
     RequestRow,
+    Rewrapped,
     Row,
     event_values,
 )
@@ -138,6 +139,26 @@ class SqliteStore:
         rows = self._query(sql.LIFE_KEY, {"deployment_id": deployment_id})
         return LifeKeyRow(*rows[0]) if rows else None
 
+    def life_key_identities(self) -> Mapping[str, int]:
+        """See `Store.life_key_identities`."""
+        return dict(self._query(sql.LIFE_KEY_IDENTITIES, {}))
+
+    def life_keys_except(self, identity: str, *, after: str, limit: int) -> Sequence[LifeKeyRow]:
+        """See `Store.life_keys_except`."""
+        parameters = {"identity": identity, "after": after, "limit": limit}
+        return [LifeKeyRow(*row) for row in self._query(sql.LIFE_KEYS_EXCEPT, parameters)]
+
+    def rewrap(self, rows: Sequence[Rewrapped]) -> int:
+        """See `Store.rewrap`."""
+        with self.writing() as connection:
+            refuse_other_writer(connection.execute(sql.INSTANCE).fetchall())
+            return sum(
+                connection.execute(
+                    sql.REWRAP_LIFE_KEY, dict(zip(("life", "before", "after", "rewrapped"), row, strict=True))
+                ).rowcount
+                for row in rows
+            )
+
     def sealed(self, deployment_id: str) -> Mapping[tuple[str, int], bytes]:
         """See `Store.sealed`."""
         rows = self._query(sql.SEALED, {"deployment_id": deployment_id})
@@ -154,6 +175,8 @@ class SqliteStore:
             refuse_other_writer(connection.execute(sql.INSTANCE).fetchall())
             if beside.request and connection.execute(sql.REQUEST, {"request_id": beside.request.request_id}).fetchone():
                 raise ConflictError("the request id was recorded meanwhile")
+            if beside.unchanged is not None:
+                _refuse_changed(connection, *beside.unchanged)
             lines = _place(head_of(connection.execute(sql.HEAD).fetchall()), rows, clock_us)
             try:
                 connection.executemany(sql.INSERT_EVENT, map(event_values, lines))
@@ -496,6 +519,12 @@ def refuse_other_writer(rows: Sequence[tuple[Any, ...]]) -> None:
     here = Instance(*rows[0])
     if here.writer is not None and not here.may_append:
         raise ended_error(here.writer, here.note)
+
+
+def _refuse_changed(connection: sqlite3.Connection, stream: bytes, version: int) -> None:
+    ((newest,),) = connection.execute(sql.STREAM_VERSION, {"stream": stream}).fetchall()
+    if (newest or 0) != version:
+        raise ConflictError("another writer was first")
 
 
 def _place(head: Head, rows: Sequence[NewRow], clock_us: int) -> list[Row]:

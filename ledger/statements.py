@@ -82,6 +82,14 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     "insert_life": insert(lives),
     "life_key": select(life_keys).where(life_keys.c.deployment_id == bindparam("deployment_id")),
     "insert_life_key": insert(life_keys),
+    "life_key_identities": select(life_keys.c.identity, func.count()).group_by(life_keys.c.identity),
+    "life_keys_except": select(life_keys)
+    .where(life_keys.c.identity != bindparam("identity"), life_keys.c.deployment_id > bindparam("after"))
+    .order_by(life_keys.c.deployment_id)
+    .limit(bindparam("limit")),
+    "rewrap_life_key": update(life_keys)
+    .where(life_keys.c.deployment_id == bindparam("life"), life_keys.c.identity == bindparam("before"))
+    .values(identity=bindparam("after"), wrapped=bindparam("rewrapped")),
     "delete_life_key": delete(life_keys).where(life_keys.c.deployment_id == bindparam("deployment_id")),
     "sealed": select(_sealed.key, _sealed.version, _sealed.ciphertext).where(
         _sealed.deployment_id == bindparam("deployment_id")

@@ -97,6 +97,15 @@ class LifeKeyRow(NamedTuple):
     wrapped: bytes
 
 
+class Rewrapped(NamedTuple):
+    """A life's key, wrapped for one identity before and for another one now."""
+
+    deployment_id: str
+    before: str
+    identity: str
+    wrapped: bytes
+
+
 class SealedRow(NamedTuple):
     """One sealed secret value."""
 
@@ -114,6 +123,8 @@ class Beside:
         request: Salt and digest of the request; its positions are filled in.
         life: A life that opens with these lines; its position is filled in.
         life_key: Its wrapped key.
+        unchanged: With a wrapped key: the stream that named its identity, and the version it had then. If it has grown,
+            the identity may be another one, and nothing is appended.
         sealed: Secret values sealed to it.
         redact: Position of an earlier line and the state that replaces its own.
         purge: Deployment id and key whose sealed values are deleted.
@@ -124,6 +135,7 @@ class Beside:
     request: RequestRow | None = None
     life: LifeRow | None = None
     life_key: LifeKeyRow | None = None
+    unchanged: tuple[bytes, int] | None = None
     sealed: Sequence[SealedRow] = ()
     redact: tuple[int, bytes] | None = None
     purge: tuple[str, str] | None = None
@@ -174,6 +186,22 @@ class Store(Protocol):
 
     def life_key(self, deployment_id: str) -> LifeKeyRow | None:
         """The wrapped key of a life; None when it never was or is shredded."""
+
+    def life_key_identities(self) -> Mapping[str, int]:
+        """The identities that lives' keys are wrapped for, each with how many; for those who may not read them, too."""
+
+    def life_keys_except(self, identity: str, *, after: str, limit: int) -> Sequence[LifeKeyRow]:
+        """Keys that are wrapped for another identity, by rising deployment id above `after`, at most `limit`."""
+
+    def rewrap(self, rows: Sequence[Rewrapped]) -> int:
+        """Replace lives' wrapped keys, durably and all at once; how many.
+
+        Those that are not wrapped for the identity `before` any more, or shredded, are left as they are.
+
+        Raises:
+            LedgerEndedError: Nothing is changed here any more, or ever.
+            OutcomeUnknownError: The commit failed in a way that leaves open whether it happened. May be repeated.
+        """
 
     def sealed(self, deployment_id: str) -> Mapping[tuple[str, int], bytes]:
         """The life's ciphertexts by key and version."""

@@ -70,5 +70,6 @@ def told(root: Path) -> Story:
     story.does(order, "deploy", "--image", "order:4", "--wait")
     story.does(order, "deploy", "rollback", "--version", "1", "-y", "--wait")
     story.does(user, "deploy", "--image", "user:6", "--wait")
+    story.does(user, "secret", "rotate-keys", "-y", "--reason", "ben left")
     story.does(user, "deploy", "--image", "user:7", "--wait")
     return story

@@ -55,6 +55,9 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     (position,) = query(cli.ledger, "SELECT min(notification_id) FROM stored_events WHERE topic = 'EnvSet'")[0]
     redact = ["--position", str(position), "--field", "values.A", "--reason", "a password", "-y"]
     run("ledger redact", "ledger", "redact", *redact)
+    run("secret rotate-keys no", "secret", "rotate-keys", input="n\n")
+    run("secret rotate-keys dry-run", "secret", "rotate-keys", "--dry-run")
+    run("secret rotate-keys", "secret", "rotate-keys", "-y")
     run("ledger status", "ledger", "status")
     run("ledger rebuild", "ledger", "rebuild")
     run("ledger backup", "ledger", "backup", str(base / "backup.db"))

@@ -13,9 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import ConflictError, LedgerUnavailableError
+from ledger.errors import ConflictError, LedgerEndedError, LedgerUnavailableError
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
-from ledger.store import Beside, Head, LifeKeyRow, LifeRow, NewRow, RequestRow, Row, SealedRow, Store
+from ledger.store import (
+    Beside,
+    Head,
+    LifeKeyRow,
+    LifeRow,
+    NewRow,
+    RequestRow,
+    Rewrapped,
+    Row,
+    SealedRow,
+    Store,
+)
 from ledger.stores import open_store
 from ledger.verify import verify_chain
 
@@ -216,6 +227,60 @@ def test_a_redaction_changes_one_state_and_nothing_else(store: Store) -> None:
     before = everything(store)
     (said,) = store.append([line(B, 1, "Redacted")], clock_us=NOW, beside=Beside(redact=(2, b"blank")))
     assert list(everything(store)) == [before[0], before[1]._replace(state=b"blank"), before[2], said]
+
+
+def with_keys(store: Store, *keys: tuple[str, str]) -> None:
+    for number, (life, identity) in enumerate(keys, start=1):
+        key = LifeKeyRow(life, identity, f"{life} for {identity}".encode())
+        store.append([line(B, number)], clock_us=NOW, beside=Beside(life_key=key))
+
+
+def test_keys_are_counted_and_paged_by_identity(store: Store) -> None:
+    assert store.life_key_identities() == {}
+    with_keys(store, ("d", "old"), ("a", "old"), ("b", "new"), ("c", "older"))
+    assert store.life_key_identities() == {"old": 2, "new": 1, "older": 1}
+    page = store.life_keys_except("new", after="", limit=2)
+    assert [(row.deployment_id, row.identity, bytes(row.wrapped)) for row in page] == [
+        ("a", "old", b"a for old"), ("c", "older", b"c for older")
+    ]  # fmt: skip
+    assert [row.deployment_id for row in store.life_keys_except("new", after="c", limit=2)] == ["d"]
+    assert list(store.life_keys_except("new", after="d", limit=2)) == []
+
+
+def test_a_key_is_rewrapped_only_if_it_is_what_it_was_taken_for(store: Store) -> None:
+    with_keys(store, ("a", "old"), ("b", "old"), ("c", "other"))
+    head = store.head()
+    rows = [Rewrapped(life, "old", "new", f"{life} for new".encode()) for life in ("a", "b", "c", "gone")]
+    assert store.rewrap(rows[:1] + rows[2:]) == 1
+    assert store.rewrap(rows) == 1, "a is done already, c is another's, and one is shredded"
+    assert [store.life_key(life) for life in ("a", "b", "c")] == [
+        LifeKeyRow("a", "new", b"a for new"), LifeKeyRow("b", "new", b"b for new"),
+        LifeKeyRow("c", "other", b"c for other"),
+    ]  # fmt: skip
+    assert store.life_key("gone") is None
+    assert store.head() == head
+
+
+def test_keys_of_a_ledger_that_went_on_elsewhere_stay_as_they_are(store: Store) -> None:
+    with_keys(store, ("a", "old"))
+    store.append([line(A, 1, "LedgerMoved")], clock_us=NOW, beside=Beside(moved=("elsewhere", "there")))
+    with pytest.raises(LedgerEndedError, match="there"):
+        store.rewrap([Rewrapped("a", "old", "new", b"x")])
+    assert store.life_key_identities() == {"old": 1}
+
+
+def test_a_key_is_wrapped_for_an_identity_that_was_not_replaced_meanwhile(store: Store) -> None:
+    def wrapped(life: str, version: int) -> Beside:
+        return Beside(life_key=LifeKeyRow(life, "identity", b"w"), unchanged=(C, version))
+
+    store.append([line(A, 1)], clock_us=NOW, beside=wrapped("first", 0))
+    fill(store, line(C, 1))
+    for version in (0, 2):
+        with pytest.raises(ConflictError):
+            store.append([line(A, 2)], clock_us=NOW, beside=wrapped("second", version))
+    store.append([line(A, 2)], clock_us=NOW, beside=wrapped("second", 1))
+    assert [row.stream for row in everything(store)] == [A, C, A]
+    assert store.life_key_identities() == {"identity": 2}
 
 
 # -- Reading -----------------------------------------------------------------------------------------------------------

@@ -20,10 +20,11 @@ from ledger.errors import ConflictError, LedgerUnavailableError, OneCtlError
 from ledger.postgres_migrate import migrate
 from ledger.postgres_schema import SCHEMA_VERSION, role_script
 from ledger.sqlite_store import STORE_VERSION, SqliteStore
-from ledger.store import Beside, LifeRow, ModelStore, NewRow, Row
+from ledger.store import Beside, LifeRow, ModelStore, NewRow, Rewrapped, Row
 from ledger.stores import open_store
 from ledger.transfer import beside_digest
 from ledger.verify import verify_chain
+from tests.cli_support import Cli
 from tests.moves.support import backed_up
 from tests.postgres_support import Server, administer
 
@@ -98,6 +99,22 @@ def test_bringing_it_up_to_date_loses_and_changes_nothing(old: str, store: Model
         assert [again.knows(table) for table in ADDED] == [True, True]
         assert again.append([NEXT], clock_us=0)[0].position == len(lines) + 1
         assert verify_chain(again).damage is None
+
+
+def test_keys_of_lives_can_be_rewrapped_once_it_is_up_to_date(old: str, store: ModelStore) -> None:
+    brought_up_to_date(old)
+    ((identity, lives),) = store.life_key_identities().items()
+    (row,) = store.life_keys_except("new", after="", limit=9)
+    assert (lives, row.identity) == (1, identity)
+    assert store.rewrap([Rewrapped(row.deployment_id, identity, "new", b"w")]) == 1
+    assert store.life_key_identities() == {"new": 1}
+
+
+def test_a_database_that_is_not_up_to_date_says_what_to_do(postgresql_v1: str, tmp_path: Path) -> None:
+    cli = Cli(tmp_path / "home", tmp_path, {"ONECTL_LEDGER": postgresql_v1})
+    assert cli.run("-o", "json", "ledger", "status").done().json["identities"] is None
+    assert "1ctl ledger migrate" in cli.run("secret", "rotate-keys", "-y").failed(1).error
+    assert not cli.home.exists()
 
 
 def test_bringing_it_up_to_date_again_changes_nothing(old: str, store: ModelStore) -> None:

@@ -122,6 +122,11 @@ class Bench:
         return [row.topic for row in every_row(self.store)]
 
 
+def key_files(directory: Path) -> set[str]:
+    """Names of the files in a directory of keys, but for its lock."""
+    return {path.name for path in directory.iterdir() if not path.name.startswith(".lock")}
+
+
 def request(request_id: str) -> Request:
     return Request(request_id=request_id, actor="ada", source=Source(program="1ctl test", host="h"), reason="because")
 
@@ -159,9 +164,9 @@ def test_the_first_write_makes_key_files_that_only_the_owner_may_read(running: B
     created, identity = (recorded(row).event for row in every_row(running.store)[:2])
     assert isinstance(created, LedgerCreated)
     assert isinstance(identity, WorkerIdentitySet)
-    assert {file.name for file in keys.iterdir()} == {"identity.key", f"{created.ledger_id}.signing.key"}
+    assert key_files(keys) == {f"{created.ledger_id}.identity.key", f"{created.ledger_id}.signing.key"}
     assert {stat.S_IMODE(file.stat().st_mode) for file in keys.iterdir()} == {0o600}
-    private = KeyFiles(keys).identity_private()
+    private = KeyFiles(keys).identity_private(created.ledger_id, identity.public_key)
     assert private is not None
     assert sealing.public_half(private) == identity.public_key
 
@@ -170,7 +175,7 @@ def test_the_second_write_creates_nothing_again(running: Bench) -> None:
     running.ask(Deploy(image="users:1"), app=OTHER)
     assert running.kinds().count("LedgerCreated") == 1
     assert running.kinds().count("WorkerIdentitySet") == 1
-    assert len(list((running.home / "keys").iterdir())) == 2
+    assert len(key_files(running.home / "keys")) == 2
 
 
 @pytest.mark.parametrize(
@@ -204,15 +209,15 @@ def test_reading_creates_neither_ledger_nor_keys(bench: Bench) -> None:
     assert not bench.home.exists()
 
 
-def test_a_first_write_that_cannot_be_recorded_leaves_no_signing_key(bench: Bench) -> None:
+def test_a_first_write_that_cannot_be_recorded_leaves_no_key(bench: Bench) -> None:
     bench.home.mkdir()
     bench.store = SqliteStore(bench.path, lock_timeout=0.1)
     bench.ledger.store = bench.store
     with holder(bench.path), pytest.raises(LedgerBusyError):
         bench.ask(Deploy(image="orders:1"))
-    assert {file.name for file in (bench.home / "keys").iterdir()} <= {"identity.key"}
+    assert key_files(bench.home / "keys") == set()
     bench.ask(Deploy(image="orders:1"))
-    assert len(list((bench.home / "keys").iterdir())) == 2
+    assert len(key_files(bench.home / "keys")) == 2
 
 
 def test_a_ledger_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
@@ -369,7 +374,7 @@ def test_two_processes_that_deploy_a_new_app_at_once_share_one_life(tmp_path: Pa
         assert kinds == [
             "LedgerCreated", "WorkerIdentitySet", "Deployed", "DomainAssigned", "DomainClaimed", "Deployed"
         ]  # fmt: skip
-        assert len(list((tmp_path / str(number) / "keys").iterdir())) == 2, "the loser's signing key is gone"
+        assert len(key_files(tmp_path / str(number) / "keys")) == 2, "the loser's keys are gone"
     for child in children:
         child.communicate(timeout=PATIENCE)
         assert child.returncode == 0
@@ -560,7 +565,7 @@ def test_who_does_not_hold_the_identity_may_seal_but_not_open(running: Bench, tm
     assert not stranger.ledger.can_open_secrets(stranger.life())
     with pytest.raises(SealedError, match="does not hold the identity"):
         stranger.open(stranger.life())
-    KeyFiles(tmp_path / "stranger").make_identity()
+    KeyFiles(tmp_path / "stranger").make_identity(stranger.ledger.ledger_id() or "")
     assert not stranger.ledger.can_open_secrets(stranger.life())
     with pytest.raises(SealedError, match="does not hold the identity"):
         stranger.open(stranger.life())

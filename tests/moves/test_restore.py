@@ -271,3 +271,21 @@ def test_a_restore_into_a_database_that_is_killed_left_nothing(user: User, tmp_p
     assert head(database) == EMPTY
     user.run("ledger", "restore", str(backup), ledger=database).done()
     assert rows(database)[:-1] == rows(user.ledger)
+
+
+def test_a_backup_from_before_a_rotation_needs_the_key_of_then(user: User, backup: Path, tmp_path: Path) -> None:
+    (path,) = (user.root / "home" / "keys").glob("*.identity.key")
+    kept = path.read_text()
+    user.run("secret", "rotate-keys", "-y").done()
+    lose(user)
+    restored = user.run("ledger", "restore", str(backup), "--accept-loss").done()
+    assert (
+        "sealed to an identity that is not on this machine. Add the lines of the file that was kept" in restored.stderr
+    )
+    user.run("deploy", "restart", app="order-service").failed(3)
+    path.write_text(path.read_text() + kept)
+    user.run("deploy", "restart", app="order-service").done()
+    done = user.json("secret", "rotate-keys", "-y")
+    assert (done["left"], done["removed"]) == (0, 1)
+    user.run("deploy", "restart", app="order-service").done()
+    assert kept.split()[1] not in path.read_text()

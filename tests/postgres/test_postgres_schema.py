@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -9,7 +11,8 @@ from ledger.errors import InvalidValueError, LedgerUnavailableError, OneCtlError
 from ledger.postgres_migrate import migrate
 from ledger.postgres_schema import SCHEMA_VERSION, role_script
 from ledger.postgres_store import PostgresStore
-from ledger.store import Beside, LifeKeyRow, NewRow, SealedRow
+from ledger.store import Beside, LifeKeyRow, NewRow, Rewrapped, SealedRow
+from tests.ledger.keeper import APPS, Keeper
 from tests.postgres.conftest import OpenStore
 from tests.postgres_support import Server, administer
 
@@ -175,10 +178,46 @@ def test_a_writer_drops_snapshots(roles: dict[str, str], database: str) -> None:
     assert administer(database, "SELECT count(*) FROM app_snapshots") == [(0,)]
 
 
+def test_only_the_worker_replaces_a_wrapped_key(roles: dict[str, str], open_postgres: OpenStore) -> None:
+    reader, writer, worker = (open_postgres(roles[name]) for name in ("reader", "writer", "worker"))
+    append(writer, 1, Beside(life_key=LifeKeyRow("l", "old", b"w")))
+    rows = [Rewrapped("l", "old", "new", b"x")]
+    for other in (reader, writer):
+        with pytest.raises(LedgerUnavailableError, match="rewrap_life_keys"):
+            other.rewrap(rows)
+        assert other.life_key_identities() == {"old": 1}, "how many there are is no secret"
+        with pytest.raises(LedgerUnavailableError, match="does not allow"):
+            other.life_keys_except("new", after="", limit=1)
+    assert worker.rewrap(rows) == 1
+    assert worker.life_key("l") == LifeKeyRow("l", "new", b"x")
+
+
+def test_only_the_worker_says_whose_key_lives_are_sealed_to(roles: dict[str, str], open_postgres: OpenStore) -> None:
+    writer, worker = open_postgres(roles["writer"]), open_postgres(roles["worker"])
+    row = NewRow(A, 1, "WorkerIdentitySet", b"{}")
+    with pytest.raises(LedgerUnavailableError, match="set by the worker"):
+        writer.append([row], clock_us=1)
+    assert writer.head().position == 0
+    assert len(worker.append([row], clock_us=1)) == 1
+
+
+def test_the_worker_may_rotate_keys_and_a_writer_may_not(roles: dict[str, str], database: str, tmp_path: Path) -> None:
+    owner, worker, writer = (Keeper(url, tmp_path / "keys") for url in (database, roles["worker"], roles["writer"]))
+    with closing(owner.store), closing(worker.store), closing(writer.store):
+        owner.deploy(APPS[0], TOKEN="x")
+        with pytest.raises(LedgerUnavailableError, match="does not allow"):
+            writer.rotate()
+        assert len(owner.keys.identities(owner.ledger_id())) == 1, "no key was made"
+        assert worker.rotate().rewrapped == 1
+        assert worker.store.life_key_identities() == {worker.identity(): 1}
+        assert worker.opened(APPS[0]) == {"TOKEN": b"x"}
+
+
 @pytest.mark.parametrize("role", ["reader", "writer", "worker"])
 @pytest.mark.parametrize(
     "statement",
     [
+        "UPDATE life_keys SET identity = 'mine'",
         "INSERT INTO stored_events SELECT * FROM stored_events",
         "UPDATE stored_events SET topic = 'x'",
         "DELETE FROM stored_events",

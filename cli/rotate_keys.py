@@ -1,0 +1,120 @@
+"""`1ctl secret rotate-keys`: a new effects identity for the ledger's secrets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import origin
+from cli.identities import identity_rows, lives
+from cli.options import DryRunOption, ReasonOption, RequestIdOption, YesOption
+from cli.progress import progress
+from cli.session import Session
+from effects.crash_points import crash_point
+from ledger.rotation import Rotated, Standing, before_rotation, fingerprint, rotate
+
+if TYPE_CHECKING:
+    from cli.terminal import Terminal
+
+AcceptLossOption = Annotated[
+    bool, typer.Option("--accept-loss", help="Even if keys are missing here; what they seal stays unreadable.")
+]
+
+
+def rotate_keys(
+    yes: YesOption = False,
+    reason: ReasonOption = None,
+    request_id: RequestIdOption = None,
+    accept_loss: AcceptLossOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Make a new key that opens the ledger's secrets.
+
+    The keys of all open lives are wrapped for it, then the old one is removed from its file. Pods notice nothing.
+    If it is interrupted, run it again.
+
+    Other machines that open secrets need the new file. Backups made until now need the old key: keep a copy with them.
+
+    Example:  1ctl secret rotate-keys --reason "ben left the team"
+    """
+    session = Session()
+    terminal = session.terminal
+    request = origin.request(request_id=request_id, reason=reason)
+    found = before_rotation(session.ledger, session.keys, accept_loss=accept_loss)
+    if dry_run:
+        _show(terminal, found)
+        return
+    path = session.keys.identity_path(found.ledger_id)
+    if not yes and not terminal.confirm(_question(found, str(path))):
+        terminal.info("Aborted.")
+        if terminal.json:
+            terminal.document({"rotated": False})
+        return
+    with progress("Rewrapping") as told:
+        done = rotate(session.ledger, session.keys, request, accept_loss=accept_loss, reached=crash_point, told=told)
+    if done.repeated:
+        terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
+    _tell(terminal, done, str(path))
+    if terminal.json:
+        terminal.document(
+            {
+                "rotated": True,
+                "identity": fingerprint(done.identity),
+                "public_key": done.identity,
+                "position": done.line.position,
+                "rewrapped": done.rewrapped,
+                "left": done.left,
+                "removed": done.removed,
+                "request_id": request.request_id,
+                "repeated": done.repeated,
+            }
+        )
+
+
+def _question(found: Standing, path: str) -> str:
+    return (
+        f"Make a new identity and wrap the keys of {lives(sum(found.lives.values()))} for it? The old key is then removed"
+        f" from {path}, and backups made until now need it."
+    )
+
+
+def _tell(terminal: Terminal, done: Rotated, path: str) -> None:
+    terminal.success(f"The identity is now {fingerprint(done.identity)}; keys of {lives(done.rewrapped)} rewrapped")
+    for life in done.damaged:
+        terminal.warn(
+            f"The key of {life} is not what was stored: what it seals is lost. Destroy the app and deploy anew."
+        )
+    if done.left > len(done.damaged):
+        terminal.warn(f"Keys of {lives(done.left - len(done.damaged))} stay wrapped for identities that are not here.")
+    if done.removed:
+        terminal.notice(f"The old key is removed from {path}; backups made until now need a copy of it.")
+    if done.shared:
+        terminal.notice("The old key stays where it is, since it may serve other ledgers: it names none.")
+    terminal.notice(f"Other machines that open secrets need {path}")
+
+
+def _show(terminal: Terminal, found: Standing) -> None:
+    """What a rotation would do."""
+    if terminal.json:
+        terminal.document(
+            {
+                "dry_run": True,
+                "events": [{"kind": "WorkerIdentitySet", "data": {"public_key": "(new key)"}}],
+                "objects": [],
+                "rewrapped": found.rewrappable,
+                "left": sum(found.missing.values()),
+                "identities": identity_rows(found),
+            }
+        )
+        return
+    terminal.notice("Dry run: nothing is recorded, nothing is changed.")
+    terminal.line("Would record: WorkerIdentitySet")
+    terminal.line(f"Would rewrap: keys of {lives(found.rewrappable)}")
+    terminal.table(
+        ["IDENTITY", "NEWEST", "KEY HERE", "LIVES"],
+        [
+            [row["identity"], "yes" if row["newest"] else "no", "yes" if row["held"] else "no", str(row["lives"])]
+            for row in identity_rows(found)
+        ],
+    )

@@ -1,0 +1,308 @@
+"""A new effects identity: the lives' keys are wrapped for it, and the one before is forgotten.
+
+Four steps, each durable before the next begins:
+
+1. A new key is put into the identity's file, beside the old one.
+2. `WorkerIdentitySet` is recorded: new lives are sealed to it from then on, and to no other, since the append that opens
+   a life fails if the identity it was sealed to is not the newest any more.
+3. Every key that is wrapped for an older identity is opened and wrapped anew, a page in a transaction. Each is compared
+   with what it was, so that two that rotate at once, or a destroy in between, do no harm.
+4. Keys that nothing is wrapped for any more are removed from the file.
+
+Whoever dies between any two leaves a ledger whose secrets can all be opened. Run again under the same request id, it is
+finished; as another request it makes another identity and leaves nothing of the first: a key that was made and never
+recorded is not used later, since it may have been seen by whom the rotation is to lock out.
+
+The values stay sealed to the same life keys. So a new identity protects from who gets hold of the old one later; who had
+both it and the ledger has the lives' keys themselves, which only a new life replaces.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ledger import sealing
+from ledger.commands import RotateKeys
+from ledger.errors import (
+    ConflictError,
+    LedgerBusyError,
+    LedgerEndedError,
+    LedgerUnavailableError,
+    RefusedError,
+    SealedError,
+)
+from ledger.events import WorkerIdentitySet
+from ledger.instance import ended_error
+from ledger.ledger import ATTEMPTS
+from ledger.reader import recorded
+from ledger.store import Rewrapped
+from ledger.streams import LEDGER_STREAM
+
+if TYPE_CHECKING:
+    from ledger.envelope import Recorded
+    from ledger.keys import KeyFiles
+    from ledger.ledger import Ledger
+    from ledger.reader import LedgerReader, SetIdentity
+    from ledger.request import Request
+    from ledger.store import LifeKeyRow
+
+PAGE = 200
+"""How many keys are rewrapped in one transaction."""
+
+STEPS = ("key made", "identity recorded", "keys rewrapped", "old key removed")
+"""What is told when each step is durable; the third for each page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How identities stand before a rotation.
+
+    Attributes:
+        ledger_id: Which ledger.
+        current: The newest identity in the ledger.
+        recorded: By public key, the line that set it.
+        lives: By identity, how many open lives' keys are wrapped for it.
+        held: The identities whose private half is here.
+        own: Those of them that serve no other ledger, the newest last.
+    """
+
+    ledger_id: str
+    current: SetIdentity
+    recorded: Mapping[str, Recorded]
+    lives: Mapping[str, int]
+    held: Sequence[str]
+    own: Sequence[str]
+
+    @property
+    def unused(self) -> Collection[str]:
+        """Identities that were made here before the newest, and that nobody can record any more.
+
+        Who makes one holds the file's lock until it is recorded, at the version it was decided at; that is taken now.
+        """
+        newest = self.current.public_key
+        older = self.own[: self.own.index(newest)] if newest in self.own else ()
+        return [public for public in older if public not in self.recorded]
+
+    def before(self, identity: str) -> Sequence[str]:
+        """The identities that were set before this one."""
+        position = self.recorded[identity].position
+        return [public for public, line in self.recorded.items() if line.position < position]
+
+    @property
+    def forgettable(self) -> Sequence[str]:
+        """Identities before the newest that are here and that no life's key is wrapped for."""
+        older = self.before(self.current.public_key)
+        return [public for public in self.held if public in older and public not in self.lives]
+
+    @property
+    def behind(self) -> int:
+        """How many lives are not wrapped for the newest identity."""
+        return sum(count for public, count in self.lives.items() if public != self.current.public_key)
+
+    @property
+    def rewrappable(self) -> int:
+        """How many lives' keys can be wrapped anew here."""
+        return sum(count for public, count in self.lives.items() if public in self.held)
+
+    @property
+    def missing(self) -> Mapping[str, int]:
+        """By identity that is not here, how many lives are wrapped for it."""
+        return {public: count for public, count in self.lives.items() if public not in self.held}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """What a rotation led to.
+
+    Attributes:
+        identity: The public key that everything is wrapped for now, base64.
+        line: The line that set it.
+        rewrapped: How many lives' keys were wrapped for it by this run.
+        left: How many could not be, since their identity is not here, or they are damaged.
+        damaged: The lives whose key cannot be opened with the identity that it says it is wrapped for.
+        removed: How many old keys were removed from the file.
+        shared: How many old keys stay there because they may serve other ledgers as well.
+        repeated: Whether the request had been recorded before, and this only finished it.
+    """
+
+    identity: str
+    line: Recorded
+    rewrapped: int
+    left: int
+    damaged: Sequence[str]
+    removed: int
+    shared: int
+    repeated: bool
+
+
+def fingerprint(public_key: str) -> str:
+    """The first 16 hex digits of the SHA-256 of a public key in base64: short enough to compare by eye."""
+    return sha256(b64decode(public_key)).hexdigest()[:16]
+
+
+def standing(reader: LedgerReader, keys: KeyFiles) -> Standing | None:
+    """How identities stand; None before the ledger's first event."""
+    ledger_id, current = reader.ledger_id(), reader.identity()
+    if ledger_id is None or current is None:
+        return None
+    rows = reader.store.stream(LEDGER_STREAM.bytes, upto=current.version)
+    lines = [recorded(row) for row in rows if row.topic == WorkerIdentitySet.__name__]
+    return Standing(
+        ledger_id=ledger_id,
+        current=current,
+        recorded={line.event.public_key: line for line in lines if isinstance(line.event, WorkerIdentitySet)},
+        # After the identities: nothing is wrapped anew for one that is not the newest any more.
+        lives=reader.store.life_key_identities(),
+        held=keys.identities(ledger_id),
+        own=keys.own_identities(ledger_id),
+    )
+
+
+def before_rotation(ledger: Ledger, keys: KeyFiles, *, accept_loss: bool = False) -> Standing:
+    """How identities stand where they may be rotated.
+
+    Raises:
+        RefusedError: Nothing is recorded yet, nothing may be recorded here, or a key is missing here.
+    """
+    found, here = standing(ledger, keys), ledger.store.instance()
+    if found is None or here is None:
+        raise RefusedError("nothing is recorded in the ledger yet", hint="Its identity is made by the first deploy.")
+    if not here.may_append:
+        raise ended_error(here.writer or "", here.note)
+    if not accept_loss:
+        _refuse_missing(found)
+    return found
+
+
+def _refuse_missing(found: Standing) -> None:
+    missing = found.missing
+    if not missing:
+        return
+    count, total = sum(missing.values()), sum(found.lives.values())
+    line = found.recorded.get(next(iter(missing)))
+    where = f": {line.envelope.actor} made it on {line.envelope.source.host}" if line else ""
+    raise RefusedError(
+        f"the keys of {count} of {total} lives are wrapped for an identity that this machine does not hold",
+        hint=f"Run it where that identity is{where}. Or point ONECTL_IDENTITY to a copy of its file.\n"
+        "If it is lost for good, --accept-loss rotates without it; what those lives have sealed stays unreadable.",
+    )
+
+
+def rotate(
+    ledger: Ledger,
+    keys: KeyFiles,
+    request: Request,
+    *,
+    accept_loss: bool = False,
+    reached: Callable[[str], None] = lambda _: None,
+    told: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Rotated:
+    """Make a new identity and wrap every open life's key for it.
+
+    May be repeated after any end, and run at once; the same request makes at most one identity.
+
+    Args:
+        ledger: The ledger.
+        keys: The key files of this machine.
+        request: Who asks and why.
+        accept_loss: Whether to leave lives as they are whose identity is not here.
+        reached: Told each of `STEPS` when it is durable.
+        told: Told how many keys of how many are rewrapped.
+
+    Raises:
+        RefusedError: A key is not here that lives are wrapped for, or nothing may be recorded here.
+        KeyFileError: The identity's file cannot be read or written.
+        OutcomeUnknownError: It cannot be told whether the new identity was recorded; repeat it.
+    """
+    line, repeated = _settled(ledger, keys, request, accept_loss=accept_loss, reached=reached)
+    assert isinstance(line.event, WorkerIdentitySet)
+    rewrapped, damaged = _rewrap(ledger, keys, line.event.public_key, reached, told)
+    found = before_rotation(ledger, keys, accept_loss=True)
+    removed = keys.forget_identities(found.ledger_id, [*found.forgettable, *found.unused])
+    reached(STEPS[3])
+    return Rotated(
+        identity=line.event.public_key,
+        line=line,
+        rewrapped=rewrapped,
+        left=found.behind,
+        damaged=damaged,
+        removed=sum(public in found.recorded for public in removed),
+        shared=sum(public not in removed for public in found.forgettable),
+        repeated=repeated,
+    )
+
+
+def _settled(
+    ledger: Ledger, keys: KeyFiles, request: Request, *, accept_loss: bool, reached: Callable[[str], None]
+) -> tuple[Recorded, bool]:
+    """The line that sets the identity to wrap for, and whether the request had been recorded before."""
+    for _ in range(ATTEMPTS):
+        found = before_rotation(ledger, keys, accept_loss=accept_loss)
+        if ledger.answered(RotateKeys(), request) is not None:
+            return found.current.line, True
+        # Who may not read the keys is told so before one is made.
+        ledger.store.life_keys_except(found.current.public_key, after="", limit=1)
+        line = _set_anew(ledger, keys, request, found, reached)
+        if line is not None:
+            return line, False
+    raise ConflictError("other writers were always first", hint="Nothing was recorded. Try again.")
+
+
+def _set_anew(
+    ledger: Ledger, keys: KeyFiles, request: Request, found: Standing, reached: Callable[[str], None]
+) -> Recorded | None:
+    """Make an identity and record it; None if another writer was first."""
+    made = None
+    try:
+        with keys.making_identity(found.ledger_id) as made:
+            reached(STEPS[0])
+            line = ledger.set_identity(made, request, version=found.current.version)
+    except ConflictError:
+        keys.forget_identities(found.ledger_id, [made] if made else [])
+        return None
+    except (LedgerBusyError, LedgerEndedError, LedgerUnavailableError):
+        keys.forget_identities(found.ledger_id, [made] if made else [])
+        raise
+    reached(STEPS[1])
+    return line
+
+
+def _rewrap(
+    ledger: Ledger, keys: KeyFiles, identity: str, reached: Callable[[str], None], told: Callable[[int, int], None]
+) -> tuple[int, Sequence[str]]:
+    """Wrap for an identity every key that is wrapped for one before it and can be opened here.
+
+    Returns:
+        How many, and the lives whose key is not what was stored.
+    """
+    found = before_rotation(ledger, keys, accept_loss=True)
+    privates = {public: keys.identity_private(found.ledger_id, public) for public in found.before(identity)}
+    total = sum(count for public, count in found.lives.items() if privates.get(public))
+    done, missed, damaged = 0, 1, set[str]()
+    while missed:  # by us, since another process rewrapped or shredded a key between our look and our change
+        missed, after = 0, ""
+        while rows := ledger.store.life_keys_except(identity, after=after, limit=PAGE):
+            page: list[Rewrapped] = []
+            for row in rows:
+                try:
+                    page += _rewrapped(row, privates.get(row.identity), identity)
+                except SealedError:
+                    damaged.add(row.deployment_id)
+            count = ledger.store.rewrap(page) if page else 0
+            done, missed, after = done + count, missed + len(page) - count, rows[-1].deployment_id
+            told(min(done, total), total)
+            reached(STEPS[2])
+    return done, sorted(damaged)
+
+
+def _rewrapped(row: LifeKeyRow, private: bytes | None, identity: str) -> Sequence[Rewrapped]:
+    """The row for another identity; none if it cannot be opened here."""
+    if private is None:
+        return ()
+    life_private = sealing.unwrap(row.wrapped, row.deployment_id, private)
+    wrapped = sealing.wrap(life_private, row.deployment_id, identity)
+    return (Rewrapped(row.deployment_id, row.identity, identity, wrapped),)
