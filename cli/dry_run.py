@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cli.session import Session
     from ledger.app import App
     from ledger.commands import Command
+    from ledger.events import Event
     from ledger.spec import AppId
 
 
@@ -23,22 +24,26 @@ def show(session: Session, app_id: AppId, command: Command) -> None:
         RefusedError: The command would be refused.
     """
     plan = session.ledger.plan(app_id, command)
-    changes = object_changes(session, plan.before, plan.after)
+    tell(session, plan.events, object_changes(session, plan.before, plan.after))
+
+
+def tell(session: Session, events: Sequence[Event], changes: Sequence[tuple[str, str, str]]) -> None:
+    """Print what would be recorded, and what would change in the cluster."""
     terminal = session.terminal
     if terminal.json:
         terminal.document(
             {
                 "dry_run": True,
-                "events": [{"kind": type(event).__name__, "data": asdict(event)} for event in plan.events],
+                "events": [{"kind": type(event).__name__, "data": asdict(event)} for event in events],
                 "objects": [{"change": change, "kind": kind, "name": name} for change, kind, name in changes],
             }
         )
         return
     terminal.notice("Dry run: nothing is recorded, nothing is changed.")
-    if not plan.events:
+    if not events:
         terminal.info("Nothing would change.")
         return
-    terminal.line("Would record: " + ", ".join(type(event).__name__ for event in plan.events))
+    terminal.line("Would record: " + ", ".join(type(event).__name__ for event in events))
     terminal.table(["CHANGE", "KIND", "NAME"], changes)
 
 

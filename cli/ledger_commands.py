@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.lazy import group
-from cli.options import RequestIdOption, YesOption
 
 if TYPE_CHECKING:
     from cli.identities import IdentityRow
@@ -20,8 +19,8 @@ app = typer.Typer(
             "migrate": "cli.ledger_database:migrate",
             "roles": "cli.ledger_database:roles",
             "rebuild": "cli.ledger_commands:rebuild",
-            "redact": "cli.ledger_commands:redact",
             "orphans": "cli.ledger_orphans:orphans",
+            "redact": "cli.redact:redact",
             "backup": "cli.ledger_moves:backup",
             "restore": "cli.ledger_moves:restore",
             "copy": "cli.ledger_moves:copy",
@@ -131,40 +130,3 @@ def rebuild(
         session.terminal.success(f"Read model {each.name} is rebuilt")
     if session.terminal.json:
         session.terminal.document({"rebuilt": list(models) if name is None else [name]})
-
-
-def redact(
-    position: Annotated[int, typer.Option(metavar="P", help="Position of the event.")],
-    field: Annotated[str, typer.Option(metavar="FIELD", help="What to blank: values.KEY, message or reason.")],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")],
-    yes: YesOption = False,
-    request_id: RequestIdOption = None,
-) -> None:
-    """Blank a field of one event for ever.
-
-    For instance a password that was put into an environment value.
-
-    Chain and proofs stay valid; that something was blanked, by whom and why, stays in the ledger.
-
-    Example:  1ctl ledger redact --position 12 --field values.DB_PASSWORD --reason "put into env by mistake"
-    """
-    from cli import origin  # noqa: PLC0415
-    from cli.session import Session  # noqa: PLC0415
-    from projections.app_list import APP_LIST  # noqa: PLC0415
-    from projections.runner import rebuild as fold_anew  # noqa: PLC0415
-
-    session = Session()
-    request = origin.request(request_id=request_id, reason=reason)
-    if not yes and not session.terminal.confirm(f"Blank {field} at position {position}? It cannot be read again."):
-        session.terminal.info("Aborted.")
-        if session.terminal.json:
-            session.terminal.document({"redacted": False})
-        return
-    recorded = session.ledger.redact(position, field, request)
-    fold_anew(session.store, APP_LIST)
-    session.terminal.success(f"{field} at position {position} is blank")
-    session.terminal.notice("Running pods, the cluster's ConfigMap and backups still hold it: change it there too.")
-    if session.terminal.json:
-        session.terminal.document(
-            {"redacted": True, "position": position, "field": field, "recorded_at_position": recorded.position}
-        )

@@ -54,6 +54,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     run("secret purge", "secret", "purge", "TOKEN", "-y", "--reason", "leaked")
     (position,) = query(cli.ledger, "SELECT min(notification_id) FROM stored_events WHERE topic = 'EnvSet'")[0]
     redact = ["--position", str(position), "--field", "values.A", "--reason", "a password", "-y"]
+    run("ledger redact dry-run", "ledger", "redact", *redact, "--dry-run")
     run("ledger redact", "ledger", "redact", *redact)
     run("secret rotate-keys no", "secret", "rotate-keys", input="n\n")
     run("secret rotate-keys dry-run", "secret", "rotate-keys", "--dry-run")

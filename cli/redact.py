@@ -1,0 +1,90 @@
+"""`1ctl ledger redact`: blank a field of one event, and say what the cluster would make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from cli import origin
+from cli.dry_run import object_changes, tell
+from cli.options import DryRunOption, RequestIdOption, YesOption
+from cli.session import Session
+from ledger.app import App, fold
+from ledger.codec import decode
+from ledger.commands import Redact
+from ledger.reader import recorded
+from ledger.redaction import BLANK
+from ledger.spec import AppId
+from projections.app_list import APP_LIST
+from projections.runner import rebuild
+
+
+def redact(
+    position: Annotated[int, typer.Option(metavar="P", help="Position of the event.")],
+    field: Annotated[str, typer.Option(metavar="FIELD", help="What to blank: values.KEY, message or reason.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")],
+    yes: YesOption = False,
+    request_id: RequestIdOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Blank a field of one event for ever.
+
+    For instance a password that was put into an environment value.
+
+    Chain and proofs stay valid; that something was blanked, by whom and why, stays in the ledger.
+
+    Example:  1ctl ledger redact --position 12 --field values.DB_PASSWORD --reason "put into env by mistake"
+    """
+    session = Session()
+    terminal = session.terminal
+    request = origin.request(request_id=request_id, reason=reason)
+    if dry_run:
+        event, remaining = session.ledger.plan_redaction(position, field)
+        tell(session, [event], _object_changes(session, position, remaining))
+        return
+    repeated = session.ledger.answered(Redact(position=position, field=field), request) is not None
+    if not repeated:
+        _, remaining = session.ledger.plan_redaction(position, field)  # what is refused is not asked about
+        if _object_changes(session, position, remaining):
+            terminal.warn(
+                f'It is still set: the next change of the app replaces its pods by ones that read "{BLANK}".'
+                " Set it anew and restart first, if you can: 1ctl env create --help"
+            )
+        if not yes and not terminal.confirm(f"Blank {field} at position {position}? It cannot be read again."):
+            terminal.info("Aborted.")
+            if terminal.json:
+                terminal.document({"redacted": False})
+            return
+    recorded_at = session.ledger.redact(position, field, request).position
+    rebuild(session.store, APP_LIST)
+    if repeated:
+        terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
+    terminal.success(f"{field} at position {position} is blank")
+    terminal.notice("Running pods, the cluster's ConfigMap and backups still hold it: change it there too.")
+    if terminal.json:
+        terminal.document(
+            {
+                "redacted": True,
+                "position": position,
+                "field": field,
+                "recorded_at_position": recorded_at,
+                "request_id": request.request_id,
+                "repeated": repeated,
+            }
+        )
+
+
+def _object_changes(session: Session, position: int, remaining: bytes) -> Sequence[tuple[str, str, str]]:
+    """What would change in the cluster if an app's event were made of these bytes."""
+    (row,) = session.store.positions(position, position, limit=1)
+    subject = recorded(row).envelope.subject
+    if subject is None:
+        return ()
+    app_id = AppId(subject.cluster, subject.namespace, subject.app)
+    event, _ = decode(row.topic, remaining)
+    history = session.reader.history(app_id)
+    without = [replace(line, event=event) if line.position == position else line for line in history]
+    return object_changes(session, fold(App(id=app_id), history), fold(App(id=app_id), without))

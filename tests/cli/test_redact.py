@@ -1,0 +1,91 @@
+"""`ledger redact` as its user sees it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli_support import Cli, query
+
+CANARY = "swordfish-5f2c1a"
+
+
+def position_of(cli: Cli, kind: str) -> int:
+    text = "SELECT max(notification_id) FROM stored_events WHERE topic = '%s'"
+    ((position,),) = query(cli.ledger, text % kind)
+    return int(position)
+
+
+@pytest.fixture
+def noted(deployed: Cli) -> Cli:
+    """A user who put a password where it does not belong."""
+    deployed.run("env", "create", "--env", f"NOTE={CANARY}").done()
+    return deployed
+
+
+def redact(cli: Cli, *more: str) -> tuple[str, ...]:
+    position = str(position_of(cli, "EnvSet"))
+    return ("ledger", "redact", "--position", position, "--field", "values.NOTE", "--reason", "by mistake", *more)
+
+
+def test_a_dry_run_tells_what_would_change_and_changes_nothing(noted: Cli) -> None:
+    before = noted.events()
+    shown = noted.run(*redact(noted, "--dry-run")).done()
+    assert shown.stderr == "💡 Dry run: nothing is recorded, nothing is changed.\n"
+    assert shown.lines[0] == "Would record: Redacted"
+    assert "update  ConfigMap  user-service-environments" in shown.lines
+    document = noted.run("-o", "json", *redact(noted, "--dry-run")).done().json
+    (event,) = document["events"]
+    assert (document["dry_run"], event["kind"], event["data"]["field"]) == (True, "Redacted", "values.NOTE")
+    assert CANARY not in shown.stdout + str(document)
+    assert noted.events() == before
+    assert CANARY in noted.run("env", "list").done().stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--position", "999", "--field", "values.NOTE"], "there is no position 999"),
+        (["--position", "1", "--field", "origin"], "only what people or clusters wrote can"),
+        (["--position", "3", "--field", "values.NOTE"], "has no text"),
+    ],
+)
+def test_a_dry_run_is_refused_as_the_command_is_and_before_it_asks(noted: Cli, more: list[str], says: str) -> None:
+    for last in ("--dry-run", "-y"):
+        refused = noted.run("ledger", "redact", "--reason", "x", *more, last).failed(3)
+        assert says in refused.error
+    assert "[y/N]" not in noted.run("ledger", "redact", "--reason", "x", *more, input="y\n").failed(3).stderr
+
+
+def test_a_value_that_pods_still_get_is_warned_about(noted: Cli) -> None:
+    asked = noted.run(*redact(noted), input="n\n").done()
+    assert "❗️ It is still set: the next change of the app replaces its pods by ones that read" in asked.stderr
+    noted.run("env", "create", "--env", "NOTE=harmless").done()
+    noted.run("deploy", "restart").done()
+    ((position,),) = query(noted.ledger, "SELECT min(notification_id) FROM stored_events WHERE topic = 'EnvSet'")
+    args = ("ledger", "redact", "--position", str(position), "--field", "values.NOTE", "--reason", "x", "-y")
+    assert "❗️" not in noted.run(*args).done().stderr
+    assert "NOTE  harmless" in noted.run("env", "list").done().stdout
+    for path in noted.home.rglob("*"):
+        assert not path.is_file() or path.name == "sandbox.db" or CANARY.encode() not in path.read_bytes(), path
+
+
+def test_a_repeated_request_is_answered_and_not_recorded_again(noted: Cli) -> None:
+    args = redact(noted, "-y", "--request-id", "once")
+    first = noted.run("-o", "json", *args).done().json
+    again = noted.run("-o", "json", *args).done()
+    assert again.json == {**first, "repeated": True}
+    assert 'Request "once" was recorded before' in again.stderr
+    assert noted.events().count("Redacted") == 1
+    noted.run("env", "create", "--env", "NOTE=more").done()
+    refused = noted.run(*redact(noted, "-y", "--request-id", "once")).failed(3)
+    assert 'request id "once" was used for another request' in refused.error
+
+
+def test_a_reason_is_blanked_and_changes_nothing_in_the_cluster(deployed: Cli) -> None:
+    deployed.run("deploy", "--image", "nginx:2", "--reason", f"password is {CANARY}").done()
+    args = ("ledger", "redact", "--position", str(position_of(deployed, "Deployed")), "--field", "reason")
+    document = deployed.run("-o", "json", *args, "--reason", "x", "--dry-run").done().json
+    assert document["objects"] == []
+    assert "❗️" not in deployed.run(*args, "--reason", "x", "-y").done().stderr
+    assert CANARY not in deployed.run("-o", "json", "audit", "log").done().stdout
+    assert "Ledger is intact" in deployed.run("audit", "verify").done().stdout
