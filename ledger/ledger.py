@@ -388,9 +388,10 @@ class Ledger(LedgerReader):
 
     def holds_identity(self) -> bool:
         """Whether this machine holds the identity that new lives are sealed to; True for a ledger without any."""
-        created = self._created()
-        private = self._keys.identity_private()
-        return created is None or (private is not None and sealing.public_half(private) == created[1])
+        ledger_id, set_identity = self.ledger_id(), self.identity()
+        if ledger_id is None or set_identity is None:
+            return True
+        return self._keys.identity_private(ledger_id, set_identity.public_key) is not None
 
     def can_open_secrets(self, life: Life) -> bool:
         """Whether this machine holds the identity that the life's key is wrapped for."""
