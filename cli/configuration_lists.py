@@ -9,11 +9,10 @@ from cli.exit_codes import UsageError
 from cli.moment import When, resolve
 from cli.past import asked
 from cli.session import Session
-from ledger.app import App, Life, fold
 from ledger.spec import AppId
 
 if TYPE_CHECKING:
-    from ledger.envelope import Recorded
+    from ledger.app import Life
     from ledger.moments import Moment
 
 IN_PODS, AFTER_RESTART, UNTIL_RESTART = "yes", "after restart", "until restart"
@@ -24,7 +23,7 @@ def show_environments(when: When, *, deployment_id: str | None, config: str | No
     from projections.configuration_views import environment  # noqa: PLC0415
 
     session, apps = _apps(when, deployment_id=deployment_id, config=config, all_=all_)
-    views = [view for app_id, life, history in apps if (view := environment(app_id, life, history))]
+    views = [view for app_id, life, _ in apps if (view := environment(app_id, life))]
     if session.terminal.json:
         session.terminal.document([view.to_json() for view in views])
         return
@@ -37,17 +36,20 @@ def show_environments(when: When, *, deployment_id: str | None, config: str | No
 
 def show_secrets(when: When, *, deployment_id: str | None, config: str | None, all_: bool) -> None:
     """Secrets: keys, versions, fingerprints, and whether the pods have them. Never a value."""
+    from ledger.landmarks import span  # noqa: PLC0415
     from projections.configuration_views import secrets  # noqa: PLC0415
-    from projections.fingerprints import fingerprints  # noqa: PLC0415
+    from projections.fingerprints import current_fingerprints  # noqa: PLC0415
 
     session, apps = _apps(when, deployment_id=deployment_id, config=config, all_=all_)
     documents, rows = [], []
-    for app_id, life, history in apps:
-        view = secrets(app_id, life, history)
+    for app_id, life, upto in apps:
+        view = secrets(app_id, life)
         if view is None:
             continue
-        known = fingerprints(history, life.deployment_id)
-        marks = {each.key: known.get(each.key, {}).get(str(each.version)) for each in view.keys}
+        where = span(session.store, app_id, life.deployment_id, upto=upto)
+        wanted = {each.key: each.version for each in view.keys}
+        known = current_fingerprints(session.store, where, wanted) if where and wanted else {}
+        marks = {key: known.get(key) for key in wanted}
         documents.append({**view.to_json(), "fingerprints": marks})
         rows += [
             [app_id.name, each.key, str(each.version), marks[each.key] or "-", _in_pods(each.in_pods)]
@@ -62,10 +64,10 @@ def show_secrets(when: When, *, deployment_id: str | None, config: str | None, a
 
 def _apps(
     when: When, *, deployment_id: str | None, config: str | None, all_: bool
-) -> tuple[Session, Iterator[tuple[AppId, Life, Sequence[Recorded]]]]:
+) -> tuple[Session, Iterator[tuple[AppId, Life, int | None]]]:
     if not all_:
         question = asked(when, deployment_id=deployment_id, config=config)
-        return question.session, iter([(question.app.id, question.life, question.history)])
+        return question.session, iter([(question.app.id, question.life, question.upto)])
     if deployment_id is not None or config is not None:
         raise UsageError("--all is about the whole namespace: leave --deployment-id and --config out")
     session = Session()
@@ -73,15 +75,15 @@ def _apps(
     return session, _all(session, moment)
 
 
-def _all(session: Session, moment: Moment | None) -> Iterator[tuple[AppId, Life, Sequence[Recorded]]]:
+def _all(session: Session, moment: Moment | None) -> Iterator[tuple[AppId, Life, int | None]]:
     from cli.deploy_reads import listed  # noqa: PLC0415
 
     for each in listed(session, moment, ended=False):
         app_id = AppId(each.cluster, each.namespace, each.app_label)
-        history = session.reader.history(app_id, upto=moment.position if moment else None)
-        life = fold(App(id=app_id), history).life
+        upto = moment.position if moment else None
+        life = session.reader.app(app_id, upto=upto).life
         if life is not None:
-            yield app_id, life, history
+            yield app_id, life, upto
 
 
 def _in_pods(in_pods: bool) -> str:

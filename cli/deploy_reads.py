@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.age import age
-from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When, resolve
-from cli.options import ConfigOption, DeploymentIdOption
+from cli.exit_codes import UsageError
+from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When, life_of, resolve
+from cli.options import ConfigOption, DeploymentIdOption, LimitOption
 from cli.past import asked
 from cli.session import Session
 from cli.target import target
-from ledger.app import App, open_life
 from ledger.clock import SystemClock, from_micros
 
 if TYPE_CHECKING:
-    from ledger.envelope import Recorded
+    from ledger.landmarks import Span
     from ledger.moments import Moment
-    from ledger.spec import AppId
     from projections.app_views import Deployment
-    from projections.releases import Release
+    from projections.release_page import ReleasePage
+
+
+PAGE = 50
+"""Rows that fit a person; programs get all of them."""
 
 
 def get(
@@ -116,6 +118,8 @@ def releases(
     wide: Annotated[
         bool, typer.Option("--wide", help="With actor, changes, reason, and what can be rolled back to.")
     ] = False,
+    limit: LimitOption = None,
+    all_: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
     at_release: AtReleaseOption = None,
@@ -128,38 +132,42 @@ def releases(
 
     Example:  1ctl deploy releases
     """
-    from projections.releases import releases as history_of  # noqa: PLC0415
+    from projections.release_page import release_page  # noqa: PLC0415
 
+    if all_ and limit is not None:
+        raise UsageError("--all and --limit exclude each other")
     session = Session()
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
     when = When(at_release=at_release, as_of=as_of, at_position=at_position)
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
-    history = session.reader.history(app_id, upto=moment.position if moment else None)
-    lives = [life for life in history_of(history) if deployment_id in (None, life.deployment_id)]
-    if not lives:
-        open_life(App(id=app_id))
-    life = lives[-1]
-    newest_first = list(reversed(life.releases))
+    upto = moment.position if moment else None
+    life = life_of(session, app_id, deployment_id, upto=upto)
+    page = release_page(session.reader, life, page_size(session, limit, all_=all_), upto=upto)
     if session.terminal.json or wide:
-        _details(session, app_id, history, newest_first)
-        return
-    now_us = moment.at_us if moment else SystemClock().now_us()
-    if life.destroyed_us is not None:
-        session.terminal.notice(f"Deployment {life.deployment_id} was destroyed {age(life.destroyed_us, now_us)}.")
+        _details(session, life, page, upto)
+    else:
+        _table(session, life, page, moment.at_us if moment else SystemClock().now_us())
+    if page.older:
+        session.terminal.notice(f"{page.older} older releases are not shown. See all: 1ctl deploy releases --all")
+
+
+def _table(session: Session, life: Span, page: ReleasePage, now_us: int) -> None:
+    if page.destroyed_us is not None:
+        session.terminal.notice(f"Deployment {life.deployment_id} was destroyed {age(page.destroyed_us, now_us)}.")
     session.terminal.table(
         ["VERSION", "IMAGE", "STATUS", "DEPLOYED"],
-        [[str(each.number), each.image, each.status, age(each.deployed_us, now_us)] for each in newest_first],
+        [[str(each.number), each.image, each.status, age(each.deployed_us, now_us)] for each in page.newest_first],
     )
 
 
-def _details(session: Session, app_id: AppId, history: Sequence[Recorded], newest_first: Sequence[Release]) -> None:
+def _details(session: Session, life: Span, page: ReleasePage, upto: int | None) -> None:
     """The releases with all that is known about them."""
-    from projections.fingerprints import fingerprints  # noqa: PLC0415
-    from projections.release_details import release_details  # noqa: PLC0415
+    from projections.fingerprints import life_fingerprints  # noqa: PLC0415
+    from projections.release_details import page_details  # noqa: PLC0415
 
-    details = release_details(app_id, history, newest_first)
+    known = life_fingerprints(session.store, life)
+    details = page_details(session.reader, life, page, known, upto=upto)
     if session.terminal.json:
-        known = fingerprints(history, newest_first[0].deployment_id)
         session.terminal.document([each.to_json(known) for each in details])
         return
     session.terminal.table(
@@ -178,6 +186,11 @@ def _details(session: Session, app_id: AppId, history: Sequence[Recorded], newes
             for each in details
         ],
     )
+
+
+def page_size(session: Session, limit: int | None, *, all_: bool = False) -> int | None:
+    """How many rows are wanted; None for all, which is what programs that read JSON get unless they ask for fewer."""
+    return limit if limit is not None or all_ or session.terminal.json else PAGE
 
 
 def _moment(micros: int) -> str:

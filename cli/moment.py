@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -15,7 +14,7 @@ from ledger.errors import RefusedError
 
 if TYPE_CHECKING:
     from cli.session import Session
-    from ledger.envelope import Recorded
+    from ledger.landmarks import Span
     from ledger.moments import Moment
     from ledger.spec import AppId
 
@@ -72,9 +71,8 @@ def resolve(session: Session, when: When, *, app_id: AppId | None, deployment_id
         assert when.at_release is not None
         if app_id is None:
             raise UsageError("--at-release needs an app")
-        history = session.reader.history(app_id)
-        life = deployment_id or _newest_life(app_id, history)
-        moment = moments.at_release(session.store, history, life, when.at_release, now_us)
+        life = life_of(session, app_id, deployment_id)
+        moment = moments.at_release(session.store, life, when.at_release, now_us)
     session.terminal.notice(f"As of position {moment.position}, {_local(moment.at_us)}")
     return moment
 
@@ -97,12 +95,20 @@ def parse_time(text: str, now_us: int) -> int:
     return to_micros(moment.astimezone(UTC))
 
 
-def _newest_life(app_id: AppId, history: Sequence[Recorded]) -> str:
-    from ledger.app import App, open_life  # noqa: PLC0415
-    from ledger.events import Deployed  # noqa: PLC0415
+def life_of(session: Session, app_id: AppId, deployment_id: str | None, *, upto: int | None = None) -> Span:
+    """Where the life that is meant lies in the ledger: the one named, or else the app's newest then.
 
-    opened = [each.event.deployment_id for each in history if isinstance(each.event, Deployed)]
-    return opened[-1] if opened else open_life(App(id=app_id)).deployment_id
+    Raises:
+        AppNotFoundError: The app had none.
+    """
+    from ledger.app import App, open_life  # noqa: PLC0415
+    from ledger.landmarks import span  # noqa: PLC0415 - most questions are about the present
+
+    life = span(session.store, app_id, deployment_id, upto=upto)
+    if life is None:
+        open_life(App(id=app_id))
+    assert life is not None
+    return life
 
 
 def _local(at_us: int) -> str:

@@ -88,6 +88,7 @@ ConfigOption = Annotated[
 DeploymentIdOption = Annotated[
     str | None, typer.Option("--deployment-id", "-d", metavar="ID", help="The app with this deployment id.")
 ]
+LimitOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="At most N [50; JSON: all].")]
 RequestIdOption = Annotated[
     str | None,
     typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from cli.moment import When, resolve
@@ -13,7 +12,6 @@ from ledger.errors import AppNotFoundError
 
 if TYPE_CHECKING:
     from ledger.app import App, Life
-    from ledger.envelope import Recorded
 
 
 class Asked(NamedTuple):
@@ -23,14 +21,14 @@ class Asked(NamedTuple):
         session: This run's session.
         app: The app at the moment that is meant.
         life: Its open life then.
-        history: Its events up to then.
+        upto: The position that is meant, or None for now.
         now_us: The instant that ages are relative to, microseconds since 1970-01-01 UTC.
     """
 
     session: Session
     app: App
     life: Life
-    history: Sequence[Recorded]
+    upto: int | None
     now_us: int
 
 
@@ -41,17 +39,12 @@ def asked(when: When, *, deployment_id: str | None, config: str | None) -> Asked
         AppNotFoundError: It had no open life then, or not the one that is named.
         RefusedError: Nothing says which app, or there was no such moment.
     """
-    from ledger.app import (  # noqa: PLC0415
-        App,
-        fold,
-        open_life,
-    )
+    from ledger.app import open_life  # noqa: PLC0415
 
     session = Session()
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
-    history = session.reader.history(app_id, upto=moment.position if moment else None)
-    app = fold(App(id=app_id), history)
+    app = session.reader.app(app_id, upto=moment.position if moment else None)
     if deployment_id is not None and (app.life is None or app.life.deployment_id != deployment_id):
         if moment is None:
             raise destroyed_error(app_id, deployment_id)
@@ -64,6 +57,6 @@ def asked(when: When, *, deployment_id: str | None, config: str | None) -> Asked
         session=session,
         app=app,
         life=life,
-        history=history,
+        upto=moment.position if moment else None,
         now_us=moment.at_us if moment else SystemClock().now_us(),
     )

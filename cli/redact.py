@@ -13,9 +13,8 @@ from cli.dry_run import object_changes, tell
 from cli.options import DryRunOption, RequestIdOption, YesOption
 from cli.session import Session
 from ledger.app import App, fold
-from ledger.codec import decode
+from ledger.codec import decode, recorded
 from ledger.commands import Redact
-from ledger.reader import recorded
 from ledger.redaction import BLANK
 from ledger.spec import AppId
 from projections.app_list import APP_LIST

@@ -23,7 +23,7 @@ from effects.rollout import RolloutWatch
 from effects.tracing import Span, no_span
 from effects.work_queue import WorkQueue
 from ledger.clock import SystemClock
-from ledger.codec import subject_of
+from ledger.codec import recorded, subject_of
 from ledger.errors import OneCtlError
 from ledger.events import (
     LedgerMoved,
@@ -34,7 +34,6 @@ from ledger.events import (
 from ledger.follow import Follower
 from ledger.lease import Lease
 from ledger.ledger import Ledger
-from ledger.reader import recorded
 from ledger.request import Request
 from ledger.spec import AppId
 from ledger.store import Row, Store

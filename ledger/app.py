@@ -49,7 +49,7 @@ from ledger.events import (
 )
 from ledger.spec import AppId, Configuration, SecretVersion, Spec
 from ledger.streams import app_stream, observed_stream
-from ledger.value import Value, value
+from ledger.value import Value, short_value, value
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -99,6 +99,14 @@ class Parked(Value):
     message: str
 
 
+@short_value
+class Changed(Value):
+    """When something was set for the first time in a life, and when it last changed; microseconds UTC."""
+
+    first_us: int
+    last_us: int
+
+
 @value
 class Life(Value):
     """An app from its first deploy to its destroy.
@@ -114,7 +122,10 @@ class Life(Value):
         domain: Host name, once assigned.
         env: Environment as set; pods may still have an older one.
         secrets: Secrets as set, likewise.
+        env_changed: When the environment was first set and last changed; None before.
+        secrets_changed: When secrets were, likewise.
         secret_versions: By key, the highest version ever sealed, unset ones included.
+        purged: By key, the highest version whose sealed value was deleted; so were those of all versions before.
         roll: The newest generation of pods asked for.
         fingerprinted: By key, the highest version whose fingerprint is known.
         kept: The last roll known to be good, if any, and those after it, oldest first.
@@ -141,7 +152,10 @@ class Life(Value):
     domain: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, SecretVersion] = field(default_factory=dict)
+    env_changed: Changed | None = None
+    secrets_changed: Changed | None = None
     secret_versions: Mapping[str, int] = field(default_factory=dict)
+    purged: Mapping[str, int] = field(default_factory=dict)
     fingerprinted: Mapping[str, int] = field(default_factory=dict)
     kept: tuple[Roll, ...] = ()
     rollout: RolloutState = "pending"
@@ -308,6 +322,29 @@ def _asked(life: Life, recorded: Recorded) -> Life:
     return replace(life, changed=recorded.position, updated_us=recorded.recorded_us, parked=None, heals={})
 
 
+def _rolled_back(life: Life, recorded: Recorded, event: RolledBack) -> Life:
+    """What an earlier release ran comes back; unless only its code does, that counts as a change of what is set."""
+    if event.only != "code":
+        env_changed = _changed(life.env_changed, recorded) if life.env_changed or event.env else None
+        secrets_changed = _changed(life.secrets_changed, recorded) if life.secrets_changed or event.secrets else None
+        life = replace(life, env_changed=env_changed, secrets_changed=secrets_changed)
+    life = replace(life, release=event.release, spec=event.spec, env=dict(event.env), secrets=dict(event.secrets))
+    return _rolled(life, recorded)
+
+
+def _env_set(life: Life, recorded: Recorded, env: Mapping[str, str]) -> Life:
+    return _configured(replace(life, env=env, env_changed=_changed(life.env_changed, recorded)), recorded)
+
+
+def _secrets_set(life: Life, recorded: Recorded, secrets: Mapping[str, SecretVersion]) -> Life:
+    changed = _changed(life.secrets_changed, recorded)
+    return _configured(replace(life, secrets=secrets, secrets_changed=changed), recorded)
+
+
+def _changed(before: Changed | None, recorded: Recorded) -> Changed:
+    return Changed(before.first_us if before else recorded.recorded_us, recorded.recorded_us)
+
+
 def _configured(life: Life, recorded: Recorded) -> Life:
     """The configuration changed; pods of the same request's roll read it, older ones do not."""
     life = _asked(life, recorded)
@@ -323,31 +360,24 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
         case DomainAssigned():
             return _asked(replace(life, domain=event.domain), recorded)
         case EnvSet():
-            return _configured(replace(life, env={**life.env, **event.values}), recorded)
+            return _env_set(life, recorded, {**life.env, **event.values})
         case EnvUnset():
-            env = {key: value for key, value in life.env.items() if key not in event.keys}
-            return _configured(replace(life, env=env), recorded)
+            return _env_set(life, recorded, {key: value for key, value in life.env.items() if key not in event.keys})
         case SecretSet():
             versions = {key: secret.version for key, secret in event.secrets.items()}
-            life = replace(
-                life,
-                secrets={**life.secrets, **event.secrets},
-                secret_versions={**life.secret_versions, **versions},
-            )
-            return _configured(life, recorded)
+            life = replace(life, secret_versions={**life.secret_versions, **versions})
+            return _secrets_set(life, recorded, {**life.secrets, **event.secrets})
         case SecretPurged():
-            secrets = {key: secret for key, secret in life.secrets.items() if key != event.key}
-            return _configured(replace(life, secrets=secrets), recorded)
+            life = replace(life, purged={**life.purged, event.key: life.secret_versions.get(event.key, 0)})
+            kept = {key: secret for key, secret in life.secrets.items() if key != event.key}
+            return _secrets_set(life, recorded, kept)
         case RolledBack():
-            life = replace(
-                life, release=event.release, spec=event.spec, env=dict(event.env), secrets=dict(event.secrets)
-            )
-            return _rolled(life, recorded)
+            return _rolled_back(life, recorded, event)
         case ReleaseMarkedBad():
             return replace(life, bad={**life.bad, event.release: recorded.envelope.reason or "no reason given"})
         case SecretUnset():
-            secrets = {key: secret for key, secret in life.secrets.items() if key not in event.keys}
-            return _configured(replace(life, secrets=secrets), recorded)
+            kept = {key: secret for key, secret in life.secrets.items() if key not in event.keys}
+            return _secrets_set(life, recorded, kept)
         case Scaled():
             return _asked(replace(life, spec=replace(life.spec, replicas=event.replicas)), recorded)
         case Restarted():

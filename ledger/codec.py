@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import UUID
 
 import orjson
 
 from ledger import events
-from ledger.envelope import Envelope, Source, Subject
+from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.errors import LedgerDamagedError, UnknownEventError
 from ledger.events import SCHEMA_VERSIONS, AppliedObject, Event, FieldDrift
 from ledger.spec import SecretVersion, Spec
+from ledger.store import Row, is_well_formed
 from ledger.upcasters import UPCASTERS
 
 _EVENTS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in SCHEMA_VERSIONS}
@@ -56,6 +58,18 @@ def subject_of(state: bytes) -> Subject | None:
         return Subject(**subject) if subject else None
     except (ValueError, KeyError, TypeError) as error:
         raise LedgerDamagedError(f"an event cannot be read: {type(error).__name__}") from error
+
+
+def recorded(row: Row) -> Recorded:
+    """A stored line as event and envelope.
+
+    Raises:
+        UnknownEventError, LedgerDamagedError: It cannot be read by this program.
+    """
+    if not is_well_formed(row):
+        raise LedgerDamagedError(f"position {row.position} holds no event any more", hint="See: 1ctl audit verify")
+    event, envelope = decode(row.topic, row.state)
+    return Recorded(row.position, UUID(bytes=row.stream), row.version, row.recorded_us, envelope, event)
 
 
 _UPGRADE = "A newer 1ctl wrote it. Upgrade this one: 1ctl --version"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from sqlalchemy import ClauseElement, Dialect, MetaData, Table
+from sqlalchemy import ClauseElement, Dialect, Index, MetaData, Table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -24,14 +24,14 @@ def schema_text(metadata: MetaData) -> Sequence[str]:
     return _created(metadata.sorted_tables)
 
 
-def _created(tables: Iterable[Table]) -> list[str]:
+def _created(parts: Iterable[Table | Index]) -> list[str]:
     texts = []
-    for table in tables:
-        texts.append(str(CreateTable(table).compile(dialect=_dialect())))
-        texts += [
-            str(CreateIndex(index).compile(dialect=_dialect()))
-            for index in sorted(table.indexes, key=lambda index: str(index.name))
-        ]
+    for part in parts:
+        if isinstance(part, Index):
+            texts.append(str(CreateIndex(part).compile(dialect=_dialect())))
+            continue
+        texts.append(str(CreateTable(part).compile(dialect=_dialect())))
+        texts += _created(sorted(part.indexes, key=lambda index: str(index.name)))
     return [" ".join(text.split()) for text in texts]
 
 
@@ -52,7 +52,7 @@ def module_text(package: str) -> str:
     lines = [_HEADER.format(package=package), "SCHEMA: tuple[str, ...] = ("]
     lines += [f"    {text!r}," for text in schema]
     lines += [")", '"""Creates every table, index and trigger, in this order."""', ""]
-    added: Mapping[int, Iterable[Table]] = getattr(tables, "ADDED", {})
+    added: Mapping[int, Iterable[Table | Index]] = getattr(tables, "ADDED", {})
     if added:
         lines.append("ADDED: dict[int, tuple[str, ...]] = {")
         for version, brought in added.items():

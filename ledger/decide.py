@@ -57,7 +57,7 @@ class Minted:
         domain: For a life that opens.
         life_key: For a life that opens: X25519 public key, base64.
         sealed: For `SetSecrets`: what was stored for each key.
-        releases: For `Rollback`: the life's releases, oldest first.
+        releases: For `Rollback`: the life's releases that it can choose from, oldest first, the newest one included.
         ended: For `Restore`: the destroyed life, as it last was.
     """
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ledger import sealing, values
 from ledger.app import App, Life, fold
+from ledger.candidates import candidates, ended_life
 from ledger.clock import Clock, SystemClock, iso
-from ledger.codec import encode
+from ledger.codec import encode, recorded
 from ledger.commands import (
     Command,
     Deploy,
@@ -61,12 +62,11 @@ from ledger.events import (
     WorkerEnabled,
     WorkerIdentitySet,
 )
-from ledger.reader import LedgerReader, recorded
+from ledger.reader import LedgerReader
 from ledger.redaction import redacted
 from ledger.request import Request, request_digest
-from ledger.rollback import PastRelease, ended_life, past_releases
 from ledger.spec import AppId, SecretVersion
-from ledger.store import NOTHING_BESIDE, Beside, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store
+from ledger.store import NOTHING_BESIDE, Beside, LifeKeyRow, LifeRow, ModelStore, RequestRow, Row, SealedRow
 from ledger.streams import LEDGER_STREAM, app_stream, domain_stream
 
 if TYPE_CHECKING:
@@ -142,23 +142,13 @@ class Ledger(LedgerReader):
     """
 
     def __init__(
-        self, store: Store, keys: KeyFiles, *, mint_domain: Callable[[], str], clock: Clock | None = None
+        self, store: ModelStore, keys: KeyFiles, *, mint_domain: Callable[[], str], clock: Clock | None = None
     ) -> None:
         super().__init__(store)
         self._keys = keys
         self._mint_domain = mint_domain
         self._clock = clock or SystemClock()
         self._clock_at_append = 0
-
-    # -- History that decisions need -----------------------------------------------------------------------------------
-
-    def past_releases(self, app_id: AppId, deployment_id: str) -> Sequence[PastRelease]:
-        """The releases of a life, oldest first, with what stands against rolling back to each."""
-        return past_releases(self.history(app_id), App(id=app_id), deployment_id)
-
-    def ended_life(self, app_id: AppId, deployment_id: str | None = None) -> Life | None:
-        """A destroyed life as it last was, by default the app's newest; None if there is none."""
-        return ended_life(self.history(app_id), App(id=app_id), deployment_id)
 
     # -- Commands --------------------------------------------------------------------------------------------------
 
@@ -217,9 +207,9 @@ class Ledger(LedgerReader):
             minted = replace(minted, sealed=sealed)
         if isinstance(command, Restore):
             sealed = {key: SecretVersion(1, f"(sealed {key})") for key in command.secret_keys}
-            minted = replace(minted, sealed=sealed, ended=self.ended_life(app_id, command.deployment_id))
+            minted = replace(minted, sealed=sealed, ended=ended_life(self, app, command.deployment_id))
         if isinstance(command, Rollback) and app.life is not None:
-            minted = replace(minted, releases=self.past_releases(app_id, app.life.deployment_id))
+            minted = replace(minted, releases=candidates(self, app, command.version))
         events = decide(command, app, minted)
         return Plan(events=events, before=app, after=fold(app, self._imagined(app, events)))
 
@@ -461,7 +451,7 @@ class Ledger(LedgerReader):
         if isinstance(command, Deploy) and life is None:
             return self._mint_life(app.id)
         if isinstance(command, Restore) and life is None:
-            return self._mint_restored(app.id, command, secret_values)
+            return self._mint_restored(app, command, secret_values)
         if isinstance(command, SetSecrets) and life is not None:
             self._check_secret_size(life, secret_values)
             assert life.life_key is not None
@@ -472,7 +462,7 @@ class Ledger(LedgerReader):
         if isinstance(command, PurgeSecret) and life is not None:
             return Minted(), lambda *_: Beside(purge=(life.deployment_id, command.key))
         if isinstance(command, Rollback) and life is not None:
-            return Minted(releases=self.past_releases(app.id, life.deployment_id)), lambda *_: NOTHING_BESIDE
+            return Minted(releases=candidates(self, app, command.version)), lambda *_: NOTHING_BESIDE
         return Minted(), lambda *_: NOTHING_BESIDE
 
     def _mint_life(self, app_id: AppId) -> _MintedBeside:
@@ -499,13 +489,13 @@ class Ledger(LedgerReader):
             if version == 0:  # a name is never given out twice, so that old links lead nowhere new
                 return domain
 
-    def _mint_restored(self, app_id: AppId, command: Restore, secret_values: Mapping[str, bytes]) -> _MintedBeside:
-        minted, beside = self._mint_life(app_id)
+    def _mint_restored(self, app: App, command: Restore, secret_values: Mapping[str, bytes]) -> _MintedBeside:
+        minted, beside = self._mint_life(app.id)
         assert minted.deployment_id is not None
         assert minted.life_key is not None
         values.check_size("secrets", {key: len(value) for key, value in secret_values.items()})
         sealed, rows = _seal(minted.deployment_id, minted.life_key, {}, secret_values)
-        ended = self.ended_life(app_id, command.deployment_id)
+        ended = ended_life(self, app, command.deployment_id)
         return replace(minted, sealed=sealed, ended=ended), lambda *identity: replace(beside(*identity), sealed=rows)
 
     def _check_secret_size(self, life: Life, secret_values: Mapping[str, bytes]) -> None:

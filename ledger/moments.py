@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ledger.errors import RefusedError
-from ledger.events import Deployed, Destroyed, RolledBack
+from ledger.landmarks import release_lines
 
 if TYPE_CHECKING:
-    from ledger.envelope import Recorded
+    from ledger.landmarks import Span
     from ledger.store import Store
 
 
@@ -60,41 +59,22 @@ def as_of(store: Store, at_us: int) -> Moment:
     return Moment(low, at_us)
 
 
-def at_release(store: Store, history: Iterable[Recorded], deployment_id: str, release: int, now_us: int) -> Moment:
+def at_release(store: Store, life: Span, release: int, now_us: int) -> Moment:
     """The last moment at which a release was the newest of its life: just before the next one, or before its end.
 
     Args:
         store: The ledger.
-        history: The app's events in rising position.
-        deployment_id: The life.
+        life: The life.
         release: Number of the release.
         now_us: The present, which is the answer's instant if the release still is the newest.
 
     Raises:
         RefusedError: The life has no such release.
     """
-    newest, ended = 0, None
-    for recorded in history:
-        subject, event = recorded.envelope.subject, recorded.event
-        if subject is None or subject.deployment_id != deployment_id:
-            continue
-        if isinstance(event, Deployed | RolledBack):
-            if newest == release:
-                ended = recorded.position
-                break
-            newest = event.release
-        elif isinstance(event, Destroyed) and newest == release:
-            ended = recorded.position
-            break
-        elif isinstance(event, Destroyed):
-            break
-    if newest != release:
-        raise RefusedError(
-            f"there is no release {release}; the newest is {newest}", hint="See them: 1ctl deploy releases"
-        )
-    if ended is None:
+    _, following = release_lines(store, life, release)
+    if following is None:
         return Moment(store.head().position, now_us)
-    return Moment(ended - 1, _recorded_us(store, ended - 1))
+    return Moment(following.position - 1, _recorded_us(store, following.position - 1))
 
 
 def _recorded_us(store: Store, position: int) -> int:

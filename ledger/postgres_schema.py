@@ -15,6 +15,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     Dialect,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -35,7 +36,7 @@ from ledger.errors import InvalidValueError
 SCHEMA = "onectl"
 """The schema that holds the tables."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of what `schema_text` creates, in the table ``schema_version``."""
 
 CHANNEL = "onectl_ledger"
@@ -73,6 +74,9 @@ BEGIN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
     PERFORM set_config('lock_timeout', lock_timeout_ms::text, true);
+    IF redact_position IS NOT NULL THEN  -- or a snapshot could be written that was folded before and holds the text
+        PERFORM pg_advisory_xact_lock({read_model_lock});
+    END IF;
     SELECT * INTO STRICT head FROM ledger_head FOR UPDATE;
     SELECT * INTO STRICT place FROM ledger_instance;
     IF place.writer <> place.instance THEN
@@ -396,7 +400,7 @@ def _schema_statements() -> Iterator[str]:
 
 
 def _upgrade_statements(version: int) -> Iterator[str]:
-    added: Mapping[int, Iterable[Table]] = import_module("ledger.tables").ADDED
+    added: Mapping[int, Iterable[Table | Index]] = import_module("ledger.tables").ADDED
     yield f"SET LOCAL search_path = {SCHEMA}, pg_temp"
     for later in range(version + 1, SCHEMA_VERSION + 1):
         yield from _tables(added[later])
@@ -412,12 +416,14 @@ def _rotation() -> Iterator[str]:
 
 
 def _append_function() -> str:
-    return _APPEND_FUNCTION.format(schema=SCHEMA, channel=CHANNEL, ended=ENDED)
+    return _APPEND_FUNCTION.format(schema=SCHEMA, channel=CHANNEL, ended=ENDED, read_model_lock=READ_MODEL_LOCK)
 
 
-def _tables(tables: Iterable[Table]) -> Iterator[str]:
+def _tables(parts: Iterable[Table | Index]) -> Iterator[str]:
     dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    for defined in tables:
-        yield str(CreateTable(defined).compile(dialect=dialect))
-        for index in sorted(defined.indexes, key=lambda index: str(index.name)):
-            yield str(CreateIndex(index).compile(dialect=dialect))
+    for part in parts:
+        if isinstance(part, Index):
+            yield str(CreateIndex(part).compile(dialect=dialect))
+            continue
+        yield str(CreateTable(part).compile(dialect=dialect))
+        yield from _tables(sorted(part.indexes, key=lambda index: str(index.name)))

@@ -36,10 +36,25 @@ from ledger.postgres_schema import (
 )
 from ledger.postgres_tables import TABLE_EXISTS, PostgresTables, statement_of, table_of
 from ledger.statements import STATEMENTS
-from ledger.store import NOTHING_BESIDE, Beside, Head, LifeKeyRow, LifeRow, NewRow, RequestRow, Rewrapped, Row
+from ledger.store import (
+    NOTHING_BESIDE,
+    Beside,
+    Head,
+    LifeKeyRow,
+    LifeRow,
+    NewRow,
+    RequestRow,
+    Rewrapped,
+    Row,
+    SnapshotRow,
+    two_streams_parameters,
+)
 
 _EMPTY = Head(0, 0, GENESIS)
 _MAX = 2**63 - 1
+_SNAPSHOTS_SINCE = 2
+"""Version of the tables that brought snapshots."""
+
 _APPEND = append_statement()
 _REWRAP = rewrap_statement()
 _LIFE_KEY_IDENTITIES = life_key_identities_statement()
@@ -59,7 +74,7 @@ class PostgresStore:
 
     def __init__(self, url: str, *, lock_timeout: float = 30.0) -> None:
         self._database = Database(Address(url), lock_timeout=lock_timeout)
-        self._ready = False
+        self._version = 0
         self._local = threading.local()
 
     def __repr__(self) -> str:
@@ -76,10 +91,18 @@ class PostgresStore:
             )
         return Head(*rows[0])
 
-    def two_streams(self, first: bytes, second: bytes, *, upto: int | None = None) -> Sequence[Row]:
+    def two_streams(
+        self,
+        first: bytes,
+        second: bytes,
+        *,
+        after: tuple[int, int] = (-1, -1),
+        upto: int | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Row]:
         """See `Store.two_streams`."""
-        upto = _MAX if upto is None else upto
-        return _rows(self._query("two_streams", {"first": first, "second": second, "upto": upto}))
+        parameters = two_streams_parameters(first, second, after=after, upto=upto, limit=limit)
+        return _rows(self._query("two_streams", parameters))
 
     def stream(
         self,
@@ -100,6 +123,22 @@ class PostgresStore:
         bounds = {"start": start, "stop": _MAX if stop is None else stop, "limit": limit}
         return _rows(self._query("positions", bounds))
 
+    def landmarks(
+        self,
+        stream: bytes,
+        *,
+        topic: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        descending: bool = False,
+        skip: int = 0,
+        limit: int | None = None,
+    ) -> Sequence[Row]:
+        """See `Store.landmarks`."""
+        name = "landmarks_descending" if descending else "landmarks"
+        bounds = {"topic": topic, "start": start, "stop": _MAX if stop is None else stop}
+        return _rows(self._query(name, {"stream": stream, **bounds, "skip": skip, "limit": limit}))
+
     def stream_version(self, stream: bytes) -> int:
         """See `Store.stream_version`."""
         rows = self._query("stream_version", {"stream": stream})
@@ -118,6 +157,18 @@ class PostgresStore:
     def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
         """See `Store.apps`."""
         return [(namespace, app) for namespace, app in self._query("apps", {"cluster": cluster})]
+
+    def next_life(self, life: LifeRow) -> int | None:
+        """See `Store.next_life`."""
+        rows = self._query("next_life", life._asdict())
+        return rows[0][0] if rows else None
+
+    def snapshot(self, stream: bytes, *, shape: int, upto: int | None = None) -> SnapshotRow | None:
+        """See `Store.snapshot`."""
+        if not self._is_ready() or self._version < _SNAPSHOTS_SINCE:
+            return None
+        rows = self._query("snapshot", {"stream": stream, "shape": shape, "upto": _MAX if upto is None else upto})
+        return SnapshotRow(*rows[0]) if rows else None
 
     def life_key(self, deployment_id: str) -> LifeKeyRow | None:
         """See `Store.life_key`."""
@@ -200,10 +251,10 @@ class PostgresStore:
             create_or_update(self._database)
 
     @contextmanager
-    def change(self) -> Iterator[PostgresTables]:
+    def change(self, *, wait: bool = True) -> Iterator[PostgresTables]:
         """See `ModelStore.change`."""
         with self._database.transaction() as transaction:
-            transaction.lock(READ_MODEL_LOCK, self._database.lock_timeout_ms)
+            transaction.lock(READ_MODEL_LOCK, self._database.lock_timeout_ms if wait else 1)
             yield PostgresTables(transaction)
 
     @contextmanager
@@ -240,11 +291,11 @@ class PostgresStore:
         Raises:
             UnknownEventError: A newer program made them.
         """
-        if not self._ready:
+        if not self._version:
             version = schema_version(self._database)
             refuse_newer(version, self._database.shown)
-            self._ready = version > 0
-        return self._ready
+            self._version = version
+        return self._version > 0
 
 
 def _arguments(rows: Sequence[NewRow], beside: Beside) -> dict[str, object]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID
 
-from ledger.app import App, fold
-from ledger.codec import decode
-from ledger.envelope import Recorded
-from ledger.errors import LedgerDamagedError
+from ledger import snapshots
+from ledger.codec import decode, recorded
 from ledger.events import LedgerCreated, LedgerRestored, WorkerDisabled, WorkerEnabled, WorkerIdentitySet
 from ledger.spec import AppId
-from ledger.store import is_well_formed
 from ledger.streams import LEDGER_STREAM, app_stream, observed_stream
 
 if TYPE_CHECKING:
-    from ledger.store import Row, Store
+    from ledger.app import App
+    from ledger.envelope import Recorded
+    from ledger.store import ModelStore
 
 
 class SetIdentity(NamedTuple):
@@ -39,7 +37,7 @@ class LedgerReader:
         store: Where it is kept.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ModelStore) -> None:
         self.store = store
         self._ledger_id: str | None = None
 
@@ -49,8 +47,8 @@ class LedgerReader:
         return [recorded(row) for row in self.store.two_streams(stream.bytes, observed_stream(stream).bytes, upto=upto)]
 
     def app(self, app_id: AppId, *, upto: int | None = None) -> App:
-        """The app as its events add up to, at a position or now."""
-        return fold(App(id=app_id), self.history(app_id, upto=upto))
+        """The app as its events add up to, at a position or now; folded on from its nearest snapshot."""
+        return snapshots.folded(self.store, app_id, upto=upto)
 
     def find(self, deployment_id: str) -> AppId | None:
         """Whose deployment id this is, destroyed lives included."""
@@ -102,15 +100,3 @@ class LedgerReader:
 
 
 _RESIDENCY = frozenset({WorkerEnabled.__name__, WorkerDisabled.__name__})
-
-
-def recorded(row: Row) -> Recorded:
-    """A stored line as event and envelope.
-
-    Raises:
-        UnknownEventError, LedgerDamagedError: It cannot be read by this program.
-    """
-    if not is_well_formed(row):
-        raise LedgerDamagedError(f"position {row.position} holds no event any more", hint="See: 1ctl audit verify")
-    event, envelope = decode(row.topic, row.state)
-    return Recorded(row.position, UUID(bytes=row.stream), row.version, row.recorded_us, envelope, event)

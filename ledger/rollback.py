@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ledger.app import App, Life, evolve
-from ledger.events import RolledBack, RolloutCompleted, RolloutFailed, SecretPurged
+from ledger.events import RolledBack, RolloutCompleted, RolloutFailed
 from ledger.spec import Configuration, Spec
 
 if TYPE_CHECKING:
@@ -55,43 +55,39 @@ class PastRelease:
 
 
 def past_releases(history: Iterable[Recorded], app: App, deployment_id: str) -> Sequence[PastRelease]:
-    """All releases of a life, oldest first.
+    """The releases of a life, oldest first: those that begin in the history.
 
     Args:
-        history: The app's events in rising position.
+        history: The app's events in rising position, from any release on to the end.
         app: The app before all of them.
         deployment_id: The life.
     """
     records: dict[int, PastRelease] = {}
-    bad: Mapping[int, str] = {}
+    life: Life | None = None
     for recorded in history:
         app = evolve(app, recorded)
         subject = recorded.envelope.subject
         if subject is None or subject.deployment_id != deployment_id:
             continue
         if app.life is not None:
-            _follow(records, app.life, recorded)
-            bad = app.life.bad
+            life = app.life
+            _follow(records, life, recorded)
         _note(records, recorded)
-    newest = max(records, default=0)
-    return [replace(record, bad=bad.get(number), newest=number == newest) for number, record in sorted(records.items())]
+    return [_as_known_to(life, records[number]) for number in sorted(records)] if life else []
 
 
-def ended_life(history: Iterable[Recorded], app: App, deployment_id: str | None = None) -> Life | None:
-    """A destroyed life as it last was; None if there is none.
+def past_release(asked: Recorded, then: Life, now: Life) -> PastRelease:
+    """One release of a life, whose outcome is not looked for.
 
     Args:
-        history: The app's events in rising position.
-        app: The app before all of them.
-        deployment_id: The life; None means the newest that was destroyed.
+        asked: The line at which it began.
+        then: The life as it last was while the release was the newest.
+        now: The life as it is.
     """
-    ended = None
-    for recorded in history:
-        after = evolve(app, recorded)
-        if app.life is not None and after.life is None and deployment_id in (None, app.life.deployment_id):
-            ended = app.life
-        app = after
-    return ended
+    target = asked.event.target if isinstance(asked.event, RolledBack) else None
+    configuration = then.roll.configuration
+    record = PastRelease(release=then.release, target=target, spec=then.spec, configuration=configuration)
+    return _as_known_to(now, record)
 
 
 def default_target(releases: Sequence[PastRelease]) -> PastRelease | None:
@@ -107,6 +103,17 @@ def default_target(releases: Sequence[PastRelease]) -> PastRelease | None:
         if past.healthy and past.obstacle is None and past.rolled_away is None and not same_as & running:
             return past
     return None
+
+
+def _as_known_to(life: Life, record: PastRelease) -> PastRelease:
+    """The release with what stands against it now."""
+    secrets = record.configuration.secrets
+    return replace(
+        record,
+        bad=life.bad.get(record.release),
+        newest=record.release == life.release,
+        purged=tuple(key for key, secret in secrets.items() if secret.version <= life.purged.get(key, 0)),
+    )
 
 
 def _follow(records: dict[int, PastRelease], life: Life, recorded: Recorded) -> None:
@@ -129,20 +136,16 @@ def _leave(records: dict[int, PastRelease], event: RolledBack) -> None:
         return
     left = max(active, key=lambda record: record.release)
     for number in (left.release, left.target):
-        if number is not None and number != event.target:
+        if number in records and number != event.target:
             records[number] = replace(records[number], rolled_away=event.release)
 
 
 def _note(records: dict[int, PastRelease], recorded: Recorded) -> None:
-    """Keeps outcomes and losses."""
+    """Keeps outcomes."""
     match recorded.event:
         case RolloutCompleted(release=number) if number in records:
             records[number] = replace(records[number], healthy=True, failed=None)
         case RolloutFailed(release=number, reason=reason) if number in records:
             records[number] = replace(records[number], failed=reason)
-        case SecretPurged(key=key):
-            for number, record in records.items():
-                if key in record.configuration.secrets:
-                    records[number] = replace(record, purged=(*record.purged, key))
         case _:
             pass

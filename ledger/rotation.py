@@ -26,6 +26,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ledger import sealing
+from ledger.codec import recorded
 from ledger.commands import RotateKeys
 from ledger.errors import (
     ConflictError,
@@ -38,7 +39,6 @@ from ledger.errors import (
 from ledger.events import WorkerIdentitySet
 from ledger.instance import ended_error
 from ledger.ledger import ATTEMPTS
-from ledger.reader import recorded
 from ledger.store import Rewrapped
 from ledger.streams import LEDGER_STREAM
 

@@ -50,14 +50,16 @@ from ledger.store import (
     RequestRow,
     Rewrapped,
     Row,
+    SnapshotRow,
     event_values,
+    two_streams_parameters,
 )
 
 if TYPE_CHECKING:
     from ledger.follow import Growth
     from ledger.lease import Lease, LeaseRow
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 """Version of the tables, in ``PRAGMA user_version``. An older file is brought up to it by the first write."""
 
 _APPLICATION_ID = 0x31435450  # "1CTP", so that `file` and a careless path can tell whose database it is
@@ -91,10 +93,18 @@ class SqliteStore:
         rows = self._query(sql.HEAD, {})
         return head_of(rows) if rows else _EMPTY
 
-    def two_streams(self, first: bytes, second: bytes, *, upto: int | None = None) -> Sequence[Row]:
+    def two_streams(
+        self,
+        first: bytes,
+        second: bytes,
+        *,
+        after: tuple[int, int] = (-1, -1),
+        upto: int | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Row]:
         """See `Store.two_streams`."""
-        upto = _MAX if upto is None else upto
-        return _rows(self._query(sql.TWO_STREAMS, {"first": first, "second": second, "upto": upto}))
+        parameters = two_streams_parameters(first, second, after=after, upto=upto, limit=limit)
+        return _rows(self._query(sql.TWO_STREAMS, parameters))
 
     def stream(
         self,
@@ -115,6 +125,23 @@ class SqliteStore:
         bounds = {"start": start, "stop": _MAX if stop is None else stop, "limit": limit}
         return _rows(self._query(sql.POSITIONS, bounds))
 
+    def landmarks(
+        self,
+        stream: bytes,
+        *,
+        topic: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        descending: bool = False,
+        skip: int = 0,
+        limit: int | None = None,
+    ) -> Sequence[Row]:
+        """See `Store.landmarks`."""
+        text = sql.LANDMARKS_DESCENDING if descending else sql.LANDMARKS
+        bounds = {"topic": topic, "start": start, "stop": _MAX if stop is None else stop}
+        page = {"skip": skip, "limit": -1 if limit is None else limit}
+        return _rows(self._query(text, {"stream": stream, **bounds, **page}))
+
     def stream_version(self, stream: bytes) -> int:
         """See `Store.stream_version`."""
         rows = self._query(sql.STREAM_VERSION, {"stream": stream})
@@ -133,6 +160,18 @@ class SqliteStore:
     def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
         """See `Store.apps`."""
         return [(namespace, app) for namespace, app in self._query(sql.APPS, {"cluster": cluster})]
+
+    def next_life(self, life: LifeRow) -> int | None:
+        """See `Store.next_life`."""
+        rows = self._query(sql.NEXT_LIFE, life._asdict())
+        return rows[0][0] if rows else None
+
+    def snapshot(self, stream: bytes, *, shape: int, upto: int | None = None) -> SnapshotRow | None:
+        """See `Store.snapshot`."""
+        if not self.knows("ledger.app_snapshots"):  # a file of an older program
+            return None
+        rows = self._query(sql.SNAPSHOT, {"stream": stream, "shape": shape, "upto": _MAX if upto is None else upto})
+        return SnapshotRow(*rows[0]) if rows else None
 
     def life_key(self, deployment_id: str) -> LifeKeyRow | None:
         """See `Store.life_key`."""
@@ -253,9 +292,9 @@ class SqliteStore:
             pass
 
     @contextmanager
-    def change(self) -> Iterator[SqliteTables]:
+    def change(self, *, wait: bool = True) -> Iterator[SqliteTables]:
         """See `ModelStore.change`."""
-        with self.writing() as connection:
+        with self.writing(wait=wait) as connection:
             yield SqliteTables(connection)
 
     @contextmanager
@@ -268,33 +307,40 @@ class SqliteStore:
             self._query("ROLLBACK", {})
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self, *, wait: bool = True) -> Iterator[sqlite3.Connection]:
         """One durable transaction behind the writers' lock; rolled back if the block raises.
+
+        Args:
+            wait: Whether to wait for the lock, and for those who read while the transaction is to be committed.
 
         Raises:
             LedgerBusyError: The lock was not free in time.
             LedgerUnavailableError: The file cannot be written; nothing was recorded.
             OutcomeUnknownError: The commit itself failed.
         """
-        with self.alone():
-            yield from self._transaction()
+        with self.alone(timeout=self._timeout if wait else 0):
+            yield from self._transaction(wait=wait)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, *, timeout: float | None = None) -> Iterator[None]:
         """A block during which nobody else writes; outside of a transaction, for what concerns the file as a whole.
+
+        Args:
+            timeout: Seconds to wait for other writers; None means as long as this store waits.
 
         Raises:
             LedgerBusyError: The lock was not free in time.
             LedgerUnavailableError: The lock cannot be made; nothing was recorded.
         """
+        timeout = self._timeout if timeout is None else timeout
         try:
             make_directory(self.path.parent)
-            acquired = self._lock.acquire(self._timeout)
+            acquired = self._lock.acquire(timeout)
         except OSError as error:
             raise self._unavailable("written", error) from error
         if not acquired:
             raise LedgerBusyError(
-                f"the ledger {self.path} is locked by another process for {self._timeout:g} s",
+                f"the ledger {self.path} is locked by another process for {timeout:g} s",
                 hint="Nothing was recorded. Try again when the other command is done.",
             )
         try:
@@ -330,7 +376,7 @@ class SqliteStore:
         except OSError as error:
             raise self._unavailable("put aside", error) from error
 
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, wait: bool) -> Iterator[sqlite3.Connection]:
         try:
             opened = self._open(create=True)
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -339,7 +385,7 @@ class SqliteStore:
             raise self._unavailable("written", error) from error
         assert opened is not None
         connection, in_use = opened
-        with in_use:
+        with in_use, _patience(connection, self._timeout, wait=wait):
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 _bring_up_to_date(connection, self.path)
@@ -572,6 +618,19 @@ def _redact(connection: sqlite3.Connection, position: int, remaining: bytes) -> 
 
 def _rows(rows: Sequence[tuple[Any, ...]]) -> list[Row]:
     return [Row(*row) for row in rows]
+
+
+@contextmanager
+def _patience(connection: sqlite3.Connection, seconds: float, *, wait: bool) -> Iterator[None]:
+    """A block in which SQLite does not wait for other connections either, if there is to be no waiting."""
+    if wait:
+        yield
+        return
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
 
 
 def _rollback(connection: sqlite3.Connection) -> None:

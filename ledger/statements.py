@@ -2,11 +2,27 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import BigInteger, BindParameter, ClauseElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ClauseElement,
+    ColumnElement,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from ledger.lease_statements import lease_statements
 from ledger.tables import (
     app_snapshots,
+    is_landmark,
     ledger_head,
     ledger_instance,
     life_keys,
@@ -19,11 +35,36 @@ from ledger.tables import (
 
 _event = stored_events.c
 _sealed = sealed_values.c
+_snapshot = app_snapshots.c
 _position: BindParameter[int] = bindparam("position")
 _instance: BindParameter[str] = bindparam("instance")
 _writer: BindParameter[str] = bindparam("writer")
 _note: BindParameter[str] = bindparam("note")
 _head = select(ledger_head.c.position, ledger_head.c.recorded_us, ledger_head.c.chain)
+
+
+def _between(stream: str) -> ColumnElement[bool]:
+    """Lines of a stream by version, those above one and up to another."""
+    return and_(
+        _event.originator_id == bindparam(stream),
+        _event.originator_version > bindparam(f"{stream}_after"),
+        _event.originator_version <= bindparam(f"{stream}_upto"),
+    )
+
+
+# Places only, which the index holds: what is skipped or of another topic is not read.
+_landmarks = (
+    select(_event.notification_id)
+    .where(
+        _event.originator_id == bindparam("stream"),
+        is_landmark,
+        _event.topic == func.coalesce(bindparam("topic", type_=Text), _event.topic),
+        _event.notification_id >= bindparam("start"),
+        _event.notification_id <= bindparam("stop"),
+    )
+    .limit(bindparam("limit"))
+    .offset(bindparam("skip"))
+)
 
 STATEMENTS: Mapping[str, ClauseElement] = {
     "head": _head,
@@ -62,11 +103,14 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     .order_by(_event.originator_version.desc())
     .limit(bindparam("limit")),
     "two_streams": select(stored_events)
-    .where(
-        _event.originator_id.in_([bindparam("first"), bindparam("second")]),
-        _event.notification_id <= bindparam("upto"),
-    )
+    .where(or_(_between("first"), _between("second")), _event.notification_id <= bindparam("upto"))
     .order_by(_event.notification_id),
+    "landmarks": select(stored_events)
+    .where(_event.notification_id.in_(_landmarks.order_by(_event.notification_id)))
+    .order_by(_event.notification_id),
+    "landmarks_descending": select(stored_events)
+    .where(_event.notification_id.in_(_landmarks.order_by(_event.notification_id.desc())))
+    .order_by(_event.notification_id.desc()),
     "stream_version": select(func.max(_event.originator_version)).where(_event.originator_id == bindparam("stream")),
     "positions": select(stored_events)
     .where(_event.notification_id >= bindparam("start"), _event.notification_id <= bindparam("stop"))
@@ -80,6 +124,28 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     .distinct()
     .order_by(lives.c.namespace, lives.c.app),
     "insert_life": insert(lives),
+    "next_life": select(func.min(lives.c.opened)).where(
+        lives.c.cluster == bindparam("cluster"),
+        lives.c.namespace == bindparam("namespace"),
+        lives.c.app == bindparam("app"),
+        lives.c.opened > bindparam("opened"),
+    ),
+    "snapshot": select(app_snapshots)
+    .where(
+        _snapshot.stream == bindparam("stream"),
+        _snapshot.shape == bindparam("shape"),
+        _snapshot.position <= bindparam("upto"),
+    )
+    .order_by(_snapshot.position.desc())
+    .limit(1),
+    "snapshots_page": select(app_snapshots)
+    .where(tuple_(_snapshot.stream, _snapshot.position) > tuple_(bindparam("stream"), bindparam("position")))
+    .order_by(_snapshot.stream, _snapshot.position)
+    .limit(bindparam("limit")),
+    "insert_snapshot": insert(app_snapshots),
+    "delete_snapshot": delete(app_snapshots).where(
+        _snapshot.stream == bindparam("of_stream"), _snapshot.position == bindparam("at_position")
+    ),
     "life_key": select(life_keys).where(life_keys.c.deployment_id == bindparam("deployment_id")),
     "insert_life_key": insert(life_keys),
     "life_key_identities": select(life_keys.c.identity, func.count()).group_by(life_keys.c.identity),

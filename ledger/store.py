@@ -52,6 +52,25 @@ def event_values(row: Row) -> dict[str, object]:
     }
 
 
+_MAX = 2**63 - 1
+
+
+def two_streams_parameters(
+    first: bytes, second: bytes, *, after: tuple[int, int], upto: int | None, limit: int | None
+) -> dict[str, object]:
+    """What the statement ``two_streams`` is given; for the arguments see `Store.two_streams`."""
+    upto_first, upto_second = (_MAX if limit is None else version + limit for version in after)
+    return {
+        "first": first,
+        "first_after": after[0],
+        "first_upto": upto_first,
+        "second": second,
+        "second_after": after[1],
+        "second_upto": upto_second,
+        "upto": _MAX if upto is None else upto,
+    }
+
+
 class Head(NamedTuple):
     """The newest line: its position (0 when the ledger is empty), recorded time in microseconds, and chain."""
 
@@ -87,6 +106,22 @@ class LifeRow(NamedTuple):
     namespace: str
     app: str
     opened: int
+
+
+class SnapshotRow(NamedTuple):
+    """An app as it was folded at a position, to go on from; see `ledger.snapshots`.
+
+    Attributes:
+        stream: The app's own stream.
+        position: Its newest line that is folded in.
+        shape: Which program can read the state.
+        state: The app, and what it is checked by.
+    """
+
+    stream: bytes
+    position: int
+    shape: int
+    state: bytes
 
 
 class LifeKeyRow(NamedTuple):
@@ -155,8 +190,24 @@ class Store(Protocol):
     def head(self) -> Head:
         """The newest line; position 0 and 32 zero bytes for a ledger that is empty or does not exist yet."""
 
-    def two_streams(self, first: bytes, second: bytes, *, upto: int | None = None) -> Sequence[Row]:
-        """All lines of both streams up to a position, in rising position."""
+    def two_streams(
+        self,
+        first: bytes,
+        second: bytes,
+        *,
+        after: tuple[int, int] = (-1, -1),
+        upto: int | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Row]:
+        """Lines of both streams, in rising position, as they were at one moment.
+
+        Args:
+            first: A stream.
+            second: Another.
+            after: Only lines above these versions, the first stream's and the second's.
+            upto: Only lines up to this position.
+            limit: At most so many of each, those next above `after`; some of them may lie beyond `upto`.
+        """
 
     def stream(
         self,
@@ -172,6 +223,29 @@ class Store(Protocol):
     def positions(self, start: int, stop: int | None = None, *, limit: int) -> Sequence[Row]:
         """Lines from one position to another, both included, at most `limit`, in rising position."""
 
+    def landmarks(
+        self,
+        stream: bytes,
+        *,
+        topic: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        descending: bool = False,
+        skip: int = 0,
+        limit: int | None = None,
+    ) -> Sequence[Row]:
+        """Lines of a stream at which releases begin or end, or that tell how they went; found by an index.
+
+        Args:
+            stream: An app's own stream, or its second one.
+            topic: Only lines of this topic; None for those of any.
+            start: From this position on.
+            stop: Up to this position.
+            descending: From the newest down.
+            skip: Leave out so many.
+            limit: At most so many.
+        """
+
     def stream_version(self, stream: bytes) -> int:
         """The newest version in a stream; 0 if it is empty."""
 
@@ -183,6 +257,12 @@ class Store(Protocol):
 
     def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
         """Namespace and name of every app of a cluster that ever lived, in that order."""
+
+    def next_life(self, life: LifeRow) -> int | None:
+        """The position at which the app's life after this one opened; None if this is its newest."""
+
+    def snapshot(self, stream: bytes, *, shape: int, upto: int | None = None) -> SnapshotRow | None:
+        """The newest snapshot of an app up to a position; None if there is none of that shape."""
 
     def life_key(self, deployment_id: str) -> LifeKeyRow | None:
         """The wrapped key of a life; None when it never was or is shredded."""
@@ -285,8 +365,11 @@ class ModelStore(Store, Asking, Protocol):
             LedgerBusyError, LedgerUnavailableError: They cannot be created here.
         """
 
-    def change(self) -> AbstractContextManager[Tables]:
+    def change(self, *, wait: bool = True) -> AbstractContextManager[Tables]:
         """One durable transaction, behind all others that change read models; rolled back if the block raises.
+
+        Args:
+            wait: Whether to wait for one's turn; if not, it is now or not at all.
 
         Raises:
             LedgerBusyError: It was not its turn in time.

@@ -4,6 +4,8 @@
 `make sql` writes it and a test compares. The columns of `stored_events` are named as in the `eventsourcing` library.
 """
 
+from collections.abc import Mapping, Sequence
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -14,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
 )
 
 metadata = MetaData()
@@ -32,6 +35,22 @@ stored_events = Table(
     Column("leaf", LargeBinary(32), nullable=False),
     Column("chain", LargeBinary(32), nullable=False),
     UniqueConstraint("originator_id", "originator_version", name="stored_events_stream"),
+)
+
+LANDMARKS = ("Deployed", "RolledBack", "Destroyed", "RolloutCompleted", "RolloutFailed", "SecretsFingerprinted")
+"""Topics of the lines that questions about releases are answered from: in an app's own stream those at which a release
+begins or ends, in its second stream those about a release's pods or a secret's value."""
+
+is_landmark = stored_events.c.topic.in_([literal_column(f"'{topic}'") for topic in LANDMARKS])
+"""Written out as it is in the index: only then a database knows that the index answers."""
+
+stored_events_landmarks = Index(
+    "stored_events_landmarks",
+    stored_events.c.originator_id,
+    stored_events.c.notification_id,
+    stored_events.c.topic,  # so that other lines than those asked for are passed over without being read
+    sqlite_where=is_landmark,
+    postgresql_where=is_landmark,
 )
 
 ledger_head = Table(
@@ -114,8 +133,8 @@ app_snapshots = Table(
     Column("state", LargeBinary, nullable=False),
 )
 
-ADDED = {2: (worker_leases, app_snapshots)}
-"""Tables by the version that brought them; all others have been there from the first."""
+ADDED: Mapping[int, Sequence[Table | Index]] = {2: (worker_leases, app_snapshots), 3: (stored_events_landmarks,)}
+"""Tables and indexes by the version that brought them; all others have been there from the first."""
 
 APPEND_ONLY = {
     "sqlite": [

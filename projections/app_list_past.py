@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ledger.reader import recorded
+from ledger.codec import recorded
 from projections.app_list import APP_LIST, AppListRow
 
 if TYPE_CHECKING:

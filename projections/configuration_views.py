@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID, uuid5
 
 from ledger.clock import iso
-from ledger.events import EnvSet, EnvUnset, RolledBack, SecretPurged, SecretSet, SecretUnset
 
 if TYPE_CHECKING:
-    from ledger.app import Life
-    from ledger.envelope import Recorded
+    from ledger.app import Changed, Life
     from ledger.spec import AppId
 
 
@@ -29,13 +26,6 @@ class SecretKey(NamedTuple):
     key: str
     version: int
     in_pods: bool
-
-
-class Changed(NamedTuple):
-    """When something was set for the first time in a life, and when it last changed; microseconds UTC."""
-
-    first_us: int
-    last_us: int
 
 
 class Environment(NamedTuple):
@@ -96,63 +86,26 @@ class Secrets(NamedTuple):
         }
 
 
-def environment(app: AppId, life: Life, history: Iterable[Recorded]) -> Environment | None:
-    """The environment of a life; None if nothing is set and its pods read nothing either.
-
-    Args:
-        app: The app's lasting name.
-        life: The life, folded from the same history.
-        history: The app's events in rising position.
-    """
+def environment(app: AppId, life: Life) -> Environment | None:
+    """The environment of a life of this app; None if nothing is set and its pods read nothing either."""
     in_pods = life.roll.configuration.env
     values = tuple(EnvValue(key, value, in_pods.get(key) == value) for key, value in sorted(life.env.items()))
     only_in_pods = tuple(sorted(in_pods.keys() - life.env.keys()))
-    if not values and not only_in_pods:
+    if life.env_changed is None or not (values or only_in_pods):
         return None
-    return Environment(
-        app, life.deployment_id, values, only_in_pods, _changed(life, history, EnvSet, (EnvUnset, RolledBack))
-    )
+    return Environment(app, life.deployment_id, values, only_in_pods, life.env_changed)
 
 
-def secrets(app: AppId, life: Life, history: Iterable[Recorded]) -> Secrets | None:
-    """The secrets of a life; None if nothing is set and its pods read nothing either.
-
-    Args:
-        app: The app's lasting name.
-        life: The life, folded from the same history.
-        history: The app's events in rising position.
-    """
+def secrets(app: AppId, life: Life) -> Secrets | None:
+    """The secrets of a life of this app; None if nothing is set and its pods read nothing either."""
     in_pods = life.roll.configuration.secrets
     keys = tuple(
         SecretKey(key, secret.version, in_pods.get(key) == secret) for key, secret in sorted(life.secrets.items())
     )
     only_in_pods = tuple(sorted(in_pods.keys() - life.secrets.keys()))
-    if not keys and not only_in_pods:
+    if life.secrets_changed is None or not (keys or only_in_pods):
         return None
-    return Secrets(
-        app,
-        life.deployment_id,
-        keys,
-        only_in_pods,
-        _changed(life, history, SecretSet, (SecretUnset, SecretPurged, RolledBack)),
-    )
-
-
-def _changed(life: Life, history: Iterable[Recorded], adds: type, others: tuple[type, ...]) -> Changed:
-    told = [
-        recorded
-        for recorded in history
-        if isinstance(recorded.event, (adds, *others))
-        and recorded.envelope.subject is not None
-        and recorded.envelope.subject.deployment_id == life.deployment_id
-        and not _is_of_code_only(recorded)
-    ]
-    first = next(recorded for recorded in told if isinstance(recorded.event, adds))
-    return Changed(first.recorded_us, told[-1].recorded_us)
-
-
-def _is_of_code_only(recorded: Recorded) -> bool:
-    return isinstance(recorded.event, RolledBack) and recorded.event.only == "code"
+    return Secrets(app, life.deployment_id, keys, only_in_pods, life.secrets_changed)
 
 
 def _part_id(deployment_id: str, part: str) -> str:

@@ -6,16 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ledger import snapshots
 from ledger.app import App, Life, evolve
+from ledger.codec import recorded
 from ledger.events import Deployed, RolledBack
+from ledger.landmarks import release_lines
 from ledger.rollback import PastRelease, past_releases
-from projections.fingerprints import Fingerprints, fingerprints
+from projections.fingerprints import Fingerprints
 from projections.releases import Completion, Release
 from projections.settings import Change, configuration_settings, spec_settings
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
-    from ledger.spec import AppId, Configuration
+    from ledger.landmarks import Span
+    from ledger.reader import LedgerReader
+    from ledger.spec import Configuration
+    from projections.release_page import ReleasePage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,32 +78,59 @@ class ReleaseDetails:
         }
 
 
+def page_details(
+    reader: LedgerReader, life: Span, page: ReleasePage, known: Fingerprints, *, upto: int | None = None
+) -> Sequence[ReleaseDetails]:
+    """All that is known about the releases of a page, in their order; reads what was recorded since the oldest of them.
+
+    Args:
+        reader: The ledger.
+        life: The life.
+        page: Some of its releases.
+        known: The fingerprints of its secrets.
+        upto: As for `release_page`.
+    """
+    if not page.newest_first:
+        return ()
+    oldest, _ = release_lines(reader.store, life, max(1, page.older))  # the one before, to compare the oldest with
+    before = reader.app(life.app, upto=oldest.position - 1)
+    upto = reader.store.head().position if upto is None else upto
+    history = [recorded(row) for row in snapshots.lines(reader.store, before, upto=upto)]
+    return release_details(before, history, page.newest_first, known)
+
+
 def release_details(
-    app_id: AppId, history: Sequence[Recorded], releases: Sequence[Release]
+    app: App, history: Sequence[Recorded], releases: Sequence[Release], known: Fingerprints
 ) -> Sequence[ReleaseDetails]:
     """The details of one life's releases, in the order given.
 
+    Values of secrets are compared with those of releases that begin in the history, not with older ones.
+
     Args:
-        app_id: The app's lasting name.
-        history: Its events in rising position.
+        app: The app before the history.
+        history: Its events in rising position, from the release before the oldest of these on to the end.
         releases: Releases of one life.
+        known: The fingerprints of the life's secrets.
     """
     if not releases:
         return ()
     deployment_id = releases[0].deployment_id
-    pasts = {past.release: past for past in past_releases(history, App(id=app_id), deployment_id)}
-    lives = _lives_at_their_end(app_id, history, deployment_id)
+    pasts = {past.release: past for past in past_releases(history, app, deployment_id)}
+    lives = _lives_at_their_end(app, history, deployment_id)
     asked = {
-        event.release: recorded
-        for recorded in history
-        if isinstance(event := recorded.event, Deployed | RolledBack) and _life_of(recorded) == deployment_id
+        event.release: line
+        for line in history
+        if isinstance(event := line.event, Deployed | RolledBack) and _life_of(line) == deployment_id
     }
-    known = fingerprints(history, deployment_id)
-    return [_details(release, pasts, lives[release.number], asked[release.number], known) for release in releases]
+    same_as = _same_as(pasts, known)
+    return [
+        _details(release, pasts, lives[release.number], asked[release.number], same_as[release.number])
+        for release in releases
+    ]
 
 
 def _details(
-    release: Release, pasts: Mapping[int, PastRelease], life: Life, asked: Recorded, known: Fingerprints
+    release: Release, pasts: Mapping[int, PastRelease], life: Life, asked: Recorded, same_as: Mapping[str, int]
 ) -> ReleaseDetails:
     source = asked.envelope.source
     outcome = release.outcome
@@ -110,38 +143,38 @@ def _details(
         ci=source.ci,
         ready_us=outcome.at_us - release.deployed_us if isinstance(outcome, Completion) else None,
         changes=_changes(pasts.get(release.number - 1), pasts[release.number]),
-        same_as=_same_as(release.number, pasts, known),
+        same_as=same_as,
     )
 
 
-def _same_as(number: int, pasts: Mapping[int, PastRelease], known: Fingerprints) -> Mapping[str, int]:
-    """By secret key, the newest release before the last one that had the value which this one has."""
-
-    def mark(past: PastRelease, key: str) -> str | None:
-        secret = past.configuration.secrets.get(key)
-        return known.get(key, {}).get(str(secret.version)) if secret else None
-
-    found = {}
-    for key in pasts[number].configuration.secrets:
-        value = mark(pasts[number], key)
-        earlier = [each for each in range(1, number) if value is not None and mark(pasts[each], key) == value]
-        if earlier:
-            found[key] = earlier[-1]
+def _same_as(pasts: Mapping[int, PastRelease], known: Fingerprints) -> Mapping[int, Mapping[str, int]]:
+    """By release and secret key, the newest release before it whose pods had the very same value."""
+    found: dict[int, dict[str, int]] = {}
+    newest_with: dict[tuple[str, str], int] = {}
+    for number in sorted(pasts):
+        found[number] = {}
+        for key, secret in pasts[number].configuration.secrets.items():
+            mark = known.get(key, {}).get(str(secret.version))
+            if mark is None:
+                continue
+            if (key, mark) in newest_with:
+                found[number][key] = newest_with[key, mark]
+            newest_with[key, mark] = number
     return found
 
 
-def _lives_at_their_end(app_id: AppId, history: Sequence[Recorded], deployment_id: str) -> Mapping[int, Life]:
+def _lives_at_their_end(app: App, history: Sequence[Recorded], deployment_id: str) -> Mapping[int, Life]:
     """By release, the life as it last was while that release was the newest."""
-    app, found = App(id=app_id), {}
-    for recorded in history:
-        app = evolve(app, recorded)
+    found = {}
+    for line in history:
+        app = evolve(app, line)
         if app.life is not None and app.life.deployment_id == deployment_id:
             found[app.life.release] = app.life
     return found
 
 
-def _life_of(recorded: Recorded) -> str | None:
-    subject = recorded.envelope.subject
+def _life_of(line: Recorded) -> str | None:
+    subject = line.envelope.subject
     return subject.deployment_id if subject else None
 
 

@@ -137,7 +137,7 @@ class LifeReleases(NamedTuple):
 
     Attributes:
         deployment_id: UUID text.
-        opened_us: When release 1 was recorded, microseconds since 1970-01-01 UTC.
+        opened_us: When its first release here was recorded, microseconds since 1970-01-01 UTC.
         destroyed_us: When the life ended, likewise, or None.
         releases: Oldest first.
     """
@@ -155,6 +155,9 @@ class LifeReleases(NamedTuple):
 
 def releases(history: Iterable[Recorded]) -> tuple[LifeReleases, ...]:
     """All lives of an app with their releases, oldest first.
+
+    What is said about a release follows from its own first event and from what came after. So a history may begin with any
+    release: that and all later ones come out as they would from the whole.
 
     Args:
         history: The events of the app's two streams, in rising position. Those of several apps may be mixed.
@@ -222,7 +225,7 @@ def _fold(lives: dict[str, _Life], recorded: Recorded) -> None:
     event, subject = recorded.event, recorded.envelope.subject
     if subject is None:
         return
-    if isinstance(event, Deployed):
+    if isinstance(event, Deployed | RolledBack):
         lives.setdefault(subject.deployment_id, _Life())
     life = lives.get(subject.deployment_id)
     if life is not None:

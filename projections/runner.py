@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ledger.codec import recorded
 from ledger.errors import LedgerBusyError, LedgerUnavailableError, OutcomeUnknownError, UnknownEventError
 from ledger.events import Redacted
-from ledger.reader import recorded
 from ledger.sqlite_tables import SqliteTables
 
 if TYPE_CHECKING:

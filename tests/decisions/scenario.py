@@ -8,13 +8,13 @@ from typing import get_args
 
 import pytest
 
-from ledger.app import App, fold
+from ledger.app import App, Life, fold
 from ledger.commands import Command
 from ledger.decide import Minted, decide
 from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.errors import RefusedError
 from ledger.events import Deployed, Destroyed, DomainAssigned, Event, ObservedEvent
-from ledger.rollback import ended_life, past_releases
+from ledger.rollback import past_releases
 from ledger.spec import AppId, SecretVersion, Spec
 from ledger.streams import app_stream, observed_stream
 
@@ -133,9 +133,15 @@ class Given:
             life_key=KEY,
             sealed=secrets or {},
             releases=past_releases(self.lines, before, life.deployment_id) if life else (),
-            ended=ended_life(self.lines, before),
+            ended=_ended_life(self.lines),
         )
         return Answer(command, self.app, minted)
+
+
+def _ended_life(lines: Sequence[Recorded]) -> Life | None:
+    """The life that was destroyed last, as it was just before."""
+    ends = [index for index, line in enumerate(lines) if isinstance(line.event, Destroyed)]
+    return fold(App(id=APP), lines[: ends[-1]]).life if ends else None
 
 
 def given(*facts: Event | tuple[str, Event], name: str = APP.name) -> Given:

@@ -15,6 +15,7 @@ from typing import get_args
 from cli.exit_codes import ExitCode
 from ledger import checkpoint as notes
 from ledger.checkpoint import load_signing_key
+from ledger.codec import recorded
 from ledger.envelope import Recorded
 from ledger.events import (
     Deployed,
@@ -28,7 +29,7 @@ from ledger.events import (
 )
 from ledger.keys import KeyFiles
 from ledger.proof import checkpoint_now, ledger_key, prove_position, prove_since, verify_extension, verify_proof
-from ledger.reader import LedgerReader, recorded
+from ledger.reader import LedgerReader
 from ledger.store import ModelStore, RequestRow, Row
 from ledger.verify import verify_chain
 from projections.app_list import APP_LIST

@@ -20,6 +20,7 @@ import pytest
 from ledger import sealing
 from ledger import values as rules
 from ledger.app import App, Life
+from ledger.codec import recorded
 from ledger.commands import (
     Command,
     Deploy,
@@ -52,7 +53,6 @@ from ledger.events import (
 )
 from ledger.keys import KeyFiles
 from ledger.ledger import Ledger, Outcome
-from ledger.reader import recorded
 from ledger.request import Request
 from ledger.spec import AppId, SecretVersion
 from ledger.sqlite_store import SqliteStore

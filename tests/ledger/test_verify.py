@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from ledger import verify
-from ledger.codec import encode
+from ledger.codec import encode, recorded
 from ledger.errors import LedgerDamagedError, OneCtlError
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
-from ledger.reader import recorded
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Row
 from ledger.verify import Damage, verify_chain

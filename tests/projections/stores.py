@@ -18,7 +18,7 @@ from tests.postgres_support import administer
 class ReadOnlyStore(SqliteStore):
     """A ledger on a file system that this process may not write."""
 
-    def writing(self) -> NoReturn:
+    def writing(self, *, wait: bool = True) -> NoReturn:
         """See `SqliteStore.writing`."""
         raise LedgerUnavailableError(f"the ledger {self.path} cannot be written: Read-only file system")
 
@@ -26,7 +26,7 @@ class ReadOnlyStore(SqliteStore):
 class ReadOnlyPostgresStore(PostgresStore):
     """A ledger in a database that this user may not write."""
 
-    def change(self) -> NoReturn:
+    def change(self, *, wait: bool = True) -> NoReturn:
         """See `PostgresStore.change`."""
         raise LedgerUnavailableError("the ledger does not allow this to its user")
 

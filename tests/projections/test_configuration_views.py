@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from ledger.app import App, fold
+from ledger.app import App, Changed, fold
 from projections.configuration_views import Environment, Secrets, environment, secrets
 from tests.projections.histories import APPS, Script, about
 
@@ -10,17 +10,15 @@ APP = APPS[0]
 
 
 def env(ledger: Script) -> Environment | None:
-    history = about(ledger.lines, APP)
-    life = fold(App(id=APP), history).life
+    life = fold(App(id=APP), about(ledger.lines, APP)).life
     assert life is not None
-    return environment(APP, life, history)
+    return environment(APP, life)
 
 
 def sealed(ledger: Script) -> Secrets | None:
-    history = about(ledger.lines, APP)
-    life = fold(App(id=APP), history).life
+    life = fold(App(id=APP), about(ledger.lines, APP)).life
     assert life is not None
-    return secrets(APP, life, history)
+    return secrets(APP, life)
 
 
 def test_an_app_without_configuration_has_neither() -> None:
@@ -144,7 +142,7 @@ def test_times_are_those_of_this_life() -> None:
     again = ledger.env_set(APP, {"A": "1"})
     shown = env(ledger)
     assert shown is not None
-    assert shown.changed == (again.recorded_us, again.recorded_us)
+    assert shown.changed == Changed(again.recorded_us, again.recorded_us)
 
 
 def test_a_rollback_of_the_configuration_changes_it_one_of_the_code_does_not() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ledger.app import App
 from ledger.envelope import Recorded
 from ledger.events import EnvSet, Event, RolloutCompleted, RolloutFailed, Scaled, SecretSet, SecretsFingerprinted
 from ledger.spec import Spec
+from projections.fingerprints import fingerprints
 from projections.release_details import ReleaseDetails, release_details
 from projections.releases import releases
 from tests.decisions.scenario import APP, deployed, opened, sealed, told
@@ -14,7 +16,8 @@ from tests.decisions.scenario import APP, deployed, opened, sealed, told
 
 def details(*facts: Event) -> Sequence[ReleaseDetails]:
     history: list[Recorded] = told(*facts)
-    return release_details(APP, history, releases(history)[-1].releases)
+    life = releases(history)[-1]
+    return release_details(App(id=APP), history, life.releases, fingerprints(history, life.deployment_id))
 
 
 def fingerprinted(**marks: str) -> SecretsFingerprinted:

@@ -60,14 +60,14 @@ class OvertakenStore(SqliteStore):
 class LateStore(SqliteStore):
     """Before this one gets the lock, another process appends and catches up."""
 
-    def writing(self) -> AbstractContextManager[sqlite3.Connection]:  # type: ignore[override] # a narrower door
+    def writing(self, *, wait: bool = True) -> AbstractContextManager[sqlite3.Connection]:  # type: ignore[override] # a narrower door
         """See `SqliteStore.writing`."""
         other = SqliteStore(self.path)
         version = other.stream_version(b"s" * 16) + 1
         other.append([NewRow(b"s" * 16, version, "RolloutCompleted", b"ignored")], clock_us=START_US)
         catch_up(other, [APP_LIST])
         other.close()
-        return super().writing()
+        return super().writing(wait=wait)
 
 
 @pytest.fixture

@@ -1,0 +1,129 @@
+"""Where a release begins and ends in the ledger, found by an index instead of by reading all that lies between.
+
+An app's own stream has a landmark at the first line of each release and at the end of each life; its second stream has one
+wherever a release's pods or the values of secrets were told about (`Store.landmarks`). Within a life, releases are numbered
+as their landmarks follow each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ledger.codec import recorded
+from ledger.errors import RefusedError
+from ledger.events import Deployed, Destroyed, RolledBack
+from ledger.store import LifeRow
+from ledger.streams import app_stream
+
+if TYPE_CHECKING:
+    from ledger.envelope import Recorded
+    from ledger.spec import AppId
+    from ledger.store import Store
+
+
+class Span(NamedTuple):
+    """The part of the ledger that a life's own lines lie in.
+
+    Attributes:
+        app: Whose life it is.
+        deployment_id: UUID text.
+        start: The position at which it opened, or one shortly before.
+        stop: The position before the app's next life, or the newest that is asked about.
+    """
+
+    app: AppId
+    deployment_id: str
+    start: int
+    stop: int
+
+
+class ReleaseLines(NamedTuple):
+    """Releases of a life.
+
+    Attributes:
+        newest_first: The line of each release.
+        destroyed: The line that ended the life; None if it is open, or if older releases were asked for.
+    """
+
+    newest_first: Sequence[Recorded]
+    destroyed: Recorded | None
+
+    @property
+    def newest(self) -> int:
+        """Number of the newest of them; 0 for none."""
+        return number(self.newest_first[0]) if self.newest_first else 0
+
+
+def span(store: Store, app_id: AppId, deployment_id: str | None, *, upto: int | None = None) -> Span | None:
+    """Where a life lies.
+
+    Args:
+        store: The ledger's storage.
+        app_id: The app.
+        deployment_id: The life; None means the newest that was opened up to then.
+        upto: The position at which that is asked.
+
+    Returns:
+        None if there was no such life of this app.
+    """
+    stop = store.head().position if upto is None else upto
+    if deployment_id is None:
+        newest = store.landmarks(app_stream(app_id).bytes, stop=stop, descending=True, limit=1)
+        if not newest:
+            return None
+        subject = recorded(newest[0]).envelope.subject
+        assert subject is not None
+        deployment_id = subject.deployment_id
+    life = store.life(deployment_id)
+    if life is None or life.opened > stop or (life.cluster, life.namespace, life.app) != _names(app_id):
+        return None
+    return Span(app_id, deployment_id, life.opened, _end(store, life, stop))
+
+
+def newest_releases(store: Store, life: Span, count: int | None = None, *, skip: int = 0) -> ReleaseLines:
+    """The newest releases of a life, or all; without so many that are still newer."""
+    limit = None if count is None else count + 1  # the first may be the end of the life
+    rows = store.landmarks(
+        app_stream(life.app).bytes, start=life.start, stop=life.stop, descending=True, skip=skip, limit=limit
+    )
+    found = [recorded(row) for row in rows]
+    destroyed = found.pop(0) if found and isinstance(found[0].event, Destroyed) else None
+    return ReleaseLines(found[:count], destroyed)
+
+
+def release_lines(store: Store, life: Span, release: int) -> tuple[Recorded, Recorded | None]:
+    """The line of a release, and the one at which it was no longer the newest: of the next, or of the life's end.
+
+    Raises:
+        RefusedError: The life has no such release.
+    """
+    rows = (
+        store.landmarks(app_stream(life.app).bytes, start=life.start, stop=life.stop, skip=release - 1, limit=2)
+        if release > 0
+        else ()
+    )
+    found = [recorded(row) for row in rows]
+    if not found or isinstance(found[0].event, Destroyed):
+        raise no_such_release(release, newest_releases(store, life, 1).newest)
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def no_such_release(release: int, newest: int) -> RefusedError:
+    """The error for a release that a life does not have."""
+    return RefusedError(f"there is no release {release}; the newest is {newest}", hint="See them: 1ctl deploy releases")
+
+
+def number(line: Recorded) -> int:
+    """The number of the release that begins with a line."""
+    assert isinstance(line.event, Deployed | RolledBack)
+    return line.event.release
+
+
+def _end(store: Store, life: LifeRow, stop: int) -> int:
+    following = store.next_life(life)
+    return stop if following is None else min(stop, following - 1)
+
+
+def _names(app_id: AppId) -> tuple[str, str, str]:
+    return app_id.cluster, app_id.namespace, app_id.name
