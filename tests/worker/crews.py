@@ -101,7 +101,6 @@ def settled(world: World) -> None:
 
     def is_settled() -> bool:
         app = world.app
-        return not app.dirty and (app.life is None or app.life.rollout != "pending")
+        return not app.dirty and (app.life is None or app.life.rollout != "pending") and not world.difference()
 
     eventually(is_settled)
-    world.assert_equal()
