@@ -62,20 +62,24 @@ class Door:
             ClusterRefusedError: Any other status.
         """
         answer = self._guarded(request, lambda: self._exchange(request), self.timeout)
-        if answer.status == 404 and answer.document.get("kind") != "Status" and not self._speaks_kubernetes():
-            # Some other server, in front of the cluster or in its place, knows nothing of what is there.
-            raise self.unreachable(request, _NOT_KUBERNETES)
+        self._check_who_answers(answer)
         if not 200 <= answer.status <= 299 and answer.status not in also:
             raise answer.error()
         if request.accept != "*/*" and answer.status <= 299 and "metadata" not in answer.document:
             raise self.unreachable(request, _NOT_KUBERNETES)
         return answer
 
-    def _speaks_kubernetes(self) -> bool:
-        """Whether it says what it is; of a group that it does not know an API server says plainly "not found", too."""
-        request = ApiRequest("GET", "/version", "ask which version it is", {}, accept=JSON)
-        answer = self._guarded(request, lambda: self._exchange(request), self.timeout)
-        return "gitVersion" in answer.document or answer.document.get("kind") == "Status"
+    def _check_who_answers(self, answer: ApiAnswer) -> None:
+        """Refuse a 404 of some other server, in front of the cluster or in its place: it does not know what is there.
+
+        Of a group that it does not know an API server says plainly "not found", too; so it is asked what it is.
+        """
+        if answer.status != 404 or answer.document.get("kind") == "Status":
+            return
+        question = ApiRequest("GET", "/version", "ask which version it is", {}, accept=JSON)
+        said = self._guarded(question, lambda: self._exchange(question), self.timeout).document
+        if "gitVersion" not in said and said.get("kind") != "Status":
+            raise self.unreachable(answer.request, _NOT_KUBERNETES)
 
     def stream(self, request: ApiRequest, *, seconds: float) -> Stream:
         """The answer as a stream that takes no longer than that and is never silent for longer; to be closed.
@@ -88,6 +92,7 @@ class Door:
         deadline = time.monotonic() + seconds
         opened = self._guarded(request, lambda: self._open(request, seconds), seconds)
         if isinstance(opened, ApiAnswer):
+            self._check_who_answers(opened)
             raise opened.error()
         return Stream(self, request, opened, deadline)
 

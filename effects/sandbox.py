@@ -86,6 +86,9 @@ from effects.sandbox_watch import SandboxWatch
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process' transaction."""
 
+REVISION_ANNOTATION = "deployment.kubernetes.io/revision"
+"""How often a Deployment's pod template became another one, as its controller writes it. Only in what is read whole."""
+
 # Two threads that make the same file: closing a descriptor would drop the other's SQLite locks.
 _OPENING = threading.Lock()
 
@@ -166,7 +169,7 @@ class SandboxCluster:
         refuse_secret(ref)
         with self._transaction() as (tx, now):
             stored = self._current(tx, ref, now)
-            return None if stored is None else _with_server_metadata(stored)
+            return None if stored is None else _as_read(tx, stored, now)
 
     def pages(self, kind: str, namespace: str, *, ledger_id: str, limit: int = 500) -> Iterator[Page]:
         """See `Cluster.pages`."""
@@ -299,7 +302,7 @@ class SandboxCluster:
         with self._transaction() as (tx, now):
             for stored in load_all(tx, namespace):
                 self._advanced(tx, stored, now)
-            return [_with_server_metadata(stored) for stored in load_all(tx, namespace)]
+            return [_as_read(tx, stored, now) for stored in load_all(tx, namespace)]
 
     def pods(self, namespace: str, app: str | None = None) -> list[Pod]:
         """The pods of the namespace, or of one app in it, by name."""
@@ -384,7 +387,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _with_server_metadata(stored: Stored) -> dict[str, Any]:
+def _as_read(tx: sqlite3.Connection, stored: Stored, now: float) -> dict[str, Any]:
+    """The object with what server and controllers add."""
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stored.created_at))
     metadata = stored.manifest["metadata"] | {
         "uid": stored.uid,
@@ -394,6 +398,9 @@ def _with_server_metadata(stored: Stored) -> dict[str, Any]:
     }
     if stored.manifest["kind"] in WITH_GENERATION:
         metadata["generation"] = stored.generation
+    if stored.manifest["kind"] == "Deployment":
+        rolls = load_state(tx, stored, now).rolls
+        metadata["annotations"] = {**metadata.get("annotations", {}), REVISION_ANNOTATION: str(rolls)}
     return stored.manifest | {"metadata": metadata}
 
 

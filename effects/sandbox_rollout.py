@@ -124,6 +124,7 @@ class State:
         template: The newest template the controllers have seen, empty before the first.
         good: The template that last completed a rollout, empty before the first.
         made: How many pods were ever created.
+        rolls: How often the template became another one.
         pods: The pods that exist, in the order of their creation.
     """
 
@@ -132,6 +133,7 @@ class State:
     template: str = ""
     good: str = ""
     made: int = 0
+    rolls: int = 0
     pods: tuple[SimulatedPod, ...] = ()
 
 
@@ -200,7 +202,7 @@ def _next_event(state: State, plan: Plan, *, until: float) -> float | None:
 def _settle(state: State, plan: Plan) -> State:
     """Lets the controllers act until, at this moment, there is nothing left for them to do."""
     if state.template != plan.template:
-        state = replace(state, template=plan.template, progressed_at=state.at)
+        state = replace(state, template=plan.template, progressed_at=state.at, rolls=state.rolls + 1)
     while (after := _step(state, plan)) is not state:
         state = after
     # Zero pods prove nothing about a template.

@@ -63,6 +63,7 @@ CREATE TABLE pods (
 ALTER TABLE objects ADD COLUMN edits TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE deployments ADD COLUMN status TEXT NOT NULL DEFAULT '';
 ALTER TABLE deployments ADD COLUMN due REAL;
+ALTER TABLE deployments ADD COLUMN rolls INTEGER NOT NULL DEFAULT 1;
 CREATE TABLE gone (
   version INTEGER PRIMARY KEY,
   kind TEXT NOT NULL,
@@ -250,7 +251,7 @@ def _gone(tx: sqlite3.Connection, kind: str, namespace: str, ledger_id: str, sin
 def load_state(tx: sqlite3.Connection, stored: Stored, now: float) -> State:
     """Where the Deployment's controllers are; those of a new one begin now."""
     row = tx.execute(
-        "SELECT at, progressed_at, template, good, made FROM deployments WHERE uid = ?", (stored.uid,)
+        "SELECT at, progressed_at, template, good, made, rolls FROM deployments WHERE uid = ?", (stored.uid,)
     ).fetchone()
     if row is None:
         return State(at=now, progressed_at=now)
@@ -258,8 +259,8 @@ def load_state(tx: sqlite3.Connection, stored: Stored, now: float) -> State:
         "SELECT number, uid, name, template, image, node, created_at FROM pods WHERE deployment = ? ORDER BY number",
         (stored.uid,),
     ).fetchall()
-    at, progressed_at, template, good, made = row
-    return State(at, progressed_at, template, good, made, tuple(SimulatedPod(*pod) for pod in pods))
+    at, progressed_at, template, good, made, rolls = row
+    return State(at, progressed_at, template, good, made, rolls, tuple(SimulatedPod(*pod) for pod in pods))
 
 
 def load_status(tx: sqlite3.Connection, stored: Stored) -> str:
@@ -271,11 +272,11 @@ def load_status(tx: sqlite3.Connection, stored: Stored) -> str:
 def write_state(tx: sqlite3.Connection, stored: Stored, state: State, *, status: str, due: float | None) -> None:
     """Keep where the Deployment's controllers are, and when the next thing happens by itself."""
     tx.execute(
-        "INSERT INTO deployments (uid, at, progressed_at, template, good, made, status, due)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid) DO UPDATE SET at = excluded.at,"
+        "INSERT INTO deployments (uid, at, progressed_at, template, good, made, rolls, status, due)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid) DO UPDATE SET at = excluded.at,"
         " progressed_at = excluded.progressed_at, template = excluded.template, good = excluded.good,"
-        " made = excluded.made, status = excluded.status, due = excluded.due",
-        (stored.uid, state.at, state.progressed_at, state.template, state.good, state.made, status, due),
+        " made = excluded.made, rolls = excluded.rolls, status = excluded.status, due = excluded.due",
+        (stored.uid, state.at, state.progressed_at, state.template, state.good, state.made, state.rolls, status, due),
     )
     tx.execute("DELETE FROM pods WHERE deployment = ?", (stored.uid,))
     tx.executemany(

@@ -287,6 +287,7 @@ def test_that_something_else_knows_nothing_does_not_mean_that_nothing_is_there(c
         lambda cluster: cluster.namespace_exists("shop"),
         lambda cluster: cluster.apply(settings(), manager="m", expect=EXPECTED),
         lambda cluster: list(cluster.pages("ConfigMap", "shop", ledger_id=LEDGER)),
+        lambda cluster: list(watch(cluster)),
     ):
         with pytest.raises(ClusterUnreachableError, match="Kubernetes API"):
             do(connect(PLAIN, who))

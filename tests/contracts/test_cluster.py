@@ -687,6 +687,24 @@ def test_the_generation_of_a_deployment_counts_its_annotations_too(cluster: Clus
     assert update(cluster, wanted).generation == before + 1
 
 
+def test_how_often_a_pod_template_became_another_one_is_read_with_the_deployment(
+    cluster: Cluster, namespace: str
+) -> None:
+    def revision() -> str | None:
+        live = cluster.read(Ref("Deployment", namespace, "shop"))
+        assert live is not None
+        found: str | None = live["metadata"].get("annotations", {}).get("deployment.kubernetes.io/revision")
+        return found
+
+    first = running(cluster, namespace)
+    update(cluster, deployment(namespace, replicas=1))
+    assert eventually(revision) == "1"
+    update(cluster, deployment(namespace, image="nginx:2"))
+    assert eventually(lambda: revision() == "2")
+    update(cluster, first)
+    assert eventually(lambda: revision() == "3")
+
+
 @pytest.mark.parametrize("kind", ["ConfigMap", "Secret", "Service"])
 def test_other_kinds_have_no_generation(cluster: Cluster, namespace: str, kind: str) -> None:
     wanted = OBJECTS[kind](namespace)

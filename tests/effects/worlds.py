@@ -270,9 +270,11 @@ def _ledger(directory: Path) -> Ledger:
 
 
 @contextmanager
-def sandbox_world(directory: Path) -> Iterator[World]:
+def sandbox_world(directory: Path, *, watch_seconds: int = 30) -> Iterator[World]:
     """A world in the simulated cluster."""
-    cluster = SandboxCluster.open(directory / "sandbox.db", startup_seconds=STARTUP_SECONDS)
+    cluster = SandboxCluster.open(
+        directory / "sandbox.db", startup_seconds=STARTUP_SECONDS, watch_seconds=watch_seconds
+    )
     ledger = _ledger(directory)
     yield World(cluster, "default", ledger, lambda: cluster.objects("default"), AppId("test", "default", "shop"))
     ledger.store.close()
@@ -280,7 +282,7 @@ def sandbox_world(directory: Path) -> Iterator[World]:
 
 
 @contextmanager
-def kubernetes_world(directory: Path) -> Iterator[World]:
+def kubernetes_world(directory: Path, *, watch_seconds: int = 30) -> Iterator[World]:
     """A world in a namespace of its own of a real API server."""
     from effects.kubernetes_cluster import KubernetesCluster
 
@@ -289,7 +291,9 @@ def kubernetes_world(directory: Path) -> Iterator[World]:
     ledger = _ledger(directory)
     with (
         administrator.namespace() as namespace,
-        KubernetesCluster.connect(kubeconfig=file, context=administrator.context) as cluster,
+        KubernetesCluster.connect(
+            kubeconfig=file, context=administrator.context, watch_seconds=watch_seconds
+        ) as cluster,
     ):
         yield World(
             cluster, namespace, ledger, lambda: administrator.objects(namespace), AppId("test", namespace, "shop")

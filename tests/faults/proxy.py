@@ -40,21 +40,21 @@ _REASONS: Mapping[Fault, tuple[int, str]] = {
 _PASSED_ON = ("Accept", "Content-Type", "User-Agent")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange:
-    """One request that came through.
+    """One request that came in.
 
     Attributes:
         asked: What for.
-        fault: What happened to it, or None.
-        status: The HTTP status that was sent, or None where none was.
-        sent: Bytes of the body that were sent to the client.
+        fault: What happens to it, or None.
+        status: The HTTP status that was sent, or None where none was, or not yet.
+        sent: Bytes of the body that were sent to the client so far.
     """
 
     asked: Asked
     fault: Fault | None
-    status: int | None
-    sent: int
+    status: int | None = None
+    sent: int = 0
 
 
 class Upstream:
@@ -90,7 +90,7 @@ class FaultProxy:
 
     Attributes:
         plan: What happens; may be exchanged at any time.
-        exchanges: What came through so far, in the order in which it ended.
+        exchanges: What came in so far, in its order.
         port: Where it listens on loopback.
     """
 
@@ -132,7 +132,7 @@ class FaultProxy:
         self.exchanges.clear()
 
     def requests(self) -> Counter[tuple[Verb, str]]:
-        """How many requests came through, by verb and kind."""
+        """How many requests came in, by verb and kind."""
         return Counter((each.asked.verb, each.asked.kind) for each in list(self.exchanges))
 
     def sent(self) -> int:
@@ -180,16 +180,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         asked = asked_for(self.command, self.path)
         decision = self.proxy.plan.decide(asked)
-        self.status: int | None = None
-        self.sent = 0
+        self.exchange = Exchange(asked, decision.fault)
+        self.proxy.exchanges.append(self.exchange)
         self.proxy.stopped.wait(self.proxy.plan.latency)
-        try:
-            if asked.verb == "watch":
-                self._watch(decision)
-            else:
-                self._exchange(decision, body)
-        finally:
-            self.proxy.exchanges.append(Exchange(asked, decision.fault, self.status, self.sent))
+        if asked.verb == "watch":
+            self._watch(decision)
+        else:
+            self._exchange(decision, body)
 
     do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = answer  # noqa: N815
 
@@ -225,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(status, {**headers, "Content-Length": str(len(body))})
         part = body[: len(body) // 2] if half else body
         self._write(part)
-        self.sent += len(part)
+        self.exchange.sent += len(part)
         if half:
             self._reset()
 
@@ -234,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.status = status
+        self.exchange.status = status
 
     def _write(self, data: bytes) -> None:
         self.wfile.write(data)
@@ -303,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _chunk(self, data: bytes) -> None:
         self._write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-        self.sent += len(data)
+        self.exchange.sent += len(data)
 
 
 def events(response: http.client.HTTPResponse, *, limit: int | None = None) -> Iterator[bytes]:
