@@ -45,7 +45,23 @@ RETRY_AFTER = 1
 """Seconds that a server with too many requests asks for."""
 
 ALL = frozenset(Fault)
-WRITES: frozenset[Verb] = frozenset({"create", "patch", "delete"})
+
+ANSWERS = frozenset(
+    {
+        Fault.INTERNAL_ERROR,
+        Fault.UNAVAILABLE,
+        Fault.TOO_MANY_REQUESTS,
+        Fault.NOT_FOUND,
+        Fault.CONFLICT,
+        Fault.UNPROCESSABLE,
+        Fault.EXPIRED,
+        Fault.EXPIRED_EVENT,
+    }
+)
+"""Those where the server answers, and does not do it."""
+
+BREAKS = ALL - ANSWERS
+"""Those where nobody knows whether it was done."""
 
 _VERBS: Mapping[Fault, frozenset[Verb]] = {
     Fault.NOT_FOUND: frozenset({"get", "create", "patch"}),

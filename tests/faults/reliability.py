@@ -23,6 +23,8 @@ TITLES = {
     "F7": "edited, deleted, swapped, cut, put back",
     "F8": "PostgreSQL killed",
     "F9": "fail-over to a standby",
+    "F10": "the API server says 500, 503, 429, 404, 409, 422, 410",
+    "F11": "a connection breaks before or after, stalls, goes silent",
     "F14": "2 to 8 commands at once",
     "F15": "signals, and a reader that goes away",
     "F16": "clocks that jump",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from effects.cluster import (
     Change,
@@ -32,11 +33,11 @@ from ledger.commands import Command, Destroy, Restart, Scale, SetEnv, UnsetEnv, 
 from ledger.errors import ConflictError, RefusedError
 from tests.contracts.test_cluster import LEDGER, config_map, eventually, named
 from tests.effects.worlds import GATEWAY, World, image, kubernetes_world
+from tests.faults import dose
 from tests.faults.invariants import Positions, violations
-from tests.faults.plan import ALL, RETRY_AFTER, Fault, Once, Plan, Verb, evenly
+from tests.faults.plan import ANSWERS, BREAKS, RETRY_AFTER, Fault, Once, Plan, Verb, evenly
 from tests.faults.proxy import CONTEXT, FaultProxy
 from tests.kubernetes_support import kubeconfig
-from tests.seeds import seeds
 
 pytestmark = pytest.mark.kubernetes
 
@@ -44,6 +45,14 @@ TIMEOUT = 1.0
 """Seconds that a request may take: what a stall costs."""
 
 WATCH_SECONDS = 1
+
+
+def either(where: str) -> list[ParameterSet]:
+    """The faults of F10 and those of F11, as parameters of a test that is counted as one of theirs."""
+    return [
+        pytest.param(ANSWERS, id="F10", marks=pytest.mark.fault("F10", on=where)),
+        pytest.param(BREAKS, id="F11", marks=pytest.mark.fault("F11", on=where)),
+    ]
 
 
 @dataclass(frozen=True)
@@ -233,8 +242,11 @@ def test_a_watch_that_goes_wrong_says_so_in_time_and_another_one_misses_nothing(
         assert [next(watch).ref for _ in missing] == missing
 
 
-@pytest.mark.parametrize("seed", seeds(6))
-def test_whatever_happens_to_lists_and_watches_no_change_is_missed(faulty: Faulty, seed: int) -> None:
+@pytest.mark.parametrize("seed", dose.seeds(few=3, short=20, long=300))
+@pytest.mark.parametrize("faults", either("lists and watches"))
+def test_whatever_happens_to_lists_and_watches_no_change_is_missed(
+    faulty: Faulty, seed: int, faults: frozenset[Fault]
+) -> None:
     chance = random.Random(seed)
     (page,) = faulty.cluster.pages("ConfigMap", faulty.world.namespace, ledger_id=LEDGER)
     expected: dict[Ref, str] = {}
@@ -253,7 +265,7 @@ def test_whatever_happens_to_lists_and_watches_no_change_is_missed(faulty: Fault
         expected[ref_of(last)] = faulty.world.cluster.apply(last, manager="m", expect=None).resource_version
 
     writer = threading.Thread(target=meddle)
-    with faulty.going_wrong(Plan(seed, evenly(0.5))) as plan:
+    with faulty.going_wrong(Plan(seed, evenly(0.5, faults))) as plan:
         writer.start()
         known = cached(faulty, page.version, done=lambda known: any(ref.name == "last" for ref in known))
         writer.join()
@@ -374,12 +386,16 @@ def commands(seed: int) -> Iterator[Command | None]:
             yield image("nginx:again")
 
 
-@pytest.mark.parametrize("seed", seeds(8))
-def test_whatever_happens_on_the_way_the_cluster_equals_the_ledger_once_it_stops(faulty: Faulty, seed: int) -> None:
+@pytest.mark.parametrize("seed", dose.seeds(few=4, short=20, long=300))
+@pytest.mark.parametrize("faults", either("reconcile"))
+def test_whatever_happens_on_the_way_the_cluster_equals_the_ledger_once_it_stops(
+    faulty: Faulty, seed: int, faults: frozenset[Fault]
+) -> None:
     world = faulty.world
     world.ledger.create(world.reconciler().request)
     positions = Positions(world.cluster, world.namespace, ledger_id=world.ledger.ledger_id() or "")
-    with faulty.going_wrong(Plan(seed, evenly(random.Random(seed).choice([0.05, 0.15, 0.4]), ALL))) as plan:
+    odds = evenly(random.Random(seed).choice([0.05, 0.15, 0.4]), faults)
+    with faulty.going_wrong(Plan(seed, odds)) as plan:
         for command in commands(seed):
             ask(world, command)
             for _ in range(3):

@@ -19,6 +19,7 @@ from effects.cluster import (
     Ref,
     ref_of,
 )
+from effects.reconcile import ParkedError
 from ledger.app import App
 from ledger.commands import Destroy, Restart, SetEnv, UnsetSecrets
 from ledger.events import Deployed, ObservedEvent
@@ -120,7 +121,13 @@ def test_what_was_asked_for_and_not_applied_is_found(world: World) -> None:
 
 
 def test_an_app_that_is_parked_is_found(world: World) -> None:
-    world.reconciler()._park(world.app, ClusterRefusedError("no", status=403, reason="Forbidden"))
+    def refuse(method: str, _: Ref) -> None:
+        if method == "apply":
+            raise ClusterRefusedError("no", status=403, reason="Forbidden")
+
+    world.ask(Restart())
+    with pytest.raises(ParkedError):
+        world.reconcile(Meddled(world.cluster, before=refuse))
     assert any("parked: no" in each for each in found(world))
 
 
