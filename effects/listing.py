@@ -54,18 +54,23 @@ class Lister:
     def run(self) -> None:
         """List and watch until `stop`."""
         while not self._stopped.is_set():
-            try:
-                if self._version is None:
-                    self._version = self._list()
-                self._listed.set()
-                self._follow(self._version)
-                self._failures = 0
-            except ExpiredError:
-                self._version = None
-                self.restarted()
-            except ClusterError as error:
-                self._listed.set()  # who waits for the first list need not wait for a cluster that refuses it
-                self._fail(error)
+            self._stopped.wait(self.turn())
+
+    def turn(self) -> float:
+        """A list if one is due, then one watch until it ends; the seconds to wait before the next turn."""
+        try:
+            if self._version is None:
+                self._version = self._list()
+            self._listed.set()
+            self._follow(self._version)
+            self._failures = 0
+        except ExpiredError:
+            self._version = None
+            self.restarted()
+        except ClusterError as error:
+            self._listed.set()  # who waits for the first list need not wait for a cluster that refuses it
+            return self._fail(error)
+        return 0.0
 
     def list_again(self) -> None:
         """Begin with a list anew, as if the watch had expired."""
@@ -108,7 +113,7 @@ class Lister:
             if now is not None and now.app:
                 self.wake(self.namespace, now.app)
 
-    def _fail(self, error: ClusterError) -> None:
+    def _fail(self, error: ClusterError) -> float:
         self._failures += 1
         self.inventory.untold(self.kind, self.namespace)
         self._version = None  # what happened meanwhile is listed
@@ -116,7 +121,7 @@ class Lister:
         delay = self.backoff.delay(self._failures, retry_after=retry_after)
         about = {"kind": self.kind, "namespace": self.namespace}
         LOG.warning("list", extra={**about, "detail": error.message, "retry_in": round(delay, 3)})
-        self._stopped.wait(delay)
+        return delay
 
     def _close(self) -> None:
         watch = self._watch

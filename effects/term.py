@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -82,6 +83,8 @@ class Surroundings:
         chance: A number from 0 up to but not 1.
         measures: What is counted.
         span: Begins a trace's span.
+        clock: Rising seconds; what is put off is due by it.
+        now_us: The time of day, in microseconds since 1970-01-01 UTC.
     """
 
     store: Store
@@ -91,6 +94,8 @@ class Surroundings:
     chance: Callable[[], float]
     measures: Measures
     span: Span = no_span
+    clock: Callable[[], float] = time.monotonic
+    now_us: Callable[[], int] = SystemClock().now_us
 
 
 class Term:
@@ -104,7 +109,7 @@ class Term:
     """
 
     def __init__(self, settings: Settings, around: Surroundings, lease: Lease, ended: threading.Event) -> None:
-        self.queue = WorkQueue()
+        self.queue = WorkQueue(around.clock)
         self.ended = ended
         self.why: OneCtlError | None = None
         self._settings = settings
@@ -188,12 +193,20 @@ class Term:
         self.ended.set()
 
     def _work(self) -> None:
+        work = self.make_work()
+        while not self._stopping.is_set():
+            taken = self.queue.take(1.0)
+            if taken is not None:
+                work.do(taken)
+
+    def make_work(self) -> AppWork:
+        """What one thread works on apps with."""
         ledger = self._around.make_ledger()
         healer = Healer(
             ledger=ledger,
             request=self._around.request,
             heals=self._settings.heals,
-            now_us=SystemClock().now_us,
+            now_us=self._around.now_us,
             seen_alike=self._alike,
         )
         reconciler = Reconciler(
@@ -205,7 +218,7 @@ class Term:
             healer=healer,
             removal_seconds=REMOVAL_SECONDS,
         )
-        work = AppWork(
+        return AppWork(
             reconciler=reconciler,
             rollouts=RolloutWatch(ledger=ledger, cluster=self._inventory, request=self._around.request),
             queue=self.queue,
@@ -214,18 +227,18 @@ class Term:
             measures=self._around.measures,
             span=self._around.span,
         )
-        while not self._stopping.is_set():
-            taken = self.queue.take(1.0)
-            if taken is not None:
-                work.do(taken)
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
             self._follower.wait(1.0)
-            while rows := self._follower.read(500):
-                for row in rows:
-                    self._take(row)
-                self._read = rows[-1].position
+            self.read_on()
+
+    def read_on(self) -> None:
+        """Take every line that was recorded meanwhile. Only in the thread that follows."""
+        while rows := self._follower.read(500):
+            for row in rows:
+                self._take(row)
+            self._read = rows[-1].position
 
     def _take(self, row: Row) -> None:
         if row.topic in _OBSERVED:
