@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cli.exit_codes import CommandError, ExitCode
 from cli.recording import LEDGER_FAILURES, not_applied, status_hint
 from effects.cluster import Ref
+from effects.crash_points import crash_point
 from ledger.follow import Follower
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Resident:
 
     def apply(self, app_id: AppId, request: Request, progress: Progress | None = None) -> App:
         """Follow the ledger until the worker has applied what is recorded by now, or says why not."""
+        crash_point("before following")
         life = _concerned(self._session.reader.app(app_id))
         target = life.changed if life is not None else 0
         try:

@@ -76,7 +76,7 @@ class AppWork:
     rollouts: RolloutWatch
     queue: WorkQueue
     backoff: Backoff
-    leftovers: Callable[[AppId], Mapping[Ref, str]]
+    leftovers: Callable[[App], Mapping[Ref, str]]
     measures: Measures
     span: Span = no_span
 
@@ -117,7 +117,9 @@ class AppWork:
             self.queue.done(work)
             return "skipped"
         try:
-            app = self.reconciler.reconcile(work.app_id, leftovers=self.leftovers(work.app_id) if work.again else None)
+            # Of a life that is on its way out everything goes first; what is left of it then wakes us again.
+            leftovers = self.leftovers(app) if app.leaving is None else None
+            app = self.reconciler.reconcile(work.app_id, leftovers=leftovers)
         except ParkedError as error:
             LOG.warning("parked", extra=_about(work.app_id, reason=error.reason, detail=error.message))
             self.queue.done(work)

@@ -61,6 +61,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 16
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Who asked has gone; nothing of it belongs into the log."""
+
 
 def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):

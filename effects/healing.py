@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from effects.cluster import ClusterError, FieldConflictError, Manifest, Ref, Seen
+from effects.crash_points import crash_point
 from effects.drift import Difference
 from effects.managers import owner_of
 from ledger.app import KEPT_HEALS, App, Life
@@ -74,6 +75,7 @@ class Healer:
         Raises:
             ContendedError: It would have to be set back once too often.
         """
+        crash_point("before DriftDetected")
         event = DriftDetected(kind=ref.kind, name=ref.name, fields=tuple(sorted(fields, key=lambda each: each.field)))
         self._record(app_id, life, event, lambda now: now.drift.get(_key(ref), ()) != event.fields)
         if self.heals and fields:

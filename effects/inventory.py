@@ -6,6 +6,7 @@ cluster says so and the object is looked at again.
 * Lists and watches tell of objects with our label only. That such an object is not there is known from them; whether
   somebody else has an object of that name shows when ours is made, which fails then.
 * Secrets are in no list. Of them only our own looks and writes are known.
+* What is known never goes back: a list, a watch and our own writes tell of the same object, each with a delay of its own.
 * Kept small, since there are tens of thousands: per object one tuple of short texts.
 """
 
@@ -79,10 +80,9 @@ def known(seen: Seen) -> Known:
     )
 
 
-def _is_older(one: Known, other: Known) -> bool:
-    """Whether it is an earlier state of the same object, as far as versions can be compared (Kubernetes 1.35 and on)."""
-    texts = one.resource_version, other.resource_version
-    return one.uid == other.uid and all(map(str.isdecimal, texts)) and int(texts[0]) < int(texts[1])
+def _is_before(one: str, other: str) -> bool:
+    """Whether a version is earlier, as far as that can be told; of one kind, Kubernetes 1.35 and on says that it can."""
+    return one.isdecimal() and other.isdecimal() and int(one) < int(other)
 
 
 class Inventory:
@@ -100,66 +100,99 @@ class Inventory:
         self._may_write = may_write
         self._lock = threading.Lock()
         self._known: dict[Ref, Known] = {}
+        self._refs: dict[tuple[str, str], tuple[Ref, ...]] = {}  # of what is known, by namespace and app label
         self._told: set[tuple[str, str]] = set()  # kind and namespace of which somebody tells us everything
         self._absent: set[Ref] = set()  # Secrets that were looked for and not found
         self._ask: set[Ref] = set()  # of which we know no more
 
     # -- What lists and watches say --------------------------------------------------------------------------------
 
-    def listed(self, kind: str, namespace: str, objects: Iterable[Listed]) -> None:
-        """Take a complete list of one kind as what there is."""
+    def listed(self, kind: str, namespace: str, objects: Iterable[Listed], version: str) -> set[str]:
+        """Take a complete list of one kind as what there was at a version.
+
+        Returns:
+            The app labels of objects of which this is news.
+        """
         fresh = {each.ref: known(each.seen) for each in objects}
         with self._lock:
-            for ref in [ref for ref in self._known if (ref.kind, ref.namespace) == (kind, namespace)]:
-                if ref not in fresh:
-                    del self._known[ref]
-            self._known.update(fresh)
+            gone = [
+                ref
+                for ref, before in self._known.items()
+                if (ref.kind, ref.namespace) == (kind, namespace)
+                and ref not in fresh
+                and not _is_before(version, before.resource_version)  # else it was made after the list
+            ]
+            news = {self._forget(ref).app for ref in gone}
+            for ref, now in fresh.items():
+                if self._is_news(ref, now):
+                    self._keep(ref, now)
+                    news.add(now.app)
             self._told.add((kind, namespace))
+        return news - {""}
 
     def untold(self, kind: str, namespace: str) -> None:
         """Nobody tells us of this kind for now: what is not known may be there."""
         with self._lock:
             self._told.discard((kind, namespace))
 
-    def changed(self, change: Change) -> bool:
-        """Take what a watch says about one object; whether that is new."""
+    def changed(self, change: Change) -> str | None:
+        """Take what a watch says about one object; its app label if that is news, else None."""
         assert change.ref is not None
         with self._lock:
             before = self._known.get(change.ref)
             if change.kind == "gone" or change.seen is None:
                 if before is None or (change.seen is not None and change.seen.uid != before.uid):
-                    return False
-                del self._known[change.ref]
-                return True
+                    return None
+                return self._forget(change.ref).app
             now = known(change.seen)
-            if before == now or (before is not None and _is_older(now, before)):
-                return False
-            self._known[change.ref] = now
-            return True
+            if not self._is_news(change.ref, now):
+                return None
+            self._keep(change.ref, now)
+            return now.app
 
     def forget_secrets(self) -> None:
         """Look at each Secret again when it is next needed; nobody tells us of them."""
         with self._lock:
             self._absent.clear()
             for ref in [ref for ref in self._known if ref.kind == "Secret"]:
-                del self._known[ref]
+                self._forget(ref)
 
     def get(self, ref: Ref) -> Known | None:
         """What is known of one object."""
         with self._lock:
             return self._known.get(ref)
 
-    def by_app(self) -> Mapping[tuple[str, str], Sequence[Ref]]:
-        """All objects that are known, by namespace and app label."""
-        found: dict[tuple[str, str], list[Ref]] = {}
+    def of_app(self, namespace: str, app: str) -> Mapping[Ref, Known]:
+        """All objects that are known to carry an app's label."""
         with self._lock:
-            for ref, each in self._known.items():
-                found.setdefault((ref.namespace, each.app), []).append(ref)
-        return found
+            return {ref: self._known[ref] for ref in self._refs.get((namespace, app), ())}
 
     def __len__(self) -> int:
         """How many objects are known."""
         return len(self._known)
+
+    def _is_news(self, ref: Ref, now: Known) -> bool:
+        before = self._known.get(ref)
+        return before is None or (now != before and not _is_before(now.resource_version, before.resource_version))
+
+    def _keep(self, ref: Ref, now: Known) -> None:
+        before = self._known.get(ref)
+        if before is None or before.app != now.app:
+            if before is not None:
+                self._forget(ref)
+            key = (ref.namespace, now.app)
+            self._refs[key] = (*self._refs.get(key, ()), ref)
+        self._known[ref] = now
+
+    def _forget(self, ref: Ref) -> Known:
+        before = self._known.pop(ref)
+        key = (ref.namespace, before.app)
+        left = tuple(each for each in self._refs[key] if each != ref)
+        if left:
+            self._refs[key] = left
+        else:
+            del self._refs[key]
+        return before
 
     # -- The cluster -----------------------------------------------------------------------------------------------
 
@@ -173,11 +206,15 @@ class Inventory:
                 return None
         seen = self._cluster.look(ref, ledger_id=ledger_id)
         with self._lock:
+            if self._known.get(ref) is not found:
+                self._ask.add(ref)  # something was told of it meanwhile, and nobody knows what is newer
+                return seen
             self._ask.discard(ref)
             if seen is not None and seen.labels.get(LEDGER_LABEL) == ledger_id:
-                self._known[ref] = known(seen)
+                self._keep(ref, known(seen))
                 return seen
-            self._known.pop(ref, None)
+            if found is not None:
+                self._forget(ref)
             if seen is None and ref.kind == "Secret":
                 self._absent.add(ref)
         return seen
@@ -189,7 +226,10 @@ class Inventory:
 
     def read(self, ref: Ref) -> Manifest | None:
         """As `Cluster.read`."""
-        return self._cluster.read(ref)
+        live = self._cluster.read(ref)
+        if live is None:
+            self._doubt(ref)
+        return live
 
     def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None, force: bool = False) -> Seen:
         """As `Cluster.apply`, by the leader only; what came out is known from then on."""
@@ -201,7 +241,8 @@ class Inventory:
             self._doubt(ref)  # also where nobody knows whether it happened
             raise
         with self._lock:
-            self._known[ref] = known(seen)
+            if self._is_news(ref, known(seen)):
+                self._keep(ref, known(seen))
             self._ask.discard(ref)
             self._absent.discard(ref)
         return seen

@@ -2,9 +2,10 @@
 
 Invariants:
 
-* A watch that is silent, breaks or ends is opened again from where it was; if the cluster no longer knows that place
-  (410), everything is listed anew. Nothing is passed over in silence.
-* Each app that something was seen of is woken; that its objects are as they should be is for its reconcile to find out.
+* A watch that ends is opened again from where it was. If it is silent or breaks, or if the cluster no longer knows that
+  place (410), everything is listed anew. Nothing is passed over in silence.
+* Each app that something new was seen of, by a watch or by such a list, is woken; whether its objects are as they should
+  be is for its reconcile to find out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 
 from effects.backoff import Backoff
 from effects.cluster import Change, ClusterError, ClusterUnreachableError, ExpiredError, Listed, Watch
+from effects.crash_points import crash_point
 from effects.inventory import Inventory
 
 LOG = logging.getLogger("onectl.worker")
@@ -47,6 +49,7 @@ class Lister:
     restarted: Callable[[], None]
     _stopped: threading.Event = field(default_factory=threading.Event)
     _listed: threading.Event = field(default_factory=threading.Event)
+    _again: threading.Event = field(default_factory=threading.Event)
     _watch: Watch | None = None
     _version: str | None = None
     _failures: int = 0
@@ -59,14 +62,15 @@ class Lister:
     def turn(self) -> float:
         """A list if one is due, then one watch until it ends; the seconds to wait before the next turn."""
         try:
-            if self._version is None:
+            if self._version is None or self._again.is_set():
+                self._again.clear()
                 self._version = self._list()
             self._listed.set()
             self._follow(self._version)
             self._failures = 0
-        except ExpiredError:
-            self._version = None
+        except ExpiredError as error:
             self.restarted()
+            return self._fail(error) if self._failures else self._begin_anew()
         except ClusterError as error:
             self._listed.set()  # who waits for the first list need not wait for a cluster that refuses it
             return self._fail(error)
@@ -74,7 +78,7 @@ class Lister:
 
     def list_again(self) -> None:
         """Begin with a list anew, as if the watch had expired."""
-        self._version = None
+        self._again.set()
         self._close()
 
     def stop(self) -> None:
@@ -92,26 +96,37 @@ class Lister:
         for page in self.inventory.pages(self.kind, self.namespace, ledger_id=self.ledger_id):
             objects += page.objects
             version = page.version
-        self.inventory.listed(self.kind, self.namespace, objects)
+        crash_point("listed")
+        news = self.inventory.listed(self.kind, self.namespace, objects, version)
+        if self._listed.is_set():  # all apps are looked at after the first list
+            for app in news:
+                self.wake(self.namespace, app)
         return version
 
     def _follow(self, since: str) -> None:
         with self.inventory.watch(self.kind, self.namespace, ledger_id=self.ledger_id, since=since) as watch:
             self._watch = watch
+            if self._is_over():
+                return  # who said so may have closed the watch before
             for change in watch:
                 self._take(change)
-                if self._version is None or self._stopped.is_set():
-                    return
                 self._version = change.version
+                self._failures = 0
+                if self._is_over():
+                    return
+
+    def _is_over(self) -> bool:
+        return self._stopped.is_set() or self._again.is_set()
 
     def _take(self, change: Change) -> None:
-        if change.kind == "bookmark" or change.ref is None:
-            return
-        before = self.inventory.get(change.ref)
-        if self.inventory.changed(change):
-            now = self.inventory.get(change.ref) or before
-            if now is not None and now.app:
-                self.wake(self.namespace, now.app)
+        if change.kind != "bookmark" and change.ref is not None and (app := self.inventory.changed(change)):
+            self.wake(self.namespace, app)
+
+    def _begin_anew(self) -> float:
+        """What happened meanwhile is listed: at once, if the list before that had led to something."""
+        self._failures = 1
+        self._version = None
+        return 0.0
 
     def _fail(self, error: ClusterError) -> float:
         self._failures += 1

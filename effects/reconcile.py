@@ -399,6 +399,7 @@ class Reconciler:
         life = app.leaving or app.life
         if life is None:
             return
+        crash_point("before ApplyRefused")
         event = ApplyRefused(release=life.release, through=life.changed, reason=reason, message=message[:1000])
 
         def make(now: App) -> tuple[str, ObservedEvent, int] | None:

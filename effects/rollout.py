@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from effects.cluster import Cluster, ClusterUnreachableError, Ref, Rollout
+from effects.crash_points import crash_point
 from ledger.app import App, Life
 from ledger.events import ObservedEvent, RolloutCompleted, RolloutFailed
 from ledger.ledger import Ledger
@@ -118,6 +119,7 @@ class RolloutWatch:
             news = app.life.rollout not in known
             return (life.deployment_id, event, event.roll) if news else None
 
+        crash_point("before a verdict on pods")
         return _same_roll(self.ledger.observe(app_id, self.request, make), life)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
 from effects.app_work import AppWork, DisabledError, FatalError, LeadershipLostError, Measures
 from effects.backoff import Backoff
 from effects.cluster import Cluster, Ref
+from effects.crash_points import crash_point
 from effects.healing import Healer
 from effects.inventory import Inventory
 from effects.listing import WATCHED, Lister
@@ -23,8 +24,9 @@ from effects.reconcile import Reconciler
 from effects.rollout import RolloutWatch
 from effects.tracing import Span, no_span
 from effects.work_queue import WorkQueue
+from ledger.app import App
 from ledger.clock import SystemClock
-from ledger.codec import recorded, subject_of
+from ledger.codec import recorded, request_of, subject_of
 from ledger.errors import OneCtlError
 from ledger.events import (
     LedgerMoved,
@@ -124,9 +126,9 @@ class Term:
         self._follower = Follower(around.store, self._begin)
         self._read = self._begin
         self._alike: dict[Ref, tuple[str, str]] = {}
+        self._starting = threading.Lock()  # of what is begun and, at the end, waited for
         self._listers: dict[tuple[str, str], Lister] = {}
         self._threads: list[threading.Thread] = []
-        self._leftovers: Mapping[tuple[str, str], Sequence[Ref]] = {}
         self._stopping = threading.Event()
         self._looked = threading.Event()
 
@@ -150,7 +152,7 @@ class Term:
 
     def resync(self) -> None:
         """List everything anew, then look at every app: of nothing that was missed anything is left after this."""
-        for lister in self._listers.values():
+        for lister in self._all_listers():
             lister.list_again()
         self._inventory.forget_secrets()
         self._start("resync", self._look_at_everything)
@@ -162,10 +164,11 @@ class Term:
 
     def stop(self) -> None:
         """Finish what is in work, begin nothing more, and return when all threads have ended."""
-        self._stopping.set()
+        with self._starting:
+            self._stopping.set()
         self.queue.close()
         self._follower.wake()
-        for lister in self._listers.values():
+        for lister in self._all_listers():
             lister.stop()
         for thread in self._threads:
             thread.join()
@@ -182,10 +185,17 @@ class Term:
             except Exception as error:  # noqa: BLE001 - a thread that dies silently would stop work for ever
                 self._end(FatalError(f"something unexpected went wrong in 1ctl itself ({type(error).__name__})"))
 
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(target=guarded, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        with self._starting:
+            if self._stopping.is_set():
+                return
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            thread = threading.Thread(target=guarded, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _all_listers(self) -> list[Lister]:
+        with self._starting:
+            return list(self._listers.values())
 
     def _end(self, why: OneCtlError) -> None:
         if self.why is None:
@@ -236,19 +246,24 @@ class Term:
     def read_on(self) -> None:
         """Take every line that was recorded meanwhile. Only in the thread that follows."""
         while rows := self._follower.read(500):
+            crash_point("before taking up what was recorded")
             for row in rows:
                 self._take(row)
             self._read = rows[-1].position
 
     def _take(self, row: Row) -> None:
-        if row.topic in _OBSERVED:
-            return  # we, or a command, saw that; nothing is asked for
+        if row.topic in _OBSERVED and request_of(row.state) == self._around.request.request_id:
+            return  # we saw that ourselves
         if row.topic in (WorkerDisabled.__name__, LedgerMoved.__name__, LedgerRestored.__name__):
             self._take_order(row)
             return
         subject = subject_of(row.state)
-        if subject is not None and subject.cluster == self._settings.cluster:
-            self._know_namespace(subject.namespace)
+        if subject is None or subject.cluster != self._settings.cluster:
+            return
+        self._know_namespace(subject.namespace)
+        if row.topic in _OBSERVED:
+            self._wake(subject.namespace, subject.app)  # who led before may have written what is not so any more
+        else:
             self.queue.add(subject.app_id, position=row.position)
 
     def _take_order(self, row: Row) -> None:
@@ -266,10 +281,9 @@ class Term:
         apps = self._ledger.apps(self._settings.cluster)
         for namespace in {app.namespace for app in apps}:
             self._know_namespace(namespace)
-        for lister in list(self._listers.values()):
+        for lister in self._all_listers():
             while not self._stopping.is_set() and not lister.wait_listed(1.0):
                 pass
-        self._leftovers = self._inventory.by_app()
         for app_id in apps:
             self.queue.add(app_id, again=True)
         self._looked.set()
@@ -277,28 +291,33 @@ class Term:
 
     def _know_namespace(self, namespace: str) -> None:
         for kind in WATCHED:
-            if (kind, namespace) not in self._listers:
-                lister = Lister(
-                    kind=kind,
-                    namespace=namespace,
-                    inventory=self._inventory,
-                    ledger_id=self._ledger_id,
-                    wake=self._wake,
-                    backoff=self._backoff,
-                    restarted=self._around.measures.relisted,
-                )
-                self._listers[kind, namespace] = lister
-                self._start(f"list-{kind}-{namespace}", lister.run)
+            lister = Lister(
+                kind=kind,
+                namespace=namespace,
+                inventory=self._inventory,
+                ledger_id=self._ledger_id,
+                wake=self._wake,
+                backoff=self._backoff,
+                restarted=self._around.measures.relisted,
+            )
+            with self._starting:
+                if self._stopping.is_set() or self._listers.setdefault((kind, namespace), lister) is not lister:
+                    continue
+            self._start(f"list-{kind}-{namespace}", lister.run)
 
     def _wake(self, namespace: str, app: str) -> None:
         # Not at once: our own writes are seen here, too, and mostly before the app that we are working on is done.
         self.queue.add(AppId(self._settings.cluster, namespace, app), delay=0.2)
 
-    def _leftover_objects(self, app_id: AppId) -> Mapping[Ref, str]:
+    def _leftover_objects(self, app: App) -> Mapping[Ref, str]:
         """With their uids, the objects of lives of this app. Those of a life that the ledger does not know stay."""
-        refs = self._leftovers.get((app_id.namespace, app_id.name), ())
-        found = {ref: known for ref in refs if (known := self._inventory.get(ref)) is not None}
-        ours = {life for life in {known.life for known in found.values()} if self._ledger.find(life) == app_id}
+        found = self._inventory.of_app(app.id.namespace, app.id.name)
+        now = app.life.deployment_id if app.life is not None else None
+        ours = {
+            life
+            for life in {known.life for known in found.values()}
+            if life == now or self._ledger.find(life) == app.id
+        }
         return {ref: known.uid for ref, known in found.items() if known.life in ours}
 
     def _check_leadership(self) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from effects.app_work import DisabledError, FatalError
+from effects.crash_points import crash_point
 from effects.term import Settings, Surroundings, Term
 from ledger.errors import LedgerDamagedError, LedgerEndedError, LedgerFullError, OneCtlError
 from ledger.lease import Lease
@@ -53,8 +54,7 @@ class Worker:
             self.alive_at = time.monotonic()
             if self._acquire():
                 self._lead(stop)
-            else:
-                stop.wait(CANDIDATE_SECONDS)
+            stop.wait(CANDIDATE_SECONDS)
 
     def run_once(self, stop: threading.Event) -> bool:
         """Lead until every app was worked on, and end; False if another worker leads.
@@ -81,18 +81,24 @@ class Worker:
     def _lead(self, stop: threading.Event, *, once: bool = False) -> None:
         LOG.info("leading", extra={"term": self._lease.epoch})
         ended = threading.Event()
-        term = self.term = Term(self._settings, self._around, self._lease, ended)
         try:
-            term.start()
-            self._keep(term, stop, ended, once=once)
+            term = self.term = Term(self._settings, self._around, self._lease, ended)
+            try:
+                term.start()
+                self._keep(term, stop, ended, once=once)
+            finally:
+                term.stop()
+                self.term = None
+                self._try(lambda: self._lease.renew(term.position()))
+            if term.why is not None:
+                raise term.why
+        except (DisabledError, FatalError, LedgerDamagedError, LedgerEndedError, LedgerFullError):
+            raise
+        except OneCtlError as why:
+            LOG.warning("term ended", extra={"error": type(why).__name__, "detail": why.message})
         finally:
-            term.stop()
-            self.term = None
-            self._try(lambda: self._lease.renew(term.position()))
             self._try(self._give_up)
             LOG.info("not leading", extra={"term": self._lease.epoch})
-        if term.why is not None:
-            self._end(term.why)
 
     def _keep(self, term: Term, stop: threading.Event, ended: threading.Event, *, once: bool) -> None:
         """Renew the lease until the term has to end; with `once`, until nothing is left to do."""
@@ -102,6 +108,7 @@ class Worker:
         while not stop.is_set() and not ended.is_set():
             self.alive_at = now = time.monotonic()
             if now >= renew_at:
+                crash_point("before renewing the lease")
                 self._try(lambda: self._lease.renew(term.position()))
                 self._try(term.check)
                 renew_at = now + every
@@ -127,9 +134,3 @@ class Worker:
         except OneCtlError as error:
             LOG.warning("ledger", extra={"error": type(error).__name__, "detail": error.message})
             return False
-
-    @staticmethod
-    def _end(why: OneCtlError) -> None:
-        if isinstance(why, DisabledError | FatalError | LedgerDamagedError | LedgerEndedError | LedgerFullError):
-            raise why
-        LOG.warning("term ended", extra={"error": type(why).__name__, "detail": why.message})

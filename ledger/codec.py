@@ -60,6 +60,19 @@ def subject_of(state: bytes) -> Subject | None:
         raise LedgerDamagedError(f"an event cannot be read: {type(error).__name__}") from error
 
 
+def request_of(state: bytes) -> str | None:
+    """The request that a line is recorded for, also where the event itself is newer than this program.
+
+    Raises:
+        LedgerDamagedError: The bytes are not what `encode` writes.
+    """
+    try:
+        request_id: str | None = orjson.loads(state)["meta"]["request_id"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerDamagedError(f"an event cannot be read: {type(error).__name__}") from error
+    return request_id
+
+
 def recorded(row: Row) -> Recorded:
     """A stored line as event and envelope.
 

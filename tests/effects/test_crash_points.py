@@ -37,9 +37,18 @@ def _names(name: ast.expr) -> Iterator[str]:
 
 POINTS = sorted(crash_points())
 REMOVING = [name for name in POINTS if name.startswith("before delete") or name == "before ResourcesRemoved"]
-HEALING = ["before DriftHealed"]
-"""Where only a worker dies: see tests/worker."""
-APPLYING = [name for name in POINTS if name not in REMOVING + HEALING]
+WAITING = ["before a verdict on pods"]
+"""Where only who waits for pods dies."""
+ONLY_WORKERS = [
+    "before ApplyRefused",
+    "before DriftDetected",
+    "before DriftHealed",
+    "before renewing the lease",
+    "before taking up what was recorded",
+    "listed",
+]
+"""Where a worker dies: see tests/faults."""
+APPLYING = [name for name in POINTS if name not in REMOVING + WAITING + ONLY_WORKERS]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +79,10 @@ def test_a_first_deploy_that_died_is_finished_by_repeating_it(point: str, tmp_pa
 @pytest.mark.parametrize("point", APPLYING)
 def test_a_redeploy_that_died_is_finished_by_repeating_it(point: str, prepared: Cli, tmp_path: Path) -> None:
     die_and_repeat(moved(prepared, tmp_path), AGAIN, point)
+
+
+def test_a_deploy_that_died_while_it_waited_for_pods_is_finished_by_repeating_it(tmp_path: Path) -> None:
+    die_and_repeat(newcomer(tmp_path), (*FIRST, "--wait"), *WAITING)
 
 
 @pytest.mark.parametrize("point", REMOVING)
