@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format lock sql clean
+.PHONY: help demo test bench check format lock sql clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ demo: $(VENV)/.ready ## Play the microservices guide on the sandbox, printing ea
 
 test: $(VENV)/.ready ## Run the tests (those of a real cluster need ONECTL_TEST_KUBECONFIG)
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+bench: $(VENV)/.ready ## Measure beside kubectl, helm and bare libraries, and write docs/performance.md (ROW="B1 B4": only these)
+	@$(BIN)/python -m tests.bench $(ROW)
 
 check: $(VENV)/.ready ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .

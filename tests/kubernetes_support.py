@@ -71,6 +71,10 @@ class Administrator:
         finally:
             self._ask("DELETE", f"/api/v1/namespaces/{name}")
 
+    def server_version(self) -> str:
+        """Of the API server, as ``1.20.2``."""
+        return str(self._ask("GET", "/version")["gitVersion"]).removeprefix("v")
+
     def read(self, ref: Ref) -> Mapping[str, Any]:
         """The whole object."""
         return self._ask("GET", _path(ref))

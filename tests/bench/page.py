@@ -1,0 +1,142 @@
+"""docs/performance.md, made of docs/bench.json and of nothing else. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from tests.bench.figures import LEAST_TURNS, Aim, Line, Spread
+from tests.bench.record import Measured
+
+_INTRODUCTION = f"""\
+# Performance
+
+Written by `make bench` from [bench.json](bench.json); edits by hand are lost. `make bench ROW=B4` measures one row again,
+`make bench ROW="B1 B2"` two.
+
+Absolute times do not travel, so every figure stands beside another one of the same run: a *peer*, which is a program
+that people use for the same, or a *floor*, which is the same work in the fewest lines. Both are measured in turns (A B A B
+…), at least {LEAST_TURNS} times unless said otherwise. A figure is the median, with the quartiles in brackets; a ratio is
+the median of the ratios of neighbours. Aims were set before anything was measured, and a figure that misses its aim stays here.
+"""
+
+_SCALES: Mapping[str, tuple[tuple[float, str], ...]] = {
+    "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
+    "B": ((1e6, "MB"), (1e3, "kB"), (1.0, "B")),
+}
+
+
+def page(rows: Mapping[str, Measured]) -> str:
+    """The whole page."""
+    parts = [_INTRODUCTION, _summary(rows), *(_section(name, row) for name, row in rows.items())]
+    return "\n".join(parts)
+
+
+def sentence(line: Line) -> str:
+    """A line for a terminal."""
+    said = [f"{line.what}: {_spread(line.ours, line.unit)}"]
+    if line.other is not None and line.theirs is not None:
+        said.append(f"{line.other} {_spread(line.theirs, line.unit)}")
+    if line.ratio is not None:
+        said.append(f"ratio {_ratio(line.ratio)}")
+    if line.aim is not None:
+        said.append(f"aim {_aim(line.aim, line.unit)}: {_met(line)}")
+    return ", ".join(said)
+
+
+def _summary(rows: Mapping[str, Measured]) -> str:
+    table = _table(
+        ["row", "what", "aims met", "commit"],
+        (
+            [f"[{name}](#{_anchor(name, row)})", row.title, _aims_met(row.lines), f"`{row.commit}`"]
+            for name, row in rows.items()
+        ),
+    )
+    return f"{table}\n"
+
+
+def _aims_met(lines: Iterable[Line]) -> str:
+    judged = [line.met for line in lines if line.met is not None]
+    return f"{sum(judged)} of {len(judged)}" if judged else "not measured here"
+
+
+def _section(name: str, row: Measured) -> str:
+    parts = [f"## {_heading(name, row)}", row.about]
+    if row.lines:
+        parts.append(_table(["what", "1ctl", "beside", "its figure", "ratio", "aim", "met"], map(_cells, row.lines)))
+    if row.missing:
+        parts.append("\n".join(f"* Not measured: {why}." for why in row.missing))
+    parts.append(_circumstances(row))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cells(line: Line) -> list[str]:
+    return [
+        line.what,
+        _spread(line.ours, line.unit),
+        line.other or "-",
+        _spread(line.theirs, line.unit) if line.theirs else "-",
+        _ratio(line.ratio) if line.ratio else "-",
+        _aim(line.aim, line.unit) if line.aim else "-",
+        _met(line),
+    ]
+
+
+def _circumstances(row: Measured) -> str:
+    turns = sorted({line.ours.turns for line in row.lines})
+    measured = f" ({', '.join(map(str, turns))} turns)" if turns else ""
+    facts = "; ".join(f"{name} {value}" for name, value in row.machine.items())
+    versions = ", ".join(f"{name} {value}" for name, value in row.versions.items())
+    return f"Commit `{row.commit}`, {row.at}, {row.took:.0f} s{measured}. {facts}; load {row.load:.1f}. {versions}."
+
+
+def _heading(name: str, row: Measured) -> str:
+    return f"{name}: {row.title}"
+
+
+def _anchor(name: str, row: Measured) -> str:
+    return re.sub(r"[^a-z0-9 _-]", "", _heading(name, row).lower()).replace(" ", "-")
+
+
+def _table(headers: list[str], rows: Iterable[list[str]]) -> str:
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _spread(spread: Spread, unit: str) -> str:
+    factor, name = _scale(spread.median, unit)
+    median, low, high = (_digits(value / factor) for value in (spread.median, spread.low, spread.high))
+    said = f"{median} {name}".rstrip()
+    return said if low == high else f"{said} ({low} to {high})"
+
+
+def _ratio(ratio: Spread) -> str:
+    said = f"{ratio.median:.2f}x"
+    return said if ratio.turns == 1 else f"{said} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _aim(aim: Aim, unit: str) -> str:
+    sign = "≥" if aim.at_least else "≤"
+    if aim.of == "ratio":
+        return f"{sign} {aim.limit:g}x"
+    factor, name = _scale(aim.limit, unit)
+    return f"{sign} {_digits(aim.limit / factor)} {name}".rstrip()
+
+
+def _met(line: Line) -> str:
+    return "-" if line.met is None else "yes" if line.met else "no"
+
+
+def _scale(value: float, unit: str) -> tuple[float, str]:
+    """What to divide by, and what the unit is then called."""
+    scales = _SCALES.get(unit)
+    if scales is None:
+        return 1.0, unit
+    return next((scale for scale in scales if abs(value) >= scale[0]), scales[-1])
+
+
+def _digits(value: float) -> str:
+    """Three digits that mean something."""
+    if value == round(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

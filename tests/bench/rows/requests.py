@@ -1,0 +1,83 @@
+"""B4: what a deploy asks of the API server, counted by a proxy before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from tests.bench.cluster import Server, cluster_user, server
+from tests.bench.counting import CountingProxy, Passed, counting_proxy
+from tests.bench.deployers import Deployer, Ours, other_deployers
+from tests.bench.figures import Line, alone, at_most, beside
+from tests.bench.run import Row, Run
+
+OBJECTS = 5
+TURNS = 3
+"""Each with fresh homes, fresh namespaces and new apps: what is counted hardly varies."""
+
+STEPS = {
+    "first deploy": ("nginx:1", at_most(2 * OBJECTS, of="figure")),
+    "new image": ("nginx:2", at_most(1, of="figure")),
+    "nothing changed": ("nginx:2", at_most(0, of="figure")),
+}
+_OURS = "1ctl deploy"
+
+_Counted: TypeAlias = Mapping[str, Sequence[Sequence[Passed]]]
+"""By contender, turn by turn: the requests of one step."""
+
+
+def _measure(run: Run) -> Iterator[Line]:
+    turns: list[Mapping[str, Mapping[str, Sequence[Passed]]]] = []
+    with server(run) as direct, counting_proxy(direct.kubeconfig, direct.context, run.scratch) as proxy:
+        at = direct.by(proxy.kubeconfig, proxy.context)
+        for number in range(run.turns or TURNS):
+            run.say(f"turn {number + 1}")
+            turns.append(_turn(run, at, proxy, number))
+    for step, (_, aim) in STEPS.items():
+        counted = {name: [turn[name][step] for turn in turns] for name in turns[0]}
+        yield alone(f"{step}: requests", "", [len(each) for each in counted[_OURS]], aim=aim)
+        yield alone(f"{step}: discovery", "", list(map(_discovery, counted[_OURS])), aim=at_most(0, of="figure"))
+        yield from _beside_others(step, counted)
+
+
+def _turn(run: Run, at: Server, proxy: CountingProxy, number: int) -> Mapping[str, Mapping[str, Sequence[Passed]]]:
+    """By contender and step: the requests."""
+    directory = run.scratch / str(number)
+    directory.mkdir()
+    with other_deployers(run, at, directory) as others, cluster_user(at, directory / "ours") as user:
+        contenders: Mapping[str, Deployer] = {_OURS: Ours(user), **others}
+        return {name: _steps(each, proxy) for name, each in contenders.items()}
+
+
+def _steps(deployer: Deployer, proxy: CountingProxy) -> Mapping[str, Sequence[Passed]]:
+    counted = {}
+    for step, (image, _) in STEPS.items():
+        proxy.take()
+        deployer.deploy("measured", image)
+        counted[step] = proxy.take()
+    return counted
+
+
+def _beside_others(step: str, counted: _Counted) -> Iterator[Line]:
+    ours, *others = counted
+    for other in others:
+        discovery = _discovery(counted[other][0])
+        named = f"`{other}`" + (f", {discovery} of them discovery" if discovery else "")
+        requests = [[len(each) for each in counted[name]] for name in (ours, other)]
+        yield beside(f"{step}: requests", "", requests[0], named, requests[1])
+        down = [[sum(request.down for request in each) for each in counted[name]] for name in (ours, other)]
+        yield beside(f"{step}: bytes down", "B", down[0], f"`{other}`", down[1])
+
+
+def _discovery(requests: Sequence[Passed]) -> int:
+    return sum(request.is_discovery for request in requests)
+
+
+ROW = Row(
+    name="B4",
+    title="requests of a deploy",
+    about=f"An app of {OBJECTS} objects on a real API server, everything counted by a proxy before it: each turn has fresh"
+    " homes, so that first deploys know nothing of the server yet. Where nothing changed, `1ctl` repeats the request with"
+    " its id, and the others what they were given. Bytes are those of the answers' bodies.",
+    measure=_measure,
+)
