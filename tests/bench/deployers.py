@@ -77,8 +77,12 @@ class KubectlApply:
         file = self.directory / f"{next(self._numbers)}.json"
         content = orjson.dumps({"apiVersion": "v1", "kind": "List", "items": self.objects}).decode()
         file.write_text(content.replace(APP, app).replace(IMAGE, image))
-        place = ("--kubeconfig", str(self.server.kubeconfig), "--namespace", self.namespace)
-        argv: list[str | Path] = [self.program, "apply", *self.options, "-f", file, *place]
+        return self.run("apply", *self.options, "-f", file)
+
+    def run(self, *args: str | Path) -> float:
+        """Seconds of a command."""
+        place = ("--kubeconfig", self.server.kubeconfig, "--namespace", self.namespace)
+        argv = (self.program, *args, *place)
         return run_program(argv, cwd=self.directory, environ=bare_environ(self.directory)).seconds
 
 
@@ -144,13 +148,13 @@ def other_deployers(run: Run, at: Server, directory: Path) -> Iterator[dict[str,
         yield found
 
 
-def template(user: User) -> Sequence[Mapping[str, Any]]:
+def template(user: User, *options: str) -> Sequence[Mapping[str, Any]]:
     """The objects of an app as another program is given them, with `APP` and `IMAGE` in them.
 
     They are those that `1ctl` desires, less what says at which position of the ledger, and under which namespace and
-    owner. The app is recorded for it, and not applied.
+    owner. The app is recorded for it, with these options, and not applied.
     """
-    Ours(user, ("--detach",)).deploy(APP, IMAGE)
+    Ours(user, ("--detach", *options)).deploy(APP, IMAGE)
     place = user.json("profile", "current")
     store = open_store(place["ledger"] if "://" in place["ledger"] else Path(place["ledger"]))
     try:

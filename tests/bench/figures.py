@@ -50,7 +50,7 @@ class Line:
         ours: Our figure.
         other: What it is compared with, a peer or a floor; None if with nothing.
         theirs: The other's figure, of the same run.
-        ratio: Ours over theirs, of neighbouring measurements.
+        ratio: Ours over theirs, of neighbouring measurements; None where theirs is 0.
         aim: What is aimed at; None for a figure that is there for information.
     """
 
@@ -99,13 +99,14 @@ def beside(
     what: str, unit: str, ours: Sequence[float], other: str, theirs: Sequence[float], *, aim: Aim | None = None
 ) -> Line:
     """A line that compares measurements taken in turns."""
+    ratio = paired(ours, theirs) if all(theirs) else None
     return Line(
         what=what,
         unit=unit,
         ours=spread(ours),
         other=other,
         theirs=spread(theirs),
-        ratio=paired(ours, theirs),
+        ratio=ratio,
         aim=aim,
     )
 

@@ -28,6 +28,10 @@ def test_a_ratio_is_of_neighbours_so_a_machine_that_slows_down_meanwhile_does_no
     assert paired(ours, theirs) == spread([2, 2, 2, 2, 2])
 
 
+def test_there_is_no_ratio_to_nothing() -> None:
+    assert beside("x", "", [0, 1], "y", [1, 0]).ratio is None
+
+
 def test_measurements_without_a_neighbour_are_refused() -> None:
     with pytest.raises(ValueError, match="shorter"):
         paired([1, 2], [1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench.rows import appending, cold, deploying, history, proving, rebuilding, requests, scale
+from tests.bench.rows import appending, cold, deploying, history, proving, rebuilding, requests, scale, worker
 from tests.bench.run import Row
 
 ROWS: dict[str, Row] = {
@@ -17,7 +17,10 @@ ROWS: dict[str, Row] = {
         appending.ROW,
         rebuilding.ROW,
         proving.ROW,
+        worker.THROUGHPUT,
+        worker.LATENCY,
         scale.ROW,
+        worker.RESTART,
     )
 }
 """By name, in the order of the table."""
