@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import uuid
 from collections.abc import Mapping
@@ -51,7 +50,7 @@ def actor(environ: Mapping[str, str]) -> str:
 def source(environ: Mapping[str, str], *, git: bool) -> Source:
     """Program, host, CI run and, if asked for, the commit."""
     commit, dirty = _commit() if git else (None, None)
-    return Source(program=PROGRAM, host=socket.gethostname(), commit=commit, dirty=dirty, ci=_ci_run(environ))
+    return Source(program=PROGRAM, host=os.uname().nodename, commit=commit, dirty=dirty, ci=_ci_run(environ))
 
 
 def _os_user(environ: Mapping[str, str]) -> str:

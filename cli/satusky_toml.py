@@ -13,12 +13,12 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ledger import values
 from ledger.errors import InvalidValueError, RefusedError
+from ledger.value import Value, value
 
 FILE_NAME = "satusky.toml"
 MAX_FILE_BYTES = 1_048_576
@@ -41,8 +41,8 @@ class ConfigError(RefusedError):
     """A ``satusky.toml`` is missing, cannot be read, or says something that is not acceptable."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppConfig:
+@value
+class AppConfig(Value):
     """What one ``satusky.toml`` says. Everything but the name is None when the file does not say it.
 
     Attributes:

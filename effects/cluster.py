@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Protocol, Self
 
 from ledger.errors import OneCtlError
+from ledger.value import Value, short_value
 
 Manifest = Mapping[str, Any]
 """A Kubernetes object as plain JSON data: apiVersion, kind, metadata, ..."""
@@ -88,8 +89,8 @@ def refuse_secrets(kind: str) -> None:
         raise ValueError(msg)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+@short_value
+class Seen(Value):
     """What `look`, `apply`, `pages` or `watch` found: an object's metadata, never its content.
 
     Attributes:
@@ -115,16 +116,16 @@ class Seen:
         return f"version {self.resource_version}" if self.generation is None else f"generation {self.generation}"
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+@short_value
+class Listed(Value):
     """One object of a page."""
 
     ref: Ref
     seen: Seen
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+@short_value
+class Page(Value):
     """Some of the objects that were asked for.
 
     Attributes:
@@ -136,8 +137,8 @@ class Page:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+@short_value
+class Change(Value):
     """Something that happened after the version that a watch began at.
 
     Attributes:
@@ -155,8 +156,8 @@ class Change:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pod:
+@short_value
+class Pod(Value):
     """One pod of an app.
 
     Attributes:
@@ -186,8 +187,8 @@ class Pod:
     restarts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rollout:
+@short_value
+class Rollout(Value):
     """A Deployment's progress towards the pod template that was applied last.
 
     Attributes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from typing import Any
 
@@ -27,6 +27,7 @@ from effects.cluster import (
 )
 from ledger.app import App, Life, Roll
 from ledger.spec import Configuration, SecretVersion
+from ledger.value import Value, short_value, value
 from ledger.values import object_key
 
 ROLL_ANNOTATION = "1ctl.dev/roll"
@@ -36,8 +37,8 @@ PROGRESS_DEADLINE_SECONDS = 600
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredObject:
+@short_value
+class DesiredObject(Value):
     """One object as it should be.
 
     Attributes:
@@ -59,8 +60,8 @@ class DesiredObject:
         return str(self.manifest["metadata"]["annotations"][DIGEST_ANNOTATION])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+@value
+class Surroundings(Value):
     """What is not the app's own but shapes its objects.
 
     Attributes:

@@ -8,12 +8,14 @@ names only. `None` means "not given".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
+from ledger.value import Value, value
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deploy:
+
+@value
+class Deploy(Value):
     """Make a release. What is not given keeps the life's current value, else gets the default.
 
     `plain` allows environment values that look like credentials.
@@ -31,44 +33,44 @@ class Deploy:
     plain: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetEnv:
+@value
+class SetEnv(Value):
     """Set environment values; others stay. `plain` allows values that look like credentials."""
 
     values: Mapping[str, str]
     plain: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnsetEnv:
+@value
+class UnsetEnv(Value):
     """Remove environment keys, all of which must be set."""
 
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetSecrets:
+@value
+class SetSecrets(Value):
     """Set secrets; others stay. The values travel beside the command, sealed."""
 
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnsetSecrets:
+@value
+class UnsetSecrets(Value):
     """Remove secrets, all of which must be set."""
 
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PurgeSecret:
+@value
+class PurgeSecret(Value):
     """Delete every sealed value of a key, for instance because it leaked."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restore:
+@value
+class Restore(Value):
     """Open a new life that runs what a destroyed one last ran. Its secrets are shredded, so they are given again.
 
     Attributes:
@@ -82,8 +84,8 @@ class Restore:
     without_secrets: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollback:
+@value
+class Rollback(Value):
     """Make a release that runs what an earlier one ran.
 
     Attributes:
@@ -95,32 +97,32 @@ class Rollback:
     only: str = "all"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkBad:
+@value
+class MarkBad(Value):
     """Keep everybody from rolling back to a release."""
 
     release: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+@value
+class Scale(Value):
     """Change the number of pods."""
 
     replicas: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restart:
+@value
+class Restart(Value):
     """Replace all pods, one by one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryApply:
+@value
+class RetryApply(Value):
     """Try again what the cluster refused."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdoptObject:
+@value
+class AdoptObject(Value):
     """Take over an object that somebody else made; it must have this uid. There need not be an open life.
 
     Attributes:
@@ -134,8 +136,8 @@ class AdoptObject:
     uid: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destroy:
+@value
+class Destroy(Value):
     """End the life: remove everything of it from the cluster, and its sealed values from the ledger."""
 
 
@@ -157,8 +159,8 @@ Command: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redact:
+@value
+class Redact(Value):
     """Blank one field of an earlier event for ever.
 
     Attributes:
@@ -170,8 +172,8 @@ class Redact:
     field: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RotateKeys:
+@value
+class RotateKeys(Value):
     """Make a new effects identity, and wrap every life's key for it."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import assert_never
 
 from ledger import values
@@ -46,10 +46,11 @@ from ledger.events import (
 )
 from ledger.rollback import PastRelease, default_target
 from ledger.spec import SecretVersion, Spec
+from ledger.value import Value, value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Minted:
+@value
+class Minted(Value):
     """What chance, cryptography and history supply, so that deciding stays pure. Used only where it is needed.
 
     Attributes:
@@ -278,10 +279,10 @@ def _purge(command: PurgeSecret, life: Life, app: App) -> Sequence[AppEvent]:
 
 def _check_env(new: Mapping[str, str], life: Life | None, *, plain: bool) -> None:
     """Names and values are valid, no two keys collide in the cluster, and all of it fits into a ConfigMap."""
-    for name, value in new.items():
+    for name, text in new.items():
         values.env_name(name)
-        values.env_value(value, field=name)
-        why = None if plain else looks_like_credential(name, value)
+        values.env_value(text, field=name)
+        why = None if plain else looks_like_credential(name, text)
         if why is not None:
             raise RefusedError(
                 f"{name} {why}; environment values are kept in the ledger in plain text, for ever",

@@ -8,7 +8,6 @@ Verification accepts exactly those bytes. What was blanked cannot be proved any 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from ledger.codec import decode
 from ledger.errors import LedgerDamagedError, RefusedError
 from ledger.events import Redacted
 from ledger.streams import LEDGER_STREAM
+from ledger.value import Value, short_value
 
 if TYPE_CHECKING:
     from ledger.store import Row, Store
@@ -29,8 +29,8 @@ _FREE_TEXT = ("values.", "env.", "message", "reason")
 """Fields that hold what a person or a cluster wrote. Blanking others would change what happened."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remains:
+@short_value
+class Remains(Value):
     """What is known of a redacted event.
 
     Attributes:

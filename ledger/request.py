@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 
 import orjson
@@ -10,10 +10,11 @@ import orjson
 from ledger.commands import Command, LedgerCommand, Restore, SetSecrets
 from ledger.envelope import Source
 from ledger.spec import AppId
+from ledger.value import Value, value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+@value
+class Request(Value):
     """What surrounds a command.
 
     Attributes:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ledger.app import App, Life, evolve
 from ledger.events import RolledBack, RolloutCompleted, RolloutFailed
 from ledger.spec import Configuration, Spec
+from ledger.value import Value, value
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastRelease:
+@value
+class PastRelease(Value):
     """A release of one life, as it last was while it was the newest.
 
     Attributes:

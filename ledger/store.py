@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ledger.value import Value, value
 
 if TYPE_CHECKING:
     from ledger.follow import Growth
@@ -150,8 +151,8 @@ class SealedRow(NamedTuple):
     ciphertext: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
+@value
+class Beside(Value):
     """What is written in the same transaction as the lines, outside the log.
 
     Attributes:

@@ -2,8 +2,8 @@
 
 `value` makes a slotted, keyword-only dataclass that is immutable for the type checker. What `dataclass` would
 otherwise generate and compile anew for each class (comparison, hash, representation, run-time freezing) is written once
-in `Value`; that takes a tenth off a cold `1ctl deploy get`, which defines 34 such classes (measured in ADR 14). Nothing at
-run time keeps a field from being assigned to; mypy does.
+in `Value`; that takes a seventh off a cold `1ctl deploy get` and almost a fifth off a `1ctl deploy` (measured in ADR 14).
+Nothing at run time keeps a field from being assigned to; mypy does.
 """
 
 from __future__ import annotations

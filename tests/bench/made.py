@@ -6,8 +6,9 @@ import shutil
 from hashlib import sha256
 from pathlib import Path
 
-from ledger.keys import KeyFiles
 from tests.bench.make_ledger import make
+
+from ledger.keys import KeyFiles
 from tests.bench.places import ROOT, cache
 from tests.bench.programs import User
 from tests.bench.run import Run

@@ -23,6 +23,7 @@ from effects.cluster import (
 from effects.desired import DesiredObject, Surroundings, desired, named_objects
 from effects.drift import differences
 from ledger.app import App
+from ledger.codec import recorded
 from ledger.events import (
     ApplyRefused,
     Deployed,
@@ -34,7 +35,7 @@ from ledger.events import (
     RolloutCompleted,
     RolloutFailed,
 )
-from ledger.reader import LedgerReader, recorded
+from ledger.reader import LedgerReader
 from ledger.spec import AppId
 from ledger.verify import verify_chain
 
