@@ -376,7 +376,7 @@ class _World:
     def _genesis(self) -> _Written:
         origin = f"1ctl.dev/ledger/{_LEDGER_ID}"
         key = self._keys.make_signing_key(_LEDGER_ID, origin) if self._keys else f"{origin}+00000000+AQ=="
-        self._identity = self._keys.make_identity() if self._keys else sealing.public_half(b"\1" * 32)
+        self._identity = self._keys.make_identity(_LEDGER_ID) if self._keys else sealing.public_half(b"\1" * 32)
         self._begin(None)
         self._write(LEDGER_STREAM, 1, LedgerCreated(ledger_id=_LEDGER_ID, origin=origin, verification_key=key), None)
         self._write(LEDGER_STREAM, 2, WorkerIdentitySet(public_key=self._identity), None)
