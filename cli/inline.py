@@ -54,12 +54,12 @@ class Inline:
     def look_back(self, app: App, request: Request) -> None:
         """Without a worker nobody watches when no command waits, so each command that changes an app looks first.
 
-        Where the cluster cannot be asked or nothing can be recorded, the change itself will say so.
+        Where the cluster cannot be asked, the change itself will say so.
         """
         life = app.life
         if life is None or life.dirty or life.rollout != "pending":
             return
-        with suppress(ClusterError, *LEDGER_FAILURES):
+        with suppress(ClusterError):
             self._session.watch(request).look(app.id, life)
 
     def apply(self, app_id: AppId, request: Request, progress: Progress | None = None) -> App:
