@@ -20,6 +20,7 @@ from tests.cli_support import Cli, write_toml
 from tests.effects.worlds import eventually
 from tests.kubernetes.support import Kubectl, data_of, make_profile, require_kubectl
 from tests.kubernetes_support import Administrator, kubeconfig
+from tests.worker.commands import worker
 
 pytestmark = pytest.mark.kubernetes
 
@@ -226,3 +227,28 @@ def test_the_guide_works_with_exactly_those_rights(installed: Installed, tmp_pat
 
     user.run("deploy", "destroy", "-y").done()
     eventually(lambda: kubectl.objects(app) == {})
+
+
+def test_a_worker_works_with_exactly_those_rights(installed: Installed, tmp_path: Path) -> None:
+    app, kubectl = "order-service", installed.apps
+    write_toml(tmp_path / app, app, 8082)
+    user = Cli(tmp_path / "home", tmp_path / app)
+    make_profile(user, "worker", installed.account.file, "worker", kubectl.namespace)
+    user.run("profile", "use", "worker").done()
+
+    with worker(user) as run:
+        assert (run.get("/healthz")[0], run.get("/readyz")[0]) == (200, 200)
+        user.run("deploy", "--image", "nginx:alpine", "--machine", "compute-main-01", "--wait").done()
+        user.run("env", "create", "--env", "LOG_LEVEL=debug").done()
+        user.run("secret", "create", input="JWT_SECRET=not-for-everybody\n").done()
+        user.run("deploy", "restart").done()
+        user.run("deploy", "--image", "nginx:2", "--wait").done()
+        assert b64decode(data_of(kubectl.objects(app)[f"Secret/{app}-secrets"])["jwt-secret"]) == b"not-for-everybody"
+
+        kubectl("delete", "service", app)
+        eventually(lambda: f"Service/{app}" in kubectl.objects(app))
+
+        user.run("deploy", "destroy", "-y").done()
+        eventually(lambda: kubectl.objects(app) == {})
+        refusals = [line for line in run.log() if "forbidden" in str(line).lower()]
+        assert refusals == []

@@ -6,10 +6,6 @@ import json
 import re
 import signal
 import subprocess
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +14,7 @@ from cli import resident
 from effects.cluster import Ref
 from tests.cli_support import DOMAIN, ID, Cli, write_toml
 from tests.effects.worlds import eventually
+from tests.worker.commands import worker
 
 STEPS = [
     "💡 Using pre-built image: nginx:alpine",
@@ -39,51 +36,6 @@ STEPS = [
 def cli(tmp_path: Path) -> Cli:
     write_toml(tmp_path / "svc", "user-service")
     return Cli(tmp_path / "home", tmp_path / "svc")
-
-
-class Run:
-    """A worker process.
-
-    Attributes:
-        port: Where its endpoints are.
-    """
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self._log = log
-        eventually(lambda: "listening" in log.read_text() or process.poll() is not None)
-        found = re.search(r"listening on 127\.0\.0\.1:(\d+)", log.read_text())
-        assert found, log.read_text()
-        self.port = int(found[1])
-
-    def log(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
-
-    def leads(self) -> bool:
-        return any(line["message"] == "leading" for line in self.log())
-
-    def get(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-
-@contextmanager
-def worker(cli: Cli, *args: str, code: int | None = 0) -> Iterator[Run]:
-    """A worker that leads; stopped at the end, with this exit code."""
-    log = cli.home.parent / "worker.log"
-    with log.open("wb") as out:
-        process = cli.start("worker", "run", "--listen", "127.0.0.1:0", *args, stdout=out, stderr=out)
-    try:
-        run = Run(process, log)
-        eventually(run.leads)
-        yield run
-    finally:
-        process.send_signal(signal.SIGTERM)
-        ended = process.wait(30)
-    assert code is None or ended == code, log.read_text()
 
 
 def test_with_a_worker_a_deploy_prints_the_same_lines_and_only_records(cli: Cli) -> None:
