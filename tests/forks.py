@@ -145,10 +145,10 @@ def become(asked: int, streams: Sequence[int]) -> None:
         stream = open(number, mode, 1 if name == "stderr" else -1, "utf-8", errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    if request["change"]:
-        make(request["change"])
     with Path(request["gate"]).open() as gate:
         fcntl.flock(gate, fcntl.LOCK_SH)  # waits until it may run
+    if request["change"]:
+        make(request["change"])
 
 
 def make(change: str) -> None:

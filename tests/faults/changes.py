@@ -30,3 +30,31 @@ def closed_output() -> None:
 
     os.close(1)
     sys.stdout = None  # what an interpreter makes of it when it starts
+
+
+def impatient() -> None:
+    """Wait one second for other writers instead of thirty."""
+    from ledger.stores import open_store
+
+    assert open_store.__kwdefaults__ is not None
+    open_store.__kwdefaults__["lock_timeout"] = 1.0
+
+
+def powerless() -> None:
+    """Go on without the right of root to do what files do not allow; those of others can then only be read.
+
+    To become another user would not do: the interpreter's own files may be root's alone.
+    """
+    import ctypes
+    import os
+
+    if os.geteuid() != 0:
+        return
+    overriding = sum(1 << number for number in (1, 2, 3))  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3 of the call, this thread
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice, 32 capabilities each
+    library = ctypes.CDLL(None, use_errno=True)
+    assert library.capget(header, sets) == 0
+    for each in range(3):
+        sets[each] &= ~overriding
+    assert library.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
