@@ -70,10 +70,12 @@ from effects.sandbox_store import (
     changes,
     count,
     delete,
+    exists,
     is_due,
     load,
     load_all,
     load_due,
+    load_mentioning,
     load_state,
     load_status,
     make_tables,
@@ -234,7 +236,8 @@ class SandboxCluster:
                 return after.seen
             check_rules(after.manifest, before=None if stored is None else stored.manifest)
             after = self._advanced(tx, write(tx, after), now, replanned=True)
-            _collect_garbage(tx)
+            if _is_orphan(tx, after):
+                _delete(tx, after)
             return after.seen
 
     def delete(self, ref: Ref, *, uid: str | None) -> None:
@@ -242,8 +245,7 @@ class SandboxCluster:
         with self._transaction() as (tx, _):
             stored = load(tx, ref)
             if stored is not None and uid in {None, stored.uid}:
-                delete(tx, stored)
-                _collect_garbage(tx)
+                _delete(tx, stored)
 
     def edit(self, ref: Ref, patch: Mapping[str, Any], *, manager: str = "kubectl-edit") -> Seen:
         """Change an object by hand, past the ledger, as `kubectl edit` does; `delete` without a uid removes one so.
@@ -270,7 +272,8 @@ class SandboxCluster:
                 return after.seen
             check_rules(after.manifest, before=stored.manifest)
             after = self._advanced(tx, write(tx, after), now, replanned=True)
-            _collect_garbage(tx)
+            if _is_orphan(tx, after):
+                _delete(tx, after)
             return after.seen
 
     def rollout(self, ref: Ref) -> Rollout | None:
@@ -420,21 +423,17 @@ def _new_object(tx: sqlite3.Connection, wanted: Mapping[str, Any], now: float) -
     )
 
 
-def _collect_garbage(tx: sqlite3.Connection) -> None:
-    """Deletes every object all of whose owners are gone, until there is none."""
-    while True:
-        rows = load_all(tx)
-        uids = {stored.uid for stored in rows}
-        orphans = [stored for stored in rows if _is_orphan(stored, uids)]
-        if not orphans:
-            return
-        for orphan in orphans:
-            delete(tx, orphan)
+def _delete(tx: sqlite3.Connection, stored: Stored) -> None:
+    """Delete the object, and every other one all of whose owners are gone then."""
+    delete(tx, stored)
+    for dependent in load_mentioning(tx, stored.uid):
+        if exists(tx, dependent.uid) and _is_orphan(tx, dependent):
+            _delete(tx, dependent)
 
 
-def _is_orphan(stored: Stored, uids: set[str]) -> bool:
-    references = stored.manifest["metadata"].get("ownerReferences", [])
-    return bool(references) and not any(reference.get("uid") in uids for reference in references)
+def _is_orphan(tx: sqlite3.Connection, stored: Stored) -> bool:
+    owners = [reference.get("uid") for reference in stored.manifest["metadata"].get("ownerReferences", [])]
+    return bool(owners) and not any(exists(tx, uid) for uid in owners)
 
 
 def _plain(manifest: Manifest) -> dict[str, Any]:

@@ -146,10 +146,21 @@ def load(tx: sqlite3.Connection, ref: Ref) -> Stored | None:
     return None if row is None else _stored(row)
 
 
-def load_all(tx: sqlite3.Connection, namespace: str | None = None, kind: str | None = None) -> list[Stored]:
-    """Every object, or those of a namespace or kind, by kind and name."""
-    where = "WHERE namespace = coalesce(?, namespace) AND kind = coalesce(?, kind) ORDER BY kind, name"
+def load_all(tx: sqlite3.Connection, namespace: str, kind: str | None = None) -> list[Stored]:
+    """Every object of a namespace, or of one kind in it, by kind and name."""
+    where = "WHERE namespace = ? AND kind = coalesce(?, kind) ORDER BY kind, name"
     return [_stored(row) for row in tx.execute(f"{SELECT_OBJECT} {where}", (namespace, kind)).fetchall()]
+
+
+def load_mentioning(tx: sqlite3.Connection, uid: str) -> list[Stored]:
+    """The objects in whose manifest that uid stands, by kind and name."""
+    where = "WHERE instr(manifest, ?) ORDER BY kind, name"
+    return [_stored(row) for row in tx.execute(f"{SELECT_OBJECT} {where}", (uid,)).fetchall()]
+
+
+def exists(tx: sqlite3.Connection, uid: str) -> bool:
+    """Whether there is an object with that uid."""
+    return tx.execute("SELECT 1 FROM objects WHERE uid = ?", (uid,)).fetchone() is not None
 
 
 def load_due(tx: sqlite3.Connection, now: float) -> list[Stored]:

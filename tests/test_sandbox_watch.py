@@ -84,6 +84,21 @@ def test_what_is_collected_as_garbage_is_gone(cluster: SandboxCluster) -> None:
     assert names(told(cluster, since)) == [("gone", "owner"), ("gone", "owned")]
 
 
+def test_an_object_that_hangs_on_two_that_go_is_gone_once(cluster: SandboxCluster) -> None:
+    def owned_by(*owners: str) -> list[dict[str, str]]:
+        return [{"kind": "ConfigMap", "name": name, "uid": uids[name]} for name in owners]
+
+    uids = {"root": put(cluster, config_map("root")).uid}
+    for name, owners in (("left", ["root"]), ("right", ["root"]), ("leaf", ["left", "right"])):
+        wanted = config_map(name)
+        wanted["metadata"]["ownerReferences"] = owned_by(*owners)
+        uids[name] = put(cluster, wanted).uid
+    since = now(cluster)
+    cluster.delete(Ref("ConfigMap", "default", "root"), uid=None)
+    gone = names(told(cluster, since))
+    assert sorted(gone) == [("gone", name) for name in ("leaf", "left", "right", "root")]
+
+
 def test_what_another_process_does_is_told(cluster: SandboxCluster, path: Path) -> None:
     since = now(cluster)
     with closing(SandboxCluster.open(path)) as other:
