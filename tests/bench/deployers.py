@@ -95,11 +95,15 @@ class HelmUpgrade:
         namespace: Where in it.
         directory: Home of its user, and where the chart lies; exists.
         objects: What the chart holds, with `APP` and `IMAGE` in it.
+
+    Attributes:
+        options: More options of an upgrade.
     """
 
     def __init__(
         self, program: Path, server: Server, namespace: str, directory: Path, objects: Sequence[Mapping[str, Any]]
     ) -> None:
+        self.options: tuple[str, ...] = ()
         self._program = program
         self._place = ("--kubeconfig", str(server.kubeconfig), "--namespace", namespace)
         self._directory = directory
@@ -112,7 +116,7 @@ class HelmUpgrade:
 
     def deploy(self, app: str, image: str) -> float:
         """See `Deployer`."""
-        return self.run("upgrade", "--install", app, self._chart, "--set", f"image={image}")
+        return self.run("upgrade", "--install", app, self._chart, "--set", f"image={image}", *self.options)
 
     def run(self, *args: str | Path) -> float:
         """Seconds of a command."""

@@ -6,20 +6,26 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 
+import orjson
+
 from ledger.reader import LedgerReader
 from ledger.spec import AppId
 from ledger.sqlite_store import SqliteStore
+from tests.bench.cluster import cluster_user, server
+from tests.bench.counting import counting_proxy
+from tests.bench.deployers import HELM, HelmUpgrade, Ours, other_deployers
 from tests.bench.figures import Line, alone, at_least, at_most, beside
 from tests.bench.made import ledger_file, made_user
-from tests.bench.programs import User
+from tests.bench.programs import FailedError, User
 from tests.bench.run import Row, Run
-from tests.bench.turns import seconds
+from tests.bench.turns import Measurement, seconds
 
 APP = "measured"
 RELEASES = 12
 READS = ("deploy releases", "deploy events", "deploy get", "deploy get --at-release 1")
 EVENTS, APPS = 1_000_000, 10_000
 LONG = 10_000
+REVISIONS = 100
 TURNS = 15
 
 
@@ -45,6 +51,40 @@ def _measure_growing_ledger(run: Run) -> Iterator[Line]:
             f"the same events read and decoded, without the process, {_size(big)} events", "s", figures["big"],
             f"{_size(small)} events", figures["small"], aim=at_most(1.2),
         )  # fmt: skip
+    yield from _beside_helm(run)
+
+
+def _beside_helm(run: Run) -> Iterator[Line]:
+    """What the history of a long-lived app costs those who keep it in the cluster."""
+    with (
+        server(run) as direct,
+        counting_proxy(direct.kubeconfig, direct.context, run.scratch) as proxy,
+        other_deployers(run, direct.by(proxy.kubeconfig, proxy.context), run.scratch) as others,
+        cluster_user(direct.by(proxy.kubeconfig, proxy.context), run.scratch / "long") as user,
+    ):
+        helm = others.get(HELM)
+        if not isinstance(helm, HelmUpgrade):
+            return
+        helm.options = ("--history-max", "0")
+        run.say(f"deploying {REVISIONS} times with each")
+        for deployer in (Ours(user, ("--detach",)), helm):
+            for number in range(REVISIONS):
+                deployer.deploy(APP, f"nginx:{number}")
+        down: dict[str, list[float]] = {"ours": [], "helm": []}
+
+        def ask(name: str, measure: Measurement) -> float:
+            proxy.take()
+            took = measure()
+            down[name].append(sum(request.down for request in proxy.take()))
+            return took
+
+        ours = partial(user.seconds, "deploy", "releases")
+        theirs = partial(helm.run, "history", APP, "--max", str(REVISIONS))
+        contenders = {"ours": partial(ask, "ours", ours), "helm": partial(ask, "helm", theirs)}
+        figures = run.in_turns("beside helm history", contenders, turns=TURNS)
+    what, other = f"`1ctl deploy releases` of {REVISIONS}", f"`helm history` of {REVISIONS}"
+    yield beside(what, "s", figures["ours"], other, figures["helm"])
+    yield beside(f"{what}: bytes down", "B", down["ours"], other, down["helm"], aim=at_most(0, of="figure"))
 
 
 def _measure_long_history(run: Run) -> Iterator[Line]:
@@ -55,12 +95,12 @@ def _measure_long_history(run: Run) -> Iterator[Line]:
     answered: list[bool] = []
 
     def ask(user: User) -> float:
-        before = user.seconds("deploy", "get", "--at-release", "1")
-        deployment = user.json("deploy", "get", "--at-release", "1")
+        ended = user.run("-o", "json", "deploy", "get", "--at-release", "1")
+        deployment = orjson.loads(ended.stdout)
         answered.append(deployment["release"] == 1 and bool(deployment["domain"]))
-        return before
+        return ended.seconds
 
-    figures = run.in_turns("--at-release 1", {"short": partial(ask, short), "long": partial(ask, long)})
+    figures = run.in_turns("--at-release 1", {"short": partial(ask, short), "long": partial(ask, long)}, turns=TURNS)
     yield alone(
         "answers to `1ctl deploy get --at-release 1`, of all that were asked for",
         "",
@@ -71,6 +111,23 @@ def _measure_long_history(run: Run) -> Iterator[Line]:
         f"`1ctl deploy get --at-release 1` after {LONG:,} releases", "s", figures["long"],
         f"after {RELEASES}", figures["short"],
     )  # fmt: skip
+    yield from _asked_of_helm(run)
+
+
+def _asked_of_helm(run: Run) -> Iterator[Line]:
+    with server(run) as at, other_deployers(run, at, run.scratch) as others:
+        helm = others.get(HELM)
+        if not isinstance(helm, HelmUpgrade):
+            return
+        for number in range(RELEASES):
+            helm.deploy(APP, f"nginx:{number}")
+        answers = 1.0
+        try:
+            helm.run("get", "manifest", APP, "--revision", "1")
+        except FailedError:
+            answers = 0.0
+    what = f"answers about release 1 after {RELEASES}"
+    yield beside(what, "", [1], "`helm get manifest --revision 1`, as it comes", [answers])
 
 
 def _size(user: User) -> str:
@@ -81,12 +138,14 @@ def _size(user: User) -> str:
 GROWING_LEDGER = Row(
     name="B5",
     title="one app's history in a growing ledger",
-    about=f"The same {RELEASES} releases of one app, alone in a ledger and among {APPS:,} other apps.",
+    about=f"The same {RELEASES} releases of one app, alone in a ledger and among {APPS:,} other apps; and {REVISIONS} of"
+    " them beside helm, which keeps them in the cluster and is told to keep them all.",
     measure=_measure_growing_ledger,
 )
 LONG_HISTORY = Row(
     name="B6",
     title="release 1 after many more",
-    about='"What was the domain at release 1?", asked of an app with few and of one with many releases.',
+    about='"What was the domain at release 1?", asked of an app with few and of one with many releases; and of helm, which keeps'
+    " ten revisions unless told otherwise.",
     measure=_measure_long_history,
 )
