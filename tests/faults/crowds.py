@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from effects.cluster import Cluster
-from ledger.commands import Destroy, Restart, RetryApply, Scale, SetEnv, UnsetEnv
+from ledger.commands import Command, Destroy, Restart, RetryApply, Scale, SetEnv, UnsetEnv
 from ledger.domains import mint_domain
 from ledger.errors import RefusedError
 from ledger.events import DriftHealed
@@ -66,7 +65,7 @@ class Crowd:
 
     def ask(self, name: str | None = None) -> None:
         """Record something about one of them; what a rule refuses is passed over."""
-        app_id = self.world.app_id = self.app_id(name or self.chance.choice(self.apps))
+        self.world.app_id = self.app_id(name or self.chance.choice(self.apps))
         self.asked += 1
         number, lives = self.asked, self.world.app.life is not None
         with suppress(RefusedError):
@@ -75,7 +74,7 @@ class Crowd:
             elif (drawn := self.chance.random()) < 0.15:
                 self.world.ask_secrets(TOKEN=f"{CANARY} {number}")
             else:
-                change = [
+                change: list[Command] = [
                     image(f"nginx:{number}", replicas=self.chance.randint(1, 3)),
                     Restart(),
                     Scale(replicas=self.chance.randint(0, 3)),
@@ -137,5 +136,3 @@ def _ledger_in(server: Server, world: World) -> Iterator[Ledger]:
     yield Ledger(store, world.ledger._keys, mint_domain=lambda: mint_domain("example.com"))
     store.close()
     server.execute(f"DROP DATABASE {url.partition('@/')[2].partition('?')[0]} WITH (FORCE)")
-
-

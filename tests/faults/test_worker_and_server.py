@@ -150,9 +150,12 @@ def test_an_inventory_that_never_forgets_is_caught(
 
 
 def test_a_request_that_stalls_is_given_up_in_time_and_the_others_go_on(proxy: FaultProxy, tmp_path: Path) -> None:
-    with a_crowd(tmp_path, "API server, SQLite", 0, None) as crowd, through(proxy, tmp_path) as cluster:
-        with working(crowd.world, cluster, resync_seconds=600):
-            proxy.plan = Plan(once=[Once(Fault.STALL_BEFORE, "patch", "deployments")])
-            for name in crowd.apps:
-                crowd.ask(name)
-            crowd.assert_quiet()
+    with (
+        a_crowd(tmp_path, "API server, SQLite", 0, None) as crowd,
+        through(proxy, tmp_path) as cluster,
+        working(crowd.world, cluster, resync_seconds=600),
+    ):
+        proxy.plan = Plan(once=[Once(Fault.STALL_BEFORE, "patch", "deployments")])
+        for name in crowd.apps:
+            crowd.ask(name)
+        crowd.assert_quiet()

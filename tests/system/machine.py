@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -83,7 +84,7 @@ COMMANDS: Mapping[type[Command], st.SearchStrategy[Any]] = {
 }
 """Every command but `AdoptObject`, which needs an object that is there; see `WholeSystem.adopts`."""
 
-assert {*COMMANDS, AdoptObject} == {*commands.Command.__args__}  # type: ignore[attr-defined]
+assert {*COMMANDS, AdoptObject} == {*commands.Command.__args__}
 
 likely = st.one_of(COMMANDS[Deploy], COMMANDS[SetEnv], COMMANDS[SetSecrets], COMMANDS[Restart])
 asked = st.tuples(st.sampled_from(APPS), st.one_of(likely, *COMMANDS.values()))
@@ -238,7 +239,7 @@ class WholeSystem(RuleBasedStateMachine):
         request_id = request_id or f"request-{len(self.sent) + 1}"
         self.sent.append((request_id, app_id, command))
         self.witness.sent.add(request_id)
-        values = {key: b"not-in-the-ledger" for key in command.keys} if isinstance(command, SetSecrets) else {}
+        values = dict.fromkeys(command.keys, b"not-in-the-ledger") if isinstance(command, SetSecrets) else {}
         try:
             outcome = self.ledger.execute(app_id, command, request(request_id), secret_values=values)
         except (RefusedError, RequestReusedError, LedgerUnavailableError, OutcomeUnknownError):
@@ -302,7 +303,7 @@ class WholeSystem(RuleBasedStateMachine):
         """Act as long as this worker lives and leads."""
         try:
             if staff.term is None and staff.lease.acquire():
-                staff.term = SteppedTerm(self._settings(), self._around(staff), staff.lease, _Unset())
+                staff.term = SteppedTerm(self._settings(), self._around(staff), staff.lease, threading.Event())
                 staff.term._know_namespace(NAMESPACE)  # the resync would wait for the first lists
                 staff.term.resync()
             if staff.term is not None:
@@ -464,10 +465,3 @@ class WholeSystem(RuleBasedStateMachine):
         while self.time.seconds < ends:
             self._guarded(staff, self._run)
             self.time.passes(0.5)
-
-
-class _Unset:
-    """Stands for the event that tells the leading thread; here nobody waits for it."""
-
-    def set(self) -> None:
-        pass

@@ -171,6 +171,8 @@ class Weather:
                 raise no
             case Fault.KILLED_BEFORE:
                 raise Killed
+            case None:
+                pass
             case Fault.KILLED_AFTER:
                 do()
                 raise Killed

@@ -11,9 +11,9 @@ from typing import Any
 from effects.cluster import DIGEST_ANNOTATION, LEDGER_LABEL, LIFE_LABEL, POSITION_ANNOTATION, Ref, ref_of
 from effects.desired import ROLL_ANNOTATION
 from effects.sandbox import SandboxCluster
+from ledger.codec import recorded
 from ledger.envelope import Recorded
 from ledger.events import Deployed, Destroyed, Restarted, RolledBack
-from ledger.reader import recorded
 from ledger.store import ModelStore
 from projections.app_list import AppListRow, app_list
 from projections.releases import releases
