@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test bench check format lock sql clean
+.PHONY: help demo test faults-short faults bench check format lock sql clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,12 @@ demo: $(VENV)/.ready ## Play the microservices guide on the sandbox, printing ea
 
 test: $(VENV)/.ready ## Run the tests (those of a real cluster need ONECTL_TEST_KUBECONFIG)
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+faults-short: $(VENV)/.ready ## Survive faults: a dose of minutes, as in continuous integration
+	ONECTL_FAULTS=short $(BIN)/python -m pytest -n auto tests/faults $(ARGS)
+
+faults: $(VENV)/.ready ## Survive faults: the dose of a night (docs/reliability.md is written from it)
+	ONECTL_FAULTS=long $(BIN)/python -m pytest -n auto --timeout 0 tests/faults $(ARGS)
 
 bench: $(VENV)/.ready ## Measure beside kubectl, helm and bare libraries, and write docs/performance.md (ROW="B1 B4": only these)
 	@$(BIN)/python -m tests.bench $(ROW)
