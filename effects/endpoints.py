@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
 from ledger.errors import OneCtlError
+
+
+LOG = logging.getLogger("onectl.worker")
 
 
 class Reply(NamedTuple):
@@ -62,7 +67,10 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 16
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Who asked has gone; nothing of it belongs into the log."""
+        """Who asked has gone, which is no news; anything else is said without its text, which may quote anything."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):
+            LOG.warning("endpoint", extra={"error": type(error).__name__})
 
 
 def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
