@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from ledger.errors import OneCtlError
 
-
 LOG = logging.getLogger("onectl.worker")
 
 

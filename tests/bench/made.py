@@ -6,9 +6,8 @@ import shutil
 from hashlib import sha256
 from pathlib import Path
 
-from tests.bench.make_ledger import make
-
 from ledger.keys import KeyFiles
+from tests.bench.make_ledger import make
 from tests.bench.places import ROOT, cache
 from tests.bench.programs import User
 from tests.bench.run import Run

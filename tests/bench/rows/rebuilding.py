@@ -6,11 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 
-from tests.bench.make_ledger import fill
-
 from ledger.stores import open_store
 from tests.bench.figures import Line, alone, at_least, at_most, beside
 from tests.bench.made import ledger_file, made_user
+from tests.bench.make_ledger import fill
 from tests.bench.programs import Ended, User, run_program
 from tests.bench.run import Row, Run
 from tests.postgres_support import Server
