@@ -6,15 +6,19 @@ redacted ones, are shown like all others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from ledger.clock import iso
 from ledger.errors import LedgerDamagedError
+from ledger.events import DomainAssigned
+from ledger.spec import AppId
 from ledger.store import Row, Store
+from ledger.streams import app_stream, domain_stream, observed_stream
 
 PAGE = 1000
 SCHEMA = 1
@@ -89,6 +93,13 @@ class Filter:
     since_us: int | None = None
     until_us: int | None = None
 
+    @property
+    def app_id(self) -> AppId | None:
+        """The one app that is asked about, if it is named in full: then its own lines are enough."""
+        if self.cluster is None or self.namespace is None or self.app is None:
+            return None
+        return AppId(self.cluster, self.namespace, self.app)
+
     def wants(self, entry: Entry) -> bool:
         """Whether the entry matches all that is asked for."""
         said = {
@@ -125,26 +136,52 @@ def entry_of(row: Row) -> Entry:
 
 
 def entries(store: Store, wanted: Filter, *, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
-    """Matching entries in rising position; reads pages, so memory stays small."""
-    position = after + 1
-    while rows := store.positions(position, upto, limit=PAGE):
-        for row in rows:
-            entry = entry_of(row)
-            if wanted.wants(entry):
-                yield entry
-        position = rows[-1].position + 1
+    """Matching entries in rising position; reads pages, or the lines of one app, so memory stays small."""
+    app_id = wanted.app_id
+    lines = _pages(store, after, upto) if app_id is None else _about(store, app_id, upto)
+    for row in lines:
+        if row.position > after and wanted.wants(entry := entry_of(row)):
+            yield entry
 
 
 def newest(store: Store, wanted: Filter, count: int, *, upto: int | None = None) -> list[Entry]:
     """The last `count` matching entries in rising position; reads backwards, no further than needed."""
-    found: list[Entry] = []
+    app_id = wanted.app_id
+    lines = _pages_backwards(store, upto) if app_id is None else reversed(_about(store, app_id, upto))
+    found = (entry for row in lines if wanted.wants(entry := entry_of(row)))
+    return list(islice(found, count))[::-1]
+
+
+def _pages(store: Store, after: int, upto: int | None) -> Iterator[Row]:
+    position = after + 1
+    while rows := store.positions(position, upto, limit=PAGE):
+        yield from rows
+        position = rows[-1].position + 1
+
+
+def _pages_backwards(store: Store, upto: int | None) -> Iterator[Row]:
     stop = store.head().position if upto is None else upto
-    while stop > 0 and len(found) < count:
+    while stop > 0:
         start = max(1, stop - PAGE + 1)
-        page = [entry_of(row) for row in store.positions(start, stop, limit=PAGE)]
-        found = [entry for entry in page if wanted.wants(entry)] + found
+        yield from reversed(store.positions(start, stop, limit=PAGE))
         stop = start - 1
-    return found[-count:] if count else []
+
+
+def _about(store: Store, app_id: AppId, upto: int | None) -> Sequence[Row]:
+    """Every line about an app: of its two streams, and of the claims of its host names."""
+    stream = app_stream(app_id)
+    own = store.two_streams(stream.bytes, observed_stream(stream).bytes, upto=upto)
+    domains = [_domain(row) for row in own if row.topic == DomainAssigned.__name__]
+    claims = [row for domain in domains for row in store.stream(domain_stream(domain).bytes)]
+    return sorted([*own, *(row for row in claims if upto is None or row.position <= upto)], key=_position)
+
+
+def _position(row: Row) -> int:
+    return row.position
+
+
+def _domain(row: Row) -> str:
+    return str((entry_of(row).document.get("data") or {}).get("domain"))
 
 
 def _keys(data: object) -> set[str]:
