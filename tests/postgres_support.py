@@ -75,6 +75,11 @@ class Server:
         with psycopg.connect(self.url()) as connection:
             return connection.info.parameter_status("server_version") or ""
 
+    @property
+    def log(self) -> Path:
+        """The file that it logs to."""
+        return self._directory / "log"
+
     def kill(self) -> None:
         """End all of its processes at once, without a word."""
         import psutil  # type: ignore[import-untyped]

@@ -36,6 +36,7 @@ from effects.cluster import (
     Seen,
 )
 from effects.sandbox import SandboxCluster
+from tests.canary import CANARY, leaks
 
 LEDGER = "ledger-1"
 MANAGER = "1ctl-ledger-1"
@@ -458,9 +459,6 @@ def test_a_status_that_changed_is_a_new_resource_version(cluster: SandboxCluster
         cluster.apply(deployment(replicas=2), manager=MANAGER, expect=seen)
 
 
-CANARY = "Canary?>secret~~value!"
-
-
 @pytest.mark.parametrize("field", ["data", "stringData"])
 def test_no_encoding_of_a_secrets_value_reaches_the_disk(cluster: SandboxCluster, path: Path, field: str) -> None:
     raw = CANARY.encode()
@@ -474,12 +472,8 @@ def test_no_encoding_of_a_secrets_value_reaches_the_disk(cluster: SandboxCluster
     assert list(kept["data"]) == ["password"]
     on_disk = b"".join(file.read_bytes() for file in path.parent.iterdir())
     shown = (str(kept) + str(conflict.value)).encode()
-    for form in (raw, raw.hex().encode(), encoded.encode(), base64.urlsafe_b64encode(raw)):
-        for shift in range(3):
-            shifted = base64.b64encode(b"x" * shift + form)[4:-4]
-            assert shifted not in on_disk + shown
-        assert form.rstrip(b"=") not in on_disk + shown
-        assert form.upper() not in on_disk.upper()
+    for form in (CANARY, encoded, base64.urlsafe_b64encode(raw).decode()):
+        assert leaks(form, on_disk + shown) == []
 
 
 def test_the_same_value_has_another_digest_in_another_file(cluster: SandboxCluster, tmp_path: Path) -> None:

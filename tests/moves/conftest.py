@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.canary import CANARY
 from tests.cli.story import Story, told
-from tests.moves.support import CANARY, User
+from tests.moves.support import User
 
 
 @pytest.fixture(scope="session")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     story = told(tmp_path_factory.mktemp("story"))
-    story.does("order-service", "secret", "create", stdin=f"CANARY={CANARY}\n")
+    story.does("order-service", "secret", "create", "--key", "CANARY", stdin=f"{CANARY}\n")
     return story
 
 

@@ -24,7 +24,6 @@ from tests.cli.story import LISTS, READS, Story
 from tests.cli_support import Cli, Result
 
 EMPTY = Head(0, 0, GENESIS)
-CANARY = "canary-7f3a-plaintext"
 SANDBOX = "home/ledgers/sandbox.db"
 
 

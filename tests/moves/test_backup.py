@@ -11,7 +11,8 @@ import pytest
 from ledger.errors import LedgerEndedError
 from ledger.store import NewRow
 from ledger.verify import verify_chain
-from tests.moves.support import CANARY, User, backed_up, beside, files_holding, head, opened, rows
+from tests.canary import CANARY, files_that_leak
+from tests.moves.support import User, backed_up, beside, head, opened, rows
 
 NOTED = NewRow(b"a" * 16, 99, "Noted", b"{}")
 
@@ -38,7 +39,7 @@ def test_a_backup_has_everything_and_is_for_its_owner_only(user: User, place: st
         *(["backup.db.lock", "backup.db.lock.queue"] if (tmp_path / "backup.db.lock").exists() else []),
     ]
     assert {path.stat().st_mode & 0o777 for path in (file, tmp_path / "backup.db.checkpoint")} == {0o600}
-    assert files_holding(tmp_path, CANARY) == []
+    assert files_that_leak(CANARY, tmp_path) == {}
 
 
 def test_the_checkpoint_beside_it_is_of_exactly_the_backup(user: User, place: str, tmp_path: Path) -> None:

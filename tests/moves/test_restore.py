@@ -15,13 +15,12 @@ from ledger.events import LedgerRestored
 from ledger.reader import LedgerReader
 from ledger.restoring import find, put_back, read_backup
 from ledger.sqlite_store import SqliteStore
+from tests.canary import CANARY, files_that_leak
 from tests.cli_support import query
 from tests.moves.support import (
-    CANARY,
     EMPTY,
     User,
     beside,
-    files_holding,
     flip,
     flip_within,
     grow,
@@ -226,9 +225,9 @@ def test_what_is_recorded_while_it_is_replaced_is_not_lost(user: User, backup: P
 
 def test_secrets_are_in_no_file(user: User, backup: Path, tmp_path: Path) -> None:
     user.run("ledger", "restore", str(backup), "-y").done()
-    assert files_holding(user.ledger.parent, CANARY) == []
-    assert files_holding(backup.parent, CANARY) == []
-    assert files_holding(user.root / "home" / "checkpoints", CANARY) == []
+    assert files_that_leak(CANARY, user.ledger.parent) == {}
+    assert files_that_leak(CANARY, backup.parent) == {}
+    assert files_that_leak(CANARY, user.root / "home" / "checkpoints") == {}
 
 
 def killed(process: subprocess.Popen[bytes], staged: Path, chance: random.Random) -> None:
