@@ -78,21 +78,22 @@ def _report(error: Exception, terminal: Terminal) -> int:
     if os.environ.get("ONECTL_DEBUG"):
         traceback.print_exception(error)
     # Without its text: an unexpected error may quote anything, a secret included.
+    bug = "This is a bug. With ONECTL_DEBUG=1 in the environment it says where; the text may hold what you typed."
+    find_out = _find_out()
     terminal.error(
         f"something unexpected went wrong in 1ctl itself ({type(error).__name__})",
-        "This is a bug. With ONECTL_DEBUG=1 in the environment it says where; the text may hold what you typed.",
+        bug if find_out is None else f"{bug}\n{find_out}",
     )
     return _code(error)
 
 
 def _code(error: Exception) -> int:
-    if isinstance(error, OutputError):
-        return ExitCode.FAILED if INVOCATION.request_id is None else ExitCode.UNKNOWN
-    if isinstance(error, OneCtlError):
+    if isinstance(error, OneCtlError) and not isinstance(error, OutputError):
         return exit_code(error)
-    if isinstance(error, typer.TyperException) and error.exit_code == ExitCode.USAGE:
-        return ExitCode.USAGE
-    return ExitCode.FAILED
+    if isinstance(error, typer.TyperException):
+        return ExitCode.USAGE if error.exit_code == ExitCode.USAGE else ExitCode.FAILED
+    # Nobody knows how far it got; without a request nothing can have been recorded.
+    return ExitCode.FAILED if INVOCATION.request_id is None else ExitCode.UNKNOWN
 
 
 def _find_out() -> str | None:

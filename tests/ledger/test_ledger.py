@@ -36,6 +36,7 @@ from ledger.errors import (
     InvalidValueError,
     LedgerBusyError,
     LedgerUnavailableError,
+    OutcomeUnknownError,
     RefusedError,
     RequestReusedError,
     SealedError,
@@ -693,6 +694,19 @@ def test_what_is_no_news_is_not_recorded(running: Bench) -> None:
     head = running.store.head()
     assert running.ledger.observe(APP, request("first"), applied) == running.ledger.app(APP)
     assert running.store.head() == head
+
+
+def test_a_fact_that_may_be_recorded_puts_no_request_in_doubt(running: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OutcomeUnknownError("the disk failed: the request may or may not be recorded")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(running.ledger.store, "append", fails)
+        with pytest.raises(LedgerUnavailableError) as caught:
+            running.ledger.observe(APP, request("first"), applied)
+    assert caught.value.message == 'what was observed of app "orders" may or may not be recorded: the disk failed'
+    running.ledger.observe(APP, request("first"), applied)
+    assert running.ledger.app(APP).observed_version == 1
 
 
 def test_observers_at_once_record_a_fact_once(running: Bench) -> None:
