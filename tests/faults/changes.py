@@ -40,6 +40,17 @@ def impatient() -> None:
     open_store.__kwdefaults__["lock_timeout"] = 1.0
 
 
+def sleep_under_libfaketime() -> None:
+    """Sleep by a call that libfaketime leaves alone: as Python does it, it fails where monotonic time stays true."""
+    import select
+    import time
+
+    def sleep(seconds: float) -> None:
+        select.select([], [], [], seconds)
+
+    time.sleep = sleep  # type: ignore[assignment] # takes no other kinds of numbers
+
+
 def powerless() -> None:
     """Go on without the right of root to do what files do not allow; those of others can then only be read.
 
