@@ -63,6 +63,7 @@ class Forks:
         timeout: float,
         change: str | None = None,
         stdout: int | None = None,
+        stderr: int | None = None,
         before: Callable[[int], None] | None = None,
     ) -> tuple[int, bytes, bytes]:
         """Exit code as of `subprocess`, and what was printed on stdout and stderr.
@@ -75,6 +76,7 @@ class Forks:
             timeout: Seconds after which it is killed.
             change: ``module:function`` that changes something of it before it runs.
             stdout: Descriptor that it prints on instead.
+            stderr: Likewise.
             before: Called with its process id before it runs; it waits meanwhile.
         """
         with contextlib.ExitStack() as stack:
@@ -86,7 +88,8 @@ class Forks:
                 file.write(content)
                 file.seek(0)
             answer, theirs = (stack.enter_context(end) for end in socket.socketpair())
-            given = (asked.fileno(), typed.fileno(), out.fileno() if stdout is None else stdout, err.fileno())
+            outputs = (out.fileno() if stdout is None else stdout, err.fileno() if stderr is None else stderr)
+            given = (asked.fileno(), typed.fileno(), *outputs)
             socket.send_fds(self._socket, [b"."], [*given, theirs.fileno()])
             theirs.close()
             answer.settimeout(timeout)

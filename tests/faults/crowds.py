@@ -85,6 +85,13 @@ class Crowd:
                 weights = (4, 2, 2, 3, 1, 2)
                 self.world.ask(self.chance.choices(change, weights)[0] if drawn < 0.95 else RetryApply())
 
+    def end_or_redeploy(self, name: str) -> None:
+        """One that lives ends or gets another image; one that does not begins anew."""
+        self.world.app_id = self.app_id(name)
+        self.asked += 1
+        ends = self.world.app.life is not None and self.chance.random() < 0.5
+        self.world.ask(Destroy() if ends else image(f"nginx:{self.asked}"))
+
     def violations(self) -> list[str]:
         """What is wrong now."""
         return [

@@ -1,0 +1,79 @@
+"""Changes to a worker's process before it runs: what stops it, what it does not know, and planted defects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def stop_at_a_step() -> None:
+    """Stop a worker, as SIGSTOP from outside does, at the step that ONECTL_TEST_STOP_AT counts.
+
+    A step is a write that was just allowed and is on its way, or a fact that is about to be recorded. It is not stopped
+    within a transaction on a file, where it would keep everybody from writing for as long as it is stopped.
+    """
+    import os
+    import signal
+    from itertools import count
+
+    from effects.term import Term
+    from ledger.ledger import Ledger
+
+    steps, at = count(1), int(os.environ["ONECTL_TEST_STOP_AT"])
+    may_write, observe = Term._check_leadership, Ledger.observe
+    gate = _gate_of_files()
+
+    def step() -> None:
+        if next(steps) == at:
+            with gate:
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+    def allowed(self: Term) -> None:
+        may_write(self)
+        step()
+
+    def observed(self: Ledger, *args: Any) -> Any:
+        step()
+        return observe(self, *args)
+
+    Term._check_leadership = allowed  # type: ignore[method-assign]
+    Ledger.observe = observed  # type: ignore[method-assign]
+
+
+def _gate_of_files() -> Any:
+    """A lock that each transaction on a file, of the ledger or the sandbox, holds from before it begins."""
+    import threading
+    from contextlib import contextmanager
+
+    from effects.sandbox import SandboxCluster
+    from ledger.sqlite_store import SqliteStore
+
+    gate = threading.RLock()
+
+    def gated(method: Any) -> Any:
+        @contextmanager
+        def within(self: object, *args: Any, **more: Any) -> Iterator[Any]:
+            with gate, method(self, *args, **more) as made:
+                yield made
+
+        return within
+
+    for owner, names in ((SqliteStore, ("writing", "alone", "moment")), (SandboxCluster, ("_transaction", "_reading"))):
+        for name in names:
+            setattr(owner, name, gated(getattr(owner, name)))
+    query = SqliteStore._query
+
+    def queried(self: SqliteStore, *args: Any) -> Any:
+        with gate:
+            return query(self, *args)
+
+    SqliteStore._query = queried  # type: ignore[method-assign]
+    return gate
+
+
+def stop_and_go_on() -> None:
+    """A defect: a worker that was stopped takes itself for the leader ever after."""
+    from ledger.lease import RowLease
+
+    stop_at_a_step()
+    RowLease.held = True  # type: ignore[assignment, method-assign]
