@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from cli.options import INVOCATION
 from cli.recording import not_applied
 from cli.session import Session
 from ledger import values
-from ledger.errors import RefusedError
+from ledger.errors import OneCtlError, RefusedError
 
 if TYPE_CHECKING:
     from effects.endpoints import Pages
@@ -60,7 +61,7 @@ def run(
     from effects.app_work import DisabledError  # noqa: PLC0415
 
     session = Session()
-    session.require_namespace()
+    _require_namespace(session, resident=not once)
     request = origin.request()
     settings = _settings(session, heals=drift == "heal", threads=threads, lease=lease, resync=resync)
     _prepare(session, request, resident=not once)
@@ -77,6 +78,18 @@ def run(
             session.terminal.notice(disabled.message)
     if signal.SIGINT in signals:
         raise KeyboardInterrupt
+
+
+def _require_namespace(session: Session, *, resident: bool) -> None:
+    """Refuse a namespace that does not exist. Who stays can wait for a cluster that cannot be asked now."""
+    from effects.cluster import ClusterUnreachableError  # noqa: PLC0415
+
+    try:
+        session.require_namespace()
+    except ClusterUnreachableError as error:
+        if not resident:
+            raise
+        session.terminal.warn(f"{error.message} The worker keeps trying.")
 
 
 def _settings(session: Session, *, heals: bool, threads: int, lease: str, resync: str) -> Settings:
@@ -126,7 +139,7 @@ def _worker(session: Session, settings: Settings, request: Request) -> tuple[Wor
     metrics = Metrics(
         leading=lambda: worker.term is not None,
         queued=lambda: len(term.queue) if (term := worker.term) is not None else 0,
-        lag=lambda: session.store.head().position - term.position() if (term := worker.term) is not None else 0,
+        lag=lambda: _lag(session, worker),
     )
     around = Surroundings(
         store=session.store,
@@ -145,6 +158,17 @@ def _worker(session: Session, settings: Settings, request: Request) -> tuple[Wor
     )
     worker = Worker(settings, around, lease)
     return worker, metrics
+
+
+def _lag(session: Session, worker: Worker) -> float:
+    """How many positions are not worked on yet; not a number while the ledger cannot be asked."""
+    term = worker.term
+    if term is None:
+        return 0
+    try:
+        return session.store.head().position - term.position()
+    except OneCtlError:
+        return math.nan
 
 
 def _spans() -> Span:

@@ -84,7 +84,7 @@ class AppWork:
         """Do one piece of work, and hand it back.
 
         Raises:
-            FatalError: The ledger cannot go on.
+            LedgerDamagedError, LedgerEndedError, LedgerFullError: The ledger cannot go on.
             LeadershipLostError: Another worker leads.
         """
         began = time.monotonic()
@@ -92,15 +92,11 @@ class AppWork:
         try:
             with self.span("app", {"app": work.app_id.name, "namespace": work.app_id.namespace}):
                 outcome = self._attempt(work)
-        except (LeadershipLostError, FatalError):
+        except UnknownEventError as error:
+            self._retry(work, error.message, type(error).__name__)  # of this app only, until somebody upgrades us
+        except (LeadershipLostError, LedgerDamagedError, LedgerEndedError, LedgerFullError):
             self.queue.failed(work, 0.0)
             raise
-        except (LedgerEndedError, LedgerFullError) as error:
-            raise FatalError(error.message, hint=error.hint) from error
-        except LedgerDamagedError as error:
-            if not isinstance(error, UnknownEventError):
-                raise FatalError(error.message, hint=error.hint) from error
-            self._retry(work, error.message, type(error).__name__)  # of this app only, until somebody upgrades us
         except ClusterUnreachableError as error:
             self._retry(work, error.message, type(error).__name__, error.retry_after)
         except OneCtlError as error:

@@ -18,10 +18,10 @@ class Metrics:
     Args:
         leading: Whether this process leads.
         queued: How many apps wait or are in work.
-        lag: How many positions of the ledger were not worked on yet.
+        lag: How many positions of the ledger were not worked on yet; not a number where that cannot be told.
     """
 
-    def __init__(self, *, leading: Callable[[], bool], queued: Callable[[], int], lag: Callable[[], int]) -> None:
+    def __init__(self, *, leading: Callable[[], bool], queued: Callable[[], int], lag: Callable[[], float]) -> None:
         registry = self._registry = CollectorRegistry()
         self._work = Counter("onectl_work", "Apps that were looked at.", ["outcome"], registry=registry)
         self._seconds = Histogram(

@@ -29,7 +29,7 @@ from tests.cli_support import Cli
 from tests.effects.worlds import World, eventually, image
 from tests.effects.worlds import request as some_request
 from tests.faults import dose
-from tests.faults.crowds import SANDBOX, Crowd, places
+from tests.faults.crowds import API_SERVER, SANDBOX, Crowd, places
 from tests.faults.invariants import REVISION_ANNOTATION, Positions
 from tests.faults.scenes import POSTGRES, SQLITE, Scene, newcomer
 from tests.faults.shifts import SECONDS, Process, leader, pid_of
@@ -158,7 +158,7 @@ def test_what_a_worker_that_was_stopped_was_about_to_do_changes_nothing(
         for name in crowd.apps:
             crowd.ask(name)
         step = str(crowd.chance.randint(1, 60))
-        change = "tests.faults.changes:stop_at_a_step"
+        change = "tests.faults.worker_changes:stop_at_a_step"
         with shop.worker("first", change=change, ONECTL_TEST_STOP_AT=step) as first:
             shop.leads(first)
             with shop.worker("second") as second:
@@ -182,7 +182,7 @@ def gives_way(process: Process, *, within: float = SECONDS) -> None:
 def test_a_lease_that_is_held_whatever_happens_is_caught(tmp_path: Path) -> None:
     with a_shop(tmp_path, "sandbox, SQLite", 0, None) as shop:
         shop.crowd.ask()
-        change = "tests.faults.changes:stop_and_go_on"
+        change = "tests.faults.worker_changes:stop_and_go_on"
         with shop.worker("first", change=change, ONECTL_TEST_STOP_AT="3") as first:
             shop.leads(first)
             with shop.worker("second") as second:
@@ -221,7 +221,15 @@ def test_another_worker_leads_as_soon_as_is_promised(
     assert min(took) <= promised, took
 
 
-@pytest.mark.parametrize("place", places())
+@pytest.mark.fault("F13", on="place")
+@pytest.mark.parametrize(
+    "place",
+    dose.of(
+        few=places(clusters=[SANDBOX], databases=[SQLITE]),
+        short=[*places(clusters=[SANDBOX], databases=[POSTGRES]), *places(clusters=[API_SERVER], databases=[SQLITE])],
+        long=places(),
+    ),
+)
 def test_a_leader_that_is_killed_in_mid_rollout_is_followed_by_one_that_rolls_each_app_once(
     place: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

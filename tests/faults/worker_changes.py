@@ -77,3 +77,10 @@ def stop_and_go_on() -> None:
 
     stop_at_a_step()
     RowLease.held = True  # type: ignore[assignment, method-assign]
+
+
+def does_not_know_scaled() -> None:
+    """Be a version from before there was a `Scaled`."""
+    from ledger import codec
+
+    del codec._EVENTS["Scaled"]  # type: ignore[attr-defined]
