@@ -135,6 +135,8 @@ class AppWork:
         progress = self.rollouts.look(app.id, life)
         if progress.verdict in ("completed", "failed"):
             LOG.info("rollout", extra=_about(app.id, release=life.release, verdict=progress.verdict))
+        if progress.verdict == "completed" and len(life.kept) > 1:
+            self.queue.add(app.id)  # what only earlier pods read can go now
         if progress.verdict != "waiting" or life.rollout == "failed":
             self.queue.done(work)
             return "done"

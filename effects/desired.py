@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -44,10 +44,12 @@ class DesiredObject(Value):
     Attributes:
         manifest: The object, with our labels and its digest; a Secret's data is missing.
         secrets: For a Secret: by key in the object, the secret's original name and sealed version.
+        lost: Whether a value was purged that only pods of earlier rolls read: it stays where it is, and is never made.
     """
 
     manifest: Manifest
     secrets: Mapping[str, tuple[str, SecretVersion]] = field(default_factory=dict)
+    lost: bool = False
 
     @property
     def ref(self) -> Ref:
@@ -156,6 +158,7 @@ class _Maker:
     def copies(self) -> Iterable[DesiredObject]:
         """Immutable configuration for every generation of pods that may still run, oldest first."""
         made = set()
+        newest = secrets_copy_name(self._name, self._life.roll.configuration.secrets)
         for roll in self._life.kept:
             configuration = roll.configuration
             env_name = environment_copy_name(self._name, configuration.env)
@@ -165,7 +168,8 @@ class _Maker:
             secrets_name = secrets_copy_name(self._name, configuration.secrets)
             if configuration.secrets and secrets_name not in made:
                 made.add(secrets_name)
-                yield self._secret(secrets_name, configuration.secrets, immutable=True)
+                copy = self._secret(secrets_name, configuration.secrets, immutable=True)
+                yield replace(copy, lost=secrets_name != newest and self._life.lacks(configuration))
 
     def deployment(self) -> DesiredObject:
         """The pods. A failed rollout leaves the old ones serving (``maxUnavailable: 0``)."""

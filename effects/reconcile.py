@@ -175,7 +175,10 @@ class Reconciler:
         applied: list[AppliedObject] = []
         owner_uid: str | None = None
         for entry in wanted:
-            left = self._apply_one(_Job(app, life, entry, owner_uid, values, made))
+            job = _Job(app, life, entry, owner_uid, values, made)
+            left = self._find_lost(job) if entry.lost else self._apply_one(job)
+            if left is None:
+                continue
             owner_uid = owner_uid or left.uid
             applied.append(left)
             crash_point(f"applied {entry.ref.kind}")
@@ -209,6 +212,11 @@ class Reconciler:
         if self.healer is None or (_has_labels(seen, entry) and self.healer.is_as_left(entry.ref, seen, job.known)):
             return job.left_as(seen)
         return self._compare(job, seen)
+
+    def _find_lost(self, job: _Job) -> AppliedObject | None:
+        """An object whose values are purged, if it is still there; nobody can make it, or write it, again."""
+        seen = self._look_for(job.entry.ref, job.life)
+        return job.left_as(seen) if seen is not None else None
 
     def _make(self, job: _Job) -> AppliedObject:
         """The object is not there. If it was left as it is desired now, somebody deleted it."""

@@ -178,6 +178,10 @@ class Life(Value):
         """What is set now: the next roll's pods will read it."""
         return Configuration(self.env, self.secrets)
 
+    def lacks(self, configuration: Configuration) -> bool:
+        """Whether a secret value that is read with it was purged."""
+        return any(secret.version <= self.purged.get(key, 0) for key, secret in configuration.secrets.items())
+
 
 @value
 class App(Value):

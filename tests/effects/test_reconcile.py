@@ -21,7 +21,8 @@ from effects.desired import Surroundings, desired, named_objects, owner, stamped
 from effects.kubernetes_cluster import KubernetesCluster
 from effects.reconcile import ParkedError
 from ledger.app import App
-from ledger.commands import Destroy, Restart, Scale, SetEnv, UnsetEnv, UnsetSecrets
+from ledger.commands import Destroy, PurgeSecret, Restart, Scale, SetEnv, UnsetEnv, UnsetSecrets
+from ledger.errors import SealedError
 from ledger.events import ApplyRefused, Deployed, ResourcesApplied, ResourcesRemoved, Restarted, RolloutFailed
 from tests.effects.worlds import (
     GATEWAY,
@@ -615,3 +616,33 @@ def test_objects_name_ledger_and_life(world: World) -> None:
     for each in world.objects().values():
         labels = each["metadata"]["labels"]
         assert (labels[LEDGER_LABEL], labels[LIFE_LABEL]) == (world.ledger.ledger_id(), world.life.deployment_id)
+
+
+def test_a_secret_that_is_purged_before_its_pods_are_made_keeps_nothing_back_but_them(world: World) -> None:
+    world.do(image())
+    world.settle()
+    world.ask_secrets(TOKEN="not-in-the-ledger")
+    world.ask(Restart())
+    world.ask(PurgeSecret(key="TOKEN"))
+    with pytest.raises(SealedError):
+        world.reconcile()
+    world.do(Restart())
+    world.settle()
+    world.do()
+    world.assert_equal()
+
+
+def test_pods_that_read_a_purged_secret_keep_it_until_others_have_taken_over(world: World) -> None:
+    world.ask(image())
+    world.ask_secrets(TOKEN="not-in-the-ledger")
+    world.do(Restart())
+    world.settle()
+    (copy,) = world.copies("Secret")
+    world.do(PurgeSecret(key="TOKEN"), image("broken:1"))
+    assert world.copies("Secret") == {copy}
+    world.cluster.delete(Ref("Secret", world.namespace, copy), uid=None)
+    world.do(image("nginx:2"))
+    world.settle()
+    world.do()
+    world.assert_equal()
+    assert world.copies("Secret") == set()

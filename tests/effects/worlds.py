@@ -210,7 +210,7 @@ class World:
         if app.life is None:
             return f"left over: {sorted(map(str, found))}" if found else ""
         around = Surroundings(ledger_id=self.ledger.ledger_id() or "", gateway=GATEWAY)
-        wanted = {entry.ref: entry for entry in desired(app, app.life, around)}
+        wanted = {entry.ref: entry for entry in desired(app, app.life, around) if entry.ref in found or not entry.lost}
         if found.keys() != wanted.keys():
             return f"wanted {sorted(map(str, wanted))}, found {sorted(map(str, found))}"
         owner_uid = found[next(iter(wanted))]["metadata"]["uid"]

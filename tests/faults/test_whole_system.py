@@ -21,6 +21,7 @@ calm = settings(
     stateful_step_count=STEPS,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
+    phases=[Phase.generate, *([Phase.shrink] if dose.ONLY is not None else [])],  # shrinking takes minutes
 )
 
 

@@ -55,6 +55,12 @@ LEASE_SECONDS = 5.0
 QUIET_SECONDS = 30.0
 """For so long nothing may go wrong until cluster and ledger are equal."""
 
+CURES: Mapping[str, Command] = {"Contended": RetryApply(), "Sealed": Restart()}
+"""What a user does about an app that is parked although the cluster is in order, by the reason.
+
+Pods of the newest roll read a secret that was purged before they were there: the next roll's do not.
+"""
+
 TMPFS = Path("/dev/shm")
 
 keys = st.sampled_from(["A", "B"])
@@ -98,7 +104,6 @@ PATCHES: Sequence[Mapping[str, Any]] = (
     {"metadata": {"labels": {LIFE_LABEL: "unknown"}}},
     {"metadata": {"labels": {APP_LABEL: "another"}}},
     {"metadata": {"annotations": {POSITION_ANNOTATION: None}}},
-    {"metadata": {"ownerReferences": None}},
 )
 """What somebody does to an object by hand; it fails where the object has no such field or may not be changed."""
 
@@ -433,16 +438,18 @@ class WholeSystem(RuleBasedStateMachine):
             staff.drop()
             staff.lease.release()
         for each in self.cluster.objects(NAMESPACE):
-            if LEDGER_LABEL not in each["metadata"].get("labels", {}):
+            if self._is_in_the_way(each["metadata"].get("labels", {})):
                 self.witness.by_hand(ref_of(each))
                 self.cluster.delete(ref_of(each), uid=None)
         self._quiet()
-        contended = [world for world in self.worlds if world.app.life is not None and world.life.parked is not None]
-        for world in contended:
+        parked = [world for world in self.worlds if world.app.life is not None and world.life.parked is not None]
+        for world in parked:
             assert world.life.parked is not None
-            hold(world.life.parked.reason == "Contended", f"4: parked without a cause: {world.life.parked}")
-            self._ask(world.app_id, RetryApply())
-        if contended:
+            cure = CURES.get(world.life.parked.reason)
+            hold(cure, f"4: {world.app_id.name} is parked without a cause: {world.life.parked}")
+            assert cure is not None
+            self._ask(world.app_id, cure)
+        if parked:
             self._quiet()
         wanted: set[Ref] = set()
         for world in self.worlds:
@@ -457,6 +464,10 @@ class WholeSystem(RuleBasedStateMachine):
         self._quiet()
         hold(self.staff[0].cluster.writes == writes, "4: what is as asked for was written again")
         hold(self.store.head().position == head, "4: what is as asked for was recorded again")
+
+    def _is_in_the_way(self, labels: Mapping[str, str]) -> bool:
+        """Whether nobody can tell that the object is ours: a label was removed, or names a life that never was."""
+        return LEDGER_LABEL not in labels or self.ledger.find(labels.get(LIFE_LABEL, "")) is None
 
     def _quiet(self) -> None:
         """As long as it may take until everything is equal."""

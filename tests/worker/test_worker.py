@@ -94,6 +94,16 @@ def test_a_change_of_image_is_one_request_and_nothing_changed_is_none(world: Wor
         assert watched.calls[before:] == []
 
 
+def test_what_only_earlier_pods_read_goes_once_newer_ones_run(world: World) -> None:
+    with working(world):
+        world.ask(image(env={"A": "1"}, replicas=0))
+        settled(world)
+        world.ask(image(env={"A": "2"}, replicas=0))
+        eventually(lambda: not world.app.dirty and world.life.rollout == "completed")
+        eventually(lambda: len(world.copies("ConfigMap")) == 1)
+        settled(world)
+
+
 def test_a_worker_that_comes_back_to_a_cluster_in_order_writes_nothing(world: World) -> None:
     with working(world):
         world.ask(image(env={"A": "1"}))
