@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cli.exit_codes import CommandError, ExitCode
 from cli.recording import LEDGER_FAILURES, not_applied, status_hint
 from effects.cluster import ClusterError, LogsUnavailableError, NotOursError
+from effects.inventory import Inventory
 from effects.reconcile import ParkedError, Progress
 from ledger.errors import ConflictError, RefusedError, SealedError
 
@@ -28,6 +29,7 @@ class Inline:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._looked_at: Inventory | None = None
 
     def prepare(self) -> None:
         """What is wrong with the cluster's configuration is told before anything is recorded."""
@@ -42,12 +44,16 @@ class Inline:
             )
 
     def check_place(self, app: App, request: Request) -> None:
-        """The namespace must exist; nothing of someone else's may be in the way of a new life."""
+        """The namespace must exist; nothing of someone else's may be in the way of a new life.
+
+        What was looked at for that is remembered: what is asked for is made at once.
+        """
         self._session.require_namespace()
         if app.life is not None or app.leaving is not None:
             return
+        self._looked_at = self._remembering()
         try:
-            self._session.reconciler(request).refuse_foreign_objects(app.id)
+            self._session.reconciler(request, self._looked_at).refuse_foreign_objects(app.id)
         except NotOursError as error:
             raise RefusedError(error.message, hint=error.hint) from error
 
@@ -70,13 +76,18 @@ class Inline:
                 hint="See where it goes on: 1ctl ledger status",
             )
         try:
-            return self._session.reconciler(request).reconcile(app_id, progress)
+            seen = self._looked_at or self._remembering()
+            return self._session.reconciler(request, seen).reconcile(app_id, progress)
         except ParkedError as error:
             message = f"the cluster refused ({error.reason}): {error.message}"
             raise not_applied(message, hint=error.hint, again=_AGAIN) from error
         except (ClusterError, SealedError, ConflictError, *LEDGER_FAILURES) as error:
             ours = isinstance(error, LEDGER_FAILURES)
             raise not_applied(error.message, hint=None if ours else error.hint, again=_AGAIN) from error
+
+    def _remembering(self) -> Inventory:
+        """The cluster, each object of which is looked at once, unless a write shows that it is another by then."""
+        return Inventory(self._session.cluster, lambda: None, remembers_absence=True)
 
     def wait(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
         """Look at the pods again and again."""

@@ -152,13 +152,13 @@ class Session:
     def _context_option(self) -> str:
         return f"--context {self.place.context} " if self.place.context else ""
 
-    def reconciler(self, request: Request) -> Reconciler:
-        """What makes the cluster equal to the ledger on behalf of a request."""
+    def reconciler(self, request: Request, cluster: Cluster | None = None) -> Reconciler:
+        """What makes the cluster, or a view of it, equal to the ledger on behalf of a request."""
         from effects.reconcile import Reconciler  # noqa: PLC0415
 
         return Reconciler(
             ledger=self.ledger,
-            cluster=self.cluster,
+            cluster=cluster or self.cluster,
             gateway=self.place.gateway,
             request=_observing(request),
             epoch=self.reader.epoch(),

@@ -91,18 +91,21 @@ class Inventory:
     Args:
         cluster: The cluster itself.
         may_write: Called before each write; raises if this process no longer leads.
+        remembers_absence: Whether what was looked for and not found is not looked for again; for a process that is
+            soon over, and makes what it looked for.
     """
 
-    def __init__(self, cluster: Cluster, may_write: Callable[[], None]) -> None:
+    def __init__(self, cluster: Cluster, may_write: Callable[[], None], *, remembers_absence: bool = False) -> None:
         self.kind: ClusterKind = cluster.kind
         self.name = cluster.name
         self._cluster = cluster
         self._may_write = may_write
+        self._remembers_absence = remembers_absence
         self._lock = threading.Lock()
         self._known: dict[Ref, Known] = {}
         self._refs: dict[tuple[str, str], tuple[Ref, ...]] = {}  # of what is known, by namespace and app label
         self._told: set[tuple[str, str]] = set()  # kind and namespace of which somebody tells us everything
-        self._absent: set[Ref] = set()  # Secrets that were looked for and not found
+        self._absent: set[Ref] = set()  # what was looked for and not found, and nobody would tell us of
         self._ask: set[Ref] = set()  # of which we know no more
 
     # -- What lists and watches say --------------------------------------------------------------------------------
@@ -215,12 +218,12 @@ class Inventory:
                 return seen
             if found is not None:
                 self._forget(ref)
-            if seen is None and ref.kind == "Secret":
+            if seen is None and (ref.kind == "Secret" or self._remembers_absence):
                 self._absent.add(ref)
         return seen
 
     def _is_known_absent(self, ref: Ref) -> bool:
-        if ref.kind == "Secret":
+        if ref.kind == "Secret" or ref in self._absent:
             return ref in self._absent
         return ref.kind not in MERGED_INTO and (ref.kind, ref.namespace) in self._told
 

@@ -92,7 +92,9 @@ class Process:
 
     def lines(self) -> list[dict[str, object]]:
         """Of its log, each one JSON object; what it says to people before and after its work is left out."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line and not line.startswith(_FOR_PEOPLE)]
+        return [
+            json.loads(line) for line in self.log.read_text().splitlines() if line and not line.startswith(_FOR_PEOPLE)
+        ]
 
     def said(self, message: str) -> bool:
         """Whether such a line is in its log."""

@@ -21,7 +21,20 @@ from tests.faults import ledger_invariants as invariants
 from tests.faults.canary import CANARY
 from tests.faults.dose import Cases
 from tests.faults.ledger_invariants import Violation
-from tests.faults.scenes import AGAIN, DESTROY, ENV, FIRST, POSTGRES, RESTART, SCALE, SECRET, SQLITE, Command, Kind, Scene
+from tests.faults.scenes import (
+    AGAIN,
+    DESTROY,
+    ENV,
+    FIRST,
+    POSTGRES,
+    RESTART,
+    SCALE,
+    SECRET,
+    SQLITE,
+    Command,
+    Kind,
+    Scene,
+)
 from tests.faults.shifts import SECONDS, Crew, crew
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
