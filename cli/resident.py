@@ -75,7 +75,8 @@ class Resident:
         """Follow the ledger until the worker says what became of the pods."""
         terminal = self._session.terminal
         terminal.info("Waiting for deployment to become healthy...")
-        if life.rollout == "pending":
+        if life.rollout == "pending" or life.roll.request == request.request_id:
+            # So it was when this was asked for, also where the worker and the pods are quicker than this process.
             terminal.info("Deployment status: NotReady (0 pct)")
         try:
             for now in self._follow(app.id, within=timeout):

@@ -13,15 +13,12 @@ Invariants:
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from effects.cluster import (
-    DIGEST_ANNOTATION,
     LEDGER_LABEL,
     LIFE_LABEL,
-    POSITION_ANNOTATION,
     ChangedMeanwhileError,
     Cluster,
     ClusterError,
@@ -32,15 +29,16 @@ from effects.cluster import (
     Seen,
 )
 from effects.crash_points import crash_point
-from effects.desired import DesiredObject, Surroundings, desired, named_objects, owner, stamped
-from effects.drift import differences
-from effects.healing import GONE, ContendedError, Healer, conflicting, field_drifts
+from effects.desired import Surroundings, desired, named_objects, owner
+from effects.healing import ContendedError, Healer
+from effects.placing import Job, Placer, is_adopted, not_ours
+from effects.removal import StillThereError, delete, wait_until_gone
+from effects.secret_values import LazyValues
 from ledger.app import App, Life
 from ledger.errors import AppNotFoundError, ConflictError, SealedError
 from ledger.events import (
     AppliedObject,
     ApplyRefused,
-    FieldDrift,
     ObservedEvent,
     ResourcesApplied,
     ResourcesRemoved,
@@ -73,14 +71,6 @@ class ParkedError(ClusterError):
     def __init__(self, message: str, *, reason: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
-
-
-class LedgerBehindError(ClusterError):
-    """The cluster reflects events that this ledger does not have."""
-
-
-class StillThereError(ClusterError):
-    """An object was deleted but the cluster still holds it, for instance because of a finalizer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +106,8 @@ class Reconciler:
         for ref in named_objects(app_id.name, app_id.namespace):
             seen = self.cluster.look(ref, ledger_id=ledger_id)
             foreign = seen is not None and (not ledger_id or seen.labels.get(LEDGER_LABEL) != ledger_id)
-            if seen is not None and foreign and not _is_adopted(app, ref, seen):
-                raise _not_ours(ref, seen)
+            if seen is not None and foreign and not is_adopted(app, ref, seen):
+                raise not_ours(ref, seen)
 
     def reconcile(
         self,
@@ -147,7 +137,7 @@ class Reconciler:
                     app = self._remove(app, app.leaving)
                 if app.life is not None:
                     return self._apply(app, app.life, made, progress or _silent)
-                self._delete(made)
+                delete(self.cluster, made)
             except ChangedMeanwhileError:
                 continue
             except SealedError:
@@ -166,17 +156,28 @@ class Reconciler:
             f'app "{app_id.name}" changes faster than it can be applied', hint="Repeat the command when it is quiet."
         )
 
+    def _placer(self, ledger_id: str) -> Placer:
+        return Placer(
+            ledger=self.ledger,
+            ledger_id=ledger_id,
+            cluster=self.cluster,
+            epoch=self.epoch,
+            healer=self.healer,
+            removal_seconds=self.removal_seconds,
+        )
+
     # -- Applying --------------------------------------------------------------------------------------------------
 
     def _apply(self, app: App, life: Life, made: dict[Ref, str], progress: Progress) -> App:
         ledger_id = self._ledger_id()
         wanted = desired(app, life, Surroundings(ledger_id=ledger_id, gateway=self.gateway))
         values = LazyValues(self.ledger, life)
+        placer = self._placer(ledger_id)
         applied: list[AppliedObject] = []
         owner_uid: str | None = None
         for entry in wanted:
-            job = _Job(app, life, entry, owner_uid, values, made)
-            left = self._find_lost(job) if entry.lost else self._apply_one(job)
+            job = Job(app, life, entry, owner_uid, values, made)
+            left = self._find_lost(job) if entry.lost else placer.place(job)
             if left is None:
                 continue
             owner_uid = owner_uid or left.uid
@@ -191,113 +192,10 @@ class Reconciler:
             raise _overtaken(app)
         return now
 
-    def _apply_one(self, job: _Job) -> AppliedObject:
-        """The object as it is left; sent only if it is not as desired already."""
-        app, life, entry = job.app, job.life, job.entry
-        seen = self.cluster.look(entry.ref, ledger_id=self._ledger_id())
-        if seen is None:
-            return self._make(job)
-        if not self._is_ours(app, entry.ref, seen):
-            return self._send(job, seen, force=True)  # somebody else's, and adopted
-        other = seen.labels.get(LIFE_LABEL)
-        if other != life.deployment_id:
-            if other is None or self.ledger.find(other) != app.id:
-                raise _not_ours(entry.ref, seen)  # of an app of this ledger that goes by another cluster name
-            leftover = {entry.ref: seen.uid}  # of an earlier life
-            self._delete(leftover)
-            self._wait_until_gone(leftover)
-            return self._send(job, None)
-        if seen.annotations.get(DIGEST_ANNOTATION) != entry.digest or _owner_changed(app, life, job.owner_uid):
-            return self._update(job, seen)
-        if self.healer is None or (_has_labels(seen, entry) and self.healer.is_as_left(entry.ref, seen, job.known)):
-            return job.left_as(seen)
-        return self._compare(job, seen)
-
-    def _find_lost(self, job: _Job) -> AppliedObject | None:
+    def _find_lost(self, job: Job) -> AppliedObject | None:
         """An object whose values are purged, if it is still there; nobody can make it, or write it, again."""
         seen = self._look_for(job.entry.ref, job.life)
         return job.left_as(seen) if seen is not None else None
-
-    def _make(self, job: _Job) -> AppliedObject:
-        """The object is not there. If it was left as it is desired now, somebody deleted it."""
-        if job.known is None or self.healer is None:
-            return self._send(job, None)
-        self.healer.found(job.app.id, job.life, job.entry.ref, GONE)
-        if not self.healer.heals:
-            return job.known
-        left = self._send(job, None)
-        self.healer.healed(job.app.id, job.life, job.entry.ref, GONE)
-        return left
-
-    def _update(self, job: _Job, seen: Seen) -> AppliedObject:
-        """Something else is asked of the object than before. What others have set in it meanwhile is drift, too."""
-        try:
-            return self._send(job, seen)
-        except FieldConflictError as error:
-            if self.healer is None or not self.healer.heals:
-                raise
-            return self._set_back(job, seen, conflicting(error))
-
-    def _compare(self, job: _Job, seen: Seen) -> AppliedObject:
-        """The object says that it is as desired, but it was written since it was left; look what is different."""
-        assert self.healer is not None
-        ref = job.entry.ref
-        if ref.kind == "Secret":
-            # Not read: an apply of the very same content changes nothing, and names what others have changed.
-            try:
-                return self._send(job, seen, position=seen.annotations.get(POSITION_ANNOTATION))
-            except FieldConflictError as error:
-                fields = conflicting(error)
-        else:
-            live = self.cluster.read(ref)
-            if live is None:
-                raise ChangedMeanwhileError(f"{ref} is gone meanwhile")
-            fields = field_drifts(differences(job.entry.manifest, live), live)
-        if fields and self.healer.heals:
-            return self._set_back(job, seen, fields)
-        self.healer.found(job.app.id, job.life, ref, fields)
-        self.healer.compared(ref, seen)
-        return job.left_as(seen)
-
-    def _set_back(self, job: _Job, seen: Seen, fields: Sequence[FieldDrift]) -> AppliedObject:
-        assert self.healer is not None
-        self.healer.found(job.app.id, job.life, job.entry.ref, fields)
-        left = self._send(job, seen, force=True)
-        crash_point("before DriftHealed")
-        self.healer.healed(job.app.id, job.life, job.entry.ref, fields)
-        return left
-
-    def _send(
-        self, job: _Job, expect: Seen | None, *, force: bool = False, position: str | None = None
-    ) -> AppliedObject:
-        entry = job.entry
-        manifest = stamped(
-            entry,
-            position=position or f"{self.epoch}.{job.app.head}",
-            owner_uid=job.owner_uid,
-            values=job.values.of(entry) if entry.secrets else {},
-        )
-        seen = self.cluster.apply(manifest, manager=f"1ctl-{self._ledger_id()}", expect=expect, force=force)
-        job.made[entry.ref] = seen.uid
-        return AppliedObject(
-            kind=entry.ref.kind, name=entry.ref.name, uid=seen.uid, digest=entry.digest, state=seen.state
-        )
-
-    def _is_ours(self, app: App, ref: Ref, seen: Seen) -> bool:
-        """Whether the object carries our label already; one that was adopted may not yet."""
-        if seen.labels.get(LEDGER_LABEL) != self._ledger_id():
-            if not _is_adopted(app, ref, seen):
-                raise _not_ours(ref, seen)
-            return False
-        position = reflected(seen)
-        if position > (self.epoch, self.ledger.store.head().position):
-            raise LedgerBehindError(
-                f"{ref} reflects position {position[1]} of this ledger, which ends before it",
-                hint="An older copy of the ledger was put back. 1ctl ledger restore does that safely.",
-            )
-        if position > (self.epoch, app.head):
-            raise ChangedMeanwhileError(f"{ref} reflects a later position than was read")
-        return True
 
     def _delete_unwanted(self, app: App, life: Life, made: dict[Ref, str], wanted: set[Ref]) -> None:
         """Delete what is of this life and not desired any more, also where nobody lived to record that it was made."""
@@ -308,11 +206,7 @@ class Reconciler:
         unwanted = {ref: uid for ref, uid in present.items() if ref not in wanted}
         if unwanted and _is_overtaken(self.ledger.app(app.id), life):
             raise _overtaken(app)  # what was asked for meanwhile may need the very same objects
-        self._delete(unwanted)
-
-    def _delete(self, objects: Mapping[Ref, str]) -> None:
-        for ref, uid in objects.items():
-            self.cluster.delete(ref, uid=uid)
+        delete(self.cluster, unwanted)
 
     def _record_applied(self, app: App, life: Life, objects: tuple[AppliedObject, ...]) -> App:
         event = ResourcesApplied(release=life.release, through=life.changed, objects=objects)
@@ -356,7 +250,7 @@ class Reconciler:
         for ref, uid in refs.items():
             crash_point(f"before delete {ref.kind}")
             self.cluster.delete(ref, uid=uid)
-        self._wait_until_gone(refs)
+        wait_until_gone(self.cluster, refs, ledger_id=self._ledger_id(), seconds=self.removal_seconds)
         crash_point("before ResourcesRemoved")
         assert life.destroyed is not None
         event = ResourcesRemoved(through=life.destroyed)
@@ -385,17 +279,6 @@ class Reconciler:
         """The object if it is there and of this life."""
         seen = self.cluster.look(ref, ledger_id=self._ledger_id())
         return seen if seen is not None and seen.labels.get(LIFE_LABEL) == life.deployment_id else None
-
-    def _wait_until_gone(self, refs: Mapping[Ref, str]) -> None:
-        deadline = time.monotonic() + self.removal_seconds
-        for ref, uid in refs.items():
-            while (seen := self.cluster.look(ref, ledger_id=self._ledger_id())) is not None and seen.uid == uid:
-                if time.monotonic() > deadline:
-                    raise StillThereError(
-                        f"{ref} is being deleted, but the cluster still holds it",
-                        hint="See what holds it: kubectl get it with -o yaml and look at its finalizers.",
-                    )
-                time.sleep(0.05)
 
     # -- Refusals --------------------------------------------------------------------------------------------------
 
@@ -427,59 +310,6 @@ class Reconciler:
         return ledger_id
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One object to be made as desired.
-
-    Attributes:
-        app: The app as it was read.
-        life: Its open life.
-        entry: The object.
-        owner_uid: Uid of the object that owns it; None for that one itself.
-        values: The life's secret values.
-        made: With uids, what was found or written so far.
-    """
-
-    app: App
-    life: Life
-    entry: DesiredObject
-    owner_uid: str | None
-    values: LazyValues
-    made: dict[Ref, str]
-
-    @property
-    def known(self) -> AppliedObject | None:
-        """The object as it was recorded when it was left, if nothing else was asked of it since."""
-        ref = self.entry.ref
-        wanted = (ref.kind, ref.name, self.entry.digest)
-        return next((each for each in self.life.objects if (each.kind, each.name, each.digest) == wanted), None)
-
-    def left_as(self, seen: Seen) -> AppliedObject:
-        """The object, which was not written: what is known of the state that it was left in stays known."""
-        if self.known is not None and self.known.uid == seen.uid:
-            return self.known
-        ref = self.entry.ref
-        return AppliedObject(kind=ref.kind, name=ref.name, uid=seen.uid, digest=self.entry.digest)
-
-
-class LazyValues:
-    """The life's secret values, opened when the first object needs one: most reconciles need none."""
-
-    def __init__(self, ledger: Ledger, life: Life) -> None:
-        self._ledger = ledger
-        self._life = life
-        self.opened: dict[str, tuple[int, bytes]] = {}
-
-    def of(self, entry: DesiredObject) -> Mapping[str, bytes]:
-        """The values of a Secret by their original names."""
-        secrets = dict(entry.secrets.values())
-        values = self._ledger.open_secrets(self._life, secrets)
-        for name, secret in secrets.items():
-            if self.opened.get(name, (0, b""))[0] < secret.version:
-                self.opened[name] = (secret.version, values[name])
-        return values
-
-
 def _silent(_: Ref) -> None:
     pass
 
@@ -494,29 +324,6 @@ def _overtaken(app: App) -> ChangedMeanwhileError:
     return ChangedMeanwhileError(f'more was asked of app "{app.id.name}" meanwhile')
 
 
-def _owner_changed(app: App, life: Life, uid: str | None) -> bool:
-    """Whether the first object was made anew: the cluster will collect what still names the old one as its owner."""
-    first = owner(app.id.name, app.id.namespace)
-    known = (each.uid for each in life.objects if (each.kind, each.name) == (first.kind, first.name))
-    return uid is not None and next(known, uid) != uid
-
-
-def _has_labels(seen: Seen, entry: DesiredObject) -> bool:
-    """Whether our labels are as they should be: a changed one is no new state of an object that counts generations."""
-    labels: Mapping[str, str] = entry.manifest["metadata"]["labels"]
-    return all(seen.labels.get(name) == text for name, text in labels.items())
-
-
-def _is_adopted(app: App, ref: Ref, seen: Seen) -> bool:
-    return bool(seen.uid) and app.adopted.get(f"{ref.kind}/{ref.name}") == seen.uid
-
-
-def reflected(seen: Seen) -> tuple[int, int]:
-    """Epoch and position that an object reflects; zeros where it does not say."""
-    epoch, _, position = seen.annotations.get(POSITION_ANNOTATION, "0.0").partition(".")
-    return (int(epoch), int(position)) if epoch.isdecimal() and position.isdecimal() else (0, 0)
-
-
 def _reason(error: ClusterError) -> str:
     match error:
         case ClusterRefusedError():
@@ -527,14 +334,3 @@ def _reason(error: ClusterError) -> str:
             return "Contended"
         case _:
             return "NotOurs"
-
-
-def _not_ours(ref: Ref, seen: Seen) -> NotOursError:
-    look = f"kubectl -n {ref.namespace} get {ref} --show-labels"
-    if ref.kind == "Secret":  # it is not read, so nobody can tell which one it is
-        return NotOursError(ref, hint=f"Remove it, or deploy under another name: {look}")
-    return NotOursError(
-        ref,
-        hint=f"Remove it, or deploy under another name: {look}\n"
-        f"Or take it over: 1ctl deploy adopt {ref} --uid {seen.uid} --reason TEXT",
-    )

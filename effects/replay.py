@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from effects.cluster import DIGEST_ANNOTATION, LEDGER_LABEL, LIFE_LABEL, Cluster, NotOursError
 from effects.desired import Surroundings, desired, stamped
-from effects.reconcile import LazyValues, reflected
+from effects.placing import reflected
+from effects.secret_values import LazyValues
 from ledger.app import Life
 from ledger.ledger import Ledger
 from ledger.spec import AppId

@@ -133,7 +133,7 @@ def _wrong(crowd: Crowd) -> set[str]:
 
 def test_a_healer_that_does_not_force_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The defect: what others set is recorded as set back, and stays as it is."""
-    from effects.reconcile import Reconciler
+    from effects.placing import Placer
 
     def only_say_so(self: Any, job: Any, seen: Any, fields: Any) -> Any:
         self.healer.found(job.app.id, job.life, job.entry.ref, fields)
@@ -141,14 +141,17 @@ def test_a_healer_that_does_not_force_is_caught(tmp_path: Path, monkeypatch: pyt
         self.healer.compared(job.entry.ref, seen)
         return job.left_as(seen)
 
-    monkeypatch.setattr(Reconciler, "_set_back", only_say_so)
-    with a_crowd(tmp_path, "sandbox, SQLite", 0, None) as crowd, hands(crowd) as others:
-        with working(crowd.world, resync_seconds=600):
-            crowd.world.ask(image())
-            crowd.assert_quiet()
-            others.edit(crowd.world.named("Deployment"), {"spec": {"replicas": 3}}, "kubectl-edit")
-            eventually(crowd.healed)
-            assert crowd.violations() == ["shop: deployment/shop has 3 in spec.replicas, not 1"]
+    monkeypatch.setattr(Placer, "_set_back", only_say_so)
+    with (
+        a_crowd(tmp_path, "sandbox, SQLite", 0, None) as crowd,
+        hands(crowd) as others,
+        working(crowd.world, resync_seconds=600),
+    ):
+        crowd.world.ask(image())
+        crowd.assert_quiet()
+        others.edit(crowd.world.named("Deployment"), {"spec": {"replicas": 3}}, "kubectl-edit")
+        eventually(crowd.healed)
+        assert crowd.violations() == ["shop: deployment/shop has 3 in spec.replicas, not 1"]
 
 
 @pytest.mark.kubernetes

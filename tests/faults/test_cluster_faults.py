@@ -28,7 +28,9 @@ from effects.cluster import (
     ref_of,
 )
 from effects.kubernetes_cluster import KubernetesCluster
-from effects.reconcile import LedgerBehindError, ParkedError, StillThereError
+from effects.placing import LedgerBehindError
+from effects.reconcile import ParkedError
+from effects.removal import StillThereError
 from ledger.commands import Command, Destroy, Restart, Scale, SetEnv, UnsetEnv, UnsetSecrets
 from ledger.errors import ConflictError, RefusedError
 from tests.contracts.test_cluster import LEDGER, config_map, eventually, named

@@ -208,7 +208,7 @@ def test_another_worker_leads_as_soon_as_is_promised(
         shop.leads(leads)
         for number in range(1, ATTEMPTS + 1):
             stands_by = stack.enter_context(shop.worker(f"worker-{number}"))
-            eventually(lambda: stands_by.log.read_text(), within=SECONDS)  # noqa: B023 - called at once
+            eventually(stands_by.log.read_text, within=SECONDS)
             shop.crowd.ask()
             shop.crowd.assert_quiet()
             leads.signal(end)

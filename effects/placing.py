@@ -1,0 +1,242 @@
+"""Making one object as it is desired: made, changed, set back, or left as it is.
+
+Looks decide, and every write names what was seen. What is not ours is never touched, unless it was adopted; what
+reflects a later position than was read is left to who reads again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from effects.cluster import (
+    DIGEST_ANNOTATION,
+    LEDGER_LABEL,
+    LIFE_LABEL,
+    POSITION_ANNOTATION,
+    ChangedMeanwhileError,
+    Cluster,
+    ClusterError,
+    FieldConflictError,
+    NotOursError,
+    Ref,
+    Seen,
+)
+from effects.crash_points import crash_point
+from effects.desired import DesiredObject, owner, stamped
+from effects.drift import differences
+from effects.healing import GONE, Healer, conflicting, field_drifts
+from effects.removal import delete, wait_until_gone
+from effects.secret_values import LazyValues
+from ledger.app import App, Life
+from ledger.events import AppliedObject, FieldDrift
+from ledger.ledger import Ledger
+
+
+class LedgerBehindError(ClusterError):
+    """The cluster reflects events that this ledger does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One object to be made as desired.
+
+    Attributes:
+        app: The app as it was read.
+        life: Its open life.
+        entry: The object.
+        owner_uid: Uid of the object that owns it; None for that one itself.
+        values: The life's secret values.
+        made: With uids, what was found or written so far.
+    """
+
+    app: App
+    life: Life
+    entry: DesiredObject
+    owner_uid: str | None
+    values: LazyValues
+    made: dict[Ref, str]
+
+    @property
+    def known(self) -> AppliedObject | None:
+        """The object as it was recorded when it was left, if nothing else was asked of it since."""
+        ref = self.entry.ref
+        wanted = (ref.kind, ref.name, self.entry.digest)
+        return next((each for each in self.life.objects if (each.kind, each.name, each.digest) == wanted), None)
+
+    def left_as(self, seen: Seen) -> AppliedObject:
+        """The object, which was not written: what is known of the state that it was left in stays known."""
+        if self.known is not None and self.known.uid == seen.uid:
+            return self.known
+        ref = self.entry.ref
+        return AppliedObject(kind=ref.kind, name=ref.name, uid=seen.uid, digest=self.entry.digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placer:
+    """Places one object after the other, for one ledger in one cluster.
+
+    Attributes:
+        ledger: Whose objects.
+        ledger_id: Its id.
+        cluster: Where.
+        epoch: Fencing epoch.
+        healer: Records what was edited by hand, and whether it is set back; None: a conflict is a refusal.
+        removal_seconds: How long to wait for the cluster to let go of an object of an earlier life.
+    """
+
+    ledger: Ledger
+    ledger_id: str
+    cluster: Cluster
+    epoch: int
+    healer: Healer | None
+    removal_seconds: float
+
+    def place(self, job: Job) -> AppliedObject:
+        """The object as it is left; sent only if it is not as desired already.
+
+        Raises:
+            NotOursError: Somebody else has an object of that name, and it was not adopted.
+            LedgerBehindError: It reflects what this ledger does not have.
+            ChangedMeanwhileError: It is another than was read; begin again.
+            FieldConflictError: Somebody else owns a field of it, and there is no healer that takes it back.
+            ContendedError: Somebody sets a field again each time it is set back.
+            StillThereError: An object of an earlier life does not go.
+            SealedError: Its values cannot be opened here.
+        """
+        app, life, entry = job.app, job.life, job.entry
+        seen = self.cluster.look(entry.ref, ledger_id=self.ledger_id)
+        if seen is None:
+            return self._make(job)
+        if not self._is_ours(app, entry.ref, seen):
+            return self._send(job, seen, force=True)  # somebody else's, and adopted
+        other = seen.labels.get(LIFE_LABEL)
+        if other != life.deployment_id:
+            if other is None or self.ledger.find(other) != app.id:
+                raise not_ours(entry.ref, seen)  # of an app of this ledger that goes by another cluster name
+            leftover = {entry.ref: seen.uid}  # of an earlier life
+            delete(self.cluster, leftover)
+            wait_until_gone(self.cluster, leftover, ledger_id=self.ledger_id, seconds=self.removal_seconds)
+            return self._send(job, None)
+        if seen.annotations.get(DIGEST_ANNOTATION) != entry.digest or _owner_changed(app, life, job.owner_uid):
+            return self._update(job, seen)
+        if self.healer is None or (_has_labels(seen, entry) and self.healer.is_as_left(entry.ref, seen, job.known)):
+            return job.left_as(seen)
+        return self._compare(job, seen)
+
+    def _make(self, job: Job) -> AppliedObject:
+        """The object is not there. If it was left as it is desired now, somebody deleted it."""
+        if job.known is None or self.healer is None:
+            return self._send(job, None)
+        self.healer.found(job.app.id, job.life, job.entry.ref, GONE)
+        if not self.healer.heals:
+            return job.known
+        left = self._send(job, None)
+        self.healer.healed(job.app.id, job.life, job.entry.ref, GONE)
+        return left
+
+    def _update(self, job: Job, seen: Seen) -> AppliedObject:
+        """Something else is asked of the object than before. What others have set in it meanwhile is drift, too."""
+        try:
+            return self._send(job, seen)
+        except FieldConflictError as error:
+            if self.healer is None or not self.healer.heals:
+                raise
+            return self._set_back(job, seen, conflicting(error))
+
+    def _compare(self, job: Job, seen: Seen) -> AppliedObject:
+        """The object says that it is as desired, but it was written since it was left; look what is different."""
+        assert self.healer is not None
+        ref = job.entry.ref
+        if ref.kind == "Secret":
+            # Not read: an apply of the very same content changes nothing, and names what others have changed.
+            try:
+                return self._send(job, seen, position=seen.annotations.get(POSITION_ANNOTATION))
+            except FieldConflictError as error:
+                fields = conflicting(error)
+        else:
+            live = self.cluster.read(ref)
+            if live is None:
+                raise ChangedMeanwhileError(f"{ref} is gone meanwhile")
+            fields = field_drifts(differences(job.entry.manifest, live), live)
+        if fields and self.healer.heals:
+            return self._set_back(job, seen, fields)
+        self.healer.found(job.app.id, job.life, ref, fields)
+        self.healer.compared(ref, seen)
+        return job.left_as(seen)
+
+    def _set_back(self, job: Job, seen: Seen, fields: Sequence[FieldDrift]) -> AppliedObject:
+        assert self.healer is not None
+        self.healer.found(job.app.id, job.life, job.entry.ref, fields)
+        left = self._send(job, seen, force=True)
+        crash_point("before DriftHealed")
+        self.healer.healed(job.app.id, job.life, job.entry.ref, fields)
+        return left
+
+    def _send(
+        self, job: Job, expect: Seen | None, *, force: bool = False, position: str | None = None
+    ) -> AppliedObject:
+        entry = job.entry
+        manifest = stamped(
+            entry,
+            position=position or f"{self.epoch}.{job.app.head}",
+            owner_uid=job.owner_uid,
+            values=job.values.of(entry) if entry.secrets else {},
+        )
+        seen = self.cluster.apply(manifest, manager=f"1ctl-{self.ledger_id}", expect=expect, force=force)
+        job.made[entry.ref] = seen.uid
+        return AppliedObject(
+            kind=entry.ref.kind, name=entry.ref.name, uid=seen.uid, digest=entry.digest, state=seen.state
+        )
+
+    def _is_ours(self, app: App, ref: Ref, seen: Seen) -> bool:
+        """Whether the object carries our label already; one that was adopted may not yet."""
+        if seen.labels.get(LEDGER_LABEL) != self.ledger_id:
+            if not is_adopted(app, ref, seen):
+                raise not_ours(ref, seen)
+            return False
+        position = reflected(seen)
+        if position > (self.epoch, self.ledger.store.head().position):
+            raise LedgerBehindError(
+                f"{ref} reflects position {position[1]} of this ledger, which ends before it",
+                hint="An older copy of the ledger was put back. 1ctl ledger restore does that safely.",
+            )
+        if position > (self.epoch, app.head):
+            raise ChangedMeanwhileError(f"{ref} reflects a later position than was read")
+        return True
+
+
+def _owner_changed(app: App, life: Life, uid: str | None) -> bool:
+    """Whether the first object was made anew: the cluster will collect what still names the old one as its owner."""
+    first = owner(app.id.name, app.id.namespace)
+    known = (each.uid for each in life.objects if (each.kind, each.name) == (first.kind, first.name))
+    return uid is not None and next(known, uid) != uid
+
+
+def _has_labels(seen: Seen, entry: DesiredObject) -> bool:
+    """Whether our labels are as they should be: a changed one is no new state of an object that counts generations."""
+    labels: Mapping[str, str] = entry.manifest["metadata"]["labels"]
+    return all(seen.labels.get(name) == text for name, text in labels.items())
+
+
+def is_adopted(app: App, ref: Ref, seen: Seen) -> bool:
+    """Whether this very object may be taken over."""
+    return bool(seen.uid) and app.adopted.get(f"{ref.kind}/{ref.name}") == seen.uid
+
+
+def reflected(seen: Seen) -> tuple[int, int]:
+    """Epoch and position that an object reflects; zeros where it does not say."""
+    epoch, _, position = seen.annotations.get(POSITION_ANNOTATION, "0.0").partition(".")
+    return (int(epoch), int(position)) if epoch.isdecimal() and position.isdecimal() else (0, 0)
+
+
+def not_ours(ref: Ref, seen: Seen) -> NotOursError:
+    """Somebody else's object is in the way, and what can be done about it."""
+    look = f"kubectl -n {ref.namespace} get {ref} --show-labels"
+    if ref.kind == "Secret":  # it is not read, so nobody can tell which one it is
+        return NotOursError(ref, hint=f"Remove it, or deploy under another name: {look}")
+    return NotOursError(
+        ref,
+        hint=f"Remove it, or deploy under another name: {look}\n"
+        f"Or take it over: 1ctl deploy adopt {ref} --uid {seen.uid} --reason TEXT",
+    )
