@@ -7,7 +7,6 @@ ONECTL_CLUSTER, ONECTL_LEDGER, ONECTL_DOMAIN_SUFFIX, ONECTL_GATEWAY; ONECTL_PROF
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -137,13 +136,12 @@ class Profiles:
     def _write(self) -> None:
         import orjson  # noqa: PLC0415 - reading profiles needs it only where there is a file
 
+        from ledger.durable_files import make_directory, write_durably  # noqa: PLC0415 - likewise
+
         content = {"current": self.current, "profiles": {name: each._asdict() for name, each in self.all.items()}}
-        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.touch(mode=0o600)
-            draft.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
-            draft.replace(self._path)
+            make_directory(self._path.parent)
+            write_durably(self._path, orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
         except OSError as error:
             raise ProfileFileError(
                 f"{self._path} cannot be written: {error.strerror}", hint="ONECTL_HOME names the directory it is in."
