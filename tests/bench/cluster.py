@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from tests.bench.programs import User
 from tests.bench.run import MissingError, Run
+from tests.faults.proxy import CONTEXT, FaultProxy
 from tests.kubernetes_support import KUBECONFIG, Administrator
 
 
@@ -28,9 +29,11 @@ class Server:
     context: str
     administrator: Administrator
 
-    def by(self, kubeconfig: Path, context: str) -> Server:
-        """The same server, reached in another way."""
-        return replace(self, kubeconfig=kubeconfig, context=context)
+    @contextmanager
+    def counted(self, directory: Path) -> Iterator[tuple[Server, FaultProxy]]:
+        """The same server behind a proxy, which counts; its kubeconfig is written into the directory."""
+        with FaultProxy(self.kubeconfig) as proxy:
+            yield replace(self, kubeconfig=proxy.kubeconfig(directory), context=CONTEXT), proxy
 
 
 @contextmanager

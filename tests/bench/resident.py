@@ -62,7 +62,7 @@ def resident_worker(user: User) -> Iterator[Worker]:
     require_worker(user)
     log = user.cwd / "worker.log"
     with log.open("wb") as out:
-        argv = [PROGRAM, *user.options, "worker", "run"]
+        argv = [PROGRAM, *user.options, "worker", "run", "--listen", "none"]
         process = subprocess.Popen(
             argv, cwd=user.cwd, env=user.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
         )

@@ -13,9 +13,10 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -37,7 +38,8 @@ _REASONS: Mapping[Fault, tuple[int, str]] = {
     Fault.UNPROCESSABLE: (422, "Invalid"),
     Fault.EXPIRED: (410, "Expired"),
 }
-_PASSED_ON = ("Accept", "Content-Type", "User-Agent")
+_OF_ONE_CONNECTION = {"connection", "content-length", "date", "host", "keep-alive", "transfer-encoding", "upgrade"}
+"""Headers that are not passed on; all others are, for what a client remembers goes by them, too."""
 
 
 @dataclass(slots=True)
@@ -49,12 +51,14 @@ class Exchange:
         fault: What happens to it, or None.
         status: The HTTP status that was sent, or None where none was, or not yet.
         sent: Bytes of the body that were sent to the client so far.
+        at: When it came in, seconds since 1970.
     """
 
     asked: Asked
     fault: Fault | None
     status: int | None = None
     sent: int = 0
+    at: float = field(default_factory=time.time)
 
 
 class Upstream:
@@ -211,18 +215,18 @@ class _Handler(BaseHTTPRequestHandler):
         if self.connection_out is None:
             self.connection_out = self.proxy.upstream.connect()
         response = self._ask(self.connection_out, body)
-        headers = {name: value for name, value in response.getheaders() if name in ("Content-Type", "Retry-After")}
+        headers = _passed_on(response.getheaders())
         return response.status, headers, response.read()
 
     def _ask(self, connection: http.client.HTTPSConnection, body: bytes) -> http.client.HTTPResponse:
-        headers = {name: self.headers[name] for name in _PASSED_ON if name in self.headers}
+        headers = _passed_on(self.headers.items())
         return self.proxy.upstream.ask(connection, self.command, self.path, body, headers)
 
     def _send(self, status: int, headers: Mapping[str, str], body: bytes, *, half: bool = False) -> None:
         self._head(status, {**headers, "Content-Length": str(len(body))})
         part = body[: len(body) // 2] if half else body
-        self._write(part)
         self.exchange.sent += len(part)
+        self._write(part)
         if half:
             self._reset()
 
@@ -299,8 +303,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reset()
 
     def _chunk(self, data: bytes) -> None:
-        self._write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
         self.exchange.sent += len(data)
+        self._write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+
+def _passed_on(headers: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    return {name: value for name, value in headers if name.lower() not in _OF_ONE_CONNECTION}
 
 
 def events(response: http.client.HTTPResponse, *, limit: int | None = None) -> Iterator[bytes]:

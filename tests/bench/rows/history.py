@@ -12,7 +12,6 @@ from ledger.reader import LedgerReader
 from ledger.spec import AppId
 from ledger.sqlite_store import SqliteStore
 from tests.bench.cluster import cluster_user, server
-from tests.bench.counting import counting_proxy
 from tests.bench.deployers import HELM, HelmUpgrade, Ours, other_deployers
 from tests.bench.figures import Line, alone, at_least, at_most, beside
 from tests.bench.made import ledger_file, made_user
@@ -58,9 +57,9 @@ def _beside_helm(run: Run) -> Iterator[Line]:
     """What the history of a long-lived app costs those who keep it in the cluster."""
     with (
         server(run) as direct,
-        counting_proxy(direct.kubeconfig, direct.context, run.scratch) as proxy,
-        other_deployers(run, direct.by(proxy.kubeconfig, proxy.context), run.scratch) as others,
-        cluster_user(direct.by(proxy.kubeconfig, proxy.context), run.scratch / "long") as user,
+        direct.counted(run.scratch) as (at, proxy),
+        other_deployers(run, at, run.scratch) as others,
+        cluster_user(at, run.scratch / "long") as user,
     ):
         helm = others.get(HELM)
         if not isinstance(helm, HelmUpgrade):
@@ -73,9 +72,9 @@ def _beside_helm(run: Run) -> Iterator[Line]:
         down: dict[str, list[float]] = {"ours": [], "helm": []}
 
         def ask(name: str, measure: Measurement) -> float:
-            proxy.take()
+            proxy.forget()
             took = measure()
-            down[name].append(sum(request.down for request in proxy.take()))
+            down[name].append(proxy.sent())
             return took
 
         ours = partial(user.seconds, "deploy", "releases")

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from tests.bench.cluster import Server, cluster_user, server
-from tests.bench.counting import CountingProxy, Passed, counting_proxy
 from tests.bench.deployers import Deployer, Ours, other_deployers
 from tests.bench.figures import Line, alone, at_most, beside
 from tests.bench.run import Row, Run
+from tests.faults.proxy import Exchange, FaultProxy
 
 OBJECTS = 5
 TURNS = 3
@@ -22,14 +22,13 @@ STEPS = {
 }
 _OURS = "1ctl deploy"
 
-_Counted: TypeAlias = Mapping[str, Sequence[Sequence[Passed]]]
+_Counted: TypeAlias = Mapping[str, Sequence[Sequence[Exchange]]]
 """By contender, turn by turn: the requests of one step."""
 
 
 def _measure(run: Run) -> Iterator[Line]:
-    turns: list[Mapping[str, Mapping[str, Sequence[Passed]]]] = []
-    with server(run) as direct, counting_proxy(direct.kubeconfig, direct.context, run.scratch) as proxy:
-        at = direct.by(proxy.kubeconfig, proxy.context)
+    turns: list[Mapping[str, Mapping[str, Sequence[Exchange]]]] = []
+    with server(run) as direct, direct.counted(run.scratch) as (at, proxy):
         for number in range(run.turns or TURNS):
             run.say(f"turn {number + 1}")
             turns.append(_turn(run, at, proxy, number))
@@ -40,7 +39,7 @@ def _measure(run: Run) -> Iterator[Line]:
         yield from _beside_others(step, counted)
 
 
-def _turn(run: Run, at: Server, proxy: CountingProxy, number: int) -> Mapping[str, Mapping[str, Sequence[Passed]]]:
+def _turn(run: Run, at: Server, proxy: FaultProxy, number: int) -> Mapping[str, Mapping[str, Sequence[Exchange]]]:
     """By contender and step: the requests."""
     directory = run.scratch / str(number)
     directory.mkdir()
@@ -49,12 +48,12 @@ def _turn(run: Run, at: Server, proxy: CountingProxy, number: int) -> Mapping[st
         return {name: _steps(each, proxy) for name, each in contenders.items()}
 
 
-def _steps(deployer: Deployer, proxy: CountingProxy) -> Mapping[str, Sequence[Passed]]:
+def _steps(deployer: Deployer, proxy: FaultProxy) -> Mapping[str, Sequence[Exchange]]:
     counted = {}
     for step, (image, _) in STEPS.items():
-        proxy.take()
+        proxy.forget()
         deployer.deploy("measured", image)
-        counted[step] = proxy.take()
+        counted[step] = list(proxy.exchanges)
     return counted
 
 
@@ -65,12 +64,13 @@ def _beside_others(step: str, counted: _Counted) -> Iterator[Line]:
         named = f"`{other}`" + (f", {discovery} of them discovery" if discovery else "")
         requests = [[len(each) for each in counted[name]] for name in (ours, other)]
         yield beside(f"{step}: requests", "", requests[0], named, requests[1])
-        down = [[sum(request.down for request in each) for each in counted[name]] for name in (ours, other)]
+        down = [[sum(request.sent for request in each) for each in counted[name]] for name in (ours, other)]
         yield beside(f"{step}: bytes down", "B", down[0], f"`{other}`", down[1])
 
 
-def _discovery(requests: Sequence[Passed]) -> int:
-    return sum(request.is_discovery for request in requests)
+def _discovery(requests: Sequence[Exchange]) -> int:
+    """How many ask which kinds there are and what they look like, not for an object."""
+    return sum(request.asked.kind == "" for request in requests)
 
 
 ROW = Row(

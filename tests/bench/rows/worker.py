@@ -13,17 +13,19 @@ import orjson
 from kubernetes import client, config
 
 from tests.bench.cluster import Server, cluster_user, server
-from tests.bench.counting import CountingProxy, Passed, counting_proxy
 from tests.bench.deployers import APP, IMAGE, template
 from tests.bench.figures import Line, alone, at_least, at_most, beside
 from tests.bench.programs import User
 from tests.bench.resident import Team, Worker, require_worker, resident_worker, wait_until
 from tests.bench.run import Row, Run
+from tests.faults.plan import Plan
+from tests.faults.proxy import Exchange, FaultProxy
 
 APPS = 40
 """Deployed at once in one measurement of B10."""
 
 DELAYS = (0.0, 0.010)
+WRITES = {"create", "patch", "delete"}
 THREADS = 8
 CHANGES = 500
 RESTARTED_APPS = 1_000
@@ -38,17 +40,17 @@ _COLLECTIONS = {
 
 
 @contextmanager
-def _worked(run: Run) -> Iterator[tuple[Server, CountingProxy, User, Team]]:
+def _worked(run: Run) -> Iterator[tuple[Server, FaultProxy, User, Team]]:
     """A server behind a proxy, a user with a namespace in it, and a team that shares the user's ledger."""
     with (
         server(run) as direct,
-        counting_proxy(direct.kubeconfig, direct.context, run.scratch) as proxy,
-        cluster_user(direct.by(proxy.kubeconfig, proxy.context), run.scratch / "ours") as user,
+        direct.counted(run.scratch) as (at, proxy),
+        cluster_user(at, run.scratch / "ours") as user,
         closing(Team(user)) as team,
     ):
         require_worker(user)
         team.deploy("first", "nginx:1", replicas=0)
-        yield direct.by(proxy.kubeconfig, proxy.context), proxy, user, team
+        yield at, proxy, user, team
 
 
 @contextmanager
@@ -70,19 +72,19 @@ def _measure_throughput(run: Run) -> Iterator[Line]:
 
             def ours() -> float:
                 names = [f"app-{next(numbers)}" for _ in range(APPS)]
-                proxy.take()
+                proxy.forget()
                 for name in names:
                     team.deploy(name, "nginx:1", replicas=0)
                 team.wait_until_applied(names)
-                return APPS * len(objects) / _span(proxy.take())
+                return APPS * len(objects) / _span(proxy)
 
             def floor() -> float:
-                proxy.take()
+                proxy.forget()
                 raw.apply(objects, [f"app-{next(numbers)}" for _ in range(APPS)])
-                return APPS * len(objects) / _span(proxy.take())
+                return APPS * len(objects) / _span(proxy)
 
             for delay in DELAYS:
-                proxy.delay = delay
+                proxy.plan = Plan(latency=delay)
                 what = f"applied objects a second, {delay * 1000:.0f} ms further away"
                 figures = run.in_turns(what, {"ours": ours, "floor": floor})
                 other = f"kubernetes client, {THREADS} threads"
@@ -130,9 +132,9 @@ class RawClient:
         assert response.status in {200, 201}, response.response.data
 
 
-def _span(passed: Sequence[Passed]) -> float:
+def _span(proxy: FaultProxy) -> float:
     """Seconds from the first write to the last one."""
-    moments = [request.at for request in passed if request.method in {"PATCH", "POST"}]
+    moments = [request.at for request in proxy.exchanges if request.asked.verb in WRITES]
     return max(moments) - min(moments)
 
 
@@ -145,10 +147,10 @@ def _measure_latency(run: Run) -> Iterator[Line]:
         pause = threading.Event()
 
         def one_change() -> float:
-            proxy.take()
+            proxy.forget()
             durable = team.deploy("first", f"nginx:{next(numbers)}", replicas=0)
-            wait_until(lambda: bool(_patches(proxy.passed)), "a PATCH of the Deployment")
-            left = _patches(proxy.passed)[0].at
+            wait_until(lambda: bool(_patches(proxy)), "a PATCH of the Deployment")
+            left = _patches(proxy)[0].at
             team.wait_until_applied(["first"])
             pause.wait(0.02)  # between two changes, the worker is at rest
             return max(0.0, left - durable)
@@ -159,8 +161,8 @@ def _measure_latency(run: Run) -> Iterator[Line]:
     yield alone(f"append to PATCH, 99 of 100 of {len(waited)}", "s", [slowest], aim=at_most(0.100, of="figure"))
 
 
-def _patches(passed: Sequence[Passed]) -> list[Passed]:
-    return [request for request in passed if request.method == "PATCH" and "/deployments/" in request.path]
+def _patches(proxy: FaultProxy) -> list[Exchange]:
+    return [each for each in list(proxy.exchanges) if (each.asked.verb, each.asked.kind) == ("patch", "deployments")]
 
 
 # -- B13 -----------------------------------------------------------------------------------------------------------
@@ -176,29 +178,29 @@ def _measure_restart(run: Run) -> Iterator[Line]:
         with _worker(user, team):
             team.wait_until_applied(names, patience=20 * 60)
         head = team.ledger.store.head().position
-        proxy.take()
+        proxy.forget()
         with _worker(user, team) as worker:
             team.deploy("last", "nginx:1", replicas=0)
             team.wait_until_applied(["last"])
             wait_until(lambda: _is_quiet(proxy), "the worker to be at rest")
-        passed = [request for request in proxy.take() if "/last" not in request.path]
+        asked = [request for request in proxy.exchanges if not request.asked.name.startswith("last")]
         recorded = [
             row for row in team.ledger.store.positions(head + 1, limit=10_000) if b'"app":"last"' not in row.state
         ]
     apps = f"{RESTARTED_APPS:,} apps"
-    yield alone(f"requests of a restart, {apps}", "", [len(passed)], aim=at_most(RESTARTED_APPS / 10, of="figure"))
-    writes = [request for request in passed if request.method != "GET"]
+    yield alone(f"requests of a restart, {apps}", "", [len(asked)], aim=at_most(RESTARTED_APPS / 10, of="figure"))
+    writes = [request for request in asked if request.asked.verb in WRITES]
     yield alone(f"writes among them, {apps}", "", [len(writes)], aim=at_most(0, of="figure"))
-    yield alone(f"bytes down, {apps}", "B", [sum(request.down for request in passed)])
+    yield alone(f"bytes down, {apps}", "B", [sum(request.sent for request in asked)])
     yield alone(f"events recorded, {apps}", "", [len(recorded)], aim=at_most(0, of="figure"))
     yield alone(f"memory at most, {apps}", "B", [worker.peak], aim=at_most(MEMORY, of="figure"))
 
 
-def _is_quiet(proxy: CountingProxy) -> bool:
+def _is_quiet(proxy: FaultProxy) -> bool:
     """Whether nothing new passes for a second."""
-    before = len(proxy.passed)
+    before = len(proxy.exchanges)
     threading.Event().wait(1.0)
-    return len(proxy.passed) == before
+    return len(proxy.exchanges) == before
 
 
 THROUGHPUT = Row(
