@@ -8,6 +8,7 @@ from typing import TypeAlias
 from tests.bench.cluster import Server, cluster_user, server
 from tests.bench.deployers import Deployer, Ours, other_deployers
 from tests.bench.figures import Line, alone, at_most, beside
+from tests.bench.resident import resident_worker
 from tests.bench.run import Row, Run
 from tests.faults.proxy import Exchange, FaultProxy
 
@@ -20,7 +21,7 @@ STEPS = {
     "new image": ("nginx:2", at_most(1, of="figure")),
     "nothing changed": ("nginx:2", at_most(0, of="figure")),
 }
-_OURS = "1ctl deploy"
+_OURS = {"1ctl deploy": "", "1ctl deploy, worker resident": ", worker resident"}
 
 _Counted: TypeAlias = Mapping[str, Sequence[Sequence[Exchange]]]
 """By contender, turn by turn: the requests of one step."""
@@ -34,8 +35,10 @@ def _measure(run: Run) -> Iterator[Line]:
             turns.append(_turn(run, at, proxy, number))
     for step, (_, aim) in STEPS.items():
         counted = {name: [turn[name][step] for turn in turns] for name in turns[0]}
-        yield alone(f"{step}: requests", "", [len(each) for each in counted[_OURS]], aim=aim)
-        yield alone(f"{step}: discovery", "", list(map(_discovery, counted[_OURS])), aim=at_most(0, of="figure"))
+        for ours, how in _OURS.items():
+            yield alone(f"{step}{how}: requests", "", [len(each) for each in counted[ours]], aim=aim)
+            found = list(map(_discovery, counted[ours]))
+            yield alone(f"{step}{how}: discovery", "", found, aim=at_most(0, of="figure"))
         yield from _beside_others(step, counted)
 
 
@@ -43,9 +46,15 @@ def _turn(run: Run, at: Server, proxy: FaultProxy, number: int) -> Mapping[str, 
     """By contender and step: the requests."""
     directory = run.scratch / str(number)
     directory.mkdir()
-    with other_deployers(run, at, directory) as others, cluster_user(at, directory / "ours") as user:
-        contenders: Mapping[str, Deployer] = {_OURS: Ours(user), **others}
-        return {name: _steps(each, proxy) for name, each in contenders.items()}
+    inline, resident = _OURS
+    with other_deployers(run, at, directory) as others:
+        counted = {name: _steps(each, proxy) for name, each in others.items()}
+        with cluster_user(at, directory / "inline") as user:
+            counted[inline] = _steps(Ours(user), proxy)
+        with cluster_user(at, directory / "resident") as user, resident_worker(user):
+            user.run("deploy", "--name", "first", "--image", "nginx:1")  # when it is applied, the worker has begun
+            counted[resident] = _steps(Ours(user), proxy)
+    return counted
 
 
 def _steps(deployer: Deployer, proxy: FaultProxy) -> Mapping[str, Sequence[Exchange]]:
@@ -58,8 +67,8 @@ def _steps(deployer: Deployer, proxy: FaultProxy) -> Mapping[str, Sequence[Excha
 
 
 def _beside_others(step: str, counted: _Counted) -> Iterator[Line]:
-    ours, *others = counted
-    for other in others:
+    ours = next(iter(_OURS))
+    for other in (name for name in counted if name not in _OURS):
         discovery = _discovery(counted[other][0])
         named = f"`{other}`" + (f", {discovery} of them discovery" if discovery else "")
         requests = [[len(each) for each in counted[name]] for name in (ours, other)]
