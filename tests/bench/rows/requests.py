@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -36,7 +37,9 @@ def _measure(run: Run) -> Iterator[Line]:
     for step, (_, aim) in STEPS.items():
         counted = {name: [turn[name][step] for turn in turns] for name in turns[0]}
         for ours, how in _OURS.items():
-            yield alone(f"{step}{how}: requests", "", [len(each) for each in counted[ours]], aim=aim)
+            applying = [len(each) - _about_pods(each) for each in counted[ours]]
+            yield alone(f"{step}{how}: requests to apply it", "", applying, aim=aim)
+            yield alone(f"{step}{how}: requests about its pods", "", list(map(_about_pods, counted[ours])))
             found = list(map(_discovery, counted[ours]))
             yield alone(f"{step}{how}: discovery", "", found, aim=at_most(0, of="figure"))
         yield from _beside_others(step, counted)
@@ -75,6 +78,13 @@ def _beside_others(step: str, counted: _Counted) -> Iterator[Line]:
         yield beside(f"{step}: requests", "", requests[0], named, requests[1])
         down = [[sum(request.sent for request in each) for each in counted[name]] for name in (ours, other)]
         yield beside(f"{step}: bytes down", "B", down[0], f"`{other}`", down[1])
+
+
+def _about_pods(requests: Sequence[Exchange]) -> int:
+    """How many ask how the pods are doing, which the others do not: a Deployment, its pods and its ReplicaSets."""
+    asked = Counter((request.asked.verb, request.asked.kind) for request in requests)
+    looks = asked["list", "pods"], asked["list", "replicasets"]
+    return sum(looks) + min(asked["get", "deployments"], max(looks))
 
 
 def _discovery(requests: Sequence[Exchange]) -> int:
