@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cli.exit_codes import UsageError
-from cli.moment import When, resolve
+from cli.moment import When, resolve_for_all
 from cli.past import asked
 from cli.session import Session
 from ledger.spec import AppId
@@ -71,7 +71,7 @@ def _apps(
     if deployment_id is not None or config is not None:
         raise UsageError("--all is about the whole namespace: leave --deployment-id and --config out")
     session = Session()
-    moment = resolve(session, when, app_id=None, deployment_id=None)
+    moment = resolve_for_all(session, when)
     return session, _all(session, moment)
 
 

@@ -14,6 +14,7 @@ from cli.target import loaded, target
 from ledger.app import App, fold, open_life
 from ledger.audit_log import Filter
 from ledger.clock import SystemClock, from_micros, iso
+from ledger.errors import RefusedError
 from projections.settings import blame as blamed
 from projections.settings import difference
 
@@ -165,7 +166,13 @@ def _life_at(session: Session, app_id: AppId, text: str, deployment_id: str | No
     elif text.startswith("@") and text[1:].isdecimal():
         when = When(at_position=int(text[1:]))
     else:
-        parse_time(text, SystemClock().now_us())
+        try:
+            parse_time(text, SystemClock().now_us())
+        except RefusedError as error:
+            raise RefusedError(
+                f'"{text}" is no release, position or time',
+                hint="Examples: 1ctl deploy diff 1 2, @42, 2026-05-01T12:00, '2h ago', live",
+            ) from error
         when = When(as_of=text)
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
     assert moment is not None

@@ -8,7 +8,7 @@ import typer
 
 from cli.age import age
 from cli.exit_codes import UsageError
-from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When, life_of, resolve
+from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When, life_of, resolve, resolve_for_all
 from cli.options import ConfigOption, DeploymentIdOption, LimitOption
 from cli.past import asked
 from cli.session import Session
@@ -68,16 +68,19 @@ def get(
 
 
 def list_deployments(
+    at_release: AtReleaseOption = None,
     as_of: AsOfOption = None,
     at_position: AtPositionOption = None,
     all_: Annotated[bool, typer.Option("--all", help="Destroyed ones too.")] = False,
 ) -> None:
     """List the apps of the namespace, oldest first.
 
+    A release is one of the app of this directory.
+
     Example:  1ctl -o json deploy list | jq -r '.[].app_label'
     """
     session = Session()
-    moment = resolve(session, When(as_of=as_of, at_position=at_position), app_id=None, deployment_id=None)
+    moment = resolve_for_all(session, When(at_release=at_release, as_of=as_of, at_position=at_position))
     rows = listed(session, moment, ended=all_)
     if session.terminal.json:
         session.terminal.document([row.to_json() for row in rows])

@@ -77,6 +77,20 @@ def resolve(session: Session, when: When, *, app_id: AppId | None, deployment_id
     return moment
 
 
+def resolve_for_all(session: Session, when: When) -> Moment | None:
+    """The same for a question about all apps; a release is one of the app of this directory.
+
+    Raises:
+        RefusedError: There was no such moment, or a release is named and no app is here.
+    """
+    if when.at_release is None:
+        return resolve(session, when, app_id=None, deployment_id=None)
+    from cli.target import target  # noqa: PLC0415 - most questions about all apps name no release
+
+    app_id = target(session, deployment_id=None, config=None, ended=True)
+    return resolve(session, when, app_id=app_id, deployment_id=None)
+
+
 def parse_time(text: str, now_us: int) -> int:
     """Microseconds since 1970-01-01 UTC of ISO 8601 (local time without an offset) or of "2h ago".
 
@@ -87,12 +101,11 @@ def parse_time(text: str, now_us: int) -> int:
     if ago is not None:
         return now_us - int(ago[1]) * _SECONDS[ago[2][0]] * 1_000_000
     try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return to_micros(datetime.fromisoformat(text.strip()).astimezone(UTC))
+    except (ValueError, OverflowError):  # the latter, and both where the year 1 begins somewhere
         raise RefusedError(
-            f'"{text}" is not a time', hint="Example: --as-of 2026-05-01T12:00:00+02:00, or --as-of '2h ago'"
+            f'"{text}" is not a time', hint="Examples: 2026-05-01T12:00:00+02:00, 2026-05-01T12:00 (local), '2h ago'"
         ) from None
-    return to_micros(moment.astimezone(UTC))
 
 
 def life_of(session: Session, app_id: AppId, deployment_id: str | None, *, upto: int | None = None) -> Span:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ledger.clock import iso
 from ledger.errors import RefusedError
 from ledger.landmarks import release_lines
 
@@ -47,8 +48,10 @@ def as_of(store: Store, at_us: int) -> Moment:
         RefusedError: The ledger was empty then.
     """
     head = store.head()
-    if head.position == 0 or _recorded_us(store, 1) > at_us:
-        raise RefusedError("nothing was recorded by then", hint="See the first events: 1ctl audit log --limit 5")
+    first_us = _recorded_us(store, 1) if head.position else None
+    if first_us is None or first_us > at_us:
+        since = "Nothing is recorded yet." if first_us is None else f"The first event is of {iso(first_us)}."
+        raise RefusedError("nothing was recorded by then", hint=since)
     low, high = 1, head.position  # position `low` was recorded by then, those after `high` were not
     while low < high:
         middle = (low + high + 1) // 2

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from cli.moment import parse_time
+from tests.cli import in_process
 from tests.cli.story import LISTS, Story, told
+from tests.cli_support import Cli
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +78,12 @@ def test_times_are_understood_and_said(story: Story) -> None:
         (("--at-release", "9"), 3, "there is no release 9; the newest is"),
         (("--at-position", "0"), 3, "there is no position 0"),
         (("--at-position", "99999"), 3, "there is no position 99999"),
+        (("--at-release", "0"), 3, "there is no release 0"),
         (("--as-of", "yesterdayish"), 3, "is not a time"),
+        (("--as-of", "0001-01-01T00:00"), 3, ""),
+        (("--as-of", "99999999999999w ago"), 3, "nothing was recorded by then"),
+        (("--as-of", "9999-12-31T23:59:59-14:00"), 3, ""),
+        (("--as-of", "2099-01-01"), 3, "lies in the future"),
         (("--as-of", "1h ago", "--at-release", "1"), 2, "exclude each other"),
         (("--deployment-id", "00000000-0000-0000-0000-000000000000"), 3, "no deployment"),
     ],
@@ -84,6 +93,51 @@ def test_impossible_questions_are_clear_errors(story: Story, args: tuple[str, ..
     assert result.code == code
     assert words in result.stderr
     assert result.stdout == ""
+
+
+def test_what_is_no_time_is_told_with_times_that_are(story: Story) -> None:
+    early = story.run("user-service", "deploy", "get", "--as-of", "2001-01-01")
+    first = story.run("user-service", "-o", "json", "audit", "log", "--limit", "99999")
+    assert f"The first event is of {json.loads(first.stdout)[0]['recorded_at']}." in early.stderr
+    for args in (("deploy", "get", "--as-of", "x"), ("audit", "log", "--since", "x"), ("audit", "log", "--until", "x")):
+        refused = story.run("user-service", *args)
+        assert refused.code == 3
+        assert refused.stderr.endswith("Examples: 2026-05-01T12:00:00+02:00, 2026-05-01T12:00 (local), '2h ago'\n")
+    refused = story.run("user-service", "deploy", "diff", "one", "2")
+    assert (refused.code, refused.stderr.splitlines()[0]) == (3, '❌ "one" is no release, position or time')
+
+
+def test_a_time_without_an_offset_is_local(story: Story) -> None:
+    """At one instant, named in two zones and by its offset."""
+    (recorded,) = json.loads(story.run("user-service", "-o", "json", "audit", "log", "--limit", "1").stdout)
+    instant = datetime.fromisoformat(recorded["recorded_at"])
+    asked = []
+    for zone in ("UTC", "Asia/Kolkata", "America/St_Johns"):
+        local = instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None).isoformat()
+        cli = Cli(story.root / "home", story.root / "user-service", {"TZ": zone})
+        asked.append(cli.run("-o", "json", "deploy", "get", "--as-of", local).done())
+    assert [each.stderr.split(",")[0] for each in asked] == [f"💡 As of position {recorded['position']}"] * 3
+    assert len({each.stdout for each in asked}) == 1
+
+
+def test_lists_of_all_apps_take_a_release_of_the_app_of_this_directory(story: Story) -> None:
+    one = story.run("order-service", "-o", "json", "deploy", "get", "--at-release", "2")
+    position = one.stderr.split("position ")[1].split(",")[0]
+    for args in (
+        ("deploy", "list"),
+        ("deploy", "list", "--all"),
+        ("env", "list", "--all"),
+        ("secret", "list", "--all"),
+    ):
+        by_release = story.run("order-service", "-o", "json", *args, "--at-release", "2")
+        by_position = story.run("order-service", "-o", "json", *args, "--at-position", position)
+        assert (by_release.code, by_release.stdout) == (0, by_position.stdout)
+        assert f"As of position {position}, " in by_release.stderr
+    nowhere = in_process.run(
+        "deploy", "list", "--at-release", "1", cwd=story.root, env={"ONECTL_HOME": str(story.root / "home")}, stdin=""
+    )
+    assert (nowhere.code, nowhere.stdout) == (3, "")
+    assert "no satusky.toml found" in nowhere.stderr
 
 
 def test_rollback_restored_image_and_configuration_and_the_failed_release_is_told(story: Story) -> None:
