@@ -16,6 +16,8 @@ from ledger import audit_log
 from ledger.audit_log import Entry, Filter
 from ledger.clock import SystemClock, from_micros
 from ledger.errors import RefusedError
+from ledger.events import SCHEMA_VERSIONS, WorkerIdentitySet
+from ledger.sealing import identity_fingerprint
 
 if TYPE_CHECKING:
     from ledger.store import Store
@@ -26,7 +28,9 @@ FOLLOW_SECONDS = 0.5
 AppFilter = Annotated[str | None, typer.Option("--app", metavar="NAME", help="Only this app.")]
 NamespaceFilter = Annotated[str | None, typer.Option("--namespace", metavar="NS", help="Only this namespace.")]
 ActorFilter = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Only what this actor asked for.")]
-KindFilter = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Only this kind, e.g. Deployed.")]
+KindFilter = Annotated[
+    list[str] | None, typer.Option("--kind", metavar="KIND", help="Only this kind, e.g. Deployed; repeatable.")
+]
 SinceFilter = Annotated[str | None, typer.Option("--since", metavar="TIME", help="From then: ISO 8601, or '2h ago'.")]
 UntilFilter = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Up to then.")]
 KeyFilter = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Only events that name this key.")]
@@ -58,7 +62,7 @@ def log(
         app=app,
         namespace=namespace,
         actor=actor,
-        kind=kind,
+        kinds=[_known_kind(each) for each in kind or ()],
         key=key,
         request_id=request_id,
         since_us=parse_time(since, now_us) if since else None,
@@ -66,6 +70,21 @@ def log(
     )
     moment = resolve(session, When(at_position=at_position), app_id=None, deployment_id=None)
     show(session, wanted, limit=limit, follow=follow, upto=moment.position if moment else None)
+
+
+def _known_kind(text: str) -> str:
+    """The kind of event of that name, however it is capitalised.
+
+    Raises:
+        UsageError: There is none. That nothing was found would be no answer.
+    """
+    kinds = {kind.__name__.lower(): kind.__name__ for kind in SCHEMA_VERSIONS}
+    if text.lower() in kinds:
+        return kinds[text.lower()]
+    from difflib import get_close_matches  # noqa: PLC0415 - needed for an error only
+
+    close = [kinds[each] for each in get_close_matches(text.lower(), kinds, 3)] or sorted(kinds.values())
+    raise UsageError(f'there is no kind of event "{text}"', hint=f"There are: {', '.join(close)}")
 
 
 def show(session: Session, wanted: Filter, *, limit: int | None, follow: bool, upto: int | None) -> None:
@@ -157,6 +176,9 @@ def _what(entry: Entry) -> str:
     parts = [
         f"{name}={_short(value)}" for name, value in data.items() if value not in (None, [], {}) and name not in _QUIET
     ]
+    if entry.row.topic == WorkerIdentitySet.__name__:
+        with suppress(ValueError):  # of a line that was forged
+            parts.append(f"identity={identity_fingerprint(str(data.get('public_key')))}")
     reason = entry.meta.get("reason")
     return ", ".join(parts + ([f'reason "{_short(reason)}"'] if reason else [])) or "-"
 

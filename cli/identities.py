@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from ledger.errors import LedgerUnavailableError
-from ledger.rotation import fingerprint, standing
+from ledger.rotation import standing
+from ledger.sealing import identity_fingerprint
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -38,7 +39,7 @@ def identity_rows(found: Standing) -> Sequence[IdentityRow]:
     others = sorted(public for public in found.lives if public != newest)
     return [
         {
-            "identity": fingerprint(public),
+            "identity": identity_fingerprint(public),
             "public_key": public,
             "newest": public == newest,
             "held": public in found.held,

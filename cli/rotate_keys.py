@@ -12,7 +12,8 @@ from cli.options import DryRunOption, ReasonOption, RequestIdOption, YesOption
 from cli.progress import progress
 from cli.session import Session
 from effects.crash_points import crash_point
-from ledger.rotation import Rotated, Standing, before_rotation, fingerprint, rotate
+from ledger.rotation import Rotated, Standing, before_rotation, rotate
+from ledger.sealing import identity_fingerprint
 
 if TYPE_CHECKING:
     from cli.terminal import Terminal
@@ -60,7 +61,7 @@ def rotate_keys(
         terminal.document(
             {
                 "rotated": True,
-                "identity": fingerprint(done.identity),
+                "identity": identity_fingerprint(done.identity),
                 "public_key": done.identity,
                 "position": done.line.position,
                 "rewrapped": done.rewrapped,
@@ -80,7 +81,9 @@ def _question(found: Standing, path: str) -> str:
 
 
 def _tell(terminal: Terminal, done: Rotated, path: str) -> None:
-    terminal.success(f"The identity is now {fingerprint(done.identity)}; keys of {lives(done.rewrapped)} rewrapped")
+    terminal.success(
+        f"The identity is now {identity_fingerprint(done.identity)}; keys of {lives(done.rewrapped)} rewrapped"
+    )
     for life in done.damaged:
         terminal.warn(
             f"The key of {life} is not what was stored: what it seals is lost. Destroy the app and deploy anew."

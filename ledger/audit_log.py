@@ -6,7 +6,7 @@ redacted ones, are shown like all others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -75,7 +75,7 @@ class Filter:
         app: App name.
         deployment_id: A life.
         actor: Who asked, as claimed.
-        kind: Event kind, e.g. ``Deployed``.
+        kinds: Event kinds, e.g. ``Deployed``; none means any.
         key: An environment or secret key that the event names.
         request_id: The request, observed facts included.
         since_us: Recorded at or after this instant.
@@ -87,7 +87,7 @@ class Filter:
     app: str | None = None
     deployment_id: str | None = None
     actor: str | None = None
-    kind: str | None = None
+    kinds: Collection[str] = ()
     key: str | None = None
     request_id: str | None = None
     since_us: int | None = None
@@ -108,9 +108,10 @@ class Filter:
             "app": entry.subject.get("app"),
             "deployment_id": entry.subject.get("deployment_id"),
             "actor": entry.meta.get("actor"),
-            "kind": entry.row.topic,
             "request_id": entry.meta.get("request_id"),
         }
+        if self.kinds and entry.row.topic not in self.kinds:
+            return False
         if any(getattr(self, name) not in (None, value) for name, value in said.items()):
             return False
         if self.since_us is not None and entry.row.recorded_us < self.since_us:

@@ -19,10 +19,8 @@ both it and the ledger has the lives' keys themselves, which only a new life rep
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from ledger import sealing
@@ -137,11 +135,6 @@ class Rotated:
     removed: int
     shared: int
     repeated: bool
-
-
-def fingerprint(public_key: str) -> str:
-    """The first 16 hex digits of the SHA-256 of a public key in base64: short enough to compare by eye."""
-    return sha256(b64decode(public_key)).hexdigest()[:16]
 
 
 def standing(reader: LedgerReader, keys: KeyFiles) -> Standing | None:

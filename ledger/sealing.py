@@ -51,6 +51,15 @@ def public_half(private: bytes) -> str:
     return b64encode(X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()).decode()
 
 
+def identity_fingerprint(public: str) -> str:
+    """The first 16 hex digits of the SHA-256 of an identity's public key (base64): short enough to compare by eye.
+
+    Raises:
+        ValueError: It is not base64.
+    """
+    return sha256(b64decode(public, validate=True)).hexdigest()[:16]
+
+
 def wrap(life_private: bytes, deployment_id: str, identity: str) -> bytes:
     """A life's private key, sealed to an effects identity (public key, base64)."""
     return _seal(life_private, identity, _context("life", deployment_id))

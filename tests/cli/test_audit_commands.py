@@ -74,3 +74,15 @@ def test_a_long_text_is_cut_in_a_table_and_whole_in_json(known: Cli) -> None:
     shown = known.run("audit", "log", "--kind", "EnvSet").done().stdout
     assert f'reason "{"x" * 59}…"' in shown
     assert known.run("-o", "json", "audit", "log", "--kind", "EnvSet").done().json[0]["reason"] == reason
+
+
+def test_a_kind_that_does_not_exist_is_refused_instead_of_finding_nothing(known: Cli) -> None:
+    refused = known.run("audit", "log", "--kind", "Deploy").failed(2)
+    assert refused.error.startswith('❌ there is no kind of event "Deploy"\nThere are: Deployed')
+    assert "LedgerCreated" in known.run("audit", "log", "--kind", "x").failed(2).error
+
+
+def test_the_log_names_an_identity_as_other_commands_do(known: Cli) -> None:
+    shown = known.run("audit", "log", "--kind", "WorkerIdentitySet").done().lines[-1]
+    (identity,) = known.run("-o", "json", "ledger", "status").done().json["identities"]
+    assert shown.endswith(f"  identity={identity['identity']}")

@@ -183,6 +183,7 @@ Check = Callable[[dict[str, object]], bool]
     [
         (("--app", "order-service"), lambda each: each["app"] == "order-service"),
         (("--kind", "Deployed"), lambda each: each["kind"] == "Deployed"),
+        (("--kind", "rolledback", "--kind", "Scaled"), lambda each: each["kind"] in ("RolledBack", "Scaled")),
         (("--actor", "ann"), lambda each: each["actor"] == "ann"),
         (("--key", "JWT"), lambda each: "JWT" in str(each["data"])),
     ],

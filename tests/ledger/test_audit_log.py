@@ -39,7 +39,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 
 def of(app: AppId, *, kind: str | None = None) -> Filter:
-    return Filter(cluster=app.cluster, namespace=app.namespace, app=app.name, kind=kind)
+    return Filter(cluster=app.cluster, namespace=app.namespace, app=app.name, kinds=[kind] if kind else [])
 
 
 def all_of_them(path: Path, wanted: Filter, upto: int = EVENTS) -> Sequence[Entry]:
@@ -86,7 +86,7 @@ def test_an_app_that_nobody_deployed_has_no_log(store: SqliteStore) -> None:
 def test_the_newest_of_all_are_found_from_the_end(path: Path) -> None:
     with closing(SqliteStore(path)) as store:
         every = list(entries(store, Filter()))
-        for wanted in (Filter(), Filter(actor="ana"), Filter(app="app-00001", kind="Destroyed")):
+        for wanted in (Filter(), Filter(actor="ana"), Filter(app="app-00001", kinds=["Destroyed"])):
             assert newest(store, wanted, 5) == [entry for entry in every if wanted.wants(entry)][-5:]
         assert newest(store, Filter(), 0) == []
         assert len(newest(store, Filter(), 2 * EVENTS)) == EVENTS

@@ -25,7 +25,8 @@ from ledger.errors import (
 from ledger.keys import KeyFileError, KeyFiles
 from ledger.ledger import Ledger
 from ledger.postgres_migrate import migrate
-from ledger.rotation import before_rotation, fingerprint, rotate, standing
+from ledger.rotation import before_rotation, rotate, standing
+from ledger.sealing import identity_fingerprint
 from ledger.spec import AppId
 from ledger.store import Beside, Rewrapped
 from ledger.streams import LEDGER_STREAM
@@ -475,4 +476,4 @@ def test_how_identities_stand_is_told_without_changing_anything(three: Keeper, t
 
 
 def test_a_fingerprint_is_short_and_of_the_public_key() -> None:
-    assert fingerprint(b64encode(bytes(32)).decode()) == "66687aadf862bd77"
+    assert identity_fingerprint(b64encode(bytes(32)).decode()) == "66687aadf862bd77"
