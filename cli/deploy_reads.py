@@ -119,7 +119,7 @@ def listed(session: Session, moment: Moment | None, *, ended: bool) -> list[Depl
 
 def releases(
     wide: Annotated[
-        bool, typer.Option("--wide", help="With actor, changes, reason, and what can be rolled back to.")
+        bool, typer.Option("--wide", help="With all that is known of each, and whether it can be rolled back to.")
     ] = False,
     limit: LimitOption = None,
     all_: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
@@ -174,7 +174,22 @@ def _details(session: Session, life: Span, page: ReleasePage, upto: int | None) 
         session.terminal.document([each.to_json(known) for each in details])
         return
     session.terminal.table(
-        ["VERSION", "IMAGE", "STATUS", "DEPLOYED", "ACTOR", "CHANGES", "ROLLBACK", "REASON"],
+        [
+            "VERSION",
+            "IMAGE",
+            "STATUS",
+            "DEPLOYED",
+            "ACTOR",
+            "CHANGES",
+            "ROLLBACK",
+            "REASON",
+            "OUTCOME",
+            "IN PODS",
+            "DOMAIN",
+            "COMMIT",
+            "CI",
+            "DIGEST",
+        ],
         [
             [
                 str(each.release.number),
@@ -185,6 +200,12 @@ def _details(session: Session, life: Span, page: ReleasePage, upto: int | None) 
                 each.sentence,
                 each.past.obstacle or "possible",
                 each.release.reason or "-",
+                each.outcome,
+                each.in_pods or "-",
+                each.domain or "-",
+                each.commit or "-",
+                each.ci or "-",
+                each.image_digest or "-",
             ]
             for each in details
         ],

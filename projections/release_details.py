@@ -13,7 +13,7 @@ from ledger.events import Deployed, RolledBack
 from ledger.landmarks import release_lines
 from ledger.rollback import PastRelease, past_releases
 from projections.fingerprints import Fingerprints
-from projections.releases import Completion, Release
+from projections.releases import Completion, Failure, Release
 from projections.settings import Change, configuration_settings, spec_settings
 
 if TYPE_CHECKING:
@@ -59,6 +59,29 @@ class ReleaseDetails:
         if self.past.target is not None:
             words.insert(0, f"rolled back to release {self.past.target}")
         return "; ".join(words) or "same again"
+
+    @property
+    def outcome(self) -> str:
+        """What became of its pods, in words."""
+        if self.past.failed:
+            found = self.release.outcome
+            return f"failed: {found.reason}: {found.message}" if isinstance(found, Failure) else "failed"
+        if not self.past.healthy:
+            return "unknown"
+        return "healthy" if self.ready_us is None else f"healthy after {self.ready_us / 1_000_000:.1f} s"
+
+    @property
+    def image_digest(self) -> str | None:
+        """``sha256:...`` of the image, where the cluster said it."""
+        found = self.release.outcome
+        return found.image_digest if isinstance(found, Completion) else None
+
+    @property
+    def in_pods(self) -> str:
+        """The configuration that its pods last ran with: values, and of secrets the versions."""
+        ran = self.past.configuration
+        words = [f"{key}={value}" for key, value in sorted(ran.env.items())]
+        return ", ".join(words + [f"{key}@{secret.version}" for key, secret in sorted(ran.secrets.items())])
 
     def to_json(self, fingerprints: Fingerprints) -> dict[str, object]:
         """The release's JSON with all that is known; times RFC 3339 in UTC; secrets by version and fingerprint."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -154,6 +155,25 @@ def test_rollback_restored_image_and_configuration_and_the_failed_release_is_tol
     assert "image user:1 → user:2" in by_number[2]["changes"]
     assert by_number[4]["configuration"]["in_pods"]["secrets"]["JWT"]["version"] == 1
     assert by_number[4]["configuration"]["set"]["secrets"]["JWT"]["version"] == 2
+
+
+def test_a_wide_list_of_releases_tells_all_that_is_known_of_each(story: Story) -> None:
+    first = json.loads(story.ask("user-service", "deploy", "list", "--all")[1])[0]["deployment_id"]
+    shown = story.run("user-service", "deploy", "releases", "--deployment-id", first, "--wide")
+    header, rule, *lines = shown.stdout.splitlines()
+    columns = [slice(*match.span()) for match in re.finditer("─+", rule)]
+    rows = [{header[each].strip(): line[each].strip() for each in columns} for line in lines]
+    fourth, third, second, _ = rows
+    assert (third["OUTCOME"], third["STATUS"]) == (
+        'failed: ImagePullBackOff: Back-off pulling image "broken:3"',
+        "failed",
+    )
+    assert re.fullmatch(r"healthy after \d+\.\d s", second["OUTCOME"])
+    assert (second["IN PODS"], fourth["IN PODS"]) == ("JWT@1, KEY2@1", "JWT@1, KEY2@1")
+    assert (second["ACTOR"], second["REASON"], second["ROLLBACK"]) == ("ann", "faster", "it was marked as bad: slow")
+    assert second["DOMAIN"].endswith(".satusky.com")
+    assert second["DIGEST"].startswith("sha256:")
+    assert (second["COMMIT"], second["CI"]) == ("-", "-")
 
 
 def test_fingerprints_tell_new_values_from_old_ones(story: Story) -> None:
