@@ -137,8 +137,11 @@ def settled(kubectl: Kubectl, app: str) -> dict[str, tuple[str, str]]:
 
 
 def test_the_guide_from_the_first_deploy_to_the_last_destroy(user: Cli, kubectl: Kubectl) -> None:
-    order = user.within(user.cwd.parent / "order-service")
+    play(user, user.within(user.cwd.parent / "order-service"), kubectl)
 
+
+def play(user: Cli, order: Cli, kubectl: Kubectl) -> None:
+    """The guide, by one user of each service."""
     # 1  Deploy user-service
     shown = user.run(*DEPLOY, "--wait").done()
     first = looks_like(first_deploy("user-service"), shown.lines)
