@@ -1,0 +1,143 @@
+"""What a leader knows of the cluster never goes back, whoever tells it, and whatever is news of an app wakes it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from effects.backoff import Backoff
+from effects.cluster import API_VERSIONS, APP_LABEL, DIGEST_ANNOTATION, LEDGER_LABEL, LIFE_LABEL, Change, Ref, Watch
+from effects.inventory import Inventory
+from effects.listing import Lister
+from ledger.commands import Destroy
+from ledger.events import ResourcesApplied
+from tests.effects.worlds import Meddled, World, eventually, image, request
+from tests.worker.crews import settled, working
+
+LEDGER = "ledger-1"
+
+
+@pytest.fixture
+def inventory(world: World) -> Inventory:
+    return Inventory(world.cluster, lambda: None)
+
+
+def config_map(world: World, name: str, **data: str) -> dict[str, Any]:
+    labels = {LEDGER_LABEL: LEDGER, APP_LABEL: "shop", LIFE_LABEL: "life"}
+    metadata = {"name": name, "namespace": world.namespace, "labels": labels}
+    return {"apiVersion": API_VERSIONS["ConfigMap"], "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def listing(world: World) -> tuple[list[Any], str]:
+    (page,) = world.cluster.pages("ConfigMap", world.namespace, ledger_id=LEDGER)
+    return list(page.objects), page.version
+
+
+def test_a_list_does_not_forget_what_was_made_after_it(world: World, inventory: Inventory) -> None:
+    objects, version = listing(world)
+    made = inventory.apply(config_map(world, "late"), manager="m", expect=None)
+    assert inventory.listed("ConfigMap", world.namespace, objects, version) == set()
+    assert inventory.look(Ref("ConfigMap", world.namespace, "late"), ledger_id=LEDGER) is not None
+    objects, version = listing(world)
+    world.cluster.delete(Ref("ConfigMap", world.namespace, "late"), uid=made.uid)
+    eventually(lambda: not listing(world)[0])
+    assert inventory.listed("ConfigMap", world.namespace, *listing(world)) == {"shop"}
+    assert len(inventory) == 0
+
+
+def test_an_older_word_never_replaces_a_newer_one_not_even_of_another_object(
+    world: World, inventory: Inventory
+) -> None:
+    ref = Ref("ConfigMap", world.namespace, "shop")
+    first = inventory.apply(config_map(world, "shop"), manager="m", expect=None)
+    inventory.delete(ref, uid=first.uid)
+    eventually(lambda: inventory.look(ref, ledger_id=LEDGER) is None)
+    second = inventory.apply(config_map(world, "shop"), manager="m", expect=None)
+    assert inventory.changed(Change("present", ref, first, first.resource_version)) is None
+    assert inventory.changed(Change("gone", ref, first, first.resource_version)) is None
+    known = inventory.get(ref)
+    assert known is not None
+    assert known.uid == second.uid
+    third = inventory.apply(config_map(world, "shop", colour="red"), manager="m", expect=second)
+    assert inventory.listed("ConfigMap", world.namespace, [], second.resource_version) == set()
+    assert inventory.changed(Change("present", ref, second, second.resource_version)) is None
+    assert inventory.changed(Change("gone", ref, third, third.resource_version)) == "shop"
+
+
+def test_objects_are_found_by_the_app_whose_label_they_carry_now(world: World, inventory: Inventory) -> None:
+    ref = Ref("ConfigMap", world.namespace, "shop")
+    seen = inventory.apply(config_map(world, "shop"), manager="m", expect=None)
+    assert set(inventory.of_app(world.namespace, "shop")) == {ref}
+    version = str(int(seen.resource_version) + 1)
+    moved = replace(seen, resource_version=version, labels={**seen.labels, APP_LABEL: "other"})
+    assert inventory.changed(Change("present", ref, moved, version)) == "other"
+    assert inventory.of_app(world.namespace, "shop") == {}
+    assert set(inventory.of_app(world.namespace, "other")) == {ref}
+
+
+class Opening(Meddled):
+    """A cluster whose watches tell that they are being opened, and wait."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.cluster)
+        self.opening, self.go_on = threading.Event(), threading.Event()
+
+    def watch(self, kind: str, namespace: str, *, ledger_id: str, since: str) -> Watch:
+        self.opening.set()
+        assert self.go_on.wait(20)
+        return self._real.watch(kind, namespace, ledger_id=ledger_id, since=since)
+
+
+def test_a_lister_whose_watch_is_just_being_opened_hears_that_it_shall_stop(world: World) -> None:
+    cluster = Opening(world)
+    lister = Lister(
+        kind="ConfigMap",
+        namespace=world.namespace,
+        inventory=Inventory(cluster, lambda: None),
+        ledger_id=LEDGER,
+        wake=lambda namespace, app: None,
+        backoff=Backoff(chance=lambda: 0.5),
+        restarted=lambda: None,
+    )
+    thread = threading.Thread(target=lister.run)
+    thread.start()
+    assert cluster.opening.wait(20)
+    lister.stop()
+    cluster.go_on.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+# -- What wakes an app ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def worked(world: World) -> Iterator[World]:
+    """A worker runs, and no resync comes to its help."""
+    with working(world, resync_seconds=3600):
+        world.ask(image())
+        settled(world)
+        yield world
+
+
+def test_what_a_late_writer_makes_of_a_destroyed_life_is_removed_at_once(worked: World) -> None:
+    seen = worked.cluster.look(worked.named("Service"), ledger_id=worked.ledger.ledger_id() or "")
+    assert seen is not None
+    worked.ask(Destroy())
+    eventually(lambda: not worked.app.dirty)
+    late = config_map(worked, f"{worked.app_id.name}-environments")
+    late["metadata"] |= {"labels": dict(seen.labels), "annotations": {DIGEST_ANNOTATION: "late"}}
+    worked.cluster.apply(late, manager="late", expect=None)
+    eventually(lambda: not worked.objects())
+
+
+def test_what_another_writer_recorded_wrongly_is_recorded_as_it_is(worked: World) -> None:
+    life = worked.life
+    wrong = tuple(replace(each, uid="of-another-time") for each in life.objects)
+    event = ResourcesApplied(release=life.release, through=life.changed, objects=wrong)
+    worked.ledger.observe(worked.app_id, request(), lambda app: (life.deployment_id, event, life.changed))
+    eventually(lambda: not worked.difference())
