@@ -20,6 +20,7 @@ from ledger.postgres_migrate import migrate
 from ledger.spec import AppId
 from ledger.stores import open_store
 from tests.effects.worlds import GATEWAY, World, eventually, image, kubernetes_world, request, sandbox_world
+from tests.faults import dose
 from tests.faults.canary import CANARY
 from tests.faults.invariants import Positions, apps_of, violations
 from tests.postgres_support import Server
@@ -31,12 +32,18 @@ SECONDS = 60.0
 
 
 def places(*, clusters: Sequence[str] = (SANDBOX, API_SERVER), databases: Sequence[str] = (SQLITE, POSTGRES)) -> Any:
-    """Parameters that say where a case is tried: ``API server, SQLite``."""
+    """Parameters that say where a case is tried: ``API server, SQLite``; see `usual_places`."""
     return [
         pytest.param(f"{cluster}, {database}", marks=pytest.mark.kubernetes if cluster == API_SERVER else ())
         for cluster in clusters
         for database in databases
     ]
+
+
+def usual_places() -> Any:
+    """All of them; in the smallest dose each cluster and each database once."""
+    few = [*places(clusters=[SANDBOX], databases=[SQLITE]), *places(clusters=[API_SERVER], databases=[POSTGRES])]
+    return dose.of(few=few, short=places(), long=places())
 
 
 @dataclass

@@ -25,9 +25,12 @@ TITLES = {
     "F9": "fail-over to a standby",
     "F10": "the API server says 500, 503, 429, 404, 409, 422, 410",
     "F11": "a connection breaks before or after, stalls, goes silent",
+    "F12": "wake-ups lost, doubled, reordered",
+    "F13": "two workers, one stopped past its lease or killed",
     "F14": "2 to 8 commands at once",
     "F15": "signals, and a reader that goes away",
     "F16": "clocks that jump",
+    "F17": "objects edited, deleted, taken over by hand",
     "F18": "unknown events; rebuilding meanwhile",
 }
 

@@ -29,7 +29,7 @@ from tests.cli_support import Cli
 from tests.effects.worlds import World, eventually, image
 from tests.effects.worlds import request as some_request
 from tests.faults import dose
-from tests.faults.crowds import API_SERVER, SANDBOX, Crowd, places
+from tests.faults.crowds import API_SERVER, SANDBOX, Crowd, places, usual_places
 from tests.faults.invariants import REVISION_ANNOTATION, Positions
 from tests.faults.scenes import POSTGRES, SQLITE, Scene, newcomer
 from tests.faults.shifts import SECONDS, Process, leader, pid_of
@@ -39,6 +39,7 @@ from tests.postgres_support import Server
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 
 LEASE = 2.0
+BOTH: Sequence[str] = (SQLITE, POSTGRES)
 ATTEMPTS = 5
 """How often a hand-over is measured at most."""
 
@@ -148,8 +149,8 @@ def stopped_in_work(shop: Shop, process: Process) -> None:
 
 
 @pytest.mark.fault("F13", on="place")
-@pytest.mark.parametrize("seed", dose.seeds(few=1, short=5, long=75))
-@pytest.mark.parametrize("place", places())
+@pytest.mark.parametrize("seed", dose.seeds(few=1, short=2, long=75))
+@pytest.mark.parametrize("place", usual_places())
 def test_what_a_worker_that_was_stopped_was_about_to_do_changes_nothing(
     place: str, seed: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -194,7 +195,7 @@ def test_a_lease_that_is_held_whatever_happens_is_caught(tmp_path: Path) -> None
                 first.signal(signal.SIGKILL)
 
 
-@pytest.mark.parametrize("place", places(clusters=[SANDBOX]))
+@pytest.mark.parametrize("place", places(clusters=[SANDBOX], databases=dose.of(few=[SQLITE], short=BOTH, long=BOTH)))
 @pytest.mark.parametrize(
     ("end", "promised"), [(signal.SIGTERM, 1.0), (signal.SIGKILL, 1.0), (signal.SIGSTOP, LEASE + 1.0)]
 )

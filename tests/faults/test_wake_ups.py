@@ -9,7 +9,7 @@ import pytest
 from effects import term
 from effects.work_queue import WorkQueue
 from tests.faults import dose
-from tests.faults.crowds import a_crowd, places
+from tests.faults.crowds import a_crowd, usual_places
 from tests.faults.dose import Cases
 from tests.faults.wake_ups import Forgetful, Meddler, forgetful_queue
 from tests.worker.crews import working
@@ -20,11 +20,12 @@ COMMANDS = 12
 
 
 @pytest.mark.fault("F12", on="place")
-@pytest.mark.parametrize("seed", dose.seeds(few=1, short=4, long=60))
-@pytest.mark.parametrize("place", places())
+@pytest.mark.parametrize("seed", dose.seeds(few=1, short=2, long=60))
+@pytest.mark.parametrize("place", usual_places())
 def test_whatever_becomes_of_wake_ups_a_resync_repairs_it(
     place: str, seed: int, cases: Cases, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cases.now, cases.count = seed, 1
     meddler = Meddler(seed)
     monkeypatch.setattr(term, "WorkQueue", forgetful_queue(meddler))
     server = request.getfixturevalue("postgres") if "PostgreSQL" in place else None
@@ -35,7 +36,7 @@ def test_whatever_becomes_of_wake_ups_a_resync_repairs_it(
             crowd.assert_quiet()
         crowd.assert_quiet()
     assert meddler.meddled
-    cases.now, cases.count = seed, meddler.meddled
+    cases.count = meddler.meddled
 
 
 def test_a_queue_that_loses_every_wake_up_of_a_resync_too_is_noticed(

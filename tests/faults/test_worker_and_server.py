@@ -15,7 +15,7 @@ from effects.inventory import Inventory
 from effects.kubernetes_cluster import KubernetesCluster
 from tests.effects.worlds import eventually, image
 from tests.faults import dose
-from tests.faults.crowds import API_SERVER, Crowd, a_crowd, places
+from tests.faults.crowds import API_SERVER, POSTGRES, SQLITE, Crowd, a_crowd, places
 from tests.faults.dose import Cases
 from tests.faults.plan import Fault, Once, Plan, evenly
 from tests.faults.proxy import CONTEXT, FaultProxy
@@ -48,6 +48,10 @@ CUT_OFF = frozenset(Fault) - SAID
 """F11: where its answer does not come, or not whole."""
 
 COMMANDS = 12
+
+ON_SQLITE, ON_POSTGRES = (places(clusters=[API_SERVER], databases=[each]) for each in (SQLITE, POSTGRES))
+EVERYWHERE = [*ON_SQLITE, *ON_POSTGRES]
+DEAF = [Fault.SILENCE, Fault.EXPIRED_EVENT, Fault.HALF_AN_EVENT, Fault.RESET_AFTER]
 
 
 @pytest.fixture(scope="module")
@@ -93,26 +97,28 @@ def survive(faults: frozenset[Fault], place: str, seed: int, proxy: FaultProxy, 
 
 
 @pytest.mark.fault("F10", on="place")
-@pytest.mark.parametrize("seed", dose.seeds(few=1, short=3, long=50))
-@pytest.mark.parametrize("place", places(clusters=[API_SERVER]))
+@pytest.mark.parametrize("seed", dose.seeds(few=1, short=2, long=50))
+@pytest.mark.parametrize("place", dose.of(few=ON_SQLITE, short=EVERYWHERE, long=EVERYWHERE))
 def test_a_worker_survives_whatever_the_server_answers(
     place: str, seed: int, proxy: FaultProxy, cases: Cases, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    cases.now, cases.count = seed, 1
     server = request.getfixturevalue("postgres") if "PostgreSQL" in place else None
-    cases.now, cases.count = seed, survive(SAID, place, seed, proxy, tmp_path, server)
+    cases.count = survive(SAID, place, seed, proxy, tmp_path, server)
 
 
 @pytest.mark.fault("F11", on="place")
-@pytest.mark.parametrize("seed", dose.seeds(few=1, short=3, long=50))
-@pytest.mark.parametrize("place", places(clusters=[API_SERVER]))
+@pytest.mark.parametrize("seed", dose.seeds(few=1, short=2, long=50))
+@pytest.mark.parametrize("place", dose.of(few=ON_POSTGRES, short=EVERYWHERE, long=EVERYWHERE))
 def test_a_worker_survives_a_server_whose_answers_do_not_come(
     place: str, seed: int, proxy: FaultProxy, cases: Cases, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    cases.now, cases.count = seed, 1
     server = request.getfixturevalue("postgres") if "PostgreSQL" in place else None
-    cases.now, cases.count = seed, survive(CUT_OFF, place, seed, proxy, tmp_path, server)
+    cases.count = survive(CUT_OFF, place, seed, proxy, tmp_path, server)
 
 
-@pytest.mark.parametrize("fault", [Fault.SILENCE, Fault.EXPIRED_EVENT, Fault.HALF_AN_EVENT, Fault.RESET_AFTER])
+@pytest.mark.parametrize("fault", dose.of(few=DEAF[:2], short=DEAF, long=DEAF))
 def test_what_happened_while_a_watch_was_deaf_is_set_back_without_a_resync(
     proxy: FaultProxy, fault: Fault, tmp_path: Path
 ) -> None:

@@ -79,11 +79,12 @@ def _quiet(scene: Scene) -> bool:
 
 
 @pytest.mark.fault("F2", on="kind")
-@pytest.mark.parametrize("seed", dose.seeds(few=1, short=6, long=100))
-@pytest.mark.parametrize("kind", [SQLITE, POSTGRES])
+@pytest.mark.parametrize("seed", dose.seeds(few=1, short=3, long=100))
+@pytest.mark.parametrize("kind", dose.of(few=[SQLITE], short=[SQLITE, POSTGRES], long=[SQLITE, POSTGRES]))
 def test_whoever_dies_between_two_steps_others_finish_it(
     kind: Kind, seed: int, prepared: Callable[..., Scene], cases: Cases, tmp_path: Path
 ) -> None:
+    cases.now, cases.count = seed, 1
     scene = prepared(kind, AGAIN).moved(tmp_path)
     chance = random.Random(seed)
     killed = 0
@@ -102,7 +103,7 @@ def test_whoever_dies_between_two_steps_others_finish_it(
             assert result.code in {0, ExitCode.REFUSED}, result
         check(scene, workers)
     check(scene, workers)
-    cases.now, cases.count = seed, killed + workers.killed
+    cases.count = killed + workers.killed
     scene.gone()
 
 

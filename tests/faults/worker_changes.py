@@ -37,7 +37,7 @@ def stop_at_a_step() -> None:
         return observe(self, *args)
 
     Term._check_leadership = allowed  # type: ignore[method-assign]
-    Ledger.observe = observed  # type: ignore[method-assign, assignment]
+    Ledger.observe = observed  # type: ignore[assignment, method-assign]
 
 
 def _gate_of_files() -> Any:
@@ -67,7 +67,7 @@ def _gate_of_files() -> Any:
         with gate:
             return query(self, *args)
 
-    SqliteStore._query = queried  # type: ignore[method-assign, assignment]
+    SqliteStore._query = queried  # type: ignore[assignment, method-assign]
     return gate
 
 

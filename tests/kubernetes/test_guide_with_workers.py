@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.effects.worlds import eventually
 from tests.faults.shifts import SECONDS, crew
 from tests.kubernetes.support import a_cluster_user
 from tests.kubernetes.test_guide_on_a_cluster import play
-from tests.effects.worlds import eventually
 from tests.postgres_support import Server
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
 
 def test_the_guide_with_two_users_and_two_workers(postgres: Server, tmp_path: Path) -> None:
-    with a_cluster_user(tmp_path / "ana") as (user, kubectl):
-        user = user.having(ONECTL_LEDGER=postgres.new_database())
+    with a_cluster_user(tmp_path / "ana") as (ana, kubectl):
+        user = ana.having(ONECTL_LEDGER=postgres.new_database())
         user.run("ledger", "migrate").done()
         machines = [tmp_path / name / "home" for name in ("ben", "workers")]
         for home in machines:

@@ -161,7 +161,9 @@ def test_an_api_server_that_is_down_when_it_starts_is_waited_for(cli: Cli, tmp_p
             eventually(lambda: [line for line in run.log() if line["message"] == "retry"], within=SECONDS)
             proxy.plan = Plan()
             status = eventually(
-                lambda: found if (found := cli.run("-o", "json", "deploy", "status").json)["applied"] == "yes" else None,
+                lambda: (
+                    found if (found := cli.run("-o", "json", "deploy", "status").json)["applied"] == "yes" else None
+                ),
                 within=SECONDS,
             )
             assert status
