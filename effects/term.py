@@ -284,6 +284,9 @@ class Term:
         for lister in self._all_listers():
             while not self._stopping.is_set() and not lister.wait_listed(1.0):
                 pass
+        for ref in list(self._alike):
+            if self._inventory.get(ref) is None:
+                self._alike.pop(ref, None)
         for app_id in apps:
             self.queue.add(app_id, again=True)
         self._looked.set()

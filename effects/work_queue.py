@@ -130,10 +130,13 @@ class WorkQueue:
         self._finish(work, _never_again)
 
     def wait(self, work: Work, delay: float) -> None:
-        """The app is applied, but its pods are not there yet; look again after so many seconds."""
+        """The app is applied, but its pods are not there yet; look again after so many seconds.
+
+        What was asked for meanwhile is tried at once, and counts anew; so it does after `failed`.
+        """
 
         def again(entry: _Entry) -> None:
-            entry.waits = work.waits + 1
+            entry.waits = 0 if entry.urgent else work.waits + 1
             self._schedule(work.app_id, entry, delay)
 
         self._finish(work, again)
@@ -143,7 +146,7 @@ class WorkQueue:
 
         def again(entry: _Entry) -> None:
             entry.again = entry.again or work.again
-            entry.failures = work.failures + 1
+            entry.failures = 0 if entry.urgent else work.failures + 1
             entry.since = min(entry.since or work.since, work.since) if work.since else entry.since
             entry.added = work.added
             self._schedule(work.app_id, entry, delay)

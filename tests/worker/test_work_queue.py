@@ -95,6 +95,20 @@ def test_a_new_request_does_not_wait_for_what_failed_before(queue: WorkQueue, cl
     assert len(queue) == 0
 
 
+@pytest.mark.parametrize("end", ["failed", "wait"])
+def test_what_is_asked_for_while_an_app_is_in_work_counts_anew(queue: WorkQueue, clock: Clock, end: str) -> None:
+    queue.add(ONE, position=5)
+    for _ in range(3):
+        getattr(queue, end)(taken(queue), 1.0)
+        clock.now += 1.0
+    work = taken(queue)
+    queue.add(ONE, position=9)
+    getattr(queue, end)(work, 30.0)
+    assert not queue.is_settled(3)
+    work = taken(queue)
+    assert (work.failures, work.waits) == (0, 0)
+
+
 def test_a_delay_never_puts_off_what_is_due_sooner(queue: WorkQueue, clock: Clock) -> None:
     queue.add(ONE, delay=1.0)
     queue.add(ONE, delay=10.0)
