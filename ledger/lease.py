@@ -23,9 +23,13 @@ A write that was sent before leadership was lost may arrive after it; the cluste
 from __future__ import annotations
 
 import threading
+import time
 from typing import NamedTuple, Protocol
 
 from ledger.clock import elapsed
+
+_LOCK_SECONDS = 0.2
+"""How long to wait for the lock of a row that is free. A leader without it would be followed only when the row expires."""
 
 
 class LeaseRow(NamedTuple):
@@ -101,6 +105,13 @@ class LeasePlace(Protocol):
     def unlock(self) -> None:
         """Give the lock back, if it is in hand."""
 
+    def is_free(self, *, locked: bool) -> bool:
+        """Whether the row could be taken, with the lock in hand or without; only reads.
+
+        Raises:
+            LedgerEndedError: Nothing is recorded in this ledger any more.
+        """
+
     def take(self, *, locked: bool) -> int | None:
         """The new epoch if the row could be taken, else None.
 
@@ -164,18 +175,26 @@ class RowLease:
             if self.held:
                 return True
             self._term = None
-            locked = self._place.lock()
             try:
-                sent = elapsed()
-                epoch = self._place.take(locked=locked)
-            except BaseException:
-                self._place.unlock()
-                raise
-            if epoch is None:
-                self._place.unlock()  # the leader may want it: it is without one
-                return False
-            self._epoch, self._term = epoch, _Term(epoch, sent + self._seconds)
+                self._take()
+            finally:
+                if self._term is None:
+                    self._place.unlock()  # the leader may want it: it is without one
             return self.held
+
+    def _take(self) -> None:
+        locked = self._place.lock()
+        if not self._place.is_free(locked=locked):
+            return
+        # Who has the lock of a row that is free is about to take it, or has just expired it, unless it is stopped.
+        until = elapsed() + _LOCK_SECONDS
+        while not locked and elapsed() < until:
+            time.sleep(_LOCK_SECONDS / 20)
+            locked = self._place.lock()
+        sent = elapsed()
+        epoch = self._place.take(locked=locked)
+        if epoch is not None:
+            self._epoch, self._term = epoch, _Term(epoch, sent + self._seconds)
 
     def renew(self, position: int) -> bool:
         """See `Lease.renew`."""

@@ -69,9 +69,14 @@ class PostgresLeasePlace:
                 self._session.close()  # which frees it as well
         self._locked_in = 0
 
+    def is_free(self, *, locked: bool) -> bool:
+        """See `LeasePlace.is_free`."""
+        self._refuse_ended()
+        rows = self._session.query(SERVER_STATEMENTS["lease_is_free"], self._values(locked=locked))
+        return not rows or bool(rows[0][0])
+
     def take(self, *, locked: bool) -> int | None:
         """See `LeasePlace.take`."""
-        self._refuse_ended()
         values = self._values(locked=locked)
         if not self._session.execute(SERVER_STATEMENTS["take_lease"], values):
             if self._session.query(SERVER_STATEMENTS["lease"], values):

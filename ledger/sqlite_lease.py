@@ -79,13 +79,18 @@ class SqliteLeasePlace:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def take(self, *, locked: bool) -> int | None:
-        """See `LeasePlace.take`."""
+    def is_free(self, *, locked: bool) -> bool:
+        """See `LeasePlace.is_free`."""
         instance = self._store.query(sql.INSTANCE, {})
         if instance:
             refuse_other_writer(instance)
-        if not self._looks_free(locked=locked):
-            return None
+        if not self._store.knows("ledger.worker_leases"):
+            return True
+        rows = self._store.query(sql.LEASE_IS_FREE, self._values(self._clock.now_us(), locked=locked))
+        return not rows or bool(rows[0][0])
+
+    def take(self, *, locked: bool) -> int | None:
+        """See `LeasePlace.take`."""
         with self._store.writing() as connection:
             refuse_other_writer(connection.execute(sql.INSTANCE).fetchall())
             head_of(connection.execute(sql.HEAD).fetchall())
@@ -123,12 +128,6 @@ class SqliteLeasePlace:
     def close(self) -> None:
         """See `LeasePlace.close`."""
         self.unlock()
-
-    def _looks_free(self, *, locked: bool) -> bool:
-        if not self._store.knows("ledger.worker_leases"):
-            return True
-        rows = self._store.query(sql.LEASE_IS_FREE, self._values(self._clock.now_us(), locked=locked))
-        return not rows or bool(rows[0][0])
 
     def _values(self, now_us: int, *, locked: bool) -> dict[str, object]:
         return {**self._row, "with_lock": int(locked), "now_us": now_us, "span_us": self._span_us}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -40,6 +42,12 @@ def path(tmp_path: Path) -> Path:
 def store(path: Path) -> Iterator[SqliteStore]:
     with closing(SqliteStore(path)) as opened:
         yield opened
+
+
+def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
+    """What somebody else sees in the file."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(statement).fetchall()
 
 
 def candidate(path: Path, name: str, clock: SetClock, seconds: float = SLOW) -> RowLease:
@@ -148,6 +156,29 @@ def test_long_names_stay_apart_and_within_what_file_systems_allow() -> None:
     names = {file_name("漢" * 300 + end) for end in ("", "a", "b")}
     assert len(names) == 3
     assert max(map(len, names)) < 150
+
+
+def test_a_free_row_is_left_to_who_has_the_lock_and_taken_from_one_that_does_nothing(
+    path: Path, store: SqliteStore
+) -> None:
+    write(store, 1)
+    one = store.lease(CLUSTER, holder="one", note="", seconds=SLOW)
+    with closing(SqliteStore(path)) as other:
+        idle = SqliteLeasePlace(other, CLUSTER, holder="two", note="", seconds=SLOW, clock=SetClock())
+        assert idle.lock()
+        began = time.monotonic()
+        letting_go = threading.Timer(0.05, idle.unlock)
+        letting_go.start()
+        assert one.acquire()
+        letting_go.join()
+        assert sql(path, "SELECT locked FROM worker_leases") == [(1,)], "it waited for the lock"
+        one.release()
+        assert idle.lock()
+        assert one.acquire()
+        assert sql(path, "SELECT locked FROM worker_leases") == [(0,)], "not for long"
+        assert time.monotonic() - began < 5
+        one.release()
+        idle.close()
 
 
 def test_asking_whether_it_is_held_costs_next_to_nothing(store: SqliteStore) -> None:
