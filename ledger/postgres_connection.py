@@ -23,7 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from sqlalchemy import ClauseElement, Dialect, event
 from sqlalchemy.dialects.postgresql import psycopg as postgresql_psycopg
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
@@ -233,6 +233,11 @@ class Database:
         except PoolTimeoutError as error:
             raise LedgerBusyError(
                 f"the ledger {self.shown} had no free connection for {self._timeout:g} s", hint=_NOTHING
+            ) from error
+        except InvalidRequestError as error:  # the pool gives up after the second connection that was closed at once
+            raise LedgerUnavailableError(
+                f"the ledger {self.shown} closes every connection as soon as it is made",
+                hint=f"{_NOTHING} Is the server shutting down? Try again.",
             ) from error
 
 

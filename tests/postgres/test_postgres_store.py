@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy.exc import DisconnectionError
 
 from ledger.errors import (
     ConflictError,
@@ -178,6 +179,19 @@ def test_a_pool_that_is_used_up_is_busy(database: str, open_postgres: OpenStore)
     for connection in held:
         connection.close()
     assert store.head().position == 0
+
+
+def test_a_server_that_closes_every_connection_at_once_is_out_of_reach(
+    database: str, open_postgres: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object) -> None:
+        raise DisconnectionError
+
+    monkeypatch.setattr("ledger.postgres_connection._refuse_dead", closed)
+    with pytest.raises(LedgerUnavailableError, match="closes every connection") as caught:
+        open_postgres(database).head()
+    assert caught.value.hint is not None
+    assert "Nothing was recorded" in caught.value.hint
 
 
 def test_a_ledger_of_a_newer_program_is_refused(store: PostgresStore, database: str) -> None:
