@@ -162,8 +162,17 @@ class Term:
         if self._around.store.head().position < self._read:
             self._end(LeadershipLostError("the ledger was restored to an earlier position"))
 
-    def stop(self) -> None:
-        """Finish what is in work, begin nothing more, and return when all threads have ended."""
+    def stop(self, within: float | None = None) -> bool:
+        """Finish what is in work, begin nothing more, and return when all threads have ended.
+
+        Args:
+            within: Seconds after which to return in any case, where the process ends then: a write that is on its way
+                to a cluster which does not answer is as if the process had been killed. None: wait.
+
+        Returns:
+            Whether all have ended.
+        """
+        deadline = None if within is None else time.monotonic() + within
         with self._starting:
             self._stopping.set()
         self.queue.close()
@@ -171,8 +180,11 @@ class Term:
         for lister in self._all_listers():
             lister.stop()
         for thread in self._threads:
-            thread.join()
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
+            return False
         self._follower.close()
+        return True
 
     # -- Threads -----------------------------------------------------------------------------------------------------
 

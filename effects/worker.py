@@ -22,6 +22,9 @@ LOG = logging.getLogger("onectl.worker")
 CANDIDATE_SECONDS = 0.25
 """How often a worker that does not lead tries to."""
 
+STOP_SECONDS = 5.0
+"""How long a process that was told to end waits for a cluster that does not answer."""
+
 CHECK_SECONDS = 0.2
 """How often the thread that leads looks whether it has something to do."""
 
@@ -87,7 +90,8 @@ class Worker:
                 term.start()
                 self._keep(term, stop, ended, once=once)
             finally:
-                term.stop()
+                if not term.stop(STOP_SECONDS if stop.is_set() else None):
+                    LOG.warning("left in work", extra={"apps": len(term.queue)})
                 self.term = None
                 self._try(lambda: self._lease.renew(term.position()))
             if term.why is not None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from cli.exit_codes import ExitCode
+from effects.worker import STOP_SECONDS
 from tests.cli_support import Cli, tamper, write_toml
 from tests.effects.worlds import eventually
 from tests.faults.canary import CANARY
@@ -169,6 +170,25 @@ def test_an_api_server_that_is_down_when_it_starts_is_waited_for(cli: Cli, tmp_p
             assert status
             run.process.send_signal(signal.SIGTERM)
             assert run.process.wait(SECONDS) == 0
+    administrator.close()
+
+
+@pytest.mark.kubernetes
+def test_a_cluster_that_says_nothing_does_not_keep_it_from_ending(cli: Cli, tmp_path: Path) -> None:
+    administrator = Administrator(kubeconfig())
+    with administrator.namespace() as namespace, FaultProxy(kubeconfig()) as proxy:
+        place = {"CONTEXT": CONTEXT, "KUBECONFIG": str(proxy.kubeconfig(tmp_path)), "NAMESPACE": namespace}
+        cli = cli.having(**{f"ONECTL_{name}": value for name, value in place.items()}, ONECTL_CLUSTER="test")
+        with worker(cli) as run:
+            eventually(run.leads, within=SECONDS)
+            proxy.plan = plan = Plan(odds={Fault.STALL_BEFORE: 1.0})
+            cli.run(*DEPLOY, "--detach").done()
+            eventually(lambda: [each for each in plan.faults() if each.asked.verb != "watch"], within=SECONDS)
+            run.process.send_signal(signal.SIGTERM)
+            assert run.process.wait(STOP_SECONDS + 15) == 0  # a request may take thirty
+            assert any(line["message"] == "left in work" for line in run.log())
+            assert "Traceback" not in text(run)
+        assert cli.run("-o", "json", "worker", "status").json["leader"] is None
     administrator.close()
 
 
