@@ -12,6 +12,7 @@ from cli.lazy import group
 if TYPE_CHECKING:
     from cli.session import Session
     from ledger.proof import Comparison
+    from ledger.snapshot_upkeep import WrongSnapshot
     from ledger.verify import Verification
 
 app = typer.Typer(
@@ -49,22 +50,26 @@ def verify(
 ) -> None:
     """Check that no recorded event was changed.
 
-    None was altered, moved or removed since it was recorded, else the exit code is 7. Only --against finds an
-    administrator who recomputed everything, or who put an older copy back.
+    None was altered, moved or removed since it was recorded, and snapshots are what the events add up to, else the exit
+    code is 7. Only --against finds an administrator who recomputed everything, or who put an older copy back.
 
     Example:  1ctl audit verify --against yesterday.checkpoint
     """
     from cli.progress import progress  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
+    from ledger.snapshot_upkeep import wrong_snapshot  # noqa: PLC0415
     from ledger.verify import verify_chain  # noqa: PLC0415
 
     session = Session()
     with progress("Verifying") as told:
         result = verify_chain(session.store, progress=told)
     compared = _compare(session, against, key) if against is not None and result.damage is None else None
+    with progress("Comparing snapshots") as told:
+        wrong = wrong_snapshot(session.store, told) if result.damage is None else None
     if session.terminal.json:
-        session.terminal.document(_document(session, result, compared))
+        session.terminal.document(_document(session, result, compared, wrong))
     _refuse_damage(result, compared)
+    _refuse_wrong(wrong)
     if session.terminal.json:
         return
     if result.events == 0:
@@ -101,7 +106,20 @@ def _refuse_damage(result: Verification, compared: Comparison | None) -> None:
         )
 
 
-def _document(session: Session, result: Verification, compared: Comparison | None) -> dict[str, object]:
+def _refuse_wrong(wrong: WrongSnapshot | None) -> None:
+    from cli.exit_codes import CommandError, ExitCode  # noqa: PLC0415
+
+    if wrong is not None:
+        raise CommandError(
+            f"what is kept beside the events misleads: {wrong.detail}",
+            code=ExitCode.DAMAGED,
+            hint="Every event is intact. Make the snapshots anew: 1ctl ledger rebuild",
+        )
+
+
+def _document(
+    session: Session, result: Verification, compared: Comparison | None, wrong: WrongSnapshot | None
+) -> dict[str, object]:
     damage = result.damage
     found: dict[str, object] | None = None
     if damage is not None:
@@ -109,6 +127,8 @@ def _document(session: Session, result: Verification, compared: Comparison | Non
     elif compared is not None and compared.verdict != "consistent":
         blame = compared.blame
         found = {"position": blame.first if blame else None, "fault": compared.verdict, "detail": compared.detail}
+    elif wrong is not None:
+        found = {"position": wrong.position, "fault": "snapshot", "detail": wrong.detail}
     return {
         "ledger_id": None if damage else session.reader.ledger_id(),
         "events": result.events,

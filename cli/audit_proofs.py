@@ -208,15 +208,13 @@ def kept_checkpoints(session: Session) -> KeptCheckpoints:
 
 
 def _position_of(session: Session, release: int, *, deployment_id: str | None, config: str | None) -> int:
+    from cli.moment import life_of  # noqa: PLC0415
     from cli.target import target  # noqa: PLC0415
-    from projections.releases import releases  # noqa: PLC0415
+    from ledger.landmarks import release_lines  # noqa: PLC0415
 
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
-    lives = [life for life in releases(session.reader.history(app_id)) if deployment_id in (None, life.deployment_id)]
-    found = next((each for each in lives[-1].releases if each.number == release), None) if lives else None
-    if found is None:
-        raise RefusedError(f"there is no release {release}", hint="See them: 1ctl deploy releases")
-    return found.position
+    asked, _ = release_lines(session.store, life_of(session, app_id, deployment_id), release)
+    return asked.position
 
 
 def _read(path: Path) -> bytes:

@@ -76,11 +76,11 @@ def _apps(
 
 
 def _all(session: Session, moment: Moment | None) -> Iterator[tuple[AppId, Life, int | None]]:
-    from cli.deploy_reads import listed  # noqa: PLC0415
+    from projections.app_list import app_list  # noqa: PLC0415
 
-    for each in listed(session, moment, ended=False):
-        app_id = AppId(each.cluster, each.namespace, each.app_label)
-        upto = moment.position if moment else None
+    place, upto = session.place, moment.position if moment else None
+    for each in app_list(session.store, place.cluster, place.namespace, position=upto):
+        app_id = AppId(each.cluster, each.namespace, each.app)
         life = session.reader.app(app_id, upto=upto).life
         if life is not None:
             yield app_id, life, upto

@@ -11,7 +11,7 @@ from cli.moment import When, parse_time, resolve
 from cli.options import ConfigOption, DeploymentIdOption
 from cli.session import Session
 from cli.target import loaded, target
-from ledger.app import App, fold, open_life
+from ledger.app import App, open_life
 from ledger.audit_log import Filter
 from ledger.clock import SystemClock, from_micros, iso
 from ledger.errors import RefusedError
@@ -44,8 +44,9 @@ def diff(
         _diff_live(session, deployment_id=deployment_id, config=config)
         return
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
-    if session.reader.app(app_id).lives == 0:
-        open_life(session.reader.app(app_id))
+    app = session.reader.app(app_id)
+    if app.lives == 0:
+        open_life(app)
     old = _life_at(session, app_id, before, deployment_id)
     new = _life_at(session, app_id, after, deployment_id)
     changes = difference(old, new)
@@ -176,7 +177,7 @@ def _life_at(session: Session, app_id: AppId, text: str, deployment_id: str | No
         when = When(as_of=text)
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
     assert moment is not None
-    return fold(App(id=app_id), session.reader.history(app_id, upto=moment.position)).life
+    return session.reader.app(app_id, upto=moment.position).life
 
 
 def _text(value: object) -> str:

@@ -17,8 +17,6 @@ from ledger.clock import SystemClock, from_micros
 
 if TYPE_CHECKING:
     from ledger.landmarks import Span
-    from ledger.moments import Moment
-    from projections.app_views import Deployment
     from projections.release_page import ReleasePage
 
 
@@ -68,6 +66,8 @@ def get(
 
 
 def list_deployments(
+    limit: LimitOption = None,
+    after: Annotated[str | None, typer.Option(metavar="ID", help="Only those after this deployment id.")] = None,
     at_release: AtReleaseOption = None,
     as_of: AsOfOption = None,
     at_position: AtPositionOption = None,
@@ -79,42 +79,51 @@ def list_deployments(
 
     Example:  1ctl -o json deploy list | jq -r '.[].app_label'
     """
+    from projections.app_list import app_list_page  # noqa: PLC0415
+
     session = Session()
+    place = session.place
     moment = resolve_for_all(session, When(at_release=at_release, as_of=as_of, at_position=at_position))
-    rows = listed(session, moment, ended=all_)
+    page = app_list_page(
+        session.store,
+        place.cluster,
+        place.namespace,
+        ended=all_,
+        after=_opened(session, after) if after is not None else 0,
+        limit=page_size(session, limit),
+        position=moment.position if moment else None,
+    )
+    rows = [row.deployment() for row in page.rows]
     if session.terminal.json:
         session.terminal.document([row.to_json() for row in rows])
-        return
-    if not rows:
-        session.terminal.info("No deployments found")
-        return
-    now = moment.at_us if moment else SystemClock().now_us()
-    session.terminal.table(
-        ["DEPLOYMENT ID", "HOSTNAMES", "TYPE", "STATUS", "CREATED"],
-        [
+    elif rows:
+        now = moment.at_us if moment else SystemClock().now_us()
+        session.terminal.table(
+            ["DEPLOYMENT ID", "HOSTNAMES", "TYPE", "STATUS", "CREATED"],
             [
-                row.deployment_id,
-                ",".join(row.hostnames) or "any",
-                "production",
-                "destroyed" if row.destroyed_us is not None else row.status,
-                age(row.created_us, now),
-            ]
-            for row in rows
-        ],
-    )
+                [
+                    row.deployment_id,
+                    ",".join(row.hostnames) or "any",
+                    "production",
+                    "destroyed" if row.destroyed_us is not None else row.status,
+                    age(row.created_us, now),
+                ]
+                for row in rows
+            ],
+        )
+    else:
+        session.terminal.info("No deployments found")
+    if page.more:
+        session.terminal.notice(f"{page.more} more are not shown. The next ones: add --after {rows[-1].deployment_id}")
 
 
-def listed(session: Session, moment: Moment | None, *, ended: bool) -> list[Deployment]:
-    """The lives of the namespace, oldest first, now or at a moment; destroyed ones if wanted."""
-    place = session.place
-    if moment is not None:
-        from projections.app_list_past import app_list_at  # noqa: PLC0415
+def _opened(session: Session, deployment_id: str) -> int:
+    """The position of a life's first release."""
+    from ledger.streams import app_stream  # noqa: PLC0415
 
-        past = app_list_at(session.store, place.cluster, place.namespace, moment.position, ended=ended)
-        return [row.deployment() for row in past]
-    from projections.app_list import app_list  # noqa: PLC0415
-
-    return [row.deployment() for row in app_list(session.store, place.cluster, place.namespace, ended=ended)]
+    app_id = target(session, deployment_id=deployment_id, config=None, ended=True)
+    life = life_of(session, app_id, deployment_id)
+    return session.store.landmarks(app_stream(app_id).bytes, start=life.start, limit=1)[0].position
 
 
 def releases(

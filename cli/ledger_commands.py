@@ -33,6 +33,10 @@ app = typer.Typer(
 )
 
 
+SNAPSHOTS = "snapshots"
+"""What the snapshots are called where read models are called by their names."""
+
+
 @app.callback()
 def ledger() -> None:
     """Care for the ledger itself."""
@@ -106,9 +110,11 @@ def _why_not(session: Session) -> str:
 
 
 def rebuild(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Read model; default: all.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Read model, or snapshots; default: all.")
+    ] = None,
 ) -> None:
-    """Compute the read models again from the whole ledger.
+    """Compute read models and snapshots anew from the ledger.
 
     Others may go on working meanwhile.
 
@@ -117,16 +123,21 @@ def rebuild(
     from cli.progress import progress  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
     from ledger.errors import RefusedError  # noqa: PLC0415
+    from ledger.snapshot_upkeep import rebuild_snapshots  # noqa: PLC0415
     from projections.app_list import APP_LIST  # noqa: PLC0415
     from projections.runner import rebuild as fold_anew  # noqa: PLC0415
 
     session = Session()
-    models = {APP_LIST.name: APP_LIST}
-    if name is not None and name not in models:
-        raise RefusedError(f'there is no read model "{name}"', hint=f"There are: {', '.join(models)}")
-    for each in models.values() if name is None else [models[name]]:
-        with progress(f"Rebuilding {each.name}") as told:
-            fold_anew(session.store, each, told)
-        session.terminal.success(f"Read model {each.name} is rebuilt")
+    names = [APP_LIST.name, SNAPSHOTS]
+    if name is not None and name not in names:
+        raise RefusedError(f'there is no read model "{name}"', hint=f"There are: {', '.join(names)}")
+    if name in (None, APP_LIST.name):
+        with progress(f"Rebuilding {APP_LIST.name}") as told:
+            fold_anew(session.store, APP_LIST, told)
+        session.terminal.success(f"Read model {APP_LIST.name} is rebuilt")
+    if name in (None, SNAPSHOTS) and session.store.head().position:
+        with progress("Making snapshots") as told:
+            made = rebuild_snapshots(session.store, told)
+        session.terminal.success(f"Snapshots are made anew: {made}")
     if session.terminal.json:
-        session.terminal.document({"rebuilt": list(models) if name is None else [name]})
+        session.terminal.document({"rebuilt": names if name is None else [name]})

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from ledger.codec import recorded
 from ledger.errors import RefusedError
 from ledger.events import Deployed, Destroyed, RolledBack
-from ledger.store import LifeRow
 from ledger.streams import app_stream
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
     from ledger.spec import AppId
     from ledger.store import Store
+
+
+NEWEST = 2**63 - 1
+"""A position that no line will ever have."""
 
 
 class Span(NamedTuple):
@@ -29,7 +32,7 @@ class Span(NamedTuple):
         app: Whose life it is.
         deployment_id: UUID text.
         start: The position at which it opened, or one shortly before.
-        stop: The position before the app's next life, or the newest that is asked about.
+        stop: The position before the app's next life, or else the newest that is asked about; `NEWEST` for now.
     """
 
     app: AppId
@@ -67,18 +70,21 @@ def span(store: Store, app_id: AppId, deployment_id: str | None, *, upto: int | 
     Returns:
         None if there was no such life of this app.
     """
-    stop = store.head().position if upto is None else upto
+    stop = NEWEST if upto is None else upto
+    following = None
     if deployment_id is None:
         newest = store.landmarks(app_stream(app_id).bytes, stop=stop, descending=True, limit=1)
         if not newest:
             return None
         subject = recorded(newest[0]).envelope.subject
         assert subject is not None
-        deployment_id = subject.deployment_id
-    life = store.life(deployment_id)
+        life = store.life(subject.deployment_id)
+    else:
+        life = store.life(deployment_id)
+        following = store.next_life(life) if life is not None else None
     if life is None or life.opened > stop or (life.cluster, life.namespace, life.app) != _names(app_id):
         return None
-    return Span(app_id, deployment_id, life.opened, _end(store, life, stop))
+    return Span(app_id, life.deployment_id, life.opened, stop if following is None else min(stop, following - 1))
 
 
 def newest_releases(store: Store, life: Span, count: int | None = None, *, skip: int = 0) -> ReleaseLines:
@@ -118,11 +124,6 @@ def number(line: Recorded) -> int:
     """The number of the release that begins with a line."""
     assert isinstance(line.event, Deployed | RolledBack)
     return line.event.release
-
-
-def _end(store: Store, life: LifeRow, stop: int) -> int:
-    following = store.next_life(life)
-    return stop if following is None else min(stop, following - 1)
 
 
 def _names(app_id: AppId) -> tuple[str, str, str]:

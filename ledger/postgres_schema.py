@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Column,
     Dialect,
     Index,
     Integer,
@@ -24,12 +25,13 @@ from sqlalchemy import (
     Text,
     bindparam,
     column,
+    delete,
     func,
     select,
     table,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from ledger.errors import InvalidValueError
 
@@ -242,12 +244,14 @@ GRANT SELECT ON {readable} TO {prefix}_reader;
 GRANT {prefix}_reader TO {prefix}_writer;
 GRANT SELECT ON {schema}.sealed_sizes TO {prefix}_writer;
 GRANT EXECUTE ON FUNCTION {schema}.append_events TO {prefix}_writer;
-GRANT INSERT, DELETE ON {schema}.app_snapshots TO {prefix}_writer;
 {read_models}\
--- The worker holds the identity that opens what is sealed, and leads by a lease. Only who can open a life's key can
+-- The worker holds the identity that opens what is sealed, and leads by a lease. It keeps snapshots, which others go on from
+-- without asking who folded them: a writer with that right could have things applied that are in no event.
+-- Only who can open a life's key can
 -- wrap it for another identity, so only the worker may replace one, and only through a function that compares what it
 -- replaces. A writer with that right could make secrets unreadable for good.
 GRANT {prefix}_writer TO {prefix}_worker;
+GRANT INSERT, DELETE ON {schema}.app_snapshots TO {prefix}_worker;
 GRANT INSERT, UPDATE ON {schema}.worker_leases TO {prefix}_worker;
 GRANT SELECT ON {schema}.life_keys, {schema}.sealed_values TO {prefix}_worker;
 GRANT EXECUTE ON FUNCTION {schema}.rewrap_life_keys TO {prefix}_worker;
@@ -402,8 +406,12 @@ def _schema_statements() -> Iterator[str]:
 def _upgrade_statements(version: int) -> Iterator[str]:
     added: Mapping[int, Iterable[Table | Index]] = import_module("ledger.tables").ADDED
     yield f"SET LOCAL search_path = {SCHEMA}, pg_temp"
+    models: Mapping[int, Iterable[Table | Column[int]]] = {}
+    if read_models() is not None:
+        models = import_module("projections.tables").ADDED_TO_DATABASES
     for later in range(version + 1, SCHEMA_VERSION + 1):
         yield from _tables(added[later])
+        yield from _added_to_models(models.get(later, ()))
     yield from _rotation()
     yield _append_function()
     yield "REVOKE ALL ON FUNCTION rewrap_life_keys FROM PUBLIC"
@@ -413,6 +421,17 @@ def _upgrade_statements(version: int) -> Iterator[str]:
 def _rotation() -> Iterator[str]:
     yield _LIFE_KEY_IDENTITIES
     yield _REWRAP_FUNCTION.format(schema=SCHEMA, ended=ENDED)
+
+
+def _added_to_models(parts: Iterable[Table | Column[int]]) -> Iterator[str]:
+    """New tables and columns of read models, whose rows will be made anew."""
+    dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    for part in parts:
+        if isinstance(part, Column):
+            yield str(delete(part.table).compile(dialect=dialect))
+            yield f"ALTER TABLE {part.table.name} ADD COLUMN {CreateColumn(part).compile(dialect=dialect)}"
+        else:
+            yield from _tables([part])
 
 
 def _append_function() -> str:

@@ -72,25 +72,35 @@ def folded(store: ModelStore, app_id: AppId, *, upto: int | None = None) -> App:
     return _fold(begin.app, lines)
 
 
-def keep(store: ModelStore, snapshots: Sequence[SnapshotRow], *, ledger_version: int) -> bool:
+def keep(store: ModelStore, snapshots: Sequence[SnapshotRow], *, ledger_version: int) -> None:
+    """Write snapshots, if that is possible at once; see `write`.
+
+    Whoever only reads is not to wait, nor to hear that nothing can be written here: the next one folds more, and is as right.
+    """
+    with suppress(LedgerBusyError, LedgerUnavailableError, ConflictError, OutcomeUnknownError):
+        write(store, snapshots, ledger_version=ledger_version, wait=False)
+
+
+def write(store: ModelStore, snapshots: Sequence[SnapshotRow], *, ledger_version: int, wait: bool = True) -> bool:
     """Write snapshots, in place of those at the same positions, unless something was redacted; whether they were written.
 
     Args:
-        store: The ledger's storage. If others write to it just now, nothing is written.
+        store: The ledger's storage.
         snapshots: What to write.
         ledger_version: Version of the ledger's own stream before the events were read that they were folded from.
+        wait: Whether to wait while others write.
+
+    Raises:
+        LedgerBusyError, LedgerUnavailableError, ConflictError, OutcomeUnknownError: They could not be written.
     """
-    with suppress(LedgerBusyError, LedgerUnavailableError, ConflictError, OutcomeUnknownError):
-        # Whoever reads is not to hear that nothing can be written here: the next one folds more, and is as right.
-        with store.change(wait=False) as tables:
-            ((version,),) = tables.ask("ledger.stream_version", {"stream": LEDGER_STREAM.bytes})
-            if (version or 0) != ledger_version:
-                return False
-            places = [{"of_stream": each.stream, "at_position": each.position} for each in snapshots]
-            tables.execute_all("ledger.delete_snapshot", places)
-            tables.execute_all("ledger.insert_snapshot", [each._asdict() for each in snapshots])
-        return True
-    return False
+    with store.change(wait=wait) as tables:
+        ((version,),) = tables.ask("ledger.stream_version", {"stream": LEDGER_STREAM.bytes})
+        if (version or 0) != ledger_version:
+            return False
+        places = [{"of_stream": each.stream, "at_position": each.position} for each in snapshots]
+        tables.execute_all("ledger.delete_snapshot", places)
+        tables.execute_all("ledger.insert_snapshot", [each._asdict() for each in snapshots])
+    return True
 
 
 def lines(store: Store, app: App, *, upto: int, after: tuple[int, int] | None = None) -> Iterator[Row]:
@@ -141,8 +151,9 @@ def snapshot_of(app: App, line: Row) -> SnapshotRow:
 
 def position_of(snapshot: SnapshotRow) -> Position | None:
     """What a snapshot says; None if it cannot be read. Whether it is true is to be asked of the line it was made at."""
-    digest, state = snapshot.state[:_DIGEST_SIZE], snapshot.state[_DIGEST_SIZE:]
     try:
+        stored = bytes(snapshot.state)  # a database that was tampered with may answer with something else
+        digest, state = stored[:_DIGEST_SIZE], stored[_DIGEST_SIZE:]
         app = app_state.from_bytes(state)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

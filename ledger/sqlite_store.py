@@ -168,9 +168,12 @@ class SqliteStore:
 
     def snapshot(self, stream: bytes, *, shape: int, upto: int | None = None) -> SnapshotRow | None:
         """See `Store.snapshot`."""
-        if not self.knows("ledger.app_snapshots"):  # a file of an older program
-            return None
-        rows = self._query(sql.SNAPSHOT, {"stream": stream, "shape": shape, "upto": _MAX if upto is None else upto})
+        try:
+            rows = self._query(sql.SNAPSHOT, {"stream": stream, "shape": shape, "upto": _MAX if upto is None else upto})
+        except LedgerUnavailableError:
+            if self.knows("ledger.app_snapshots"):
+                raise
+            return None  # a file of an older program
         return SnapshotRow(*rows[0]) if rows else None
 
     def life_key(self, deployment_id: str) -> LifeKeyRow | None:

@@ -36,6 +36,7 @@ from ledger.tables import (
 _event = stored_events.c
 _sealed = sealed_values.c
 _snapshot = app_snapshots.c
+_app = (lives.c.cluster, lives.c.namespace, lives.c.app)
 _position: BindParameter[int] = bindparam("position")
 _instance: BindParameter[str] = bindparam("instance")
 _writer: BindParameter[str] = bindparam("writer")
@@ -142,10 +143,17 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     .where(tuple_(_snapshot.stream, _snapshot.position) > tuple_(bindparam("stream"), bindparam("position")))
     .order_by(_snapshot.stream, _snapshot.position)
     .limit(bindparam("limit")),
+    "count_snapshots": select(func.count()).where(_snapshot.shape == bindparam("shape")),
     "insert_snapshot": insert(app_snapshots),
     "delete_snapshot": delete(app_snapshots).where(
         _snapshot.stream == bindparam("of_stream"), _snapshot.position == bindparam("at_position")
     ),
+    "apps_page": select(*_app)
+    .where(tuple_(*_app) > tuple_(bindparam("after_cluster"), bindparam("after_namespace"), bindparam("after_app")))
+    .distinct()
+    .order_by(*_app)
+    .limit(bindparam("limit")),
+    "count_apps": select(func.count()).select_from(select(*_app).distinct().subquery()),
     "life_key": select(life_keys).where(life_keys.c.deployment_id == bindparam("deployment_id")),
     "insert_life_key": insert(life_keys),
     "life_key_identities": select(life_keys.c.identity, func.count()).group_by(life_keys.c.identity),

@@ -115,6 +115,7 @@ class AppListRow(NamedTuple):
         opened_us: When that was recorded, microseconds since 1970-01-01 UTC.
         updated_us: When the newest event asked for was recorded, likewise.
         destroyed_us: When the life ended, likewise, or None.
+        valid_from: Position of the event that made it as it is.
     """
 
     deployment_id: str
@@ -139,6 +140,7 @@ class AppListRow(NamedTuple):
     opened_us: int
     updated_us: int
     destroyed_us: int | None
+    valid_from: int
 
     @property
     def status(self) -> Status:
@@ -185,12 +187,32 @@ class AppListRow(NamedTuple):
         )
 
 
+class PastRow(NamedTuple):
+    """A life as it was; the columns of its table, in order.
+
+    Attributes:
+        opened: Position of release 1, which names the life.
+        valid_from: Position of the event that made it so.
+        valid_to: Position of the event that made it otherwise.
+        content: The columns of its `AppListRow` after those that name the life, a JSON array. It is only read as a whole.
+    """
+
+    opened: int
+    valid_from: int
+    valid_to: int
+    content: bytes
+
+
+_NAMES = 4
+"""Columns of a row that name a life and stay as they are."""
+
+
 class AppList:
     """The projection: see `projections.projection.Projection`. Rows are keyed by deployment id."""
 
     name = "app_list"
-    version = 1
-    table = "projections.app_list"
+    version = 2
+    tables: tuple[str, ...] = ("projections.app_list", "projections.app_list_past")
     ignored = frozenset(kind.__name__ for kind in get_args(Ignored))
 
     def key(self, recorded: Recorded) -> str | None:
@@ -234,11 +256,11 @@ class AppList:
             case Destroyed():
                 return self.destroyed(row, recorded)
             case ResourcesApplied():
-                return self.applied(row, event)
+                return self.applied(row, recorded, event)
             case ApplyRefused():
-                return self.refused(row, event)
+                return self.refused(row, recorded, event)
             case ResourcesRemoved():
-                return self.removed(row, event)
+                return self.removed(row, recorded, event)
             case _:
                 assert_never(event)
 
@@ -259,6 +281,7 @@ class AppList:
             opened_us=recorded.recorded_us,
             updated_us=recorded.recorded_us,
             destroyed_us=None,
+            valid_from=recorded.position,
             **_spec_columns(event.spec),
         )
 
@@ -309,17 +332,21 @@ class AppList:
         """The life has ended; it is kept for those who ask for ended ones, too."""
         return _asked(row, recorded, destroyed_us=recorded.recorded_us)
 
-    def applied(self, row: AppListRow, event: ResourcesApplied) -> AppListRow:
+    def applied(self, row: AppListRow, recorded: Recorded, event: ResourcesApplied) -> AppListRow:
         """The cluster acknowledged everything up to a position."""
-        return row._replace(applied_through=event.through, refused_through=0)
+        return row._replace(valid_from=recorded.position, applied_through=event.through, refused_through=0)
 
-    def refused(self, row: AppListRow, event: ApplyRefused) -> AppListRow:
+    def refused(self, row: AppListRow, recorded: Recorded, event: ApplyRefused) -> AppListRow:
         """The cluster refused what was asked for up to a position."""
-        return row._replace(refused_through=event.through)
+        return row._replace(valid_from=recorded.position, refused_through=event.through)
 
-    def removed(self, row: AppListRow, event: ResourcesRemoved) -> AppListRow:
+    def removed(self, row: AppListRow, recorded: Recorded, event: ResourcesRemoved) -> AppListRow:
         """Every object is gone."""
-        return row._replace(applied_through=event.through)
+        return row._replace(valid_from=recorded.position, applied_through=event.through)
+
+    def past(self, row: AppListRow, position: int) -> PastRow:
+        """A life as it was until a position."""
+        return PastRow(row.opened, row.valid_from, position, orjson.dumps(row[_NAMES:]))
 
     def load(self, tables: Asking, key: str) -> AppListRow | None:
         """The stored row of a life."""
@@ -336,6 +363,14 @@ class AppList:
         tables.execute_all("projections.delete_app_list_row", keys)
         tables.execute_all("projections.insert_app_list_row", (row._asdict() for row in rows))
 
+    def stored_past(self, tables: Tables) -> Iterator[PastRow]:
+        """Every life as it ever was before, by life and time."""
+        return map(PastRow._make, tables.each("projections.app_list_past_rows"))
+
+    def save_past(self, tables: Tables, rows: Iterable[PastRow]) -> None:
+        """Store lives as they were."""
+        tables.execute_all("projections.insert_app_list_past_row", (row._asdict() for row in rows))
+
 
 APP_LIST = AppList()
 
@@ -343,7 +378,26 @@ ALL = 2**31 - 1
 """More rows than a list has."""
 
 
+class AppListPage(NamedTuple):
+    """Some lives of a namespace.
+
+    Attributes:
+        rows: The lives, oldest first.
+        more: How many more there are after them.
+    """
+
+    rows: list[AppListRow]
+    more: int
+
+
 def app_list(
+    store: ModelStore, cluster: str, namespace: str, *, ended: bool = False, position: int | None = None
+) -> list[AppListRow]:
+    """All lives in one namespace; see `app_list_page`."""
+    return app_list_page(store, cluster, namespace, ended=ended, position=position).rows
+
+
+def app_list_page(
     store: ModelStore,
     cluster: str,
     namespace: str,
@@ -351,7 +405,8 @@ def app_list(
     ended: bool = False,
     after: int = 0,
     limit: int | None = None,
-) -> list[AppListRow]:
+    position: int | None = None,
+) -> AppListPage:
     """The lives in one namespace, oldest first; every append acknowledged before is in them.
 
     Args:
@@ -361,26 +416,67 @@ def app_list(
         ended: Whether destroyed lives are wanted as well.
         after: Only lives opened after this position; for the next page, `opened` of the last row.
         limit: At most so many, or None for all.
+        position: As they were at this position, lives destroyed since included; None for now.
 
     Raises:
         UnknownEventError: A newer program made the read model, or wrote events that this one does not know.
         LedgerUnavailableError, LedgerBusyError: The ledger cannot be read.
     """
-    with reading(store, APP_LIST) as unstored:
-        place = {"cluster": cluster, "namespace": namespace, "after": after}
-        more = ALL if limit is None else limit + len(unstored.rows)
-        name = "projections.all_lives" if ended else "projections.open_lives"
-        stored = store.ask(name, {**place, "limit": more}) if unstored.table_exists else []
-    rows = [row for row in map(AppListRow._make, stored) if row.deployment_id not in unstored.rows]
-    rows += [
-        row
-        for row in unstored.rows.values()
-        if (row.cluster, row.namespace) == (cluster, namespace)
-        and row.opened > after
-        and (ended or row.destroyed_us is None)
-    ]
-    rows.sort(key=lambda row: row.opened)
-    return rows[:limit]
+    asked = _Question(cluster, namespace, after, ended, position)
+    with reading(store, APP_LIST, upto=position) as unstored:
+        more = ALL if limit is None else limit + 1 + len(unstored.rows)
+        stored = asked.rows(store, more) if unstored.table_exists else []
+        rows = [row for row in stored if row.deployment_id not in unstored.rows]
+        rows += filter(asked.wants, unstored.rows.values())
+        rows.sort(key=lambda row: row.opened)
+        if limit is None or len(rows) <= limit:
+            return AppListPage(rows, 0)
+        total = asked.count(store) if unstored.table_exists else 0
+    total += sum(map(asked.wants, unstored.rows.values())) - sum(map(asked.wants, unstored.replaced.values()))
+    return AppListPage(rows[:limit], total - limit)
+
+
+class _Question(NamedTuple):
+    """Which lives are wanted, and as they were when."""
+
+    cluster: str
+    namespace: str
+    after: int
+    ended: bool
+    position: int | None
+
+    def wants(self, row: AppListRow) -> bool:
+        """Whether a life as it was then is wanted."""
+        place = (row.cluster, row.namespace) == (self.cluster, self.namespace)
+        return place and row.opened > self.after and (self.ended or row.destroyed_us is None)
+
+    def rows(self, store: Asking, limit: int) -> list[AppListRow]:
+        """The stored ones, oldest first."""
+        found = store.ask(self._statement("projections.{}_lives"), {**self._place, "limit": limit})
+        if self.position is None:
+            return list(map(AppListRow._make, found))
+        return [_as_then(AppListRow._make(row), then, self.position) for *row, then in found]
+
+    def count(self, store: Asking) -> int:
+        """How many stored ones there are."""
+        ((count,),) = store.ask(self._statement("projections.count_{}_lives"), self._place)
+        return int(count)
+
+    def _statement(self, name: str) -> str:
+        return name.format("all" if self.ended else "open") + ("" if self.position is None else "_then")
+
+    @property
+    def _place(self) -> dict[str, object]:
+        place: dict[str, object] = {"cluster": self.cluster, "namespace": self.namespace, "after": self.after}
+        return place if self.position is None else {**place, "position": self.position}
+
+
+def _as_then(row: AppListRow, then: bytes | None, position: int) -> AppListRow:
+    """A life as it was at a position: as it is, or the newest of what it was before."""
+    if row.valid_from <= position:
+        return row
+    assert then is not None
+    return AppListRow._make((*row[:_NAMES], *orjson.loads(then)))
 
 
 def _spec_columns(spec: Spec) -> dict[str, Any]:
@@ -398,7 +494,9 @@ def _spec_columns(spec: Spec) -> dict[str, Any]:
 
 def _asked(row: AppListRow, recorded: Recorded, **columns: Any) -> AppListRow:
     """Something was asked for: the cluster has to catch up."""
-    return row._replace(changed=recorded.position, updated_us=recorded.recorded_us, **columns)
+    return row._replace(
+        valid_from=recorded.position, changed=recorded.position, updated_us=recorded.recorded_us, **columns
+    )
 
 
 def _with(keys: str, more: Iterable[str]) -> str:

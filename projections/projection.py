@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -10,21 +10,25 @@ if TYPE_CHECKING:
     from ledger.store import Asking, Tables
 
 R = TypeVar("R")
+P = TypeVar("P")
 
 
-class Projection(Protocol[R]):
+class Projection(Protocol[R, P]):
     """One read model. Its fold is the same for catching up, rebuilding and answering from memory.
+
+    It keeps rows as they are, and each row as it was before: from the event that made it so (``valid_from``) up to the one
+    that made it otherwise (``valid_to``). So what the rows said at any position is looked up, not folded again.
 
     Attributes:
         name: Its identity in the checkpoints; never renamed.
         version: Raised when rows would come out differently, or the table changes; the rows are then rebuilt.
-        table: Its table, called ``package.name``.
+        tables: Its tables, called ``package.name``.
         ignored: Topics that change nothing; they are skipped without being decoded.
     """
 
     name: str
     version: int
-    table: str
+    tables: tuple[str, ...]
     ignored: frozenset[str]
 
     def key(self, recorded: Recorded) -> str | None:
@@ -41,3 +45,12 @@ class Projection(Protocol[R]):
 
     def save(self, tables: Tables, rows: Collection[R]) -> None:
         """Store rows, in place of those with the same keys, in the transaction of the tables."""
+
+    def past(self, row: R, position: int) -> P:
+        """A row as it was until a position, at which it became another."""
+
+    def stored_past(self, tables: Tables) -> Iterator[P]:
+        """Every row as it was before, in the order of the table's key."""
+
+    def save_past(self, tables: Tables, rows: Iterable[P]) -> None:
+        """Store rows as they were, in the transaction of the tables; none of them is there yet."""

@@ -46,19 +46,21 @@ class Unstored(Generic[R]):
     Attributes:
         table_exists: Whether the table is there to be asked.
         rows: Rows by key that stand in for the table's, if it could not be written; otherwise none.
+        replaced: The rows by key that they stand in for, as the table has them.
     """
 
-    def __init__(self, *, table_exists: bool, rows: dict[str, R]) -> None:
+    def __init__(self, *, table_exists: bool, rows: dict[str, R], replaced: dict[str, R]) -> None:
         self.table_exists = table_exists
         self.rows = rows
+        self.replaced = replaced
 
 
-def checkpoint(store: ModelStore, projection: Projection[Any]) -> int | None:
+def checkpoint(store: ModelStore, projection: Projection[Any, Any]) -> int | None:
     """The position that a read model has reached; None if it has yet to be built."""
     return _position(store, projection)
 
 
-def catch_up(store: ModelStore, projections: Iterable[Projection[Any]]) -> None:
+def catch_up(store: ModelStore, projections: Iterable[Projection[Any, Any]]) -> None:
     """Bring read models up to the ledger's head as it is when this is called; build those that are missing or old.
 
     May be repeated, and run by several processes at once.
@@ -68,13 +70,11 @@ def catch_up(store: ModelStore, projections: Iterable[Projection[Any]]) -> None:
         LedgerUnavailableError, LedgerBusyError: The ledger cannot be read, or cannot be written now.
     """
     head = store.head().position
-    if head == 0:
-        return
     for projection in projections:
         _catch_up(store, projection, head)
 
 
-def rebuild(store: ModelStore, projection: Projection[Any], progress: Progress | None = None) -> None:
+def rebuild(store: ModelStore, projection: Projection[Any, Any], progress: Progress | None = None) -> None:
     """Fold the whole ledger anew, and replace the read model with what comes out.
 
     Others may read, append and catch up meanwhile; writers wait only while the finished rows are put in place.
@@ -94,47 +94,52 @@ def rebuild(store: ModelStore, projection: Projection[Any], progress: Progress |
 
 
 @contextmanager
-def reading(store: ModelStore, projection: Projection[R]) -> Iterator[Unstored[R]]:
-    """A block in which the projection's table, with what is unstored, holds every append acknowledged before.
+def reading(store: ModelStore, projection: Projection[R, Any], *, upto: int | None = None) -> Iterator[Unstored[R]]:
+    """A block in which the projection's tables, with what is unstored, hold every append acknowledged before.
+
+    Args:
+        store: The ledger's storage.
+        projection: The read model.
+        upto: What is asked about: what is unstored leads up to this position; None for now.
 
     Raises:
         UnknownEventError: A newer program made the read model, or wrote events that this one does not know.
         LedgerUnavailableError, LedgerBusyError: The ledger cannot be read.
     """
     if _could_catch_up(store, projection):
-        yield Unstored(table_exists=store.knows(_CHECKPOINTS), rows={})
+        yield Unstored(table_exists=store.knows(_CHECKPOINTS), rows={}, replaced={})
         return
     with store.moment():  # for checkpoint, rows and events alike, whoever catches up meanwhile
-        yield _fold_in_memory(store, projection)
+        yield _fold_in_memory(store, projection, upto)
 
 
-def _could_catch_up(store: ModelStore, projection: Projection[Any]) -> bool:
+def _could_catch_up(store: ModelStore, projection: Projection[Any, Any]) -> bool:
     try:
-        catch_up(store, [projection])
+        _catch_up(store, projection, store.head().position, wait=False)
     except (LedgerUnavailableError, LedgerBusyError, OutcomeUnknownError):
         return False  # if it cannot be read either, the reader will hear that
     return True
 
 
-def _catch_up(store: ModelStore, projection: Projection[Any], head: int) -> None:
-    while True:
+def _catch_up(store: ModelStore, projection: Projection[Any, Any], head: int, *, wait: bool = True) -> None:
+    while head > 0:
         position = _position(store, projection)
         if position is None:
             rebuild(store, projection)
             return
         if position >= head:
             return
-        _advance(store, projection, position)
+        _advance(store, projection, position, wait=wait)
 
 
-def _advance(store: ModelStore, projection: Projection[Any], position: int) -> None:
+def _advance(store: ModelStore, projection: Projection[Any, Any], position: int, *, wait: bool) -> None:
     """Fold a page of events, unless another process was first."""
     page = store.positions(position + 1, limit=PAGE)
     if _has_redaction(page):
         rebuild(store, projection)
         return
     history = list(_decoded(page, projection))  # before the lock: others may be waiting for it
-    with store.change() as tables:
+    with store.change(wait=wait) as tables:
         moved = tables.execute(
             "projections.move_checkpoint",
             {
@@ -145,73 +150,105 @@ def _advance(store: ModelStore, projection: Projection[Any], position: int) -> N
             },
         )
         if moved == 1:
-            rows: dict[str, Any] = {}
-            _fold(projection, rows, history, tables)
-            projection.save(tables, rows.values())
+            fold = _Fold(projection, tables)
+            fold.add(history)
+            projection.save(tables, fold.rows.values())
+            projection.save_past(tables, fold.past)
 
 
-def _fold_in_memory(store: ModelStore, projection: Projection[R]) -> Unstored[R]:
+def _fold_in_memory(store: ModelStore, projection: Projection[R, Any], upto: int | None) -> Unstored[R]:
     """The rows that events after the checkpoint lead to; all rows if there is no table that can be built on."""
     position = _position(store, projection)
-    if position is not None and any(map(_has_redaction, _pages(store, position))):
+    if position is not None and any(map(_has_redaction, _pages(store, position, None))):
         position = None
-    rows: dict[str, R] = {}
-    for page in _pages(store, position or 0):
-        _fold(projection, rows, _decoded(page, projection), store if position is not None else None)
-    return Unstored(table_exists=position is not None, rows=rows)
+    fold = _Fold(projection, store if position is not None else None)
+    for page in _pages(store, position or 0, upto):
+        fold.add(_decoded(page, projection))
+        fold.past.clear()  # only what was before the checkpoint is asked for
+    return Unstored(table_exists=position is not None, rows=fold.rows, replaced=fold.replaced)
 
 
 def _fold_into(
     scratch: Tables,
     store: ModelStore,
-    projection: Projection[Any],
+    projection: Projection[Any, Any],
     position: int,
     progress: Progress | None,
 ) -> int:
     """Fold everything after a position into the scratch database; the position reached."""
-    rows: dict[str, Any] = {}
-    for page in _pages(store, position):
-        _fold(projection, rows, _decoded(page, projection), scratch)
-        if len(rows) > ROWS_IN_MEMORY:
-            projection.save(scratch, rows.values())
-            rows.clear()
+    fold = _Fold(projection, scratch)
+    for page in _pages(store, position, None):
+        fold.add(_decoded(page, projection))
+        projection.save_past(scratch, fold.past)
+        fold.past.clear()
+        if len(fold.rows) > ROWS_IN_MEMORY:
+            projection.save(scratch, fold.rows.values())
+            fold.rows.clear()
+            fold.replaced.clear()
         position = page[-1].position
         if progress is not None:
             progress(position, store.head().position)
-    projection.save(scratch, rows.values())
+    projection.save(scratch, fold.rows.values())
     return position
 
 
-def _fold(projection: Projection[R], rows: dict[str, R], history: Iterable[Recorded], stored: Asking | None) -> None:
-    """Fold events into rows, which are looked up among the stored ones when first touched."""
-    for line in history:
-        key = projection.key(line)
-        if stored is not None and key is not None and key not in rows:
-            row = projection.load(stored, key)
-            if row is not None:
-                rows[key] = row
-        projection.apply(rows, line)
+class _Fold(Generic[R]):
+    """Folds events into rows, which are looked up among the stored ones when first touched.
+
+    Attributes:
+        rows: What was touched, by key.
+        past: What those rows were before, as the projection keeps it.
+        replaced: What those rows are among the stored ones, by key.
+    """
+
+    def __init__(self, projection: Projection[R, Any], stored: Asking | None) -> None:
+        self.rows: dict[str, R] = {}
+        self.past: list[Any] = []
+        self.replaced: dict[str, R] = {}
+        self._projection = projection
+        self._stored = stored
+
+    def add(self, history: Iterable[Recorded]) -> None:
+        """Fold more events, in rising position."""
+        projection, rows = self._projection, self.rows
+        for line in history:
+            key = projection.key(line)
+            if key is None:
+                continue
+            before = rows.get(key) or self._load(key)
+            projection.apply(rows, line)
+            if before is not None and rows[key] is not before:
+                self.past.append(projection.past(before, line.position))
+
+    def _load(self, key: str) -> R | None:
+        row = self._projection.load(self._stored, key) if self._stored is not None else None
+        if row is not None:
+            self.rows[key] = self.replaced[key] = row
+        return row
 
 
-def _replace(tables: Tables, projection: Projection[Any], scratch: Tables, position: int) -> None:
-    tables.renew(projection.table)
+def _replace(tables: Tables, projection: Projection[Any, Any], scratch: Tables, position: int) -> None:
+    for table in projection.tables:
+        tables.renew(table)
     finished = projection.stored(scratch)
     while batch := list(islice(finished, PAGE)):
         projection.save(tables, batch)
+    projection.save_past(tables, projection.stored_past(scratch))
     tables.execute("projections.delete_checkpoint", {"name": projection.name})
     checkpoint = {"name": projection.name, "version": projection.version, "position": position}
     tables.execute("projections.insert_checkpoint", checkpoint)
 
 
 @contextmanager
-def _scratch(projection: Projection[Any]) -> Iterator[Tables]:
+def _scratch(projection: Projection[Any, Any]) -> Iterator[Tables]:
     """A temporary database with the projection's table, which no one else sees and which ends with its process."""
     connection = sqlite3.connect("", isolation_level=None)
     try:
         connection.execute("PRAGMA journal_mode=OFF")
         connection.execute("BEGIN")
         tables = SqliteTables(connection)
-        tables.renew(projection.table)
+        for table in projection.tables:
+            tables.renew(table)
         yield tables
     except sqlite3.Error as error:
         raise LedgerUnavailableError(
@@ -221,7 +258,7 @@ def _scratch(projection: Projection[Any]) -> Iterator[Tables]:
         connection.close()
 
 
-def _position(tables: Asking, projection: Projection[Any]) -> int | None:
+def _position(tables: Asking, projection: Projection[Any, Any]) -> int | None:
     """The checkpoint's position; None if the read model is missing or older than the projection.
 
     Raises:
@@ -241,9 +278,9 @@ def _position(tables: Asking, projection: Projection[Any]) -> int | None:
     return int(position) if version == projection.version else None
 
 
-def _pages(store: ModelStore, position: int) -> Iterator[Sequence[Row]]:
-    """Everything after a position, a page at a time, until there is no more."""
-    while page := store.positions(position + 1, limit=PAGE):
+def _pages(store: ModelStore, position: int, upto: int | None) -> Iterator[Sequence[Row]]:
+    """Everything after a position, up to another, a page at a time, until there is no more."""
+    while page := store.positions(position + 1, upto, limit=PAGE):
         yield page
         position = page[-1].position
 
@@ -253,6 +290,6 @@ def _has_redaction(page: Iterable[Row]) -> bool:
     return any(row.topic == Redacted.__name__ for row in page)
 
 
-def _decoded(page: Iterable[Row], projection: Projection[Any]) -> Iterator[Recorded]:
+def _decoded(page: Iterable[Row], projection: Projection[Any, Any]) -> Iterator[Recorded]:
     """The events of a page that the projection does not ignore. A topic that nobody knows is refused, not skipped."""
     return (recorded(row) for row in page if row.topic not in projection.ignored)

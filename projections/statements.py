@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import ClauseElement, bindparam, delete, insert, select, update
+from sqlalchemy import BindParameter, ClauseElement, bindparam, delete, func, insert, or_, select, update
 
-from projections.tables import app_list, projection_checkpoints
+from projections.tables import app_list, app_list_past, projection_checkpoints
 
 _checkpoint = projection_checkpoints.c
 _app = app_list.c
@@ -13,6 +13,21 @@ _place = (
     _app.namespace == bindparam("namespace"),
     _app.opened > bindparam("after"),
 )
+
+_past = app_list_past.c
+_position: BindParameter[int] = bindparam("position")
+_is_open = _app.destroyed_us.is_(None)
+_was_opened = _app.opened <= _position
+# The end of a life is the last thing that was asked for in it.
+_was_open = or_(_is_open, _app.changed > _position)
+_then = (
+    select(_past.content)
+    .where(_past.opened == _app.opened, _past.valid_from <= _position)
+    .order_by(_past.valid_from.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_lives_then = select(app_list, _then).where(*_place, _was_opened).order_by(_app.opened).limit(bindparam("limit"))
 
 STATEMENTS: Mapping[str, ClauseElement] = {
     "checkpoint": select(_checkpoint.version, _checkpoint.position).where(_checkpoint.name == bindparam("name")),
@@ -29,9 +44,14 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     "app_list_rows": select(app_list),
     "delete_app_list_row": delete(app_list).where(_app.deployment_id == bindparam("deployment_id")),
     "insert_app_list_row": insert(app_list),
-    "open_lives": select(app_list)
-    .where(*_place, _app.destroyed_us.is_(None))
-    .order_by(_app.opened)
-    .limit(bindparam("limit")),
+    "app_list_past_rows": select(app_list_past).order_by(_past.opened, _past.valid_from),
+    "insert_app_list_past_row": insert(app_list_past),
+    "open_lives": select(app_list).where(*_place, _is_open).order_by(_app.opened).limit(bindparam("limit")),
     "all_lives": select(app_list).where(*_place).order_by(_app.opened).limit(bindparam("limit")),
+    "count_open_lives": select(func.count()).where(*_place, _is_open),
+    "count_all_lives": select(func.count()).where(*_place),
+    "open_lives_then": _lives_then.where(_was_open),
+    "all_lives_then": _lives_then,
+    "count_open_lives_then": select(func.count()).where(*_place, _was_opened, _was_open),
+    "count_all_lives_then": select(func.count()).where(*_place, _was_opened),
 }

@@ -1,6 +1,8 @@
 """The read models' tables, as SQLAlchemy Core owns them. Imported only where SQL is made, not where it is run."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -37,6 +39,7 @@ app_list = Table(
     Column("opened_us", BigInteger, nullable=False),
     Column("updated_us", BigInteger, nullable=False),
     Column("destroyed_us", BigInteger),
+    Column("valid_from", BigInteger, nullable=False),
     Index("app_list_all", "cluster", "namespace", "opened"),
 )
 _open = app_list.c.destroyed_us.is_(None)
@@ -48,3 +51,17 @@ Index(
     sqlite_where=_open,
     postgresql_where=_open,
 )
+
+app_list_past = Table(
+    "app_list_past",
+    metadata,
+    Column("opened", BigInteger, primary_key=True, autoincrement=False),
+    Column("valid_from", BigInteger, primary_key=True, autoincrement=False),
+    Column("valid_to", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,  # a row is only ever looked for by its key: one tree less to write
+)
+
+ADDED_TO_DATABASES: Mapping[int, Sequence[Table | Column[int]]] = {3: (app_list.c.valid_from, app_list_past)}
+"""Tables and columns by the version of the ledger's tables that brought them. In a file, a read model and its table are made
+anew together."""

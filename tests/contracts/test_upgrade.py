@@ -16,14 +16,21 @@ from pathlib import Path
 
 import pytest
 
+from ledger.app import App, fold
 from ledger.errors import ConflictError, LedgerUnavailableError, OneCtlError
+from ledger.landmarks import span
 from ledger.postgres_migrate import migrate
 from ledger.postgres_schema import SCHEMA_VERSION, role_script
+from ledger.reader import LedgerReader
+from ledger.spec import AppId
 from ledger.sqlite_store import STORE_VERSION, SqliteStore
 from ledger.store import Beside, LifeRow, ModelStore, NewRow, Rewrapped, Row
 from ledger.stores import open_store
 from ledger.transfer import beside_digest
 from ledger.verify import verify_chain
+from projections.app_list import app_list
+from projections.release_page import release_page
+from projections.releases import releases
 from tests.cli_support import Cli
 from tests.moves.support import backed_up
 from tests.postgres_support import Server, administer
@@ -90,13 +97,14 @@ def test_an_old_ledger_is_read_as_it_is(old: str, store: ModelStore) -> None:
 
 
 def test_bringing_it_up_to_date_loses_and_changes_nothing(old: str, store: ModelStore) -> None:
-    lines, beside, models = rows(store), beside_digest(store), store.ask("projections.app_list_rows", {})
+    lines, beside, lives = rows(store), beside_digest(store), store.ask("ledger.lives_page", {"after": "", "limit": 9})
     brought_up_to_date(old)
     assert (rows(store), beside_digest(store)) == (lines, beside), "by a store that was open all the time, too"
     with closing(open_store(old)) as again:
         assert (rows(again), beside_digest(again)) == (lines, beside)
-        assert again.ask("projections.app_list_rows", {}) == models
         assert [again.knows(table) for table in ADDED] == [True, True]
+        listed = app_list(again, "sandbox", "default", ended=True)
+        assert sorted(row.deployment_id for row in listed) == [deployment_id for deployment_id, *_ in lives] != []
         assert again.append([NEXT], clock_us=0)[0].position == len(lines) + 1
         assert verify_chain(again).damage is None
 
@@ -115,6 +123,17 @@ def test_a_database_that_is_not_up_to_date_says_what_to_do(postgresql_v1: str, t
     assert cli.run("-o", "json", "ledger", "status").done().json["identities"] is None
     assert "1ctl ledger migrate" in cli.run("secret", "rotate-keys", "-y").failed(1).error
     assert not cli.home.exists()
+
+
+def test_an_old_ledger_answers_questions_about_releases(store: ModelStore) -> None:
+    reader = LedgerReader(store)
+    (place,) = {(life[1], life[2], life[3]) for life in store.ask("ledger.lives_page", {"after": "", "limit": 9})}
+    app_id = AppId(*place)
+    where = span(store, app_id, None)
+    assert where is not None
+    whole = releases(reader.history(app_id))[-1]
+    assert release_page(reader, where, 50).newest_first == tuple(reversed(whole.releases))
+    assert reader.app(app_id) == fold(App(id=app_id), reader.history(app_id))
 
 
 def test_bringing_it_up_to_date_again_changes_nothing(old: str, store: ModelStore) -> None:

@@ -161,11 +161,11 @@ _SNAPSHOT = "INSERT INTO onectl.app_snapshots VALUES ('a', 1, 1, 'b')"
         ("UPDATE onectl.worker_leases SET epoch = 2", {"worker"}),
         ("DELETE FROM onectl.worker_leases", set()),
         ("SELECT * FROM onectl.app_snapshots", {"reader", "writer", "worker"}),
-        (_SNAPSHOT, {"writer", "worker"}),
+        (_SNAPSHOT, {"worker"}),
         ("UPDATE onectl.app_snapshots SET shape = 2", set()),
     ],
 )
-def test_who_leads_is_changed_by_workers_and_a_snapshot_by_writers(
+def test_who_leads_is_changed_by_workers_and_so_are_snapshots(
     roles: dict[str, str], database: str, statement: str, allowed: set[str]
 ) -> None:
     for role, url in roles.items():
@@ -173,8 +173,8 @@ def test_who_leads_is_changed_by_workers_and_a_snapshot_by_writers(
         assert denied(url, statement) is (role not in allowed), role
 
 
-def test_a_writer_drops_snapshots(roles: dict[str, str], database: str) -> None:
-    administer(roles["writer"], _SNAPSHOT, "DELETE FROM onectl.app_snapshots")
+def test_a_worker_drops_snapshots(roles: dict[str, str], database: str) -> None:
+    administer(roles["worker"], _SNAPSHOT, "DELETE FROM onectl.app_snapshots")
     assert administer(database, "SELECT count(*) FROM app_snapshots") == [(0,)]
 
 

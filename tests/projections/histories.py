@@ -39,11 +39,12 @@ from ledger.events import (
     Scaled,
     SecretPurged,
     SecretSet,
+    SecretsFingerprinted,
     SecretUnset,
     WorkerIdentitySet,
 )
 from ledger.spec import AppId, SecretVersion, Spec
-from ledger.store import NewRow, Store
+from ledger.store import NOTHING_BESIDE, Beside, LifeRow, NewRow, Store
 from ledger.streams import LEDGER_STREAM, app_stream, domain_stream, observed_stream
 
 START_US = 1_767_225_600_000_000
@@ -79,6 +80,7 @@ Verb = Literal[
     "completed",
     "failed",
     "removed",
+    "fingerprinted",
     "late",
 ]
 
@@ -276,6 +278,11 @@ class Script:
             app, RolloutFailed(release=release, roll=position, reason="ImagePullBackOff", message="no such image")
         )
 
+    def fingerprinted(self, app: AppId, marks: dict[str, dict[str, str]]) -> Recorded:
+        """Values of secrets are told apart."""
+        self._tick(app)
+        return self._see(app, SecretsFingerprinted(fingerprints=marks))
+
     def late(self, app: AppId, event: Event) -> Recorded:
         """A fact about the life that ended last, seen before but recorded after its end."""
         ended = self._tick(app).leaving
@@ -350,8 +357,17 @@ def _domain(state: _Open) -> str:
 def write(store: Store, lines: Iterable[Recorded]) -> None:
     """Append the lines as they are, those of one moment together."""
     for recorded_us, group in groupby(lines, key=lambda line: line.recorded_us):
-        rows = [NewRow(line.stream.bytes, line.version, line.kind, encode(line.event, line.envelope)) for line in group]
-        store.append(rows, clock_us=recorded_us)
+        told = list(group)
+        rows = [NewRow(line.stream.bytes, line.version, line.kind, encode(line.event, line.envelope)) for line in told]
+        opened = [
+            _life(line.envelope.subject) for line in told if isinstance(line.event, Deployed) and line.event.life_key
+        ]
+        store.append(rows, clock_us=recorded_us, beside=Beside(life=opened[0]) if opened else NOTHING_BESIDE)
+
+
+def _life(subject: Subject | None) -> LifeRow:
+    assert subject is not None
+    return LifeRow(subject.deployment_id, subject.cluster, subject.namespace, subject.app, 0)
 
 
 def about(lines: Iterable[Recorded], app: AppId) -> list[Recorded]:
@@ -417,6 +433,9 @@ def perform(ledger: Script, step: Step) -> None:
                 ledger.env_unset(app, key)
         case "secret_set":
             ledger.secret_set(app, *pair)
+        case "fingerprinted":
+            if key in state.sealed:
+                ledger.fingerprinted(app, {key: {str(state.sealed[key]): str(chance % 2)}})
         case "secret_unset":
             if key in state.secrets:
                 ledger.secret_unset(app, key)

@@ -9,7 +9,7 @@ import pytest
 from ledger.events import ApplyRefused
 from ledger.spec import AppId, Spec
 from ledger.sqlite_store import SqliteStore
-from projections.app_list import AppListRow, app_list
+from projections.app_list import AppListRow, app_list, app_list_page
 from tests.projections.histories import APPS, Script, write
 from tests.projections.stores import Ledgers, ReadOnlyStore
 
@@ -34,7 +34,8 @@ class Reader:
     ) -> list[AppListRow]:
         write(self._writer, ledger.lines[self._written :])
         self._written = len(ledger.lines)
-        return app_list(self._reader, app.cluster, app.namespace, ended=ended, after=after, limit=limit)
+        page = app_list_page(self._reader, app.cluster, app.namespace, ended=ended, after=after, limit=limit)
+        return page.rows
 
 
 @pytest.fixture(params=[False, True], ids=["from the table", "from memory"])
@@ -199,8 +200,9 @@ def test_a_page_is_full_although_its_stored_rows_have_ended_since(ledger: Script
     for app in apps[:3]:
         ledger.destroy(app)
     write(writer, ledger.lines[written:])
-    page = app_list(ledgers.outsider(), "prod", "shop", limit=2)
-    assert [row.app for row in page] == ["app-3", "app-4"]
+    page = app_list_page(ledgers.outsider(), "prod", "shop", limit=2)
+    assert [row.app for row in page.rows] == ["app-3", "app-4"]
+    assert page.more == 1
 
 
 def test_listing_imports_nothing_heavy() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ledger.envelope import Recorded
 from ledger.sqlite_store import SqliteStore
-from projections.app_list import APP_LIST, AppListRow, app_list
+from projections.app_list import APP_LIST, AppListRow, PastRow, app_list, app_list_page
 from projections.releases import releases
 from projections.runner import catch_up, rebuild
 from tests.projections import oracle
@@ -46,6 +46,43 @@ def test_the_list_is_the_same_however_it_came_about(plan: list[Step], data: st.D
             store.close()
 
 
+@settings(calm, max_examples=15)
+@given(plan=steps(min_size=10, max_size=25), data=st.data())
+def test_the_list_of_any_moment_is_what_it_was_then(plan: list[Step], data: st.DataObject) -> None:
+    lines = script(plan).lines
+    cuts = sorted(data.draw(st.lists(st.integers(1, len(lines)), max_size=4), label="catch-up points"))
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "ledger.db"
+        store, outsider = SqliteStore(path), ReadOnlyStore(path)
+        for start, stop in zip([0, *cuts], [*cuts, len(lines)], strict=True):
+            catch_up(store, [APP_LIST])
+            write(store, lines[start:stop])
+        for reader in (outsider, store):  # from memory above the checkpoint, then from the table
+            for position in range(1, len(lines) + 1):
+                assert _everything(reader, position) == oracle.listed(lines[:position]), position
+        caught_up = store.ask("projections.app_list_past_rows", {})
+        rebuild(store, APP_LIST)
+        assert store.ask("projections.app_list_past_rows", {}) == caught_up
+        for reader in (outsider, store):
+            reader.close()
+
+
+@calm
+@given(plan=steps(min_size=10, max_size=40))
+def test_what_rows_were_before_leaves_no_gap_and_no_overlap(plan: list[Step]) -> None:
+    with TemporaryDirectory() as directory:
+        store = SqliteStore(Path(directory) / "ledger.db")
+        write(store, script(plan).lines)
+        catch_up(store, [APP_LIST])
+        reached: dict[int, int] = {}
+        for row in map(PastRow._make, store.ask("projections.app_list_past_rows", {})):
+            assert row.valid_from == reached.get(row.opened, row.opened) < row.valid_to
+            reached[row.opened] = row.valid_to
+        for now in map(AppListRow._make, store.ask("projections.app_list_rows", {})):
+            assert now.valid_from == reached.get(now.opened, now.opened)
+        store.close()
+
+
 @calm
 @given(plan=steps(min_size=25, max_size=80))
 def test_the_fold_is_what_the_oracle_says(plan: list[Step]) -> None:
@@ -72,15 +109,22 @@ def _releases(lines: Sequence[Recorded]) -> list[list[dict[str, object]]]:
     ]
 
 
-def _everything(store: SqliteStore) -> list[dict[str, object]]:
+def _everything(store: SqliteStore, position: int | None = None) -> list[dict[str, object]]:
     places = sorted({(app.cluster, app.namespace) for app in APPS})
-    rows = [row for cluster, namespace in places for row in app_list(store, cluster, namespace, ended=True)]
+    rows = []
+    for cluster, namespace in places:
+        everyone = app_list(store, cluster, namespace, ended=True, position=position)
+        still_open = [row for row in everyone if row.destroyed_us is None]
+        assert app_list(store, cluster, namespace, position=position) == still_open
+        page = app_list_page(store, cluster, namespace, ended=True, limit=1, position=position)
+        assert (page.rows, page.more) == (everyone[:1], max(0, len(everyone) - 1))
+        rows += everyone
     return [_shown(row) for row in sorted(rows, key=lambda row: row.opened)]
 
 
 def _shown(row: AppListRow) -> dict[str, object]:
     """The row as the oracle puts it: what is asked for and shown, not how the status is worked out."""
-    inner = ("changed", "applied_through", "refused_through", "env_keys", "secret_keys")
+    inner = ("changed", "applied_through", "refused_through", "env_keys", "secret_keys", "valid_from")
     columns = {key: value for key, value in row._asdict().items() if key not in inner}
     configured = {"env": set(row.env_names), "secrets": set(row.secret_names)}
     return {**columns, **configured, "hostnames": row.deployment().hostnames, "status": row.status}

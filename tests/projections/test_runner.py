@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 class NextAppList(AppList):
     """The projection of a later program."""
 
-    version = 2
+    version = AppList.version + 1
 
 
 class RecordingAppList(AppList):
@@ -106,7 +106,7 @@ def checkpoint(store: ModelStore) -> tuple[int, int]:
 
 def test_a_checkpoint_is_at_the_head_after_reading(store: ModelStore, ledger: Script) -> None:
     assert len(lives(store)) == 3
-    assert checkpoint(store) == (1, len(ledger.lines))
+    assert checkpoint(store) == (APP_LIST.version, len(ledger.lines))
 
 
 def test_with_nothing_new_nothing_is_written(ledgers: Ledgers, store: ModelStore) -> None:
@@ -129,14 +129,14 @@ def test_pages_do_not_show(
     ledger.deploy(USERS)
     write(store, ledger.lines[written:])
     assert lives(ledgers.outsider()) == lives(store)
-    assert checkpoint(store) == (1, len(ledger.lines))
+    assert checkpoint(store) == (APP_LIST.version, len(ledger.lines))
 
 
 def test_what_is_ignored_is_not_even_decoded(store: ModelStore, ledger: Script) -> None:
     before = lives(store)
     store.append([NewRow(b"s" * 16, 1, "RolloutCompleted", b"not JSON")], clock_us=START_US)
     assert lives(store) == before
-    assert checkpoint(store) == (1, len(ledger.lines) + 1)
+    assert checkpoint(store) == (APP_LIST.version, len(ledger.lines) + 1)
 
 
 def test_an_event_that_nobody_knows_is_refused(store: ModelStore) -> None:
@@ -162,7 +162,7 @@ def test_a_read_model_of_an_older_version_is_rebuilt(ledgers: Ledgers, store: Mo
     ledgers.administer("UPDATE projection_checkpoints SET version = 0")
     assert lives(ledgers.outsider()) == before
     assert lives(store) == before
-    assert checkpoint(store)[0] == 1
+    assert checkpoint(store)[0] == APP_LIST.version
 
 
 def test_columns_of_an_older_version_are_no_obstacle(path: Path, ledger: Script) -> None:
@@ -180,10 +180,10 @@ def test_columns_of_an_older_version_are_no_obstacle(path: Path, ledger: Script)
 def test_a_read_model_of_a_newer_version_is_refused_and_left_alone(ledgers: Ledgers, store: ModelStore) -> None:
     catch_up(store, [NextAppList()])
     for refused in (lives, lambda store: rebuild(store, APP_LIST), lambda store: lives(ledgers.outsider())):
-        with pytest.raises(UnknownEventError, match="version 2") as caught:
+        with pytest.raises(UnknownEventError, match=f"version {NextAppList.version}") as caught:
             refused(store)
         assert caught.value.hint is not None
-    assert checkpoint(store)[0] == 2
+    assert checkpoint(store)[0] == NextAppList.version
 
 
 def test_a_rebuild_mends_what_was_altered(ledgers: Ledgers, store: ModelStore) -> None:
@@ -226,7 +226,7 @@ def test_a_rebuild_takes_in_what_is_appended_meanwhile(ledgers: Ledgers, store: 
         write(writer, ledger.lines[written:])
 
     rebuild(store, APP_LIST, append)
-    assert checkpoint(store) == (1, len(ledger.lines))
+    assert checkpoint(store) == (APP_LIST.version, len(ledger.lines))
     assert [row.replicas for row in lives(store) if row.app == "users"] == [44]
 
 
@@ -235,7 +235,7 @@ def test_a_rebuild_does_not_fall_behind_those_who_caught_up_meanwhile(path: Path
     write(SqliteStore(path), ledger.lines)
     rebuild(store, APP_LIST)
     at = checkpoint(store)
-    assert at == (1, store.head().position)
+    assert at == (APP_LIST.version, store.head().position)
     assert at[1] > len(ledger.lines)
 
 
@@ -252,7 +252,7 @@ def test_who_is_overtaken_does_not_fold_twice(path: Path, ledger: Script) -> Non
     projection = RecordingAppList()
     catch_up(store, [projection])
     assert projection.folded == []
-    assert checkpoint(store) == (1, len(ledger.lines))
+    assert checkpoint(store) == (APP_LIST.version, len(ledger.lines))
 
 
 _CATCHES_UP = """

@@ -1,0 +1,150 @@
+"""A page of releases is what the whole history says about them, read from the end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ledger.app import App
+from ledger.envelope import Recorded
+from ledger.errors import RefusedError
+from ledger.landmarks import newest_releases, release_lines, span
+from ledger.moments import at_release
+from ledger.reader import LedgerReader
+from ledger.sqlite_store import SqliteStore
+from ledger.streams import app_stream
+from projections.fingerprints import Fingerprints, current_fingerprints, fingerprints, life_fingerprints
+from projections.release_details import ReleaseDetails, page_details, release_details
+from projections.release_page import ReleasePage, release_page
+from projections.releases import LifeReleases, releases
+from tests.projections.histories import APPS, Script, Step, about, script, steps, write
+
+APP = APPS[0]
+calm = settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+@contextmanager
+def kept(ledger: Script) -> Iterator[LedgerReader]:
+    """What a script says, in a store."""
+    with TemporaryDirectory() as directory:
+        store = SqliteStore(Path(directory) / "ledger.db")
+        write(store, ledger.lines)
+        yield LedgerReader(store)
+        store.close()
+
+
+def whole(lines: list[Recorded]) -> list[LifeReleases]:
+    return list(releases(about(lines, APP)))
+
+
+def page(reader: LedgerReader, life: str | None, count: int | None, position: int) -> ReleasePage:
+    where = span(reader.store, APP, life, upto=position)
+    assert where is not None
+    return release_page(reader, where, count, upto=position)
+
+
+@calm
+@given(plan=steps(min_size=15, max_size=60), data=st.data())
+def test_a_page_says_what_the_whole_history_says(plan: list[Step], data: st.DataObject) -> None:
+    ledger = script(plan)
+    with kept(ledger) as reader:
+        position = data.draw(st.integers(1, len(ledger.lines)), label="position")
+        count = data.draw(st.integers(1, 6) | st.none(), label="count")
+        lives = whole(ledger.lines[:position])
+        for life in lives:
+            found = page(reader, life.deployment_id, count, position)
+            assert found.newest_first == tuple(reversed(life.releases))[:count]
+            assert (found.destroyed_us, found.older) == (
+                life.destroyed_us,
+                len(life.releases) - len(found.newest_first),
+            )
+        if lives:
+            assert page(reader, None, count, position) == page(reader, lives[-1].deployment_id, count, position)
+        else:
+            assert span(reader.store, APP, None, upto=position) is None
+
+
+@calm
+@given(plan=steps(min_size=15, max_size=60), data=st.data())
+def test_the_details_of_a_page_are_those_of_the_whole_history(plan: list[Step], data: st.DataObject) -> None:
+    ledger = script(plan)
+    history = about(ledger.lines, APP)
+    with kept(ledger) as reader:
+        count = data.draw(st.integers(1, 6), label="count")
+        for life in releases(history):
+            where = span(reader.store, APP, life.deployment_id)
+            assert where is not None
+            known = fingerprints(history, life.deployment_id)
+            assert life_fingerprints(reader.store, where) == known
+            newest = tuple(reversed(life.releases))[:count]
+            expected = release_details(App(id=APP), history, newest, known)
+            found = page_details(reader, where, release_page(reader, where, count), known)
+            assert [_told(each, known) for each in found] == [_told(each, known) for each in expected]
+
+
+def _told(details: ReleaseDetails, known: Fingerprints) -> dict[str, object]:
+    """All but with which release a value is shared: older ones are not looked at."""
+    told = details.to_json(known)
+    return {**told, "changes": re.sub(r" \(the value of release \d+\)", "", str(told["changes"]))}
+
+
+@calm
+@given(plan=steps(min_size=15, max_size=60))
+def test_the_moment_of_a_release_is_just_before_what_came_next(plan: list[Step]) -> None:
+    ledger = script(plan)
+    with kept(ledger) as reader:
+        for life in whole(ledger.lines):
+            where = span(reader.store, APP, life.deployment_id)
+            assert where is not None
+            for release in life.releases:
+                moment = at_release(reader.store, where, release.number, now_us=1)
+                assert moment.position == _last_moment(ledger.lines, life.deployment_id, release.number)
+            with pytest.raises(RefusedError, match=f"the newest is {len(life.releases)}"):
+                release_lines(reader.store, where, len(life.releases) + 1)
+            with pytest.raises(RefusedError):
+                release_lines(reader.store, where, 0)
+
+
+def _last_moment(lines: list[Recorded], deployment_id: str, release: int) -> int:
+    """The last position at which the releases so far end with this one, in a life that is open."""
+    return max(
+        line.position
+        for line in lines
+        for life in whole(lines[: line.position])
+        if life.deployment_id == deployment_id and life.destroyed_us is None and life.releases[-1].number == release
+    )
+
+
+def test_the_fingerprints_of_what_is_set_are_found_wherever_they_were_recorded() -> None:
+    ledger = Script()
+    ledger.deploy(APP)
+    ledger.secret_set(APP, "OLD", "NEW")
+    ledger.fingerprinted(APP, {"OLD": {"1": "a" * 16}, "NEW": {"1": "b" * 16}})
+    for version in range(2, 150):
+        ledger.secret_set(APP, "NEW")
+        ledger.fingerprinted(APP, {"NEW": {str(version): f"{version:016}"}})
+    with kept(ledger) as reader:
+        where = span(reader.store, APP, None)
+        assert where is not None
+        found = current_fingerprints(reader.store, where, {"OLD": 1, "NEW": 149, "UNKNOWN": 1})
+        assert found == {"OLD": "a" * 16, "NEW": f"{149:016}"}
+
+
+def test_releases_are_paged_from_the_newest_down() -> None:
+    ledger = Script()
+    for _ in range(5):
+        ledger.deploy(APP)
+    with kept(ledger) as reader:
+        where = span(reader.store, APP, None)
+        assert where is not None
+        assert [line.event.release for line in newest_releases(reader.store, where, 2).newest_first] == [5, 4]  # type: ignore[union-attr]
+        assert reader.store.landmarks(app_stream(APP).bytes, start=where.start, skip=4)[0].version == 6
