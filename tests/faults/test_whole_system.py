@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from effects import desired as desired_objects
+from effects import reconcile, sandbox
+from effects.healing import Healer
+from effects.inventory import Inventory
+from effects.work_queue import WorkQueue
+from ledger import decide
+from ledger.events import Deployed, DomainReleased
+from ledger.ledger import Ledger
+from ledger.sqlite_store import SqliteStore
+from projections.app_list import AppList
 from tests.faults import dose
 from tests.faults.dose import Cases
+from tests.faults.ledger_invariants import Violation
 from tests.system.machine import WholeSystem
 
 STEPS = 50
@@ -25,13 +41,123 @@ calm = settings(
 )
 
 
+def run(number: int, stepped: Callable[[], None] = lambda: None) -> None:
+    machine = seed(number)(type("WholeSystem", (WholeSystem,), {"stepped": staticmethod(stepped)}))
+    run_state_machine_as_test(machine, settings=calm)
+
+
 @pytest.mark.fault("F20", on="SQLite")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("number", dose.seeds(few=1, short=6, long=260), ids=lambda number: f"seed {number}")
 def test_whatever_happens_the_cluster_becomes_what_the_ledger_says(number: int, cases: Cases) -> None:
-    def count() -> None:
+    def step() -> None:
         cases.count += 1
 
-    machine = seed(number)(type("WholeSystem", (WholeSystem,), {"stepped": staticmethod(count)}))
     cases.now = number
-    run_state_machine_as_test(machine, settings=calm)
+    run(number, step)
+
+
+# -- Planted defects -----------------------------------------------------------------------------------------------
+
+
+def _numbers_releases_anew(patch: pytest.MonkeyPatch) -> None:
+    real = decide._deploy
+
+    def deploy(*args: Any) -> Any:
+        first, *rest = real(*args)
+        assert isinstance(first, Deployed)
+        return (replace(first, release=max(1, first.release - 1)), *rest)
+
+    patch.setattr(decide, "_deploy", deploy)
+
+
+def _keeps_host_names(patch: pytest.MonkeyPatch) -> None:
+    real = Ledger._claims
+
+    def claims(self: Ledger, *args: Any) -> Any:
+        return [line for line in real(self, *args) if not isinstance(line[2], DomainReleased)]
+
+    patch.setattr(Ledger, "_claims", claims)
+
+
+def _loses_a_line(patch: pytest.MonkeyPatch) -> None:
+    real = SqliteStore.positions
+
+    def positions(self: SqliteStore, *args: Any, **more: Any) -> Any:
+        return [row for row in real(self, *args, **more) if row.position != 9]
+
+    patch.setattr(SqliteStore, "positions", positions)
+
+
+def _records_repetitions(patch: pytest.MonkeyPatch) -> None:
+    real = Ledger.execute
+
+    def execute(self: Ledger, app_id: Any, command: Any, request: Any, **more: Any) -> Any:
+        if self.store.request(request.request_id) is not None:
+            request = replace(request, request_id=f"{request.request_id}-again-{self.store.head().position}")
+        return real(self, app_id, command, request, **more)
+
+    patch.setattr(Ledger, "execute", execute)
+
+
+def _writes_over_any_state(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sandbox, "_check_expected", lambda *_: None)
+
+
+def _rolls_at_each_reconcile(patch: pytest.MonkeyPatch) -> None:
+    numbers = count()
+    patch.setattr(desired_objects, "_roll_name", lambda roll: f"{roll.position}-{next(numbers)}")
+
+
+def _rolls_unasked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(desired_objects, "_roll_name", lambda roll: f"{roll.position + 1}-abc")
+
+
+def _tidies_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reconcile.Reconciler, "_delete_unwanted", lambda *_: None)
+
+
+def _believes_what_it_knew(patch: pytest.MonkeyPatch) -> None:
+    def listed(self: Inventory, kind: str, namespace: str, objects: Any) -> None:
+        self._told.add((kind, namespace))
+
+    patch.setattr(Inventory, "listed", listed)
+
+
+def _leaves_parked_what_was_parked(patch: pytest.MonkeyPatch) -> None:
+    real = WorkQueue.add
+    patch.setattr(WorkQueue, "add", lambda self, app_id, **more: real(self, app_id, **{**more, "again": False}))
+
+
+def _never_knows_its_own_work(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Healer, "is_as_left", lambda *_: False)
+
+
+def _lists_old_replicas(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(AppList, "scaled", lambda self, row, *_: row)
+
+
+PLANTED: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
+    "a line is lost": (_loses_a_line, "1: positions have a gap"),
+    "a request is recorded again": (_records_repetitions, "1: .* was recorded again"),
+    "releases have no numbers of their own": (_numbers_releases_anew, "2: life .* has the releases"),
+    "host names are kept": (_keeps_host_names, "2: claimed"),
+    "the list is behind": (_lists_old_replicas, "3: "),
+    "a late write arrives": (_writes_over_any_state, "4: .* went back from"),
+    "pods are rolled again and again": (_rolls_at_each_reconcile, "4: .* was rolled for position"),
+    "pods are rolled unasked": (_rolls_unasked, "4: .* where nobody asked for it"),
+    "nothing is tidied up": (_tidies_nothing, "4: .*: wanted"),
+    "a list tells nothing": (_believes_what_it_knew, "4: "),
+    "a parked app stays parked": (_leaves_parked_what_was_parked, "4: .* is parked without a cause"),
+    "what is in order is written": (_never_knows_its_own_work, "4: what is as asked for was written again"),
+}
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_defect_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant, said = PLANTED[name]
+    plant(monkeypatch)
+    with pytest.raises(Violation, match=said):
+        for number in range(20):
+            run(number)

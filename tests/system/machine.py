@@ -434,9 +434,11 @@ class WholeSystem(RuleBasedStateMachine):
         """Nothing goes wrong any more; somebody clears away what is not ours and asks again where that is needed."""
         self.weather.clear()
         self.time.passes(LEASE_SECONDS + 1)
-        for staff in self.staff:
-            staff.drop()
-            staff.lease.release()
+        first, second = self.staff
+        second.drop()
+        second.lease.release()
+        if first.term is not None:
+            first.term.resync()  # what it missed, it must find out now
         for each in self.cluster.objects(NAMESPACE):
             if self._is_in_the_way(each["metadata"].get("labels", {})):
                 self.witness.by_hand(ref_of(each))
