@@ -32,6 +32,7 @@ TITLES = {
     "F16": "clocks that jump",
     "F17": "objects edited, deleted, taken over by hand",
     "F18": "unknown events; rebuilding meanwhile",
+    "F20": "the whole system in one process, step by step",
 }
 
 Counts = Mapping[str, Mapping[str, Any]]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from effects import desired as desired_objects
 from effects import reconcile, sandbox
+from effects.desired import ROLL_ANNOTATION
 from effects.healing import Healer
 from effects.inventory import Inventory
 from effects.work_queue import WorkQueue
@@ -104,13 +104,32 @@ def _writes_over_any_state(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sandbox, "_check_expected", lambda *_: None)
 
 
-def _rolls_at_each_reconcile(patch: pytest.MonkeyPatch) -> None:
-    numbers = count()
-    patch.setattr(desired_objects, "_roll_name", lambda roll: f"{roll.position}-{next(numbers)}")
+def _rolls(patch: pytest.MonkeyPatch, name: Callable[[str, str], str]) -> None:
+    """Each Deployment that is sent names another roll."""
+    real = reconcile.stamped
+
+    def stamped(wanted: Any, **more: Any) -> Any:
+        manifest = deepcopy(real(wanted, **more))
+        if manifest["kind"] == "Deployment":
+            annotations = manifest["spec"]["template"]["metadata"]["annotations"]
+            annotations[ROLL_ANNOTATION] = name(manifest["metadata"]["name"], annotations[ROLL_ANNOTATION])
+        return manifest
+
+    patch.setattr(reconcile, "stamped", stamped)
+
+
+def _rolls_at_each_write(patch: pytest.MonkeyPatch) -> None:
+    sent: dict[tuple[str, str], int] = {}
+
+    def name(app: str, roll: str) -> str:
+        sent[app, roll] = sent.get((app, roll), 0) + 1
+        return roll if sent[app, roll] == 1 else f"{roll}-{sent[app, roll]}"
+
+    _rolls(patch, name)
 
 
 def _rolls_unasked(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(desired_objects, "_roll_name", lambda roll: f"{roll.position + 1}-abc")
+    _rolls(patch, lambda _, roll: f"9{roll}")
 
 
 def _tidies_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -118,8 +137,9 @@ def _tidies_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def _believes_what_it_knew(patch: pytest.MonkeyPatch) -> None:
-    def listed(self: Inventory, kind: str, namespace: str, objects: Any) -> None:
+    def listed(self: Inventory, kind: str, namespace: str, *_: Any) -> set[str]:
         self._told.add((kind, namespace))
+        return set()
 
     patch.setattr(Inventory, "listed", listed)
 
@@ -138,13 +158,13 @@ def _lists_old_replicas(patch: pytest.MonkeyPatch) -> None:
 
 
 PLANTED: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
-    "a line is lost": (_loses_a_line, "1: positions have a gap"),
-    "a request is recorded again": (_records_repetitions, "1: .* was recorded again"),
+    "a line is lost": (_loses_a_line, "1: (positions have a gap|the head says)"),
+    "a request is recorded again": (_records_repetitions, "1: .* was recorded( again|, and nobody sent it)"),
     "releases have no numbers of their own": (_numbers_releases_anew, "2: life .* has the releases"),
     "host names are kept": (_keeps_host_names, "2: claimed"),
     "the list is behind": (_lists_old_replicas, "3: "),
     "a late write arrives": (_writes_over_any_state, "4: .* went back from"),
-    "pods are rolled again and again": (_rolls_at_each_reconcile, "4: .* was rolled for position"),
+    "pods are rolled again and again": (_rolls_at_each_write, "4: .* was rolled for position"),
     "pods are rolled unasked": (_rolls_unasked, "4: .* where nobody asked for it"),
     "nothing is tidied up": (_tidies_nothing, "4: .*: wanted"),
     "a list tells nothing": (_believes_what_it_knew, "4: "),
@@ -153,11 +173,15 @@ PLANTED: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
 }
 
 
+def until_caught() -> None:
+    for number in range(10):
+        run(number)
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_defect_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant, said = PLANTED[name]
     plant(monkeypatch)
     with pytest.raises(Violation, match=said):
-        for number in range(20):
-            run(number)
+        until_caught()

@@ -362,20 +362,34 @@ class WholeSystem(RuleBasedStateMachine):
         self.stepped()
         self.weather.arm(fault, after)
 
-    @rule(after=st.integers(0, 12), asked=st.lists(asked, max_size=2), number=st.integers(0, 1))
-    def will_be_stopped(self, after: int, asked: list[tuple[AppId, Command]], number: int) -> None:
-        """Whoever makes that call is stopped in it past its lease; others are asked for something, and lead meanwhile."""
+    @rule(
+        number=st.integers(0, 1),
+        app_id=st.sampled_from(APPS),
+        first=likely,
+        meanwhile=st.lists(st.one_of(likely, COMMANDS[Destroy]), min_size=1, max_size=2),
+        after=st.integers(0, 12),
+    )
+    def is_stopped_in_a_write(
+        self, number: int, app_id: AppId, first: Command, meanwhile: list[Command], after: int
+    ) -> None:
+        """Past its lease; more is asked of the same app, and the other worker leads. Then the write arrives."""
         self.stepped()
+        other = self.staff[1 - number]
 
-        def meanwhile() -> None:
+        def others_go_on() -> None:
             self.time.passes(LEASE_SECONDS + 1)
-            for app_id, command in asked:
+            for command in meanwhile:
                 self._ask(app_id, command)
             for _ in range(2):
-                self._guarded(self.staff[number], self._run)
+                self._guarded(other, self._run)
 
-        self.weather.meanwhile = meanwhile
+        other.drop()
+        other.lease.release()
+        self.weather.meanwhile = others_go_on
         self.weather.arm(Fault.STALLED, after)
+        with suppress(Killed):
+            self._ask(app_id, first)
+        self._guarded(self.staff[number], self._run)
 
     @rule(seconds=st.sampled_from([0.3, 2.0, 11.0, 700.0]))
     def time_passes(self, seconds: float) -> None:
@@ -444,6 +458,7 @@ class WholeSystem(RuleBasedStateMachine):
                 self.witness.by_hand(ref_of(each))
                 self.cluster.delete(ref_of(each), uid=None)
         self._quiet()
+        self.witness.look()
         parked = [world for world in self.worlds if world.app.life is not None and world.life.parked is not None]
         for world in parked:
             assert world.life.parked is not None
@@ -453,6 +468,7 @@ class WholeSystem(RuleBasedStateMachine):
             self._ask(world.app_id, cure)
         if parked:
             self._quiet()
+        self.witness.look()
         wanted: set[Ref] = set()
         for world in self.worlds:
             hold(not world.difference(), f"4: {world.app_id.name}: {world.difference()}")

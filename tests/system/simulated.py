@@ -147,6 +147,9 @@ class Weather:
             return None
         self._calls += 1
         fault = self._armed.pop(self._calls, None)
+        if fault is Fault.STALLED and not call.startswith(("apply", "delete")):
+            self._armed.setdefault(self._calls + 1, fault)  # what is late and changes nothing harms nobody
+            return None
         if fault is not None:
             self.fired.append((fault, call))
         return fault

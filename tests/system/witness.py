@@ -18,7 +18,7 @@ from ledger.store import ModelStore
 from projections.app_list import AppListRow, app_list
 from projections.releases import releases
 from tests.faults import ledger_invariants as invariants
-from tests.faults.ledger_invariants import hold
+from tests.faults.ledger_invariants import Violation, hold
 from tests.projections import oracle
 
 NAMESPACE = "default"
@@ -41,11 +41,14 @@ class Witness:
         self._templates: dict[str, Mapping[str, Any]] = {}
         self._made: dict[str, int] = {}
         self._gone_by_hand = 0
+        self._seen: Violation | None = None
 
     # -- After every step ------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """1 and 2, if the ledger has grown."""
+        """1 and 2, if the ledger has grown; and what was seen of writes since."""
+        if self._seen is not None:
+            raise self._seen
         if self._store.head().position == len(self._lines):
             return
         rows = invariants.positions_have_no_gap(self._store)
@@ -63,6 +66,12 @@ class Witness:
         before = self._object(ref)
 
         def after() -> None:
+            try:
+                judge()
+            except Violation as violation:
+                self._seen = self._seen or violation  # for `look`: whoever is at work here would try it again
+
+        def judge() -> None:
             self.look()
             if verb == "apply":
                 self._applied(ref, before, self._object(ref))
