@@ -75,6 +75,14 @@ def write_peer(name: str, figures: Mapping[str, Any]) -> None:
     _write(known)
 
 
+def write_soak(where: str, figures: Mapping[str, Any]) -> None:
+    """Put what came of a soak in place of what came of the one before it."""
+    known = read()
+    said = {"at": time.strftime("%Y-%m-%d", time.gmtime()), "sqlite": sqlite3.sqlite_version}
+    known["soak"] = {**known.get("soak", {}), where: {**figures, **said}}
+    _write(known)
+
+
 def read() -> dict[str, Any]:
     """What is written down."""
     if not COUNTS.exists():
@@ -85,7 +93,13 @@ def read() -> dict[str, Any]:
 
 def in_document(known: Mapping[str, Any], text: str) -> str:
     """The document's text with its tables made anew."""
-    for name, made in (("faults", _faults(known["faults"])), ("peers", _peers(known["peers"]))):
+    tables = {
+        "faults": _faults(known["faults"]),
+        "peers": _peers(known["peers"]),
+    }
+    if "soak" in known:
+        tables["soak"] = _soaks(known["soak"])
+    for name, made in tables.items():
         pattern = rf"(?s)(<!-- {name}: written by the harness -->\n).*?(<!-- end of {name} -->)"
         assert re.search(pattern, text), name
         text = re.sub(pattern, lambda found, made=made: found[1] + "\n".join(made) + "\n" + found[2], text)  # type: ignore[misc]
@@ -111,6 +125,19 @@ def _peers(peers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, figures in sorted(peers.items()):
         yield f"| {name.partition(' ')[0]} | {figures['program']} | {figures['done']} | {figures['led_to']} |"
+
+
+def _soaks(soaks: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    yield "| where | seed | apps | commands | events | faults | parked meanwhile | MiB at start, ¼, ½, end | violations |"
+    yield "|---|---:|---:|---:|---:|---:|---|---|---:|"
+    for where, each in sorted(soaks.items()):
+        parked = ", ".join(f"{count} {reason}" for reason, count in sorted(each["parked"].items())) or "none"
+        memory = ", ".join(f"{mib:.1f}" for mib in each["memory_mib"])
+        faults = sum(each["faults"].values())
+        yield (
+            f"| {where} | {each['seed']} | {each['apps']:,} | {each['commands']:,} | {each['events']:,} | {faults} "
+            f"| {parked} | {memory} | {len(each['violations'])} |"
+        )
 
 
 def _order(entry: tuple[str, object]) -> tuple[int, str]:

@@ -253,7 +253,7 @@ class WeatherCluster:
         weather: Which calls go wrong.
         chance: Decides which events of a watch arrive.
         wrote: Called around each write that reaches the cluster: with what is written, before; what it returns, after.
-        telling: What becomes of the events of the next watches.
+        telling: What becomes of the events of the next watches; None: they arrive as they happen.
         writes: How many writes reached the cluster.
     """
 
@@ -261,7 +261,7 @@ class WeatherCluster:
     weather: Weather
     chance: Random
     wrote: Callable[[str, Ref], Callable[[], None]]
-    telling: Telling = "all"
+    telling: Telling | None = "all"
     writes: int = 0
     kind: ClusterKind = "sandbox"
     name: str = field(default="test")
@@ -286,6 +286,10 @@ class WeatherCluster:
             with self.real.watch(kind, namespace, ledger_id=ledger_id, since=since) as watch:
                 return list(watch)
 
+        if self.telling is None:
+            return self._call(
+                f"watch {kind}", lambda: self.real.watch(kind, namespace, ledger_id=ledger_id, since=since)
+            )
         *events, last = self._call(f"watch {kind}", changes)
         return ToldWatch([*told(events, self.telling, self.chance), last])
 
