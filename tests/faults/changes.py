@@ -69,3 +69,33 @@ def powerless() -> None:
     for each in range(3):
         sets[each] &= ~overriding
     assert library.capset(header, sets) == 0, os.strerror(ctypes.get_errno())
+
+
+def _forget(*names: str) -> None:
+    """Be a program from before these events."""
+    from ledger import codec
+
+    codec._EVENTS = {name: kind for name, kind in codec._EVENTS.items() if name not in names}
+
+
+def before_scaling() -> None:
+    """Be a program from before `1ctl deploy scale`."""
+    _forget("Scaled")
+
+
+def before_environments() -> None:
+    """Be a program from before `1ctl env`."""
+    _forget("EnvSet")
+
+
+def before_restarts() -> None:
+    """Be a program from before `1ctl deploy restart`."""
+    _forget("Restarted")
+
+
+def before_newer_releases() -> None:
+    """Be a program that knows releases as they were before something was added to them."""
+    from ledger import codec
+    from ledger.events import SCHEMA_VERSIONS, Deployed
+
+    vars(codec)["SCHEMA_VERSIONS"] = {**SCHEMA_VERSIONS, Deployed: 0}
