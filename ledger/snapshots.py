@@ -169,7 +169,7 @@ def _nearest(store: Store, app_id: AppId, upto: int | None) -> Position:
 
 def _next_lines(store: Store, app: App, upto: int | None) -> Sequence[Row]:
     """The last lines that are folded in, and those after them; not all if there are many."""
-    after = (app.version - 1, app.observed_version - 1)
+    after = (max(app.version - 1, 0), max(app.observed_version - 1, 0))  # versions begin at 1
     limit = STEP + _LAST_LINES
     return store.two_streams(app.stream.bytes, app.observed.bytes, after=after, upto=upto, limit=limit)
 
