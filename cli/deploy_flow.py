@@ -12,7 +12,6 @@ from cli.exit_codes import UsageError
 from cli.recording import record
 from cli.session import Session
 from cli.target import target, working_directory
-from effects.cluster import Ref
 from ledger import values
 from ledger.commands import Deploy
 from ledger.errors import RefusedError
@@ -20,6 +19,7 @@ from ledger.events import Deployed, DomainAssigned
 
 if TYPE_CHECKING:
     from cli.satusky_toml import AppConfig
+    from effects.cluster import Ref
     from ledger.app import App, Life
     from ledger.ledger import Outcome
     from ledger.request import Request
@@ -177,6 +177,8 @@ def read_text(path: Path) -> str:
 
 def _check_before(session: Session, app: App, request: Request, *, detach: bool) -> None:
     """Refuse what could not be applied, while nothing is recorded."""
+    if detach and not (app.life is not None and app.life.secrets):
+        return  # before the effects side is imported, which such a request does not need
     session.applying.check_roll(app)
     if detach:
         return

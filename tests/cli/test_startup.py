@@ -163,6 +163,15 @@ def test_a_write_on_the_embedded_default_imports_only_what_it_uses(
     assert cost(used, *args).of(*(HEAVY - allowed - needed)) == set()
 
 
+def test_a_deploy_that_only_records_imports_nothing_that_applies_or_seals(cli: Cli) -> None:
+    write_toml(cli.cwd, "user-service")
+    cli.run("deploy", "--image", "nginx:1", "--detach").done()
+
+    found = cost(cli, "deploy", "--image", "nginx:2", "--env", "A=b", "--detach")
+
+    assert found.of("effects", *(HEAVY - {"eventsourcing", "importlib.metadata", "email", "asyncio"})) == set()
+
+
 @pytest.mark.parametrize("args", READS, ids=" ".join)
 def test_a_read_runs_few_statements(used: Cli, args: list[str]) -> None:
     used.run("deploy", "list").done()
