@@ -29,6 +29,8 @@ _OPTIONS = {
     "request id": "--request-id",
     "namespace": "--namespace",
     "domain_suffix": "--domain-suffix",
+    "ledger address": "--ledger",
+    "prefix": "--prefix",
 }
 """The option that sets a value which a rule of the ledger refuses under its own name."""
 

@@ -38,6 +38,7 @@ class Inline:
     def check_roll(self, app: App) -> None:
         """Pods would need secrets that this machine cannot open."""
         if app.life is not None and app.life.secrets and not self._session.ledger.can_open_secrets(app.life):
+            self._session.reader.refuse_ended()  # a replica has no sealed values; that it is one is what counts
             raise RefusedError(
                 f'app "{app.id.name}" has secrets that this machine cannot open',
                 hint="Run the command where the identity is, or point ONECTL_IDENTITY to it",

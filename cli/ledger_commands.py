@@ -52,6 +52,7 @@ def status() -> None:
     from cli.identities import known_identities  # noqa: PLC0415
     from cli.profiles import shown_address  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
+    from cli.version import PROGRAM  # noqa: PLC0415
     from ledger.clock import iso  # noqa: PLC0415
     from projections.app_list import APP_LIST  # noqa: PLC0415
     from projections.runner import checkpoint  # noqa: PLC0415
@@ -70,6 +71,8 @@ def status() -> None:
                 "head": head.chain.hex(),
                 "epoch": session.reader.epoch(),
                 "writable": session.reader.may_append(),
+                "program": PROGRAM,
+                "tables_version": session.store.tables_version(),
                 "identities": identities,
                 "read_models": [{"name": APP_LIST.name, "position": reached, "lag": head.position - reached}],
             }
@@ -83,7 +86,8 @@ def status() -> None:
             "Events": str(head.position),
             "Newest": iso(head.recorded_us) if head.position else "-",
             "Head": head.chain.hex(),
-            "Recorded in": "yes" if session.reader.may_append() else f"no: {_why_not(session)}",
+            "Writable": "yes" if session.reader.may_append() else f"no: {_why_not(session)}",
+            "Versions": f"{PROGRAM}, tables {session.store.tables_version()}",
             f"Read model {APP_LIST.name}": f"at {reached}, {head.position - reached} behind",
             **{_identity_name(row): _identity_text(row) for row in identities or []},
         },

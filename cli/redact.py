@@ -40,6 +40,7 @@ def redact(
     session = Session()
     terminal = session.terminal
     request = origin.request(request_id=request_id, reason=reason)
+    session.reader.refuse_ended()
     if dry_run:
         event, remaining = session.ledger.plan_redaction(position, field)
         tell(session, [event], _object_changes(session, position, remaining))

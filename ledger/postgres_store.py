@@ -245,6 +245,10 @@ class PostgresStore:
         """See `ModelStore.knows`."""
         return bool(self._run(TABLE_EXISTS, {"name": table_of(table).name}))
 
+    def tables_version(self) -> int:
+        """See `ModelStore.tables_version`."""
+        return schema_version(self._database)
+
     def prepare(self) -> None:
         """See `ModelStore.prepare`."""
         if not self._is_ready():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ledger import snapshots
 from ledger.codec import decode, recorded
 from ledger.events import LedgerCreated, LedgerRestored, WorkerDisabled, WorkerEnabled, WorkerIdentitySet
+from ledger.instance import ended_error
 from ledger.spec import AppId
 from ledger.streams import LEDGER_STREAM, app_stream, observed_stream
 
@@ -83,6 +84,16 @@ class LedgerReader:
         """Whether lines may be appended here: not to a replica, a backup, or a ledger that goes on elsewhere."""
         here = self.store.instance()
         return here is None or here.may_append
+
+    def refuse_ended(self) -> None:
+        """Say why nothing is recorded here, if nothing is.
+
+        Raises:
+            LedgerEndedError: This is a replica, a backup, or a ledger that goes on elsewhere.
+        """
+        here = self.store.instance()
+        if here is not None and not here.may_append:
+            raise ended_error(here.writer or "", here.note)
 
     def epoch(self) -> int:
         """How often the ledger was put back from a backup: what fences off positions of ends that were lost."""

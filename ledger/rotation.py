@@ -35,7 +35,6 @@ from ledger.errors import (
     SealedError,
 )
 from ledger.events import WorkerIdentitySet
-from ledger.instance import ended_error
 from ledger.ledger import ATTEMPTS
 from ledger.store import Rewrapped
 from ledger.streams import LEDGER_STREAM
@@ -161,11 +160,10 @@ def before_rotation(ledger: Ledger, keys: KeyFiles, *, accept_loss: bool = False
     Raises:
         RefusedError: Nothing is recorded yet, nothing may be recorded here, or a key is missing here.
     """
-    found, here = standing(ledger, keys), ledger.store.instance()
-    if found is None or here is None:
+    found = standing(ledger, keys)
+    if found is None:
         raise RefusedError("nothing is recorded in the ledger yet", hint="Its identity is made by the first deploy.")
-    if not here.may_append:
-        raise ended_error(here.writer or "", here.note)
+    ledger.refuse_ended()
     if not accept_loss:
         _refuse_missing(found)
     return found

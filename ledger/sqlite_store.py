@@ -289,6 +289,11 @@ class SqliteStore:
         """See `ModelStore.knows`."""
         return bool(self._query(TABLE_EXISTS, {"name": table_of(table)}))
 
+    def tables_version(self) -> int:
+        """See `ModelStore.tables_version`."""
+        rows = self._query("PRAGMA user_version", {})
+        return int(rows[0][0]) if rows else 0
+
     def prepare(self) -> None:
         """See `ModelStore.prepare`."""
         with self.writing():

@@ -359,6 +359,9 @@ class Tables(Asking, Protocol):
 class ModelStore(Store, Asking, Protocol):
     """A store that also keeps read models: tables beside the log that can be made from it again."""
 
+    def tables_version(self) -> int:
+        """The version of the tables; 0 if there are none."""
+
     def prepare(self) -> None:
         """Create the tables if there are none; what is recorded stays.
 

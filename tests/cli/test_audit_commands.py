@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from cli.version import PROGRAM
+from ledger.sqlite_store import STORE_VERSION
 from tests.cli_support import Cli, query, tamper
 
 
@@ -86,3 +89,27 @@ def test_the_log_names_an_identity_as_other_commands_do(known: Cli) -> None:
     shown = known.run("audit", "log", "--kind", "WorkerIdentitySet").done().lines[-1]
     (identity,) = known.run("-o", "json", "ledger", "status").done().json["identities"]
     assert shown.endswith(f"  identity={identity['identity']}")
+
+
+def test_a_replica_says_that_it_is_one_before_anything_else(known: Cli, tmp_path: Path) -> None:
+    known.run("secret", "create", "--kv", "TOKEN=value").done()
+    known.run("audit", "export", "--file", str(tmp_path / "ledger.jsonl")).done()
+    replica = ("--ledger", str(tmp_path / "replica.db"))
+    known.run(*replica, "audit", "import", str(tmp_path / "ledger.jsonl")).done()
+    writes = ("deploy restart", "deploy --image nginx:9", "deploy rollback --version 1 -y", "env create --env A=b")
+    for write in (*writes, "ledger redact --position 3 --field reason --reason x -y", "secret rotate-keys -y"):
+        assert "this ledger is a read-only replica of " in known.run(*replica, *write.split()).failed(3).error, write
+
+
+def test_the_status_of_a_ledger_tells_versions_and_who_may_write(known: Cli) -> None:
+    status = known.run("-o", "json", "ledger", "status").done().json
+    assert (status["program"], status["tables_version"], status["writable"]) == (PROGRAM, STORE_VERSION, True)
+    shown = known.run("ledger", "status").done().stdout
+    assert re.search(rf"^Versions: +{PROGRAM}, tables {STORE_VERSION}$", shown, re.MULTILINE)
+    assert re.search(r"^Writable: +yes$", shown, re.MULTILINE)
+
+
+def test_a_bad_value_is_told_with_the_option_that_sets_it(known: Cli) -> None:
+    assert "Example: --prefix onectl\n" in known.run("ledger", "roles", "--prefix", "a b").failed(3).error
+    refused = known.run("--ledger", "postgresql://x:y@z@host/db", "deploy", "get").failed(3).error
+    assert "Example: --ledger postgresql://user@host/database\n" in refused

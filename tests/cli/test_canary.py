@@ -274,7 +274,7 @@ def _told(teller: Teller) -> None:
         does(*read.split())
         does("-o", "json", *read.split())
     does("deploy", "releases", "--wide")
-    does("secret", "list", "--at-release", "1", "--all", code=2)
+    does("secret", "list", "--at-release", "1", "--all")
     # Keys, leaks, proofs.
     does("secret", "rotate-keys", "--dry-run")
     does("secret", "rotate-keys", "-y")
