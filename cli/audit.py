@@ -135,4 +135,12 @@ def _document(
         "head": result.head.chain.hex(),
         "intact": found is None,
         "damage": found,
+        "against": None
+        if compared is None
+        else {
+            "size": compared.checkpoint.size,
+            "verdict": compared.verdict,
+            "redacted": list(compared.redacted),
+            "detail": compared.detail,
+        },
     }

@@ -13,9 +13,10 @@ from cli.options import ConfigOption, DeploymentIdOption
 from cli.session import Session
 from ledger import checkpoint as notes
 from ledger import proof as proofs
-from ledger.checkpoint import Checkpoint, CheckpointError, SigningKey, VerifierKey
-from ledger.errors import RefusedError
+from ledger.checkpoint import Checkpoint, SigningKey, VerifierKey
+from ledger.errors import LedgerDamagedError, RefusedError
 from ledger.kept_checkpoints import KeptCheckpoints
+from ledger.moments import at_position
 from ledger.reader import LedgerReader
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def prove(
     session = Session()
     if release is not None:
         position = _position_of(session, release, deployment_id=deployment_id, config=config)
+    elif position is not None:
+        at_position(session.store, position)
     note = _read(checkpoint) if checkpoint is not None else signed_now(session)
     if since is not None:
         proof = proofs.prove_since(session.store, notes.unverified(_read(since)), note)
@@ -172,7 +175,8 @@ def signed_now(session: Session) -> bytes:
     """A checkpoint of the ledger as it is now; kept here, so that no other history is signed later.
 
     Raises:
-        CheckpointError: The ledger is empty, its signing key is not here, or it does not continue the kept checkpoint.
+        CheckpointError: The ledger is empty, or its signing key is not here.
+        LedgerDamagedError: It does not continue the kept checkpoint.
     """
     ledger_id = session.reader.ledger_id() or ""
     return sign_and_keep(session, session.store, notes.load_signing_key(session.keys.signing_path(ledger_id)))
@@ -182,7 +186,8 @@ def sign_and_keep(session: Session, store: ModelStore, key: SigningKey) -> bytes
     """A checkpoint of this ledger as it is in a store: the session's, or a backup of it.
 
     Raises:
-        CheckpointError: It is empty, the key is not its own, or it does not continue the kept checkpoint.
+        CheckpointError: It is empty, or the key is not its own.
+        LedgerDamagedError: It does not continue the kept checkpoint.
     """
     ledger_id, kept = LedgerReader(store).ledger_id(), kept_checkpoints(session)
     newest = kept.newest(ledger_id) if ledger_id else None
@@ -199,7 +204,7 @@ def sign_and_keep(session: Session, store: ModelStore, key: SigningKey) -> bytes
 def _refuse_other_history(session: Session, note: bytes) -> None:
     result = proofs.verify_against(session.store, note, proofs.ledger_key(session.store))
     if result.verdict != "consistent":
-        raise CheckpointError(f"the ledger does not continue the newest checkpoint signed here: {result.detail}")
+        raise LedgerDamagedError(f"the ledger does not continue the newest checkpoint signed here: {result.detail}")
 
 
 def kept_checkpoints(session: Session) -> KeptCheckpoints:

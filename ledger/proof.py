@@ -322,8 +322,8 @@ def checkpoint_now(
             vouches for the older ones. Never one that was read from a file.
 
     Raises:
-        CheckpointError: The ledger is empty, the key is not its own, or it does not continue `previous`.
-        LedgerDamagedError: A line is missing or is not what was hashed when it was recorded.
+        CheckpointError: The ledger is empty, or the key is not its own.
+        LedgerDamagedError: It does not continue `previous`; a line is missing or is not what was hashed.
     """
     ours = ledger_key(store)
     key = replace(key, name=ours.name)  # one key file may serve several ledgers, each under its own origin
@@ -336,11 +336,11 @@ def checkpoint_now(
     tree = tree or ledger_tree(store)
     tree.grow(size)
     if tree.size > size:
-        raise CheckpointError(
+        raise LedgerDamagedError(
             f"the ledger had {tree.size} positions and has {size} now: it was cut; nothing was signed"
         )
     if previous is not None and not _begins_with(tree, size, previous):
-        raise CheckpointError(
+        raise LedgerDamagedError(
             f"the ledger does not continue the checkpoint of size {previous.size} that was signed before; "
             "nothing was signed",
             hint="It was changed, cut, or an older copy was put back.",

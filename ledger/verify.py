@@ -29,7 +29,7 @@ class Damage:
     Attributes:
         position: The first bad position.
         fault: ``missing``: no line at that position; ``edited``: its bytes are not those that were hashed;
-            ``reordered``: the line is intact, but not the one that its neighbours were chained to; ``cut``: lines at
+            ``reordered``: the line is intact, but belongs elsewhere or not behind its neighbour; ``cut``: lines at
             the end are gone; ``unexpected``: there are more lines than the head knows; ``unfindable``: the line is intact, but who
             reads its stream does not get it; ``unreadable``: the database does not give the line out, or the head.
         detail: One sentence for a person.
@@ -95,7 +95,7 @@ def _walk(
         for row in rows:
             damage = _check(reached, row, redacted)
             if damage is not None:
-                yield reached, damage
+                yield reached, _reordered(store, row, redacted, head.position) or damage
                 return
             reached = Head(row.position, row.recorded_us, row.chain)
         yield reached, _check_streams(store, rows)
@@ -161,6 +161,22 @@ def _check(before: Head, row: Row, redacted: Mapping[int, Remains]) -> Damage | 
     return None
 
 
+def _reordered(store: Store, row: Row, redacted: Mapping[int, Remains], size: int) -> Damage | None:
+    """Whether a line that is not what was hashed is so only for its place: it was moved from another one.
+
+    Tries every position, which is done once, and only where something is wrong.
+    """
+    if not is_well_formed(row):
+        return None
+    places = (place for place in range(1, size + 1) if place != row.position)
+    moved = (place for place in places if recomputed_leaf(row._replace(position=place), redacted) == row.leaf)
+    place = next(moved, None)
+    if place is None or any(there.leaf == row.leaf for there in store.positions(place, place, limit=1)):  # a copy
+        return None
+    detail = f"the event at position {row.position} belongs at position {place}"
+    return Damage(position=row.position, fault="reordered", detail=detail)
+
+
 def _check_streams(store: Store, rows: Sequence[Row]) -> Damage | None:
     """Apps are read stream by stream, by an index that the chain does not cover: it must lead to the same lines."""
     versions: dict[bytes, list[int]] = {}
@@ -196,6 +212,9 @@ def _check_end(head: Head, reached: Head) -> Damage | None:
     if reached.position < head.position:
         first = reached.position + 1
         return Damage(position=first, fault="cut", detail=f"positions {first} to {head.position} are gone")
+    if head.position == 0 and reached.position:
+        detail = "the head row, which names the newest event, is gone or empty"
+        return Damage(position=reached.position, fault="missing", detail=detail)
     if reached.position > head.position:
         first = head.position + 1
         return Damage(position=first, fault="unexpected", detail=f"the head does not know position {first} and later")

@@ -139,3 +139,31 @@ def test_what_is_not_there_cannot_be_proved(auditor: Auditor, args: tuple[str, .
     result = auditor.run("audit", "prove", *args)
     assert result.code in (1, 2, 3)
     assert result.stdout == ""
+
+
+def test_a_position_that_is_not_there_cannot_be_proved(auditor: Auditor) -> None:
+    refused = auditor.run("audit", "prove", "--position", "9999").failed(3)
+    assert "there is no position 9999; the ledger has " in refused.error
+
+
+def test_a_comparison_is_in_the_document_whatever_it_says(auditor: Auditor) -> None:
+    auditor.run("audit", "checkpoint", "--file", auditor.file("then")).done()
+    auditor.run("deploy", "restart").done()
+    sound = auditor.run("-o", "json", "audit", "verify", "--against", auditor.file("then")).done().json
+    assert (sound["intact"], sound["against"]["verdict"]) == (True, "consistent")
+    assert sound["against"]["detail"] == f"positions 1 to {sound['against']['size']} are unchanged since the checkpoint"
+    assert auditor.run("-o", "json", "audit", "verify").done().json["against"] is None
+    forge(auditor.ledger)
+    forged = auditor.run("-o", "json", "audit", "verify", "--against", auditor.file("then"))
+    assert (forged.code, forged.json["against"]["verdict"]) == (7, "forked")
+
+
+def test_an_older_file_put_back_is_neither_signed_nor_witnessed(auditor: Auditor) -> None:
+    shutil.copy(auditor.ledger, auditor.file("yesterday.db"))
+    auditor.run("deploy", "restart").done()
+    auditor.run("audit", "witness", auditor.file("witness")).done()
+    shutil.copy(auditor.file("yesterday.db"), auditor.ledger)
+    for args in (("checkpoint",), ("witness", auditor.file("witness")), ("prove", "--position", "3")):
+        refused = auditor.run("audit", *args).failed(7)
+        assert "does not continue the checkpoint" in refused.error
+        assert "an older copy was put back" in refused.error

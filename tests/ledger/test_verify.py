@@ -187,7 +187,7 @@ def test_a_deleted_line_whose_successors_moved_up_is_found(store: SqliteStore) -
         "DELETE FROM stored_events WHERE notification_id = 4",
         "UPDATE stored_events SET notification_id = notification_id - 1 WHERE notification_id > 4",
     )
-    assert damage(store) == (4, "edited")
+    assert damage(store) == (4, "reordered")
 
 
 def test_swapped_lines_are_found_at_the_first(store: SqliteStore) -> None:
@@ -197,7 +197,10 @@ def test_swapped_lines_are_found_at_the_first(store: SqliteStore) -> None:
         "UPDATE stored_events SET notification_id = 3 WHERE notification_id = 5",
         "UPDATE stored_events SET notification_id = 5 WHERE notification_id = 100",
     )
-    assert damage(store) == (3, "edited")
+    assert damage(store) == (3, "reordered")
+    found = verify_chain(store).damage
+    assert found is not None
+    assert found.detail == "the event at position 3 belongs at position 5"
 
 
 def test_swapped_contents_are_found_at_the_first(store: SqliteStore) -> None:
@@ -230,9 +233,13 @@ def test_a_head_with_another_chain_does_not_match(store: SqliteStore) -> None:
     assert damage(store) == (LINES, "edited")
 
 
-def test_a_head_that_is_gone_leaves_all_lines_unexpected(store: SqliteStore) -> None:
+def test_a_head_that_is_gone_is_missing_behind_lines_that_are_intact(store: SqliteStore) -> None:
     tamper(store, "DELETE FROM ledger_head")
-    assert damage(store) == (1, "unexpected")
+    result = verify_chain(store)
+    assert result.events == LINES
+    assert result.damage is not None
+    assert (result.damage.position, result.damage.fault) == (LINES, "missing")
+    assert "head row" in result.damage.detail
 
 
 @pytest.mark.parametrize("change", ["position = NULL", "position = 'x'", "chain = 'text'", "recorded_us = 0.5"])

@@ -262,7 +262,7 @@ class TestCheckpointNow:
             own.grow(size)
             assert checkpoint_now(own.store, own.key, tree=tree) == checkpoint_now(own.store, own.key)
         rewrite(own.store.path, "DELETE FROM stored_events WHERE notification_id > 300")
-        with pytest.raises(CheckpointError, match="it was cut"):
+        with pytest.raises(LedgerDamagedError, match="it was cut"):
             checkpoint_now(reopened(own), own.key, tree=tree)
 
     @pytest.mark.parametrize("statement", [EDIT, "DELETE FROM stored_events WHERE notification_id = 8"])
@@ -281,7 +281,7 @@ class TestCheckpointNow:
         own.grow(50)
         newer = open_note(checkpoint_now(own.store, own.key, previous=previous), own.verifier)
         rewrite(own.store.path, EDIT)
-        with pytest.raises(CheckpointError, match="nothing was signed"):
+        with pytest.raises(LedgerDamagedError, match="nothing was signed"):
             checkpoint_now(reopened(own), own.key, previous=newer)
 
 
