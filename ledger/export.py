@@ -60,6 +60,7 @@ def cloudevents(entries: Iterable[Entry], origin: str) -> Iterator[bytes]:
             "type": f"dev.1ctl.{entry.row.topic}",
             "time": iso(entry.row.recorded_us),
             "datacontenttype": "application/json",
+            "dataschema": f"https://1ctl.dev/audit-log/{SCHEMA}",
             "data": {name: document[name] for name in ("deployment_id", "actor", "reason", "request_id", "data")},
         }
         if all(place):

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from cli.version import PROGRAM
+from ledger.export import CSV_FIELDS
 from ledger.sqlite_store import STORE_VERSION
-from tests.cli_support import Cli, query, tamper
+from tests.cli_support import ROOT, Cli, query, tamper
 
 
 @pytest.fixture
@@ -113,3 +114,38 @@ def test_a_bad_value_is_told_with_the_option_that_sets_it(known: Cli) -> None:
     assert "Example: --prefix onectl\n" in known.run("ledger", "roles", "--prefix", "a b").failed(3).error
     refused = known.run("--ledger", "postgresql://x:y@z@host/db", "deploy", "get").failed(3).error
     assert "Example: --ledger postgresql://user@host/database\n" in refused
+
+
+def test_cloudevents_are_as_version_1_0_of_the_specification_says(known: Cli) -> None:
+    events = [json.loads(line) for line in known.run("audit", "export", "--format", "cloudevents").done().lines]
+    assert len({(each["source"], each["id"]) for each in events}) == len(events) == len(known.events())
+    for each in events:
+        for name, value in each.items():
+            assert re.fullmatch(r"[a-z0-9]{1,20}", name)
+            assert name == "data" or (isinstance(value, str) and value), "a string that is not empty"
+        assert each["specversion"] == "1.0"
+        # URI-reference, and URI, of RFC 3986
+        assert re.fullmatch(r"[A-Za-z0-9._~/-]+", each["source"])
+        assert ":" not in each["source"].split("/")[0]
+        assert re.fullmatch(r"https://[a-z0-9.]+/[a-z/-]+/\d+", each["dataschema"])
+        assert re.fullmatch(r"dev\.1ctl\.[A-Za-z]+", each["type"])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", each["time"])  # RFC 3339
+        assert each["datacontenttype"] == "application/json"
+    about = {each["type"]: each.get("subject") for each in events}
+    assert about["dev.1ctl.LedgerCreated"] is None
+    assert about["dev.1ctl.Deployed"] == "sandbox/default/user-service"
+
+
+def test_the_document_tells_every_field_that_there_is(known: Cli) -> None:
+    text = (ROOT / "docs" / "audit-log.md").read_text()
+    told = {
+        name for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`([a-z_]+)`", row)
+    }
+    fields = list(known.run("-o", "json", "audit", "log", "--limit", "1").json[0])
+    assert fields == list(CSV_FIELDS)
+    assert re.findall(r"`([a-z_]+)`", text.split("| field | what |")[1].split("Filters")[0])[: len(fields)] == fields
+    line = json.loads(known.run("audit", "export").lines[0])
+    event = json.loads(known.run("audit", "export", "--format", "cloudevents").lines[-1])
+    assert {*fields, *line, *event} - {"schema", "origin"} == told
+    assert (line["schema"], event["dataschema"].rsplit("/", 1)[1]) == (1, "1")
+    assert [name in line for name in ("schema", "origin")] == [True, True]
