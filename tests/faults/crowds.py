@@ -119,7 +119,8 @@ class Crowd:
             eventually(is_quiet, within=SECONDS)
         except AssertionError:
             raise AssertionError("\n".join([*wrong, told])) from None
-        assert self.positions.observe() == [], told
+        went_back = self.positions.observe()
+        assert not went_back, "\n".join([*went_back, told])
 
     def healed(self) -> list[DriftHealed]:
         """What was set back, of every app."""

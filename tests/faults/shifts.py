@@ -92,6 +92,8 @@ class Process:
 
     def lines(self) -> list[dict[str, object]]:
         """Of its log, each one JSON object; what it says to people before and after its work is left out."""
+        if not self.log.exists():
+            return []
         return [
             json.loads(line) for line in self.log.read_text().splitlines() if line and not line.startswith(_FOR_PEOPLE)
         ]

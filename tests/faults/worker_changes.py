@@ -27,6 +27,7 @@ def stop_at_a_step() -> None:
         if next(steps) == at:
             with gate:
                 os.kill(os.getpid(), signal.SIGSTOP)
+                _wait_until_continued()
 
     def allowed(self: Term) -> None:
         may_write(self)
@@ -38,6 +39,16 @@ def stop_at_a_step() -> None:
 
     Term._check_leadership = allowed  # type: ignore[method-assign]
     Ledger.observe = observed  # type: ignore[assignment, method-assign]
+
+
+def _wait_until_continued() -> None:
+    """A signal that a process sends itself may stop it a little later: go on only after some time has been lost."""
+    import time
+
+    before = time.monotonic()
+    while (now := time.monotonic()) - before < 0.5:
+        before = now
+        time.sleep(0.001)
 
 
 def _gate_of_files() -> Any:
