@@ -207,12 +207,21 @@ class Positions:
     A real API server tells every change since the last look; the sandbox only the last one of each object.
     """
 
-    def __init__(self, cluster: Cluster, namespace: str, *, ledger_id: str) -> None:
-        """Looks for the first time."""
+    def __init__(self, cluster: Cluster, namespace: str, *, ledger_id: str, late: bool = False) -> None:
+        """Looks for the first time.
+
+        Args:
+            cluster: The cluster, on a way that is sound.
+            namespace: Where to look.
+            ledger_id: Whose objects.
+            late: Whether a write that was on its way for long may make an object that is gone anew. That it goes again
+                is for `violations` to see; here, it is another object.
+        """
+        self._late = late
         self._cluster = cluster
         self._namespace = namespace
         self._ledger_id = ledger_id
-        self._highest: dict[Ref, tuple[int, int]] = {}
+        self._highest: dict[tuple[Ref, str], tuple[int, int]] = {}
         self._since: dict[str, str] = {}
         self._violations: list[str] = []
         for kind in LISTED:
@@ -244,7 +253,8 @@ class Positions:
     def _judge(self, ref: Ref, seen: Seen) -> None:
         annotation = seen.annotations.get(POSITION_ANNOTATION, "0.0")
         epoch, _, position = annotation.partition(".")
-        now, before = (int(epoch), int(position)), self._highest.get(ref, (0, 0))
+        which = (ref, seen.uid if self._late else "")
+        now, before = (int(epoch), int(position)), self._highest.get(which, (0, 0))
         if now < before:
             self._violations.append(f"{ref} went back from position {before[0]}.{before[1]} to {annotation}")
-        self._highest[ref] = max(now, before)
+        self._highest[which] = max(now, before)

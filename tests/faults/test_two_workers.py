@@ -103,7 +103,7 @@ def a_shop(directory: Path, place: str, seed: int, server: Server | None) -> Ite
         ledger_id = ledger.create(some_request())
         name = env.get("ONECTL_CLUSTER", SANDBOX)
         world = World(cluster, namespace, ledger, objects, AppId(name, namespace, "one"))
-        crowd = Crowd(world, random.Random(seed), Positions(cluster, namespace, ledger_id=ledger_id))
+        crowd = Crowd(world, random.Random(seed), Positions(cluster, namespace, ledger_id=ledger_id, late=True))
         yield Shop(crowd, scene.cli.having(ONECTL_LEDGER=scene.address, **env), directory)
 
 

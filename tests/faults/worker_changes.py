@@ -13,7 +13,6 @@ def stop_at_a_step() -> None:
     within a transaction on a file, where it would keep everybody from writing for as long as it is stopped.
     """
     import os
-    import signal
     from itertools import count
 
     from effects.term import Term
@@ -26,8 +25,7 @@ def stop_at_a_step() -> None:
     def step() -> None:
         if next(steps) == at:
             with gate:
-                os.kill(os.getpid(), signal.SIGSTOP)
-                _wait_until_continued()
+                _stop_here()
 
     def allowed(self: Term) -> None:
         may_write(self)
@@ -41,11 +39,14 @@ def stop_at_a_step() -> None:
     Ledger.observe = observed  # type: ignore[assignment, method-assign]
 
 
-def _wait_until_continued() -> None:
-    """A signal that a process sends itself may stop it a little later: go on only after some time has been lost."""
+def _stop_here() -> None:
+    """Returns once the process was continued: a signal that a process sends itself may stop it a little later."""
+    import os
+    import signal
     import time
 
     before = time.monotonic()
+    os.kill(os.getpid(), signal.SIGSTOP)
     while (now := time.monotonic()) - before < 0.5:
         before = now
         time.sleep(0.001)
