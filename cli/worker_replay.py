@@ -59,11 +59,14 @@ def replay(
                 "context": context,
                 "apps": len(apps),
                 "objects_sent": sent,
-                "failed": [{"namespace": a.namespace, "app": a.name, "message": e.message} for a, e in failed],
+                "failed": [
+                    {"namespace": a.namespace, "app": a.name, "message": e.message, "hint": e.hint} for a, e in failed
+                ],
             }
         )
     for app_id, error in failed:
-        session.terminal.warn(f"{app_id.namespace}/{app_id.name}: {error.message}")
+        hint = f"  ({error.hint})" if error.hint else ""
+        session.terminal.warn(f"{app_id.namespace}/{app_id.name}: {error.message}{hint}")
     if failed:
         raise CommandError(
             f"{len(failed)} of {len(apps)} apps were not applied",

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from effects.cluster import DIGEST_ANNOTATION, LEDGER_LABEL, LIFE_LABEL, Cluster, NotOursError
+from effects.cluster import DIGEST_ANNOTATION, LEDGER_LABEL, LIFE_LABEL, Cluster, ClusterError, NotOursError
 from effects.desired import Surroundings, desired, stamped
 from effects.placing import reflected
 from effects.secret_values import LazyValues
 from ledger.app import Life
 from ledger.ledger import Ledger
 from ledger.spec import AppId
+
+
+_EMPTY = "Replay into an empty namespace, or remove what is there."
+
+
+class OtherStateError(ClusterError):
+    """What is there is ours and is not to be replaced by this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +48,8 @@ class Replay:
         """Apply one app; how many objects were sent. May be repeated: what is as desired is not sent again.
 
         Raises:
-            NotOursError: Somebody else has an object of that name, or a later state of ours is there.
+            NotOursError: Somebody else has an object of that name.
+            OtherStateError: There is an object of another life, or of a later position.
             SealedError: Secret values are needed that this machine cannot open, or that were shredded since.
             ClusterError: The cluster cannot be reached, or says no.
         """
@@ -54,13 +62,16 @@ class Replay:
         owner_uid: str | None = None
         sent = 0
         for entry in desired(app, app.life, Surroundings(ledger_id=ledger_id, gateway=self.gateway)):
+            if entry.lost:
+                continue
             seen = self.cluster.look(entry.ref, ledger_id=ledger_id)
             if seen is not None:
-                ours = seen.labels.get(LEDGER_LABEL) == ledger_id
-                if not ours or seen.labels.get(LIFE_LABEL) != app.life.deployment_id:
-                    raise NotOursError(entry.ref, hint="Replay into an empty namespace, or remove what is there.")
+                if seen.labels.get(LEDGER_LABEL) != ledger_id:
+                    raise NotOursError(entry.ref, hint=_EMPTY)
+                if seen.labels.get(LIFE_LABEL) != app.life.deployment_id:
+                    raise OtherStateError(f"{entry.ref} is of another deployment of the app", hint=_EMPTY)
                 if reflected(seen) > (epoch, app.head):
-                    raise NotOursError(entry.ref, hint="It reflects a later position than the one asked for.")
+                    raise OtherStateError(f"{entry.ref} reflects a later position than the one asked for", hint=_EMPTY)
             if seen is None or seen.annotations.get(DIGEST_ANNOTATION) != entry.digest:
                 manifest = stamped(
                     entry,

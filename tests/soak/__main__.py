@@ -329,16 +329,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--record", action="store_true", help="write the figures into docs/reliability.*")
     asked = parser.parse_args()
-    with TemporaryDirectory(dir=TMPFS if TMPFS.is_dir() else None, prefix="onectl-soak-") as directory:
-        with _world(Path(directory)) as world:
-            part = asked.scale * (1.0 if world.cluster.kind == "sandbox" else 0.1)
-            count = [max(1, round(part * each)) for each in (APPS, COMMANDS, FAULTS)]
-            print(
-                f"seed {asked.seed}: {count[0]:,} apps, {count[1]:,} commands, {count[2]} faults, {world.cluster.kind}"
-            )
-            apps = [AppId("test", world.namespace, f"app-{number:04}") for number in range(count[0])]
-            figures = Soak(world, apps, Random(asked.seed), count[1], count[2]).run()
-            where = "sandbox" if world.cluster.kind == "sandbox" else "API server"
+    place = TMPFS if TMPFS.is_dir() else None
+    with TemporaryDirectory(dir=place, prefix="onectl-soak-") as directory, _world(Path(directory)) as world:
+        part = asked.scale * (1.0 if world.cluster.kind == "sandbox" else 0.1)
+        count = [max(1, round(part * each)) for each in (APPS, COMMANDS, FAULTS)]
+        print(f"seed {asked.seed}: {count[0]:,} apps, {count[1]:,} commands, {count[2]} faults, {world.cluster.kind}")
+        apps = [AppId("test", world.namespace, f"app-{number:04}") for number in range(count[0])]
+        figures = Soak(world, apps, Random(asked.seed), count[1], count[2]).run()
+        where = "sandbox" if world.cluster.kind == "sandbox" else "API server"
     for name, figure in figures.items():
         print(f"{name:>12}  {figure}")
     if asked.record:
