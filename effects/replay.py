@@ -16,7 +16,6 @@ from ledger.app import Life
 from ledger.ledger import Ledger
 from ledger.spec import AppId
 
-
 _EMPTY = "Replay into an empty namespace, or remove what is there."
 
 

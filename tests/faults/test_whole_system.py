@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from effects import desired as desired_objects
 from effects import reconcile, sandbox
 from effects.desired import ROLL_ANNOTATION
 from effects.healing import Healer
@@ -106,7 +107,7 @@ def _writes_over_any_state(patch: pytest.MonkeyPatch) -> None:
 
 def _rolls(patch: pytest.MonkeyPatch, name: Callable[[str, str], str]) -> None:
     """Each Deployment that is sent names another roll."""
-    real = reconcile.stamped
+    real = desired_objects.stamped
 
     def stamped(wanted: Any, **more: Any) -> Any:
         manifest = deepcopy(real(wanted, **more))

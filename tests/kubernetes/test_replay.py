@@ -46,7 +46,7 @@ def digests(kubectl: Kubectl, app: str = APP) -> dict[str, str]:
 
 
 def head(cli: Cli) -> int:
-    return max(each["position"] for each in cli.run("-o", "json", "audit", "log").done().json)
+    return max(int(each["position"]) for each in cli.run("-o", "json", "audit", "log").done().json)
 
 
 def image(kubectl: Kubectl) -> Any:

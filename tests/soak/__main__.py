@@ -35,9 +35,7 @@ from ledger.commands import (
     UnsetEnv,
 )
 from ledger.errors import OneCtlError, RefusedError
-from ledger.reader import recorded
 from ledger.spec import AppId
-from ledger.store import Row
 from tests.effects.worlds import World, kubernetes_world, request, sandbox_world
 from tests.faults import ledger_invariants as invariants
 from tests.faults import reliability
@@ -276,14 +274,13 @@ class Soak:
             if difference := one.difference():
                 yield f"4: {app_id.name}: {difference}"
         store = self.world.ledger.store
-        rows: Sequence[Row] = store.positions(1, limit=invariants.ALL)
-        lines = [recorded(row) for row in rows]
+        lines = invariants.lines_of(store)
         for check in (
-            lambda: invariants.positions_have_no_gap(store),  # type: ignore[arg-type]
+            lambda: invariants.positions_have_no_gap(store),
             lambda: invariants.releases_are_consecutive(lines),
             lambda: invariants.domains_belong_to_one_app(lines),
-            lambda: invariants.chain_verifies(store),  # type: ignore[arg-type]
-            lambda: invariants.read_models_equal_a_fresh_fold(store),  # type: ignore[arg-type]
+            lambda: invariants.chain_verifies(store),
+            lambda: invariants.read_models_equal_a_fresh_fold(store),
         ):
             try:
                 check()
