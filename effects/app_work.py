@@ -115,7 +115,7 @@ class AppWork:
         try:
             # Of a life that is on its way out everything goes first; what is left of it then wakes us again.
             leftovers = self.leftovers(app) if app.leaving is None else None
-            app = self.reconciler.reconcile(work.app_id, leftovers=leftovers)
+            app = self.reconciler.reconcile(work.app_id, leftovers=leftovers, known=app)
         except ParkedError as error:
             LOG.warning("parked", extra=_about(work.app_id, reason=error.reason, detail=error.message))
             self.queue.done(work)

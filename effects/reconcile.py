@@ -115,6 +115,7 @@ class Reconciler:
         progress: Progress | None = None,
         *,
         leftovers: Mapping[Ref, str] | None = None,
+        known: App | None = None,
     ) -> App:
         """Make the cluster equal to the ledger for this app and record it; returns the app as it then is.
 
@@ -122,6 +123,7 @@ class Reconciler:
             app_id: The app.
             progress: Called with each object once it is as desired.
             leftovers: Objects of this app, with their uids, that go unless they are desired.
+            known: The app, if it was read just now.
 
         Raises:
             ParkedError: The cluster refuses; recorded.
@@ -131,7 +133,7 @@ class Reconciler:
         # With uids: what this call found or wrote while others may have decided that it goes.
         made: dict[Ref, str] = dict(leftovers or {})
         for _ in range(ATTEMPTS):
-            app = self.ledger.app(app_id)
+            app, known = known or self.ledger.app(app_id), None
             try:
                 if app.leaving is not None:
                     app = self._remove(app, app.leaving)
@@ -220,6 +222,8 @@ class Reconciler:
                 None if known or current.applied_through > event.through else (life.deployment_id, event, event.through)
             )
 
+        if make(app) is None:
+            return app  # as it was before: to read it again would cost more than all that was looked at
         return self.ledger.observe(app.id, self.request, make)
 
     def _record_fingerprints(self, app: App, life: Life, values: LazyValues) -> None:
