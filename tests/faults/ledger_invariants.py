@@ -17,6 +17,7 @@ from ledger import checkpoint as notes
 from ledger.checkpoint import load_signing_key
 from ledger.codec import recorded
 from ledger.envelope import Recorded
+from ledger.errors import OneCtlError
 from ledger.events import (
     Deployed,
     Destroyed,
@@ -221,9 +222,16 @@ def proofs_verify(store: ModelStore, keys: KeyFiles, *, before: bytes | None = N
     ledger_id = LedgerReader(store).ledger_id()
     if ledger_id is None:
         return None
+    try:
+        return _proved(store, keys.signing_path(ledger_id), before)
+    except OneCtlError as error:
+        raise Violation(f"5: {error}") from error
+
+
+def _proved(store: ModelStore, signing_key: Path, before: bytes | None) -> bytes:
     key = ledger_key(store)
     old = notes.open_note(before, key) if before is not None else None
-    note = checkpoint_now(store, load_signing_key(keys.signing_path(ledger_id)), previous=old)
+    note = checkpoint_now(store, load_signing_key(signing_key), previous=old)
     size = notes.open_note(note, key).size
     hold(size == store.head().position, f"5: signed {size} of {store.head().position} lines")
     for position in {1, size}:
@@ -313,9 +321,9 @@ def lines_of(store: ModelStore) -> list[Recorded]:
 def ledger_is_whole(store: ModelStore, keys: KeyFiles, past: Past = NO_PAST) -> None:
     """1, 2, 3 and 5, as far as they need not know who asked for what."""
     rows = positions_have_no_gap(store)
+    chain_verifies(store)
     lines = [recorded(row) for row in rows]
     releases_are_consecutive(lines)
     domains_belong_to_one_app(lines)
-    chain_verifies(store)
     read_models_equal_a_fresh_fold(store)
     proofs_verify(store, keys, before=past.note)
