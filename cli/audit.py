@@ -34,7 +34,14 @@ app = typer.Typer(
 )
 
 
-@app.callback()
+_EPILOG = """\b
+Examples:
+  1ctl audit log --since '1 day ago'
+  1ctl audit verify --against yesterday.checkpoint
+  1ctl audit export --file ledger.jsonl"""
+
+
+@app.callback(epilog=_EPILOG)
 def audit() -> None:
     """Read the ledger, check it, take it away."""
 

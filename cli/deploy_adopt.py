@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from cli import origin
+from cli.dry_run import tell
 from cli.exit_codes import UsageError
-from cli.options import ConfigOption, DeploymentIdOption, RequestIdOption
+from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, RequestIdOption
 from cli.recording import record
 from cli.session import Session
 from cli.target import target
@@ -26,13 +27,14 @@ def adopt(
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
     request_id: RequestIdOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Take over an object that somebody else made.
 
     Fields that the app sets are taken from whoever set them; the rest of the object stays. From then on it belongs to
     the app, and goes with it.
 
-    Example:  1ctl deploy adopt service/shop --uid 5b4a3c2d-... --reason "was made by hand"
+    Example:  1ctl deploy adopt service/shop --uid 5b4a3c2d-... --reason ours
     """
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
@@ -40,7 +42,12 @@ def adopt(
     ref = _ref(app_id, named)
     if not session.reader.has_worker(session.place.cluster):
         _check(session, ref, uid)
-    outcome = record(session, app_id, AdoptObject(kind=ref.kind, name=ref.name, uid=uid), request)
+    command = AdoptObject(kind=ref.kind, name=ref.name, uid=uid)
+    if dry_run:
+        plan = session.ledger.plan(app_id, command)
+        tell(session, plan.events, [("update", ref.kind, ref.name)] if plan.after.life is not None else [])
+        return
+    outcome = record(session, app_id, command, request)
     if outcome.app.life is not None:
         session.applying.apply(app_id, request)
         session.terminal.success(f"{ref} belongs to {app_id.name} now")

@@ -27,7 +27,7 @@ def diff(
     before: Annotated[
         str, typer.Argument(metavar="A", help="A release (1), a position (@42), a time ('2h ago'), or live.")
     ],
-    after: Annotated[str, typer.Argument(metavar="[B]", help="Likewise; default: now.")] = "now",
+    after: Annotated[str, typer.Argument(metavar="[B]", help="Likewise; default: now.", show_default=False)] = "now",
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
 ) -> None:

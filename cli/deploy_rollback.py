@@ -87,6 +87,7 @@ def mark_bad(
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
     request_id: RequestIdOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Keep everybody from rolling back to a release.
 
@@ -95,6 +96,11 @@ def mark_bad(
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
     app = loaded(session, deployment_id=deployment_id, config=config)
+    if dry_run:
+        from cli.dry_run import show  # noqa: PLC0415
+
+        show(session, app.id, MarkBad(release=release))
+        return
     outcome = record(session, app.id, MarkBad(release=release), request)
     assert outcome.app.life is not None
     if outcome.recorded:

@@ -20,7 +20,13 @@ app = typer.Typer(
 )
 
 
-@app.callback()
+_EPILOG = """\b
+Examples:
+  1ctl env create --env LOG_LEVEL=debug
+  1ctl env list --at-release 1"""
+
+
+@app.callback(epilog=_EPILOG)
 def env() -> None:
     """Environment values of an app."""
 

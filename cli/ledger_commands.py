@@ -36,8 +36,13 @@ app = typer.Typer(
 SNAPSHOTS = "snapshots"
 """What the snapshots are called where read models are called by their names."""
 
+_EPILOG = """\b
+Examples:
+  1ctl ledger status
+  1ctl ledger backup /mnt/backup/ledger.db"""
 
-@app.callback()
+
+@app.callback(epilog=_EPILOG)
 def ledger() -> None:
     """Care for the ledger itself."""
 

@@ -65,7 +65,7 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")],
     checkpoint: Annotated[
         list[Path] | None,
-        typer.Option("--checkpoint", metavar="FILE", help="A checkpoint that was kept elsewhere; may be repeated."),
+        typer.Option("--checkpoint", metavar="FILE", help="A checkpoint that was kept elsewhere; repeatable."),
     ] = None,
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Even if the ledger is known to have gone further.")

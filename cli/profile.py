@@ -26,7 +26,13 @@ app = typer.Typer(
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the profile.")]
 
 
-@app.callback()
+_EPILOG = """\b
+Examples:
+  1ctl profile create prod --context my-cluster --namespace shop
+  1ctl profile use prod"""
+
+
+@app.callback(epilog=_EPILOG)
 def profile() -> None:
     """Places to deploy to; without one, the sandbox.
 

@@ -35,7 +35,7 @@ def redact(
 
     Chain and proofs stay valid; that something was blanked, by whom and why, stays in the ledger.
 
-    Example:  1ctl ledger redact --position 12 --field values.DB_PASSWORD --reason "put into env by mistake"
+    Example:  1ctl ledger redact --position 12 --field values.PW --reason leaked
     """
     session = Session()
     terminal = session.terminal

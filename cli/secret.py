@@ -27,7 +27,13 @@ app = typer.Typer(
 )
 
 
-@app.callback()
+_EPILOG = """\b
+Examples:
+  1ctl secret create --kv-file secrets.env
+  1ctl secret list --all"""
+
+
+@app.callback(epilog=_EPILOG)
 def secret() -> None:
     """Secrets of an app: sealed, never shown again."""
 

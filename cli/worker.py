@@ -22,7 +22,13 @@ app = typer.Typer(
 )
 
 
-@app.callback()
+_EPILOG = """\b
+Examples:
+  1ctl worker run --once
+  1ctl worker status"""
+
+
+@app.callback(epilog=_EPILOG)
 def worker() -> None:
     """Let one process apply what a team records.
 

@@ -33,6 +33,7 @@ def running(cli: Cli) -> Cli:
         (["env", "unset", "--key", "A"], ["EnvUnset"], {("update", "ConfigMap")}),
         (["secret", "unset", "--key", "TOKEN"], ["SecretUnset"], {("delete", "Secret")}),
         (["secret", "purge", "TOKEN"], ["SecretPurged"], set()),
+        (["deploy", "mark-bad", "1", "--reason", "slow"], ["ReleaseMarkedBad"], set()),
         (["deploy", "destroy"], ["Destroyed"], {("delete", "Deployment"), ("delete", "HTTPRoute")}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

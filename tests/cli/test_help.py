@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -50,12 +51,21 @@ def test_first_sentences_fit_their_list(texts: dict[tuple[str, ...], str], path:
         assert not [line for line in listed.splitlines() if line.endswith("...")]
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in COMMANDS if not path or path == ("deploy",) or len(path) > 1], ids=names
-)
+@pytest.mark.parametrize("path", COMMANDS, ids=names)
 def test_every_command_shows_an_example_of_itself(texts: dict[tuple[str, ...], str], path: tuple[str, ...]) -> None:
     example = texts[path].partition("Example")[2]
     assert re.search(r"1ctl (-o json )?" + " ".join(path), example)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=names)
+def test_an_example_can_be_copied(texts: dict[tuple[str, ...], str], path: tuple[str, ...]) -> None:
+    """It is one line, however narrow the screen; where there are several, each."""
+    _, one, rest = texts[path].partition("\n  Example:  ")
+    if one:
+        assert rest.split("\n")[1] == "", "it is broken"
+        shlex.split(rest.split("\n")[0])
+    for line in texts[path].partition("Examples:\n")[2].splitlines():
+        assert line.startswith(("    1ctl ", "  -o, ")) or not line
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=names)

@@ -150,7 +150,12 @@ def test_an_object_of_somebody_else_is_refused_and_can_be_taken_over(cli: Cli) -
     assert cli.events() == []
     other = cli.run("deploy", "adopt", "service/user-service", "--uid", "another", "--reason", "x").failed(3)
     assert f"has another uid: {uid}" in other.error
-    adopted = cli.run("deploy", "adopt", "service/user-service", "--uid", uid, "--reason", "made by hand").done()
+    before = cli.events()
+    named = ("deploy", "adopt", "service/user-service", "--uid", uid, "--reason", "made by hand")
+    shown = cli.run("-o", "json", *named, "--dry-run").done().json
+    assert [each["kind"] for each in shown["events"]] == ["ObjectAdopted"]
+    assert cli.events() == before
+    adopted = cli.run(*named).done()
     assert "the next deploy of user-service does it" in adopted.stdout
     cli.run("deploy", "--image", "nginx:alpine").done()
     service = cli.objects()["Service/user-service"]
