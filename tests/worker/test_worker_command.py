@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -235,3 +236,33 @@ def test_a_cluster_that_only_the_worker_reaches_needs_no_context_here(cli: Cli) 
     assert "nothing says how to reach cluster prod from here" in refused.error
     assert "1ctl worker run" in refused.error
     assert remote.run("deploy", "list").done().stdout == "💡 No deployments found\n"
+
+
+def test_a_running_worker_goes_on_with_a_new_key_for_secrets(cli: Cli) -> None:
+    with worker(cli) as run:
+        cli.run("deploy", "--image", "nginx:alpine", "--wait").done()
+        cli.run("secret", "create", "--key", "TOKEN", input="one\n").done()
+        cli.run("deploy", "restart").done()
+        for value in ("two", "three"):
+            cli.run("secret", "rotate-keys", "-y").done()
+            cli.run("secret", "create", "--key", "TOKEN", input=f"{value}\n").done()
+            cli.run("deploy", "--image", f"nginx:{value}", "--wait").done()
+        assert "parked" not in {line["message"] for line in run.log()}
+    log = cli.run("-o", "json", "audit", "log", "--kind", "SecretsFingerprinted").done().json
+    assert [list(each["data"]["fingerprints"]["TOKEN"]) for each in log] == [["1"], ["2"], ["3"]]
+
+
+def test_a_worker_with_a_copy_of_the_key_needs_the_new_one_and_no_restart(cli: Cli, tmp_path: Path) -> None:
+    cli.run("deploy", "--image", "nginx:alpine", "--wait").done()
+    (path,) = (cli.home / "keys").glob("*.identity.key")
+    copy = Path(shutil.copy(path, tmp_path / "mounted.key"))
+    with worker(cli.having(ONECTL_IDENTITY=str(copy))):
+        cli.run("secret", "create", "--key", "TOKEN", input="one\n").done()
+        cli.run("secret", "rotate-keys", "-y").done()
+        cli.run("secret", "create", "--key", "TOKEN", input="two\n").failed(8)
+        parked = eventually(lambda: cli.run("-o", "json", "worker", "status").done().json["parked"])
+        assert [each["reason"] for each in parked] == ["Sealed"]
+        shutil.copy(path, copy)
+        cli.run("worker", "retry").done()
+        eventually(lambda: not cli.run("-o", "json", "worker", "status").done().json["parked"])
+        cli.run("deploy", "--image", "nginx:2", "--wait").done()
