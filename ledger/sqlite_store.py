@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -83,6 +83,8 @@ class SqliteStore:
         self._timeout = lock_timeout
         self._local = threading.local()
         self._connections: list[tuple[sqlite3.Connection, threading.RLock]] = []
+        self._process = os.getpid()
+        self._owners: list[tuple[threading.Thread, tuple[sqlite3.Connection, threading.RLock]]] = []
         self._closed = False
         # A store that is forgotten without `close` gives its files back as well.
         weakref.finalize(self, _disconnect, self._connections)
@@ -275,6 +277,7 @@ class SqliteStore:
 
     def _disconnect(self) -> None:
         _disconnect(self._connections)
+        self._owners.clear()
         self._local = threading.local()
 
     def query(self, text: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
@@ -454,7 +457,19 @@ class SqliteStore:
         opened = (connection, threading.RLock())
         self._local.opened = opened
         self._connections.append(opened)
+        self._close_those_of_ended_threads()
+        self._owners.append((threading.current_thread(), opened))
         return opened
+
+    def _close_those_of_ended_threads(self) -> None:
+        """A process that makes threads for years would otherwise keep a connection, and its files, for each."""
+        if os.getpid() != self._process:
+            return  # after a fork they are another process'
+        for entry in [entry for entry in self._owners if not entry[0].is_alive()]:
+            with suppress(ValueError):  # another thread was first
+                self._owners.remove(entry)
+                self._connections.remove(entry[1])
+                entry[1][0].close()
 
     def _connect(self) -> sqlite3.Connection:
         if not self.path.exists():

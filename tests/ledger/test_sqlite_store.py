@@ -555,6 +555,22 @@ def test_eight_processes_append_at_once_without_loss_gap_or_starvation(path: Pat
     assert min(shares) >= len(together) / many / 3, str(shares)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files by /proc")
+def test_threads_that_have_ended_leave_no_open_files(store: SqliteStore) -> None:
+    def look() -> None:
+        thread = threading.Thread(target=store.head)
+        thread.start()
+        thread.join()
+
+    write(store, 1)
+    look()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        look()
+    assert len(os.listdir("/proc/self/fd")) <= before + 3
+    assert store.head().position == 1
+
+
 def test_many_threads_of_one_store_append_without_loss_or_gap(store: SqliteStore) -> None:
     failures: list[BaseException] = []
 
