@@ -133,7 +133,7 @@ class Soak:
         }
 
     def _begin(self) -> None:
-        self.member = hire(self.world, self._cluster, threads=8, lease_seconds=5.0, resync_seconds=20.0)
+        self.member = hire(self.world, self._cluster, threads=8, lease_seconds=5.0, resync_seconds=60.0)
 
     def _ask(self, app_id: AppId, command: Command) -> None:
         values = dict.fromkeys(command.keys, b"not-in-the-ledger") if isinstance(command, SetSecrets) else {}
