@@ -564,10 +564,10 @@ def test_threads_that_have_ended_leave_no_open_files(store: SqliteStore) -> None
 
     write(store, 1)
     look()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len([*Path("/proc/self/fd").iterdir()])
     for _ in range(20):
         look()
-    assert len(os.listdir("/proc/self/fd")) <= before + 3
+    assert len([*Path("/proc/self/fd").iterdir()]) <= before + 3
     assert store.head().position == 1
 
 
