@@ -332,4 +332,4 @@ def _arguments(rows: Sequence[NewRow], beside: Beside) -> dict[str, object]:
 
 
 def _rows(rows: Sequence[tuple[Any, ...]]) -> list[Row]:
-    return [Row(*row) for row in rows]
+    return list(map(Row._make, rows))

@@ -45,6 +45,10 @@ class PostgresTables:
         """See `Tables.execute_all`."""
         self._transaction.executemany(statement_of(name), parameters)
 
+    def put(self, table: str, rows: Iterable[Sequence[object]]) -> None:
+        """See `Tables.put`."""
+        self._transaction.copy(table_of(table).name, rows)
+
     def renew(self, table: str) -> None:
         """See `Tables.renew`. Not by `TRUNCATE`: the old rows answer until the new ones are committed."""
         self._transaction.execute(_emptied(table), {})

@@ -640,7 +640,7 @@ def _redact(connection: sqlite3.Connection, position: int, remaining: bytes) -> 
 
 
 def _rows(rows: Sequence[tuple[Any, ...]]) -> list[Row]:
-    return [Row(*row) for row in rows]
+    return list(map(Row._make, rows))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import chain
 from typing import Any
 
 TABLE_EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name"
@@ -36,6 +37,15 @@ class SqliteTables:
     def execute_all(self, name: str, parameters: Iterable[Mapping[str, object]]) -> None:
         """See `Tables.execute_all`."""
         self._connection.executemany(text_of(name), parameters)
+
+    def put(self, table: str, rows: Iterable[Sequence[object]]) -> None:
+        """See `Tables.put`."""
+        coming = iter(rows)
+        first = next(coming, None)
+        if first is not None:
+            places = ", ".join("?" * len(first))
+            text = f"INSERT INTO {table_of(table)} VALUES ({places})"  # noqa: S608 - a name of ours
+            self._connection.executemany(text, chain((first,), coming))
 
     def renew(self, table: str) -> None:
         """See `Tables.renew`."""

@@ -45,7 +45,7 @@ from projections.lifecycle import Status, lifecycle
 from projections.runner import reading
 
 if TYPE_CHECKING:
-    from ledger.envelope import Recorded, Subject
+    from ledger.envelope import Line, Subject
     from ledger.spec import Spec
     from ledger.store import Asking, ModelStore, Tables
 
@@ -215,56 +215,56 @@ class AppList:
     tables: tuple[str, ...] = ("projections.app_list", "projections.app_list_past")
     ignored = frozenset(kind.__name__ for kind in get_args(Ignored))
 
-    def key(self, recorded: Recorded) -> str | None:
+    def key(self, line: Line) -> str | None:
         """The deployment id of the life that the event is about."""
-        subject = recorded.envelope.subject
+        subject = line.subject
         return subject.deployment_id if subject else None
 
-    def apply(self, rows: dict[str, AppListRow], recorded: Recorded) -> None:
+    def apply(self, rows: dict[str, AppListRow], line: Line) -> None:
         """Fold one more event. Nothing changes a life that has ended, except that its objects go."""
-        subject, event = recorded.envelope.subject, recorded.event
+        subject, event = line.subject, line.event
         if subject is None or isinstance(event, Ignored):
             return
         row = rows.get(subject.deployment_id)
         if row is None:
             if isinstance(event, Deployed):
-                rows[subject.deployment_id] = self.opened(subject, recorded, event)
+                rows[subject.deployment_id] = self.opened(subject, line, event)
         elif row.destroyed_us is None or isinstance(event, ResourcesRemoved):
-            rows[subject.deployment_id] = self.changed(row, recorded, event)
+            rows[subject.deployment_id] = self.changed(row, line, event)
 
-    def changed(self, row: AppListRow, recorded: Recorded, event: Shown) -> AppListRow:  # noqa: C901, PLR0911 - one arm per event
+    def changed(self, row: AppListRow, line: Line, event: Shown) -> AppListRow:  # noqa: C901, PLR0911 - one arm per event
         """A life after one more event about it."""
         match event:
             case Deployed():
-                return self.deployed(row, recorded, event)
+                return self.deployed(row, line, event)
             case RolledBack():
-                return self.rolled_back(row, recorded, event)
+                return self.rolled_back(row, line, event)
             case EnvSet():
-                return self.env_set(row, recorded, event)
+                return self.env_set(row, line, event)
             case EnvUnset():
-                return self.env_unset(row, recorded, event)
+                return self.env_unset(row, line, event)
             case SecretSet():
-                return self.secret_set(row, recorded, event)
+                return self.secret_set(row, line, event)
             case SecretUnset():
-                return self.secret_unset(row, recorded, event)
+                return self.secret_unset(row, line, event)
             case SecretPurged():
-                return self.secret_purged(row, recorded, event)
+                return self.secret_purged(row, line, event)
             case Scaled():
-                return self.scaled(row, recorded, event)
+                return self.scaled(row, line, event)
             case Restarted() | ApplyRetried() | ObjectAdopted():
-                return self.asked_again(row, recorded)
+                return self.asked_again(row, line)
             case Destroyed():
-                return self.destroyed(row, recorded)
+                return self.destroyed(row, line)
             case ResourcesApplied():
-                return self.applied(row, recorded, event)
+                return self.applied(row, line, event)
             case ApplyRefused():
-                return self.refused(row, recorded, event)
+                return self.refused(row, line, event)
             case ResourcesRemoved():
-                return self.removed(row, recorded, event)
+                return self.removed(row, line, event)
             case _:
                 assert_never(event)
 
-    def opened(self, subject: Subject, recorded: Recorded, event: Deployed) -> AppListRow:
+    def opened(self, subject: Subject, line: Line, event: Deployed) -> AppListRow:
         """Release 1 opens a life."""
         return AppListRow(
             deployment_id=subject.deployment_id,
@@ -274,75 +274,75 @@ class AppList:
             env_keys=_json(()),
             secret_keys=_json(()),
             release=event.release,
-            changed=recorded.position,
+            changed=line.position,
             applied_through=0,
             refused_through=0,
-            opened=recorded.position,
-            opened_us=recorded.recorded_us,
-            updated_us=recorded.recorded_us,
+            opened=line.position,
+            opened_us=line.recorded_us,
+            updated_us=line.recorded_us,
             destroyed_us=None,
-            valid_from=recorded.position,
+            valid_from=line.position,
             **_spec_columns(event.spec),
         )
 
-    def deployed(self, row: AppListRow, recorded: Recorded, event: Deployed) -> AppListRow:
+    def deployed(self, row: AppListRow, line: Line, event: Deployed) -> AppListRow:
         """A later release replaces all that runs; the configuration stays."""
-        return _asked(row, recorded, release=event.release, **_spec_columns(event.spec))
+        return _asked(row, line, release=event.release, **_spec_columns(event.spec))
 
-    def rolled_back(self, row: AppListRow, recorded: Recorded, event: RolledBack) -> AppListRow:
+    def rolled_back(self, row: AppListRow, line: Line, event: RolledBack) -> AppListRow:
         """An earlier release comes back under a new number, with the configuration that the event holds."""
         return _asked(
             row,
-            recorded,
+            line,
             release=event.release,
             env_keys=_json(sorted(event.env)),
             secret_keys=_json(sorted(event.secrets)),
             **_spec_columns(event.spec),
         )
 
-    def env_set(self, row: AppListRow, recorded: Recorded, event: EnvSet) -> AppListRow:
+    def env_set(self, row: AppListRow, line: Line, event: EnvSet) -> AppListRow:
         """Keys are added."""
-        return _asked(row, recorded, env_keys=_with(row.env_keys, event.values))
+        return _asked(row, line, env_keys=_with(row.env_keys, event.values))
 
-    def env_unset(self, row: AppListRow, recorded: Recorded, event: EnvUnset) -> AppListRow:
+    def env_unset(self, row: AppListRow, line: Line, event: EnvUnset) -> AppListRow:
         """Keys go."""
-        return _asked(row, recorded, env_keys=_without(row.env_keys, event.keys))
+        return _asked(row, line, env_keys=_without(row.env_keys, event.keys))
 
-    def secret_set(self, row: AppListRow, recorded: Recorded, event: SecretSet) -> AppListRow:
+    def secret_set(self, row: AppListRow, line: Line, event: SecretSet) -> AppListRow:
         """Keys are added."""
-        return _asked(row, recorded, secret_keys=_with(row.secret_keys, event.secrets))
+        return _asked(row, line, secret_keys=_with(row.secret_keys, event.secrets))
 
-    def secret_unset(self, row: AppListRow, recorded: Recorded, event: SecretUnset) -> AppListRow:
+    def secret_unset(self, row: AppListRow, line: Line, event: SecretUnset) -> AppListRow:
         """Keys go."""
-        return _asked(row, recorded, secret_keys=_without(row.secret_keys, event.keys))
+        return _asked(row, line, secret_keys=_without(row.secret_keys, event.keys))
 
-    def secret_purged(self, row: AppListRow, recorded: Recorded, event: SecretPurged) -> AppListRow:
+    def secret_purged(self, row: AppListRow, line: Line, event: SecretPurged) -> AppListRow:
         """The key goes, with every value it ever had."""
-        return _asked(row, recorded, secret_keys=_without(row.secret_keys, (event.key,)))
+        return _asked(row, line, secret_keys=_without(row.secret_keys, (event.key,)))
 
-    def scaled(self, row: AppListRow, recorded: Recorded, event: Scaled) -> AppListRow:
+    def scaled(self, row: AppListRow, line: Line, event: Scaled) -> AppListRow:
         """The number of pods asked for."""
-        return _asked(row, recorded, replicas=event.replicas)
+        return _asked(row, line, replicas=event.replicas)
 
-    def asked_again(self, row: AppListRow, recorded: Recorded) -> AppListRow:
+    def asked_again(self, row: AppListRow, line: Line) -> AppListRow:
         """Nothing that a line shows is different, but the cluster has something to do."""
-        return _asked(row, recorded)
+        return _asked(row, line)
 
-    def destroyed(self, row: AppListRow, recorded: Recorded) -> AppListRow:
+    def destroyed(self, row: AppListRow, line: Line) -> AppListRow:
         """The life has ended; it is kept for those who ask for ended ones, too."""
-        return _asked(row, recorded, destroyed_us=recorded.recorded_us)
+        return _asked(row, line, destroyed_us=line.recorded_us)
 
-    def applied(self, row: AppListRow, recorded: Recorded, event: ResourcesApplied) -> AppListRow:
+    def applied(self, row: AppListRow, line: Line, event: ResourcesApplied) -> AppListRow:
         """The cluster acknowledged everything up to a position."""
-        return row._replace(valid_from=recorded.position, applied_through=event.through, refused_through=0)
+        return row._replace(valid_from=line.position, applied_through=event.through, refused_through=0)
 
-    def refused(self, row: AppListRow, recorded: Recorded, event: ApplyRefused) -> AppListRow:
+    def refused(self, row: AppListRow, line: Line, event: ApplyRefused) -> AppListRow:
         """The cluster refused what was asked for up to a position."""
-        return row._replace(valid_from=recorded.position, refused_through=event.through)
+        return row._replace(valid_from=line.position, refused_through=event.through)
 
-    def removed(self, row: AppListRow, recorded: Recorded, event: ResourcesRemoved) -> AppListRow:
+    def removed(self, row: AppListRow, line: Line, event: ResourcesRemoved) -> AppListRow:
         """Every object is gone."""
-        return row._replace(valid_from=recorded.position, applied_through=event.through)
+        return row._replace(valid_from=line.position, applied_through=event.through)
 
     def past(self, row: AppListRow, position: int) -> PastRow:
         """A life as it was until a position."""
@@ -361,7 +361,7 @@ class AppList:
         """Store rows, in place of those with the same keys."""
         keys = [{"deployment_id": row.deployment_id} for row in rows]
         tables.execute_all("projections.delete_app_list_row", keys)
-        tables.execute_all("projections.insert_app_list_row", (row._asdict() for row in rows))
+        tables.put("projections.app_list", rows)
 
     def stored_past(self, tables: Tables) -> Iterator[PastRow]:
         """Every life as it ever was before, by life and time."""
@@ -369,7 +369,7 @@ class AppList:
 
     def save_past(self, tables: Tables, rows: Iterable[PastRow]) -> None:
         """Store lives as they were."""
-        tables.execute_all("projections.insert_app_list_past_row", (row._asdict() for row in rows))
+        tables.put("projections.app_list_past", rows)
 
 
 APP_LIST = AppList()
@@ -492,11 +492,9 @@ def _spec_columns(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _asked(row: AppListRow, recorded: Recorded, **columns: Any) -> AppListRow:
+def _asked(row: AppListRow, line: Line, **columns: Any) -> AppListRow:
     """Something was asked for: the cluster has to catch up."""
-    return row._replace(
-        valid_from=recorded.position, changed=recorded.position, updated_us=recorded.recorded_us, **columns
-    )
+    return row._replace(valid_from=line.position, changed=line.position, updated_us=line.recorded_us, **columns)
 
 
 def _with(keys: str, more: Iterable[str]) -> str:

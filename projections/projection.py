@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from ledger.envelope import Recorded
+    from ledger.envelope import Line
     from ledger.store import Asking, Tables
 
 R = TypeVar("R")
@@ -31,10 +31,10 @@ class Projection(Protocol[R, P]):
     tables: tuple[str, ...]
     ignored: frozenset[str]
 
-    def key(self, recorded: Recorded) -> str | None:
+    def key(self, line: Line) -> str | None:
         """Key of the one row that the event can change, or None."""
 
-    def apply(self, rows: dict[str, R], recorded: Recorded) -> None:
+    def apply(self, rows: dict[str, R], line: Line) -> None:
         """Fold one more event into the rows by key. Pure and total; the row at `key` is there if it exists at all."""
 
     def load(self, tables: Asking, key: str) -> R | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ledger.codec import encode
-from ledger.envelope import Recorded
+from ledger.envelope import Line
 from ledger.errors import LedgerDamagedError, UnknownEventError
 from ledger.events import Redacted
 from ledger.sqlite_store import SqliteStore
@@ -39,10 +39,10 @@ class RecordingAppList(AppList):
     def __init__(self) -> None:
         self.folded: list[int] = []
 
-    def apply(self, rows: dict[str, AppListRow], recorded: Recorded) -> None:
+    def apply(self, rows: dict[str, AppListRow], line: Line) -> None:
         """See `AppList.apply`."""
-        self.folded.append(recorded.position)
-        super().apply(rows, recorded)
+        self.folded.append(line.position)
+        super().apply(rows, line)
 
 
 class OvertakenStore(SqliteStore):
