@@ -55,6 +55,9 @@ _MAX = 2**63 - 1
 _SNAPSHOTS_SINCE = 2
 """Version of the tables that brought snapshots."""
 
+BY_INDEX_ONLY = tuple(f"SET LOCAL enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin", "bitmapscan"))
+"""What makes the planner look lines up as it does where few are asked for."""
+
 _APPEND = append_statement()
 _REWRAP = rewrap_statement()
 _LIFE_KEY_IDENTITIES = life_key_identities_statement()
@@ -143,6 +146,15 @@ class PostgresStore:
         """See `Store.stream_version`."""
         rows = self._query("stream_version", {"stream": stream})
         return (rows[0][0] if rows else None) or 0
+
+    def unfindable(self, start: int, stop: int) -> Sequence[int]:
+        """See `Store.unfindable`."""
+        if not self._is_ready():
+            return []
+        with self._database.transaction(snapshot=True) as transaction:
+            transaction.script(BY_INDEX_ONLY)
+            rows = transaction.query(STATEMENTS["unfindable"], {"start": start, "stop": stop})
+        return [position for (position,) in rows]
 
     def request(self, request_id: str) -> RequestRow | None:
         """See `Store.request`."""

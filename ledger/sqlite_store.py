@@ -149,6 +149,10 @@ class SqliteStore:
         rows = self._query(sql.STREAM_VERSION, {"stream": stream})
         return (rows[0][0] if rows else None) or 0
 
+    def unfindable(self, start: int, stop: int) -> Sequence[int]:
+        """See `Store.unfindable`."""
+        return [position for (position,) in self._query(sql.UNFINDABLE, {"start": start, "stop": stop})]
+
     def request(self, request_id: str) -> RequestRow | None:
         """See `Store.request`."""
         rows = self._query(sql.REQUEST, {"request_id": request_id})

@@ -13,6 +13,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -34,6 +35,7 @@ from ledger.tables import (
 )
 
 _event = stored_events.c
+_by_stream = stored_events.alias("by_stream").c
 _sealed = sealed_values.c
 _snapshot = app_snapshots.c
 _app = (lives.c.cluster, lives.c.namespace, lives.c.app)
@@ -117,6 +119,20 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     .where(_event.notification_id >= bindparam("start"), _event.notification_id <= bindparam("stop"))
     .order_by(_event.notification_id)
     .limit(bindparam("limit")),
+    "unfindable": select(_event.notification_id)
+    .where(
+        _event.notification_id >= bindparam("start"),
+        _event.notification_id <= bindparam("stop"),
+        ~select(literal_column("1"))
+        .where(
+            _by_stream.originator_id == _event.originator_id,
+            _by_stream.originator_version == _event.originator_version,
+            # Computed, so that the line is looked for by its stream, and not by its position.
+            _by_stream.notification_id + literal_column("0") == _event.notification_id,
+        )
+        .exists(),
+    )
+    .order_by(_event.notification_id),
     "request": select(requests).where(requests.c.request_id == bindparam("request_id")),
     "insert_request": insert(requests),
     "life": select(lives).where(lives.c.deployment_id == bindparam("deployment_id")),

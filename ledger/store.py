@@ -250,6 +250,12 @@ class Store(Protocol):
     def stream_version(self, stream: bytes) -> int:
         """The newest version in a stream; 0 if it is empty."""
 
+    def unfindable(self, start: int, stop: int) -> Sequence[int]:
+        """Positions from `start` to `stop` whose lines are not found by their stream and version, as `stream` looks for them.
+
+        None, unless the index that leads from one to the other is damaged.
+        """
+
     def request(self, request_id: str) -> RequestRow | None:
         """What is known about a request id."""
 

@@ -179,18 +179,9 @@ def _reordered(store: Store, row: Row, redacted: Mapping[int, Remains], size: in
 
 def _check_streams(store: Store, rows: Sequence[Row]) -> Damage | None:
     """Apps are read stream by stream, by an index that the chain does not cover: it must lead to the same lines."""
-    versions: dict[bytes, list[int]] = {}
-    for row in rows:
-        versions.setdefault(row.stream, []).append(row.version)
-    found = {
-        row.position: row
-        for stream, among in versions.items()
-        for row in store.stream(stream, after=min(among) - 1, upto=max(among))
-    }
-    for row in rows:
-        if found.get(row.position) != row:
-            detail = f"the event at position {row.position} is not found in its stream: the index is damaged"
-            return Damage(position=row.position, fault="unfindable", detail=detail)
+    for position in store.unfindable(rows[0].position, rows[-1].position):
+        detail = f"the event at position {position} is not found in its stream: the index is damaged"
+        return Damage(position=position, fault="unfindable", detail=detail)
     return None
 
 

@@ -309,6 +309,12 @@ def test_a_stream_is_read_within_bounds(store: Store) -> None:
     assert store.stream_version(A) == 5
 
 
+def test_every_line_is_found_by_its_stream(store: Store) -> None:
+    assert store.unfindable(1, 10) == []
+    fill(store, line(A, 1), line(B, 1), line(A, 2), line(C, 7))
+    assert store.unfindable(1, 10) == []
+
+
 def test_positions_are_read_in_pages(store: Store) -> None:
     fill(store, *(line(A, version) for version in range(1, 8)))
 

@@ -19,8 +19,10 @@ from ledger.errors import (
     OutcomeUnknownError,
     UnknownEventError,
 )
+from ledger.postgres_connection import compiled
 from ledger.postgres_schema import CHANNEL
-from ledger.postgres_store import PostgresStore
+from ledger.postgres_store import BY_INDEX_ONLY, PostgresStore
+from ledger.statements import STATEMENTS
 from ledger.store import Beside, NewRow, RequestRow
 from tests.postgres.conftest import OpenStore
 from tests.postgres_support import administer, holding, once_waiting
@@ -220,3 +222,17 @@ def committing(other: psycopg.Connection[Any], url: str) -> Iterator[None]:
 
 def _name(url: str) -> str:
     return url.partition("@/")[2].partition("?")[0]
+
+
+def test_lines_are_looked_for_by_the_index_of_their_stream(store: PostgresStore, database: str) -> None:
+    for version in range(1, 100):
+        append(store, version)
+    administer(database, "VACUUM ANALYZE stored_events")
+    text, constants = compiled(STATEMENTS["unfindable"])
+
+    with psycopg.connect(database, autocommit=True) as connection:
+        for setting in BY_INDEX_ONLY:
+            connection.execute(setting.replace("LOCAL ", "").encode())
+        plan = connection.execute(b"EXPLAIN " + text, {**constants, "start": 1, "stop": 100}).fetchall()
+
+    assert [step for (step,) in plan if "stored_events_stream" in step], plan
