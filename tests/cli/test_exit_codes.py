@@ -103,7 +103,10 @@ def test_1_when_the_file_of_profiles_is_none(cli: Cli) -> None:
     cli.run("deploy", "list").failed(1)
 
 
-def test_1_for_a_bug_without_the_text_of_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_1_for_a_bug_without_the_text_of_the_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(INVOCATION, "request_id", None)  # commands of other tests run in this process, too
     assert report(ValueError("hunter2"), json=False) == 1
     printed = capsys.readouterr()
     assert printed.out == ""

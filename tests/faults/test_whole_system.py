@@ -165,7 +165,7 @@ PLANTED: Mapping[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "host names are kept": (_keeps_host_names, "2: claimed"),
     "the list is behind": (_lists_old_replicas, "3: "),
     "a late write arrives": (_writes_over_any_state, "4: .* went back from"),
-    "pods are rolled again and again": (_rolls_at_each_write, "4: .* (was rolled for position|roll is)"),
+    "pods are rolled again and again": (_rolls_at_each_write, "4: .*( was rolled for position|roll is)"),
     "pods are rolled unasked": (_rolls_unasked, "4: .* where nobody asked for it"),
     "nothing is tidied up": (_tidies_nothing, "4: .*: wanted"),
     "a list tells nothing": (_believes_what_it_knew, "4: "),

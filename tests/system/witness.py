@@ -154,7 +154,7 @@ def _roll(template: Mapping[str, Any]) -> int:
 
 def _shown(row: AppListRow) -> dict[str, object]:
     """The row as the oracle puts it."""
-    inner = ("changed", "applied_through", "refused_through", "env_keys", "secret_keys")
+    inner = ("changed", "applied_through", "refused_through", "env_keys", "secret_keys", "valid_from")
     columns = {key: value for key, value in row._asdict().items() if key not in inner}
     configured = {"env": set(row.env_names), "secrets": set(row.secret_names)}
     return {**columns, **configured, "hostnames": row.deployment().hostnames, "status": row.status}

@@ -139,7 +139,12 @@ def test_the_lowest_position_that_is_not_done_is_known(queue: WorkQueue) -> None
 def test_who_waits_is_woken_by_what_comes_in_and_by_the_end() -> None:
     queue = WorkQueue()
     found: list[Work | None] = []
-    thread = threading.Thread(target=lambda: found.extend([queue.take(30), queue.take(30)]))
+
+    def take_twice() -> None:
+        found.append(queue.take(30))
+        found.append(queue.take(30))
+
+    thread = threading.Thread(target=take_twice)
     thread.start()
     queue.add(ONE)
     while not found:
