@@ -6,6 +6,7 @@ signal to the next leader's first moment.
 
 from __future__ import annotations
 
+import random
 import signal
 import statistics
 import tempfile
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.candidates import Candidate, Election, election
+from tests.candidates import EVERY, Candidate, Election, election
 from tests.postgres_support import Server
 
 TIMES = 15
@@ -43,6 +44,9 @@ def main() -> None:
 
 
 def _hand_over(held: Election, lose: Callable[[Candidate], None]) -> float:
+    time.sleep(
+        random.uniform(1, 1 + EVERY)
+    )  # until the newest candidate has started, and at no certain moment of a round
     leader = held.leader()
     since = time.monotonic()
     lose(leader)
