@@ -81,6 +81,25 @@ def raw_postgres(url: str) -> Writer:
     return write
 
 
+def ordered_postgres(url: str) -> Writer:
+    """Lines in a table, counted up in the same transaction, so that they have one order without gaps."""
+    connection = psycopg.connect(url, autocommit=True)
+    columns = _COLUMNS.format(bytes="BYTEA")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS ordered (n BIGINT PRIMARY KEY, {columns})".encode())
+    connection.execute("CREATE TABLE IF NOT EXISTS counter AS SELECT 0 AS n")
+    stream, versions = os.urandom(16), count(1)
+
+    def write(lines: int) -> None:
+        for _ in range(lines):
+            connection.execute(
+                "WITH counted AS (UPDATE counter SET n = n + 1 RETURNING n)"
+                " INSERT INTO ordered SELECT n, %s, %s, %s, %s FROM counted",
+                (stream, next(versions), "EnvSet", STATE),
+            )
+
+    return write
+
+
 # -- Ours ----------------------------------------------------------------------------------------------------------
 
 
@@ -124,6 +143,9 @@ def _measure(run: Run) -> Iterator[Line]:
             other="raw psycopg",
             aim=at_most(2.0),
         )
+        what = f"PostgreSQL: {WRITERS} processes at once, one line each time"
+        ordered = partial(ordered_postgres, url)
+        yield _together(run, what, partial(_appending, url), ordered, "raw psycopg that counts lines up", None)
 
 
 def _appending(address: str | Path) -> Writer:
@@ -138,12 +160,7 @@ def _compared(
         figures = run.in_turns(f"{database}: {what}", contenders, turns=TURNS)
         yield beside(f"{database}: {what}", "s", figures["ours"], other, figures["floor"], aim=aim)
     what = f"{database}: {WRITERS} processes at once, one line each time"
-    with ExitStack() as stack:
-        contenders = {
-            name: _together(stack.enter_context(_pool(make))) for name, make in (("ours", ours), ("floor", floor))
-        }
-        figures = run.in_turns(what, contenders)
-        yield beside(what, "s", figures["ours"], other, figures["floor"], aim=aim)
+    yield _together(run, what, ours, floor, other, aim)
 
 
 def _once(write: Writer, lines: int) -> Measurement:
@@ -170,20 +187,30 @@ def _write(appends: int) -> None:
         _writer(1)
 
 
-def _together(pool: Pool) -> Measurement:
-    """Seconds an append, as the last of the writers sees it: all of them divided by how many there were."""
+def _together(
+    run: Run, what: str, ours: Callable[[], Writer], floor: Callable[[], Writer], other: str, aim: Aim | None
+) -> Line:
+    with ExitStack() as stack:
+        pools = {name: stack.enter_context(_pool(make)) for name, make in (("ours", ours), ("floor", floor))}
+        figures = run.in_turns(what, {name: partial(_all_at_once, pool) for name, pool in pools.items()})
+    return beside(what, "s", figures["ours"], other, figures["floor"], aim=aim)
+
+
+def _all_at_once(pool: Pool) -> float:
+    """Seconds an append: all of them divided by how many there were."""
 
     def all_of_them() -> Any:
         return pool.map(_write, [TOGETHER] * WRITERS, chunksize=1)
 
-    return lambda: seconds(all_of_them) / (TOGETHER * WRITERS)
+    return seconds(all_of_them) / (TOGETHER * WRITERS)
 
 
 ROW = Row(
     name="B7",
     title="append",
     about="One append, synced to the disk and chained by SHA-256, beside an insert of the same bytes with the driver"
-    " alone, synced likewise. With several processes: the time all of them take, divided by their appends; the floor's"
-    " are not kept in one order.",
+    " alone, synced likewise. With several processes: the time all of them take, divided by their appends. A ledger"
+    " keeps the lines of all writers in one order without gaps, each on disk before the next; on PostgreSQL the plain inserts"
+    " share their syncs instead, and the last comparison shows what the order alone costs.",
     measure=_measure,
 )
