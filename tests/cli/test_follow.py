@@ -1,0 +1,110 @@
+"""What goes on while a command runs: the log that is followed, and the line that tells how far long work is."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli_support import Cli, write_toml
+from tests.effects.worlds import eventually
+from tests.moves.support import grow
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def user(request: pytest.FixtureRequest, tmp_path: Path) -> Cli:
+    """A user with a deployed app, and a ledger in each kind of store."""
+    write_toml(tmp_path / "user-service", "user-service")
+    cli = Cli(tmp_path / "home", tmp_path / "user-service")
+    if request.param == "postgresql":
+        cli = cli.having(ONECTL_LEDGER=request.getfixturevalue("database"))
+    cli.run("deploy", "--image", "nginx:1", "--env", "A=0").done()
+    return cli
+
+
+@contextmanager
+def following(cli: Cli, *args: str) -> Iterator[Callable[[], list[str]]]:
+    """A command that follows; what it has printed so far. It ends well when it is interrupted."""
+    path = cli.home.parent / "followed"
+    with path.open("wb") as out:
+        child = cli.start(*args, stdout=out)
+    try:
+        yield lambda: path.read_text().splitlines()
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=30)
+        assert (child.returncode, err) == (0, b"")
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def set_a(cli: Cli, value: str) -> None:
+    cli.run("env", "create", "--env", f"A={value}", "--reason", f"set {value}").done()
+
+
+def test_a_log_that_is_followed_shows_what_there_is_and_then_what_comes(user: Cli) -> None:
+    with following(user, "audit", "log", "--follow", "--kind", "EnvSet") as printed:
+        eventually(lambda: len(printed()) == 1)
+        for value in ("1", "2"):
+            set_a(user, value)
+            eventually(lambda: f'reason "set {value}"' in printed()[-1])  # noqa: B023 - asked at once
+        assert len(printed()) == 3
+        assert all("  EnvSet  " in line for line in printed())
+
+
+def test_in_json_each_entry_is_a_line(user: Cli) -> None:
+    with following(user, "-o", "json", "deploy", "events", "--follow", "--limit", "1") as printed:
+        eventually(lambda: len(printed()) == 1)
+        set_a(user, "1")
+        everything = user.run("-o", "json", "audit", "log").done().json
+        eventually(lambda: json.loads(printed()[-1]) == everything[-1])
+        entries = [json.loads(line) for line in printed()]
+    assert "EnvSet" in [entry["kind"] for entry in entries]
+    assert entries == everything[-len(entries) :]
+
+
+def seen_on_a_terminal(cli: Cli, *args: str) -> str:
+    """All that a command wrote to a terminal."""
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        cli.argv(*args), cwd=cli.cwd, env=cli.environ(), stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while part := os.read(ours, 65536):
+            seen += part
+    except OSError:  # Linux's way to say that nobody is at the other end any more
+        pass
+    assert child.wait(60) == 0
+    os.close(ours)
+    return seen.decode()
+
+
+@pytest.mark.parametrize(
+    ("args", "doing"),
+    [(("audit", "verify"), "Verifying"), (("ledger", "rebuild"), "Rebuilding app_list")],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_long_work_tells_a_terminal_how_far_it_is_and_a_pipe_nothing(
+    tmp_path: Path, args: tuple[str, ...], doing: str
+) -> None:
+    grow(tmp_path / "ledger.db", 40_000)
+    cli = Cli(tmp_path / "home", tmp_path, {"ONECTL_LEDGER": str(tmp_path / "ledger.db")})
+    seen = seen_on_a_terminal(cli, *args)
+    assert f"\r{doing} [" in seen
+    assert "% " in seen
+    assert "/40000" in seen
+    last = seen.rindex(doing)
+    assert "\r\x1b[K" in seen[last:], "the line is gone at the end"
+    assert seen.index("✅") > last
+    piped = cli.run(*args).done()
+    assert piped.stderr == ""
+    assert doing not in piped.stdout
