@@ -16,6 +16,7 @@ from projections.releases import releases
 from projections.runner import catch_up, rebuild
 from tests.projections import oracle
 from tests.projections.histories import APPS, Step, about, script, steps, write
+from tests.projections.shown import shown
 from tests.projections.stores import ReadOnlyStore
 
 calm = settings(
@@ -90,7 +91,7 @@ def test_the_fold_is_what_the_oracle_says(plan: list[Step]) -> None:
     rows: dict[str, AppListRow] = {}
     for line in lines:
         APP_LIST.apply(rows, line)
-    assert [_shown(row) for row in rows.values()] == oracle.listed(lines)
+    assert [shown(row) for row in rows.values()] == oracle.listed(lines)
 
 
 @calm
@@ -119,12 +120,4 @@ def _everything(store: SqliteStore, position: int | None = None) -> list[dict[st
         page = app_list_page(store, cluster, namespace, ended=True, limit=1, position=position)
         assert (page.rows, page.more) == (everyone[:1], max(0, len(everyone) - 1))
         rows += everyone
-    return [_shown(row) for row in sorted(rows, key=lambda row: row.opened)]
-
-
-def _shown(row: AppListRow) -> dict[str, object]:
-    """The row as the oracle puts it: what is asked for and shown, not how the status is worked out."""
-    inner = ("changed", "applied_through", "refused_through", "env_keys", "secret_keys", "valid_from")
-    columns = {key: value for key, value in row._asdict().items() if key not in inner}
-    configured = {"env": set(row.env_names), "secrets": set(row.secret_names)}
-    return {**columns, **configured, "hostnames": row.deployment().hostnames, "status": row.status}
+    return [shown(row) for row in sorted(rows, key=lambda row: row.opened)]

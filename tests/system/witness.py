@@ -15,11 +15,12 @@ from ledger.codec import recorded
 from ledger.envelope import Recorded
 from ledger.events import Deployed, Destroyed, Restarted, RolledBack
 from ledger.store import ModelStore
-from projections.app_list import AppListRow, app_list
+from projections.app_list import app_list
 from projections.releases import releases
 from tests.faults import ledger_invariants as invariants
 from tests.faults.ledger_invariants import Violation, hold
 from tests.projections import oracle
+from tests.projections.shown import shown
 
 NAMESPACE = "default"
 
@@ -124,13 +125,13 @@ class Witness:
         invariants.chain_verifies(self._store)
         invariants.read_models_equal_a_fresh_fold(self._store)
         rows = app_list(self._store, "test", NAMESPACE, ended=True)
-        listed = [_shown(row) for row in sorted(rows, key=lambda row: row.opened)]
+        listed = [shown(row) for row in sorted(rows, key=lambda row: row.opened)]
         hold(listed == oracle.listed(self._lines), f"3: listed {listed}")
-        shown = [
+        told = [
             [{key: value for key, value in each._asdict().items() if key != "outcome"} for each in life.releases]
             for life in releases(self._lines)
         ]
-        hold(shown == oracle.released(self._lines), f"3: releases {shown}")
+        hold(told == oracle.released(self._lines), f"3: releases {told}")
         ours = {
             ref_of(each)
             for each in self._cluster.objects(NAMESPACE)
@@ -150,11 +151,3 @@ def _position(manifest: Mapping[str, Any]) -> int:
 
 def _roll(template: Mapping[str, Any]) -> int:
     return int(template["metadata"]["annotations"][ROLL_ANNOTATION].partition("-")[0])
-
-
-def _shown(row: AppListRow) -> dict[str, object]:
-    """The row as the oracle puts it."""
-    inner = ("changed", "applied_through", "refused_through", "env_keys", "secret_keys", "valid_from")
-    columns = {key: value for key, value in row._asdict().items() if key not in inner}
-    configured = {"env": set(row.env_names), "secrets": set(row.secret_names)}
-    return {**columns, **configured, "hostnames": row.deployment().hostnames, "status": row.status}
