@@ -1,4 +1,4 @@
-"""Snapshots: an app as it was folded at a position, kept so that nobody folds its whole history again (ADR 16).
+"""Snapshots: an app as it was folded at a position, kept so that nobody folds its whole history again (ADR 20).
 
 A snapshot is a cache. It can be dropped at any time, it is written when that costs nobody anything, and it is believed only
 where it can be checked: it is of this program's `shape`, and its digest is over its bytes and over the chain of the line
