@@ -32,7 +32,7 @@ from tests.faults.scenes import (
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 
-KINDS: Sequence[Kind] = (SQLITE, POSTGRES)
+KINDS: Sequence[Kind] = dose.of(few=[SQLITE], short=[SQLITE, POSTGRES], long=[SQLITE, POSTGRES])
 SETTLED = Command("settled", ("env", "create", "--env", "SETTLED=yes"), request_id="settled")
 CHANGES = (AGAIN, ENV, SECRET, SCALE, RESTART, ROLLBACK)
 

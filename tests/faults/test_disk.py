@@ -13,11 +13,12 @@ import pytest
 from tests.faults import dose
 from tests.faults.calls import LEDGER, Calls, one_by_one
 from tests.faults.dose import Cases
-from tests.faults.scenes import COMMANDS, POSTGRES, SQLITE, WAL, Command, Kind, Scene
+from tests.faults.scenes import AGAIN, COMMANDS, POSTGRES, SQLITE, WAL, Command, Kind, Scene
 
 pytestmark = pytest.mark.timeout(3600)
 
 KINDS: Sequence[Kind] = dose.of(few=[SQLITE], short=[SQLITE], long=[SQLITE, WAL, POSTGRES])
+FEW: Sequence[Command] = dose.of(few=[AGAIN], short=COMMANDS, long=COMMANDS)
 SYNCS = [Calls(call, dose.of(few=5, short=1, long=1)) for call in ("fsync", "fdatasync")]
 WRITES = [
     Calls("pwrite64", dose.of(few=31, short=5, long=1), LEDGER),
@@ -26,7 +27,7 @@ WRITES = [
 
 
 @pytest.mark.fault("F4", on="kind")
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", FEW, ids=lambda each: each.name)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sync_that_fails_is_told_and_mended_by_repeating(
     kind: Kind, command: Command, prepared: Callable[..., Scene], cases: Cases, tmp_path: Path
@@ -37,7 +38,7 @@ def test_a_sync_that_fails_is_told_and_mended_by_repeating(
 
 
 @pytest.mark.fault("F5", on="kind")
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", FEW, ids=lambda each: each.name)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_write_without_room_is_told_and_mended_by_repeating(
     kind: Kind, command: Command, prepared: Callable[..., Scene], cases: Cases, tmp_path: Path
@@ -65,7 +66,7 @@ def small_disk(directory: Path) -> Iterator[Path]:
 
 
 @pytest.mark.fault("F5", on="a full file system")
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", FEW, ids=lambda each: each.name)
 def test_on_a_file_system_that_fills_up_nothing_that_was_told_is_wrong(
     command: Command, prepared: Callable[..., Scene], cases: Cases, tmp_path: Path
 ) -> None:

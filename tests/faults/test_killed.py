@@ -11,7 +11,7 @@ import pytest
 from tests.faults import dose
 from tests.faults.calls import CLUSTER, LEDGER, Calls, one_by_one
 from tests.faults.dose import Cases
-from tests.faults.scenes import COMMANDS, POSTGRES, SQLITE, WAL, Command, Kind, Scene
+from tests.faults.scenes import AGAIN, COMMANDS, POSTGRES, SQLITE, WAL, Command, Kind, Scene
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(3600)]
 
@@ -27,7 +27,7 @@ def kinds_of_calls(kind: Kind) -> list[Calls]:
 
 
 @pytest.mark.fault("F1", on="kind")
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", dose.of(few=[AGAIN], short=COMMANDS, long=COMMANDS), ids=lambda each: each.name)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_command_that_is_killed_at_any_call_is_finished_by_repeating_it(
     kind: Kind, command: Command, prepared: Callable[..., Scene], cases: Cases, tmp_path: Path

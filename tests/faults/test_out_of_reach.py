@@ -65,7 +65,10 @@ def places(scene: Scene, which: str) -> list[Path]:
     }[which]
 
 
-@pytest.mark.parametrize("which", ["the ledger", "the ledger's directory", "all of it"])
+ALL_PLACES = ["the ledger", "the ledger's directory", "all of it"]
+
+
+@pytest.mark.parametrize("which", dose.of(few=ALL_PLACES[:1], short=ALL_PLACES, long=ALL_PLACES))
 @pytest.mark.parametrize("command", dose.of(few=[AGAIN], short=[AGAIN], long=[AGAIN, ENV]), ids=lambda each: each.name)
 @pytest.mark.parametrize("kind", [SQLITE])
 def test_what_may_not_be_written_is_left_alone_and_can_be_read(
@@ -135,7 +138,10 @@ MISSING: dict[str, tuple[Kind, Obstacle, int]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "missing", "code"), MISSING.values(), ids=MISSING.keys())
+@pytest.mark.parametrize(
+    ("kind", "missing", "code"),
+    [pytest.param(*MISSING[what], id=what) for what in dose.of(few=["its file"], short=[*MISSING], long=[*MISSING])],
+)
 def test_a_ledger_that_is_not_there_is_told_and_nothing_is_made_in_its_place(
     kind: Kind, missing: Obstacle, code: int, prepared: Callable[..., Scene], tmp_path: Path
 ) -> None:
@@ -191,7 +197,10 @@ LOCKED: dict[str, tuple[Kind, Obstacle]] = {
 @pytest.mark.parametrize(
     "command", dose.of(few=[AGAIN], short=[FIRST, AGAIN], long=[FIRST, AGAIN, ENV]), ids=lambda each: each.name
 )
-@pytest.mark.parametrize(("kind", "locked"), LOCKED.values(), ids=LOCKED.keys())
+@pytest.mark.parametrize(
+    ("kind", "locked"),
+    [pytest.param(*LOCKED[who], id=who) for who in dose.of(few=["a writer"], short=[*LOCKED], long=[*LOCKED])],
+)
 def test_a_ledger_that_is_locked_is_waited_for_and_then_told(
     kind: Kind, locked: Obstacle, command: Command, prepared: Callable[..., Scene], tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ from tests.postgres_support import administer
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 
-KINDS: Sequence[Kind] = (SQLITE, POSTGRES)
+KINDS: Sequence[Kind] = dose.of(few=[SQLITE], short=[SQLITE, POSTGRES], long=[SQLITE, POSTGRES])
 NEWER = {
     "before_scaling": SCALE,
     "before_environments": ENV,
