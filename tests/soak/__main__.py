@@ -111,12 +111,12 @@ class Soak:
                 self._say(number, began)
             if number in (self.total // 4, self.total // 2):
                 memory.append(rss())
+        memory.append(rss())  # before everything is read at once, to be judged
         self.weather.clear()
         parked = self._parked()
         self._hand_over()  # whoever comes lists everything
         self._clear_away()
         self._settle()
-        memory.append(rss())
         assert self.member is not None
         self.member.end()
         violations = [*self._violations(), *self._memory_violations(memory)]
