@@ -113,8 +113,9 @@ class AppWork:
             self.queue.done(work)
             return "skipped"
         try:
-            # Of a life that is on its way out everything goes first; what is left of it then wakes us again.
-            leftovers = self.leftovers(app) if app.leaving is None else None
+            # Of a life that is on its way out everything goes first.
+            was_leaving = app.leaving is not None
+            leftovers = None if was_leaving else self.leftovers(app)
             app = self.reconciler.reconcile(work.app_id, leftovers=leftovers, known=app)
         except ParkedError as error:
             LOG.warning("parked", extra=_about(work.app_id, reason=error.reason, detail=error.message))
@@ -125,6 +126,8 @@ class AppWork:
             LOG.warning("parked", extra=_about(work.app_id, reason="Sealed", detail=error.message))
             self.queue.done(work)
             return "parked"
+        if was_leaving:
+            self.queue.add(work.app_id)  # for what is left of a life before that one
         return self._look_at_pods(work, app)
 
     def _look_at_pods(self, work: Work, app: App) -> str:

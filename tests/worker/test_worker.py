@@ -104,6 +104,15 @@ def test_what_only_earlier_pods_read_goes_once_newer_ones_run(world: World) -> N
         settled(world)
 
 
+def test_what_is_left_of_a_life_before_the_last_one_goes_with_it(world: World) -> None:
+    world.do(image())
+    for command in (Destroy(), image(), Destroy()):
+        world.ask(command)
+    with working(world):
+        eventually(lambda: not world.app.dirty)
+        eventually(lambda: not world.objects())
+
+
 def test_a_worker_that_comes_back_to_a_cluster_in_order_writes_nothing(world: World) -> None:
     with working(world):
         world.ask(image(env={"A": "1"}))
