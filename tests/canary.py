@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -111,6 +112,12 @@ def leaks(value: str, where: bytes) -> list[str]:
     return sorted({name for form, name in forms(value).items() if form in where})
 
 
+def _files_under(directory: Path) -> Iterator[Path]:
+    """Every file; not by `Path.rglob`, which fails where a directory goes away while it is looked at."""
+    for place, _, names in os.walk(directory):
+        yield from (Path(place, name) for name in names)
+
+
 def files_that_leak(
     value: str, *directories: Path, seen: set[tuple[str, int, int]] | None = None
 ) -> dict[str, list[str]]:
@@ -124,7 +131,7 @@ def files_that_leak(
         seen: Files that were found free of it, as they were then; they are not read again until they change.
     """
     sought, found = forms(value), dict[str, list[str]]()
-    for path in (path for directory in directories if directory.exists() for path in directory.rglob("*")):
+    for path in (path for directory in directories for path in _files_under(directory)):
         try:
             state = path.stat()
             mark = (str(path), state.st_mtime_ns, state.st_size)
