@@ -65,4 +65,5 @@ def _asked(arguments: Sequence[str] | None, rows: Mapping[str, Row]) -> argparse
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # through every `finally`
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a script starts in the background
     sys.exit(main())
