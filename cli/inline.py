@@ -41,7 +41,8 @@ class Inline:
             self._session.reader.refuse_ended()  # a replica has no sealed values; that it is one is what counts
             raise RefusedError(
                 f'app "{app.id.name}" has secrets that this machine cannot open',
-                hint="Run the command where the identity is, or point ONECTL_IDENTITY to it",
+                hint="Run the command where the identity is, or point ONECTL_IDENTITY to it (on PostgreSQL, with the"
+                " worker's role).\nOr let one process apply what everybody records: 1ctl worker run",
             )
 
     def check_place(self, app: App, request: Request) -> None:

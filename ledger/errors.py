@@ -66,6 +66,10 @@ class LedgerUnavailableError(OneCtlError):
     """The ledger cannot be opened, read or written. Nothing was recorded."""
 
 
+class LedgerDeniedError(LedgerUnavailableError):
+    """The database does not allow this to its user, who lacks a role. Nothing was recorded."""
+
+
 class LedgerFullError(LedgerUnavailableError):
     """There is no space left where the ledger is kept. Nothing was recorded."""
 

@@ -36,6 +36,7 @@ from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.errors import (
     ConflictError,
     LedgerBusyError,
+    LedgerDeniedError,
     LedgerEndedError,
     LedgerUnavailableError,
     OutcomeUnknownError,
@@ -384,8 +385,11 @@ class Ledger(LedgerReader):
         return self._keys.identity_private(ledger_id, set_identity.public_key) is not None
 
     def can_open_secrets(self, life: Life) -> bool:
-        """Whether this machine holds the identity that the life's key is wrapped for."""
-        _, private = self._wrapped(life)
+        """Whether this machine holds the identity that the life's key is wrapped for, and may read that key."""
+        try:
+            _, private = self._wrapped(life)
+        except LedgerDeniedError:
+            return False
         return private is not None
 
     def open_secrets(self, life: Life, secrets: Mapping[str, SecretVersion]) -> Mapping[str, bytes]:
@@ -410,7 +414,13 @@ class Ledger(LedgerReader):
         return {key: sealing.fingerprint(value, life_private) for key, value in values.items()}
 
     def _life_private(self, life: Life) -> bytes:
-        row, private = self._wrapped(life)
+        try:
+            row, private = self._wrapped(life)
+        except LedgerDeniedError as error:
+            raise SealedError(
+                "this user of the ledger may not read what is sealed in it",
+                hint="Be one with the worker's role (1ctl ledger roles), or let a worker apply: 1ctl worker run",
+            ) from error
         if row is None:
             raise SealedError("the secrets of this life were shredded when it was destroyed")
         if private is None:

@@ -32,6 +32,7 @@ from ledger.errors import (
     InvalidValueError,
     LedgerBusyError,
     LedgerDamagedError,
+    LedgerDeniedError,
     LedgerFullError,
     LedgerUnavailableError,
     OneCtlError,
@@ -312,7 +313,7 @@ def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: C901, P
         case "42P01" | "3F000" | "42883":
             return LedgerUnavailableError(f"{ledger} has no tables, or not all: {said}", hint=_MIGRATE)
         case "42501":
-            return LedgerUnavailableError(
+            return LedgerDeniedError(
                 f"{ledger} does not allow this to its user: {said}",
                 hint=f"{_NOTHING} Its owner grants the role for it, and creates tables with: 1ctl ledger migrate",
             )

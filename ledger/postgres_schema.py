@@ -155,7 +155,7 @@ END $$
 """
 
 _REWRAP_FUNCTION = """
-CREATE FUNCTION rewrap_life_keys(
+CREATE OR REPLACE FUNCTION rewrap_life_keys(
     lives text[], old_identities text[], new_identities text[], wrappings bytea[], lock_timeout_ms integer
 ) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
@@ -181,7 +181,7 @@ END $$
 """
 
 _LIFE_KEY_IDENTITIES = """
-CREATE VIEW life_key_identities AS SELECT identity, count(*) AS lives FROM life_keys GROUP BY identity
+CREATE OR REPLACE VIEW life_key_identities AS SELECT identity, count(*) AS lives FROM life_keys GROUP BY identity
 """
 
 _SEALED_SIZES = """

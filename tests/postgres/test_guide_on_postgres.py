@@ -110,3 +110,17 @@ def test_roles_are_printed_as_sql(team: Team) -> None:
     script = team.run("user-service", "ledger", "roles", "--prefix", "shop").done().stdout
     assert "shop_reader" in script
     assert ID not in script
+
+
+def test_who_may_record_and_not_open_secrets_is_told_so_before_a_roll(tmp_path: Path, roles: dict[str, str]) -> None:
+    worker, writer = Team(tmp_path, roles["worker"]), Team(tmp_path, roles["writer"])
+    user = "user-service"
+    worker.run(user, "deploy", "--image", "nginx:1").done()
+    set_here = writer.run(user, "secret", "create", "--key", "TOKEN", stdin="value\n").failed(8)
+    assert "recorded, but not applied: this user of the ledger may not read what is sealed in it" in set_here.error
+    for args in (("deploy", "restart"), ("deploy", "--image", "nginx:2"), ("deploy", "rollback", "-y")):
+        refused = writer.run(user, *args).failed(3)
+        assert 'app "user-service" has secrets that this machine cannot open' in refused.error
+        assert "1ctl worker run" in refused.error
+    worker.run(user, "deploy", "restart").done()
+    assert writer.run(user, "secret", "list").done().lines[-1].endswith("yes")
