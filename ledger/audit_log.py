@@ -15,12 +15,17 @@ import orjson
 
 from ledger.clock import iso
 from ledger.errors import LedgerDamagedError
-from ledger.events import DomainAssigned
+from ledger.events import Destroyed, DomainAssigned, DomainClaimed, DomainReleased
 from ledger.spec import AppId
 from ledger.store import Row, Store
 from ledger.streams import app_stream, domain_stream, observed_stream
 
 PAGE = 1000
+WINDOW = 20
+"""Lines that are read besides those asked for, since some may not match; one append has fewer."""
+
+_CLAIMS = frozenset({DomainClaimed.__name__, DomainReleased.__name__})
+
 SCHEMA = 1
 """Version of `Entry.to_json`; raised when a field changes its meaning or goes."""
 
@@ -147,9 +152,9 @@ def entries(store: Store, wanted: Filter, *, after: int = 0, upto: int | None = 
 
 def newest(store: Store, wanted: Filter, count: int, *, upto: int | None = None) -> list[Entry]:
     """The last `count` matching entries in rising position; reads backwards, no further than needed."""
-    app_id = wanted.app_id
-    lines = _pages_backwards(store, upto) if app_id is None else reversed(_about(store, app_id, upto))
-    found = (entry for row in lines if wanted.wants(entry := entry_of(row)))
+    if wanted.app_id is not None:
+        return _newest_about(store, wanted.app_id, wanted, count, upto)
+    found = (entry for row in _pages_backwards(store, upto) if wanted.wants(entry := entry_of(row)))
     return list(islice(found, count))[::-1]
 
 
@@ -166,6 +171,47 @@ def _pages_backwards(store: Store, upto: int | None) -> Iterator[Row]:
         start = max(1, stop - PAGE + 1)
         yield from reversed(store.positions(start, stop, limit=PAGE))
         stop = start - 1
+
+
+def _newest_about(store: Store, app_id: AppId, wanted: Filter, count: int, upto: int | None) -> list[Entry]:
+    found: list[Entry] = []
+    for lines in _windows(store, app_id, count, upto):
+        found = [entry for row in lines if wanted.wants(entry := entry_of(row))]
+        if len(found) >= count:
+            break
+    return found[-count:] if count else []
+
+
+def _windows(store: Store, app_id: AppId, count: int, upto: int | None) -> Iterator[Sequence[Row]]:
+    """The newest lines about an app, more and more of them until they are all; each time without a gap."""
+    streams = [app_stream(app_id).bytes, observed_stream(app_stream(app_id)).bytes]
+    limit = count + WINDOW
+    while upto is None:
+        newest_of = [store.stream(stream, descending=True, limit=limit) for stream in streams]
+        more = [rows[-1] for rows in newest_of if len(rows) == limit]
+        if not more:
+            break
+        # Below the last line of one stream are lines that were not read, and lines of its own append beside it.
+        oldest = max(more, key=_position)
+        lines = [row for rows in newest_of for row in rows if row.recorded_us > oldest.recorded_us]
+        yield sorted([*lines, *_claims_beside(store, lines)], key=_position)
+        limit *= 8
+    yield _about(store, app_id, upto)
+
+
+def _claims_beside(store: Store, lines: Sequence[Row]) -> list[Row]:
+    """What was recorded about host names together with these lines: in the same append, some lines later."""
+    found = []
+    for row in lines:
+        if row.topic in {DomainAssigned.__name__, Destroyed.__name__}:
+            following = store.positions(row.position + 1, limit=WINDOW)
+            found += [line for line in following if line.topic in _CLAIMS and _is_of_same_request(line, row)]
+    return found
+
+
+def _is_of_same_request(one: Row, other: Row) -> bool:
+    first, second = entry_of(one), entry_of(other)
+    return first.meta.get("correlation_id") == second.meta.get("correlation_id") and first.subject == second.subject
 
 
 def _about(store: Store, app_id: AppId, upto: int | None) -> Sequence[Row]:
