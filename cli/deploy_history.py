@@ -99,7 +99,7 @@ def blame(
     session = Session()
     app_id = target(session, deployment_id=deployment_id, config=config)
     open_life(session.reader.app(app_id))
-    found = blamed(App(id=app_id), session.reader.history(app_id))
+    found = blamed(App(id=app_id), session.reader.asked(app_id))
     if key is not None:
         wanted = {key, f"env.{key}", f"secrets.{key}", f"pods.env.{key}", f"pods.secrets.{key}"}
         found = [each for each in found if each.setting in wanted]

@@ -8,6 +8,7 @@ from ledger import snapshots
 from ledger.codec import decode, recorded
 from ledger.events import LedgerCreated, LedgerRestored, WorkerDisabled, WorkerEnabled, WorkerIdentitySet
 from ledger.instance import ended_error
+from ledger.landmarks import span
 from ledger.spec import AppId
 from ledger.streams import LEDGER_STREAM, app_stream, observed_stream
 
@@ -50,6 +51,15 @@ class LedgerReader:
     def app(self, app_id: AppId, *, upto: int | None = None) -> App:
         """The app as its events add up to, at a position or now; folded on from its nearest snapshot."""
         return snapshots.folded(self.store, app_id, upto=upto)
+
+    def asked(self, app_id: AppId) -> list[Recorded]:
+        """What was asked for in the app's newest life, in rising position."""
+        life = span(self.store, app_id, None)
+        if life is None:
+            return []
+        stream = app_stream(app_id).bytes
+        opening = self.store.landmarks(stream, start=life.start, limit=1)[0]
+        return [recorded(row) for row in self.store.stream(stream, after=opening.version - 1)]
 
     def find(self, deployment_id: str) -> AppId | None:
         """Whose deployment id this is, destroyed lives included."""

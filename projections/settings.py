@@ -76,26 +76,40 @@ def difference(before: Life | None, after: Life | None) -> list[Change]:
     ]
 
 
-def blame(app: App, history: Iterable[Recorded]) -> list[Blame]:
+def blame(app: App, asked: Iterable[Recorded]) -> list[Blame]:
     """For each present setting of the open life, the event that gave it its value; by name.
 
     Args:
-        app: The app before the history.
-        history: Its events in rising position.
+        app: The app before these events.
+        asked: What was asked for in the life, in rising position. What was observed sets nothing, so it may be left out.
     """
     set_by: dict[str, Blame] = {}
-    life: Life | None = None
-    for recorded in history:
+    seen: Life | None = None
+    for recorded in asked:
         app = evolve(app, recorded)
-        if app.life is life:
+        if _is_set_alike(app.life, seen):
             continue
-        life = app.life
-        now = settings(life)
+        seen = app.life
+        now = settings(seen)
         set_by = {
             name: set_by[name] if name in set_by and set_by[name].value == value else Blame(name, value, recorded)
             for name, value in now.items()
         }
     return [set_by[name] for name in sorted(set_by)]
+
+
+def _is_set_alike(one: Life | None, other: Life | None) -> bool:
+    """Whether nothing that settings are made of was touched; a quick look before they are made and compared."""
+    if one is None or other is None:
+        return one is other
+    return (
+        one.deployment_id == other.deployment_id
+        and one.spec is other.spec
+        and one.env is other.env
+        and one.secrets is other.secrets
+        and one.domain is other.domain
+        and one.roll.configuration is other.roll.configuration
+    )
 
 
 def _text(value: object) -> str:
