@@ -125,14 +125,15 @@ def rebuild(
 ) -> None:
     """Compute read models and snapshots anew from the ledger.
 
-    Others may go on working meanwhile.
+    Others may go on working meanwhile. Without a name, snapshots are dropped, and made anew by whoever asks about an app
+    next; 'ledger rebuild snapshots' makes all of them now.
 
     Example:  1ctl ledger rebuild
     """
     from cli.progress import progress  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
     from ledger.errors import RefusedError  # noqa: PLC0415
-    from ledger.snapshot_upkeep import rebuild_snapshots  # noqa: PLC0415
+    from ledger.snapshot_upkeep import drop_snapshots, rebuild_snapshots  # noqa: PLC0415
     from projections.app_list import APP_LIST  # noqa: PLC0415
     from projections.runner import rebuild as fold_anew  # noqa: PLC0415
 
@@ -140,11 +141,15 @@ def rebuild(
     names = [APP_LIST.name, SNAPSHOTS]
     if name is not None and name not in names:
         raise RefusedError(f'there is no read model "{name}"', hint=f"There are: {', '.join(names)}")
+    is_empty = session.store.head().position == 0
     if name in (None, APP_LIST.name):
         with progress(f"Rebuilding {APP_LIST.name}") as told:
             fold_anew(session.store, APP_LIST, told)
         session.terminal.success(f"Read model {APP_LIST.name} is rebuilt")
-    if name in (None, SNAPSHOTS) and session.store.head().position:
+    if name is None and not is_empty:
+        drop_snapshots(session.store)
+        session.terminal.success("Snapshots are dropped; they are made anew when apps are asked about")
+    if name == SNAPSHOTS and not is_empty:
         with progress("Making snapshots") as told:
             made = rebuild_snapshots(session.store, told)
         session.terminal.success(f"Snapshots are made anew: {made}")

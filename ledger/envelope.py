@@ -123,7 +123,7 @@ class Recorded(Value):
 class Told(Value):
     """What a read model needs of a line: an event, its place, and what it is about; see `Recorded`.
 
-    Who asked, why and from where stay undecoded, which makes a rebuild a seventh quicker (`tests/docs/measure_scale.py`).
+    Who asked, why and from where stay undecoded: 9.0 us a line instead of 14.2 (`python tests/docs/measure_scale.py`).
     """
 
     position: int

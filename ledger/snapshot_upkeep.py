@@ -67,14 +67,23 @@ def wrong_snapshot(store: ModelStore, progress: Progress | None = None) -> Wrong
     return None
 
 
+def drop_snapshots(store: ModelStore) -> None:
+    """Delete all snapshots, those of other programs, too.
+
+    Raises:
+        LedgerUnavailableError, LedgerBusyError: They cannot be deleted here.
+    """
+    with store.change() as tables:
+        tables.execute("ledger.delete_app_snapshots", {})
+
+
 def rebuild_snapshots(store: ModelStore, progress: Progress | None = None) -> int:
     """Drop all snapshots and make them anew; how many there are then. Others may go on meanwhile.
 
     Raises:
         LedgerUnavailableError, LedgerBusyError: They cannot be written here.
     """
-    with store.change() as tables:
-        tables.execute("ledger.delete_app_snapshots", {})
+    drop_snapshots(store)
     ((count,),) = store.ask("ledger.count_apps", {})
     kept, batch = 0, _Batch(store)
     for done, app_id in enumerate(_apps(store), start=1):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ledger.spec import AppId
     from ledger.store import ModelStore, Row, Store
 
-STEP = 200
+STEP = 50
 """Events of one app between two of its snapshots: what a question folds at most."""
 
 WORTH = 4
