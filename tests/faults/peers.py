@@ -1,4 +1,4 @@
-"""What others do on the same faults, on the same API server: ``python -m tests.faults.peers`` writes it down.
+"""What others do on the same faults, on the same API server: ``python -m tests.faults.peers [helm] [1ctl]``.
 
 helm (a package of npm, nothing of which is run but the program) is killed while it upgrades, and run twice at once; so is
 `1ctl`. ONECTL_TEST_KUBECONFIG names the server. The figures go into docs/reliability.json and the table made from it.
@@ -10,6 +10,7 @@ import json
 import random
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -163,21 +164,23 @@ def write(program: str, deaths: dict[str, int], pairs: dict[str, int]) -> None:
 
 
 def main() -> None:
-    """Measure both."""
+    """Measure those that are named, or both."""
     with tempfile.TemporaryDirectory() as name:
-        measure(Path(name))
+        measure(Path(name), sys.argv[1:] or ["helm", "1ctl"])
 
 
-def measure(directory: Path) -> None:
-    """Measure both, in a directory of their own."""
+def measure(directory: Path, programs: Sequence[str]) -> None:
+    """Measure some programs, in a directory of their own."""
     run = Run("peers", None, directory)
     with server(run) as at:
-        helm = peers.helm(run)
-        (directory / "helm").mkdir()
-        with helm_user(helm, at, directory / "helm") as start:
-            write(f"helm {run.versions['helm']}", killed(start), at_once(start))
-        with our_user(at, directory / "ours") as start:
-            write(OURS, killed(start), at_once(start))
+        if "helm" in programs:
+            helm = peers.helm(run)
+            (directory / "helm").mkdir()
+            with helm_user(helm, at, directory / "helm") as start:
+                write(f"helm {run.versions['helm']}", killed(start), at_once(start))
+        if "1ctl" in programs:
+            with our_user(at, directory / "ours") as start:
+                write(OURS, killed(start), at_once(start))
     print(json.dumps(reliability.read()["peers"], indent=2))
 
 
