@@ -144,7 +144,7 @@ def add_a_row_before_the_first(admin: Administrator, rows: Sequence[Row], chance
 def move_the_head(admin: Administrator, rows: Sequence[Row], chance: random.Random) -> Found:
     to = chance.choice([*range(len(rows)), len(rows) + 1, len(rows) + 7])
     admin.do("UPDATE ledger_head SET position = %s", to)
-    return Found(min(to, len(rows)) + 1)
+    return Found(min(to, len(rows)) + 1 if to else len(rows))  # 0 is no head at all: what is missing is at the end
 
 
 def change_the_head(admin: Administrator, rows: Sequence[Row], chance: random.Random) -> Found:
