@@ -48,8 +48,11 @@ class Inline:
     def check_place(self, app: App, request: Request) -> None:
         """The namespace must exist; nothing of someone else's may be in the way of a new life.
 
-        What was looked at for that is remembered: what is asked for is made at once.
+        What was looked at for that is remembered: what is asked for is made at once. An app whose objects were
+        applied is in a namespace that exists.
         """
+        if app.life is not None and app.life.applied_through:
+            return
         self._session.require_namespace()
         if app.life is not None or app.leaving is not None:
             return
@@ -78,8 +81,9 @@ class Inline:
                 hint="See where it goes on: 1ctl ledger status",
             )
         try:
-            seen = self._looked_at or self._remembering()
-            return self._session.reconciler(request, seen).reconcile(app_id, progress)
+            if self._looked_at is None:
+                self._looked_at = self._remembering()
+            return self._session.reconciler(request, self._looked_at).reconcile(app_id, progress)
         except ParkedError as error:
             message = f"the cluster refused ({error.reason}): {error.message}"
             raise not_applied(message, hint=error.hint, again=_AGAIN) from error

@@ -158,7 +158,7 @@ class Session:
 
         return Reconciler(
             ledger=self.ledger,
-            cluster=cluster or self.cluster,
+            cluster=self.cluster if cluster is None else cluster,
             gateway=self.place.gateway,
             request=_observing(request),
             epoch=self.reader.epoch(),

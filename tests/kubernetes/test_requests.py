@@ -1,0 +1,77 @@
+"""What a deploy asks of a real API server, request by request, where no worker runs: nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli_support import Cli
+from tests.faults.proxy import CONTEXT, FaultProxy
+from tests.kubernetes.support import a_cluster_user, make_profile
+from tests.kubernetes_support import kubeconfig
+
+pytestmark = pytest.mark.kubernetes
+
+NAMED = [
+    ("get", "configmaps"),
+    ("patch", "secrets"),  # asks whether it is ours, without reading it
+    ("get", "deployments"),
+    ("get", "services"),
+    ("get", "httproutes"),
+]
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[Cli]:
+    with a_cluster_user(tmp_path) as (cli, _):
+        yield cli
+
+
+@pytest.fixture
+def proxy(user: Cli, tmp_path: Path) -> Iterator[FaultProxy]:
+    with FaultProxy(kubeconfig()) as proxy:
+        namespace = user.run("-o", "json", "profile", "current").done().json["namespace"]
+        make_profile(user, "counted", proxy.kubeconfig(tmp_path), CONTEXT, namespace)
+        user.run("profile", "use", "counted").done()
+        proxy.forget()
+        yield proxy
+
+
+def asked(proxy: FaultProxy) -> list[tuple[str, str]]:
+    """By verb and kind what was asked, without what an old server has asked for twice."""
+    found: list[tuple[str, str]] = [
+        (each.asked.verb, each.asked.kind) for each in proxy.exchanges if each.status != 500
+    ]
+    proxy.forget()
+    return found
+
+
+def test_a_first_deploy_looks_once_at_each_name_and_sends_each_object_once(user: Cli, proxy: FaultProxy) -> None:
+    user.run("deploy", "--image", "nginx:1", "--env", "A=b").done()
+    copy = ("get", "configmaps")
+    assert asked(proxy) == [
+        ("get", "namespaces"),
+        *NAMED,
+        ("patch", "configmaps"),
+        copy,
+        ("patch", "configmaps"),
+        ("patch", "deployments"),
+        ("patch", "services"),
+        ("patch", "httproutes"),
+    ]
+
+
+def test_a_new_image_looks_once_at_each_object_and_sends_one(user: Cli, proxy: FaultProxy) -> None:
+    user.run("deploy", "--image", "nginx:1", "--env", "A=b", "--wait").done()
+    proxy.forget()
+    user.run("deploy", "--image", "nginx:2").done()
+    assert sorted(asked(proxy)) == sorted([*NAMED, ("get", "configmaps"), ("patch", "deployments")])
+
+
+def test_a_request_that_is_known_looks_and_sends_nothing(user: Cli, proxy: FaultProxy) -> None:
+    user.run("deploy", "--image", "nginx:1", "--env", "A=b", "--wait", "--request-id", "once").done()
+    proxy.forget()
+    user.run("deploy", "--image", "nginx:1", "--env", "A=b", "--request-id", "once").done()
+    assert sorted(asked(proxy)) == sorted([*NAMED, ("get", "configmaps")])
