@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
 from cli.profiles import shown_address
+from cli.progress import progress
 from cli.session import Session
 from ledger.errors import RefusedError
 from ledger.importing import import_ledger
@@ -30,13 +32,26 @@ def import_(
     session = Session()
     with ExitStack() as opened:
         try:
-            lines = sys.stdin.buffer if str(file) == "-" else opened.enter_context(file.open("rb"))
+            is_stdin = str(file) == "-"
+            lines = sys.stdin.buffer if is_stdin else opened.enter_context(file.open("rb"))
+            size = 0 if is_stdin else file.stat().st_size
         except OSError as error:
             raise RefusedError(f"{file} cannot be read: {error.strerror}", hint="Name another file.") from error
-        head = import_ledger(session.store, lines)
+        told = opened.enter_context(progress("Importing"))
+        head = import_ledger(session.store, _counted(lines, size, told))
     place = shown_address(session.place.ledger)
     session.terminal.success(f"Imported {head.position} events into {place}, as a read-only replica")
     if session.terminal.json:
         session.terminal.document(
             {"ledger_id": session.reader.ledger_id(), "events": head.position, "head": head.chain.hex()}
         )
+
+
+def _counted(lines: BinaryIO, size: int, told: Callable[[int, int], None]) -> Iterator[bytes]:
+    """The lines, telling how many bytes of all were read; nothing is told of a pipe, whose end nobody knows."""
+    read = 0
+    for line in lines:
+        read += len(line)
+        if size:
+            told(read, size)
+        yield line

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,24 +116,36 @@ def export(
 
     Example:  1ctl audit export --format jsonl --file ledger.jsonl
     """
+    from cli.progress import progress  # noqa: PLC0415
+    from ledger.durable_files import write_all_durably  # noqa: PLC0415
     from ledger.export import FORMATS  # noqa: PLC0415
 
     if format_ not in FORMATS:
         raise UsageError(f'invalid --format "{format_}": expected {", ".join(FORMATS)}')
     session = Session()
-    entries = audit_log.entries(session.store, Filter(), upto=session.store.head().position)
-    lines = FORMATS[format_](entries, _origin(session.store))
-    if file is None:
-        session.terminal.bytes(lines)
-        return
-    try:
-        draft = file.with_name(f".{file.name}.part")
-        with draft.open("wb") as target:
-            target.writelines(lines)
-        draft.replace(file)
-    except OSError as error:
-        raise RefusedError(f"{file} cannot be written: {error.strerror}", hint="Name another file.") from error
-    session.terminal.success(f"Exported {session.store.head().position} events to {file}")
+    head = session.store.head().position
+    shown = nullcontext(_silent) if file is None and sys.stdout.isatty() else progress("Exporting")
+    with shown as told:
+        entries = _counted(audit_log.entries(session.store, Filter(), upto=head), head, told)
+        lines = FORMATS[format_](entries, _origin(session.store))
+        if file is None:
+            session.terminal.bytes(lines)
+            return
+        try:
+            write_all_durably(file, lines)
+        except OSError as error:
+            raise RefusedError(f"{file} cannot be written: {error.strerror}", hint="Name another file.") from error
+    session.terminal.success(f"Exported {head} events to {file}")
+
+
+def _counted(entries: Iterable[Entry], head: int, told: Callable[[int, int], None]) -> Iterator[Entry]:
+    for entry in entries:
+        told(entry.row.position, head)
+        yield entry
+
+
+def _silent(_done: int, _total: int) -> None:
+    """The lines themselves go to the terminal: they show how far it is."""
 
 
 def _origin(store: Store) -> str:

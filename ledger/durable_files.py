@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -37,12 +38,21 @@ def write_durably(path: Path, content: bytes) -> None:
     Raises:
         OSError: It cannot be written.
     """
+    write_all_durably(path, [content])
+
+
+def write_all_durably(path: Path, parts: Iterable[bytes]) -> None:
+    """As `write_durably`, of what is made part by part; what making it raises is passed on.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

@@ -62,7 +62,7 @@ def import_ledger(store: ModelStore, lines: Iterable[bytes]) -> Head:
         rows = export.rows(lines)
         while page := list(islice(rows, PAGE)):
             put_rows(tables, page)
-        tables.execute_all("ledger.insert_life", [life._asdict() for life in export.lives])
+        tables.execute_all("ledger.insert_life", [life._asdict() for life in export.lives.values()])
         set_instance(tables, instance=new_instance(), writer=REPLICA, note=export.origin)
     return export.head
 
@@ -73,13 +73,13 @@ class _Export:
     Attributes:
         origin: The name of its ledger.
         head: Its last line.
-        lives: Every life that was opened.
+        lives: Every life that was opened, by its id.
     """
 
     def __init__(self) -> None:
         self.origin = ""
         self.head = Head(0, 0, GENESIS)
-        self.lives: list[LifeRow] = []
+        self.lives: dict[str, LifeRow] = {}
         self._versions: dict[bytes, int] = {}
         self._waiting: dict[int, _Waiting] = {}
         self._redacted: dict[int, Remains] = {}
@@ -156,10 +156,10 @@ class _Export:
         self._redacted[position] = Remains(before.original if before else old, new)
 
     def _note_life(self, deployment_id: str, subject: Mapping[str, Any]) -> None:
-        if any(life.deployment_id == deployment_id for life in self.lives):
+        if deployment_id in self.lives:
             raise _LineError("opens a life that was opened before")
         cluster, namespace, app = (str(subject[name]) for name in ("cluster", "namespace", "app"))
-        self.lives.append(LifeRow(deployment_id, cluster, namespace, app, self._append_began))
+        self.lives[deployment_id] = LifeRow(deployment_id, cluster, namespace, app, self._append_began)
 
 
 def _refused(number: int, why: str) -> LedgerDamagedError:
