@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,12 +28,10 @@ class Ended(NamedTuple):
 
     Attributes:
         seconds: From its start to its end.
-        peak: The most memory that it held, in bytes.
         stdout: What it printed.
     """
 
     seconds: float
-    peak: int
     stdout: bytes
 
 
@@ -45,19 +45,31 @@ def run_program(argv: Sequence[str | Path], *, cwd: Path, environ: Mapping[str, 
         began = time.perf_counter()
         child = subprocess.Popen(argv, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         try:
-            _, status, usage = os.wait4(child.pid, 0)
+            child.wait()
         except BaseException:
             child.kill()
             child.wait()
             raise
         seconds = time.perf_counter() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
         if child.returncode != 0:
             said = (out.read() + err.read()).decode(errors="replace")
             raise FailedError(f"{' '.join(map(str, argv))} ended with {child.returncode}:\n{said}")
-        return Ended(seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), out.read())
+        return Ended(seconds, out.read())
+
+
+def high_water(process: int) -> int:
+    """The most memory that a process has held so far, in bytes; 0 once it has ended.
+
+    What the kernel says of an ended child is no use: it counts what its parent held before the child's program began.
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def bare_environ(home: Path) -> dict[str, str]:
@@ -107,6 +119,20 @@ class User:
     def seconds(self, *args: str) -> float:
         """How long a `1ctl` command takes, from the start of its process to its end."""
         return self.run(*args).seconds
+
+    def peak(self, *args: str) -> int:
+        """The most memory that a `1ctl` command which has to succeed holds, in bytes, looked at 100 times a second."""
+        argv, peak = [PROGRAM, *self.options, *args], 0
+        child = subprocess.Popen(
+            argv, cwd=self.cwd, env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        while child.poll() is None:
+            peak = max(peak, high_water(child.pid))
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(0.01)
+        if child.returncode != 0:
+            raise FailedError(f"{' '.join(map(str, argv))} ended with {child.returncode}")
+        return peak
 
     def json(self, *args: str) -> Any:
         """What a `1ctl` command answers."""

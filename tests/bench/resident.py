@@ -19,7 +19,7 @@ from ledger.ledger import Ledger
 from ledger.request import Request
 from ledger.spec import AppId
 from ledger.stores import open_store
-from tests.bench.programs import PROGRAM, FailedError, User, run_program
+from tests.bench.programs import PROGRAM, FailedError, User, high_water, run_program
 from tests.bench.run import MissingError
 
 PATIENCE = 120.0
@@ -73,10 +73,9 @@ def resident_worker(user: User) -> Iterator[Worker]:
             raise FailedError(f"the worker ended with {process.returncode}:\n{log.read_text()[-4000:]}")
     finally:
         if process.poll() is None:
+            worker.peak = high_water(process.pid)
             process.terminate()
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            worker.peak = usage.ru_maxrss * 1024
+            process.wait()
 
 
 class Team:

@@ -10,7 +10,7 @@ from ledger.stores import open_store
 from tests.bench.figures import Line, alone, at_least, at_most, beside
 from tests.bench.made import ledger_file, made_user
 from tests.bench.make_ledger import fill
-from tests.bench.programs import Ended, User, run_program
+from tests.bench.programs import User, run_program
 from tests.bench.run import Row, Run
 from tests.postgres_support import Server
 
@@ -53,11 +53,8 @@ def _measure(run: Run) -> Iterator[Line]:
 
 
 def _compared(run: Run, database: str, user: User, scan: str, address: str, events: int, least: int) -> Iterator[Line]:
-    ended: list[Ended] = []
-
     def ours() -> float:
-        ended.append(user.run("ledger", "rebuild"))
-        return events / ended[-1].seconds
+        return events / user.seconds("ledger", "rebuild")
 
     def floor() -> float:
         return events / run_program([sys.executable, "-c", scan, address], cwd=user.cwd, environ=user.environ).seconds
@@ -67,8 +64,8 @@ def _compared(run: Run, database: str, user: User, scan: str, address: str, even
     other = "scan and decode"
     aim = at_least(least, of="figure")
     yield beside(f"{what}: rebuild", "events/s", figures["ours"], other, figures["floor"], aim=aim)
-    peaks = [each.peak for each in ended]
-    yield alone(f"{what}: memory at most", "B", peaks, aim=at_most(MEMORY, of="figure"))
+    peak = user.peak("ledger", "rebuild")
+    yield alone(f"{what}: memory at most", "B", [peak], aim=at_most(MEMORY, of="figure"))
 
 
 ROW = Row(
