@@ -11,7 +11,7 @@ from cli.lazy import group
 
 if TYPE_CHECKING:
     from cli.session import Session
-    from ledger.proof import Comparison
+    from ledger.comparing import Comparison
     from ledger.snapshot_upkeep import WrongSnapshot
     from ledger.verify import Verification
 

@@ -14,10 +14,13 @@ from cli.session import Session
 from ledger import checkpoint as notes
 from ledger import proof as proofs
 from ledger.checkpoint import Checkpoint, SigningKey, VerifierKey
+from ledger.comparing import Comparison, verify_against
 from ledger.errors import LedgerDamagedError, RefusedError
 from ledger.kept_checkpoints import KeptCheckpoints
 from ledger.moments import at_position
+from ledger.proving import checkpoint_now, prove_position, prove_since
 from ledger.reader import LedgerReader
+from ledger.stored_leaves import ledger_key
 
 if TYPE_CHECKING:
     from cli.terminal import Terminal
@@ -71,10 +74,10 @@ def prove(
         at_position(session.store, position)
     note = _read(checkpoint) if checkpoint is not None else signed_now(session)
     if since is not None:
-        proof = proofs.prove_since(session.store, notes.unverified(_read(since)), note)
+        proof = prove_since(session.store, notes.unverified(_read(since)), note)
     else:
         assert position is not None
-        proof = proofs.prove_position(session.store, position, note)
+        proof = prove_position(session.store, position, note)
     _give(session.terminal, proof, file, {"proof": proof.decode(), "position": position})
 
 
@@ -148,12 +151,12 @@ def witness(
         terminal, verifier, extension = Terminal(json=_json()), _key(key), _read(accept)
     else:
         session = Session()
-        terminal, verifier = session.terminal, _key(key) if key else proofs.ledger_key(session.store)
+        terminal, verifier = session.terminal, _key(key) if key else ledger_key(session.store)
         note, newest = signed_now(session), kept.newest(verifier.name)
         if newest is None:
             extension = Extension(old_size=0, path=(), note=note).to_bytes()
         else:
-            extension = proofs.prove_since(session.store, notes.open_note(newest, verifier), note)
+            extension = prove_since(session.store, notes.open_note(newest, verifier), note)
     try:
         signed = notes.unverified(kept.accept(extension, verifier))
     except WitnessError as error:
@@ -165,10 +168,10 @@ def witness(
         terminal.document({"witnessed": True, **_shown(signed)})
 
 
-def compare(session: Session, against: Path, key: str | None) -> proofs.Comparison:
+def compare(session: Session, against: Path, key: str | None) -> Comparison:
     """The ledger beside a checkpoint that was kept elsewhere."""
-    verifier = _key(key) if key else proofs.ledger_key(session.store)
-    return proofs.verify_against(session.store, _read(against), verifier)
+    verifier = _key(key) if key else ledger_key(session.store)
+    return verify_against(session.store, _read(against), verifier)
 
 
 def signed_now(session: Session) -> bytes:
@@ -191,18 +194,18 @@ def sign_and_keep(session: Session, store: ModelStore, key: SigningKey) -> bytes
     """
     ledger_id, kept = LedgerReader(store).ledger_id(), kept_checkpoints(session)
     newest = kept.newest(ledger_id) if ledger_id else None
-    previous = notes.open_note(newest, proofs.ledger_key(store)) if newest is not None else None
+    previous = notes.open_note(newest, ledger_key(store)) if newest is not None else None
     if newest is not None and previous is not None and previous.size > store.head().position and store != session.store:
         _refuse_other_history(session, newest)  # signed while the backup was made: the ledger itself has to continue it
         previous = None
-    note = proofs.checkpoint_now(store, key, previous=previous)
+    note = checkpoint_now(store, key, previous=previous)
     if ledger_id:
         kept.keep(ledger_id, note)
     return note
 
 
 def _refuse_other_history(session: Session, note: bytes) -> None:
-    result = proofs.verify_against(session.store, note, proofs.ledger_key(session.store))
+    result = verify_against(session.store, note, ledger_key(session.store))
     if result.verdict != "consistent":
         raise LedgerDamagedError(f"the ledger does not continue the newest checkpoint signed here: {result.detail}")
 

@@ -16,15 +16,16 @@ from pathlib import Path
 from uuid import UUID
 
 from ledger.backup import check_beside, leave_out
+from ledger.comparing import verify_against
 from ledger.durable_files import sync_file
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError, OneCtlError, RefusedError
 from ledger.instance import BACKUP_OF_ENDED, REPLICA, Instance, new_instance
-from ledger.proof import ledger_key, verify_against
 from ledger.reader import LedgerReader
 from ledger.sqlite_files import copy_database, making, put_in_place, structural_fault
 from ledger.sqlite_store import SqliteStore, create_schema
 from ledger.sqlite_tables import SqliteTables, transaction
 from ledger.store import Head, ModelStore
+from ledger.stored_leaves import ledger_key
 from ledger.transfer import Progress, instance_of, locked_head, pages, put_beside, put_rows, set_instance, verified
 
 

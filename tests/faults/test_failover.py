@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from ledger.comparing import verify_against
 from ledger.kept_checkpoints import KeptCheckpoints
 from ledger.postgres_store import PostgresStore
-from ledger.proof import ledger_key, verify_against
 from ledger.reader import LedgerReader
+from ledger.stored_leaves import ledger_key
 from tests.faults import dose
 from tests.faults import ledger_invariants as invariants
 from tests.faults.scenes import AGAIN, ENV, POSTGRES, SCALE, Scene, veteran

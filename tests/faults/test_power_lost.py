@@ -14,10 +14,11 @@ import pytest
 
 from cli.profiles import Profiles
 from ledger import checkpoint as notes
+from ledger.comparing import verify_against
 from ledger.kept_checkpoints import KeptCheckpoints
 from ledger.ledger import Ledger
-from ledger.proof import ledger_key, verify_against
 from ledger.reader import LedgerReader
+from ledger.stored_leaves import ledger_key
 from tests.cli_support import write_toml
 from tests.faults import dose, power
 from tests.faults import ledger_invariants as invariants

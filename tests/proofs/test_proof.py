@@ -15,28 +15,16 @@ from hypothesis import strategies as st
 
 from ledger.checkpoint import COSIGNATURE, Checkpoint, CheckpointError, SigningKey, cosign, open_note, sign
 from ledger.codec import encode
+from ledger.comparing import Comparison, verify_against
 from ledger.errors import LedgerDamagedError, OneCtlError
 from ledger.events import LedgerCreated, Redacted
 from ledger.leaf import entry as entry_bytes
 from ledger.merkle import Frontier, Tree
-from ledger.proof import (
-    Comparison,
-    Entry,
-    Extension,
-    Proof,
-    ProofError,
-    checkpoint_now,
-    ledger_key,
-    ledger_leaves,
-    ledger_tree,
-    prove_position,
-    prove_since,
-    verify_against,
-    verify_extension,
-    verify_proof,
-)
+from ledger.proof import Entry, Extension, Proof, ProofError, verify_extension, verify_proof
+from ledger.proving import checkpoint_now, prove_position, prove_since
 from ledger.sqlite_store import SqliteStore
 from ledger.store import NewRow
+from ledger.stored_leaves import ledger_key, ledger_leaves, ledger_tree
 from ledger.streams import LEDGER_STREAM
 from ledger.verify import verify_chain
 from tests.proofs.ledgers import APP, LEDGER_ID, ORIGIN, START_US, RealLedger, envelope, rewrite

@@ -19,7 +19,8 @@ from ledger.errors import OneCtlError
 from ledger.leaf import entry as entry_bytes
 from ledger.leaf import leaf_of
 from ledger.merkle import Tree
-from ledger.proof import Entry, Proof, checkpoint_now, prove_position, verify_proof
+from ledger.proof import Entry, Proof, verify_proof
+from ledger.proving import checkpoint_now, prove_position
 from tests.proofs.ledgers import APP, ORIGIN, START_US, RealLedger
 
 PROGRAM = Path(__file__).parents[2] / "docs" / "verify_proof.py"

@@ -21,7 +21,8 @@ from ledger.checkpoint import (
     unverified,
 )
 from ledger.errors import OneCtlError
-from ledger.proof import Extension, checkpoint_now, prove_position, prove_since, verify_proof
+from ledger.proof import Extension, verify_proof
+from ledger.proving import checkpoint_now, prove_position, prove_since
 from ledger.sqlite_store import SqliteStore
 from ledger.verify import verify_chain
 from ledger.witness import Witness, WitnessError

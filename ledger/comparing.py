@@ -1,0 +1,187 @@
+"""Asking the ledger itself whether it still begins with what an older checkpoint says, and if not, where it differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ledger import checkpoint as notes
+from ledger.checkpoint import Checkpoint, VerifierKey
+from ledger.errors import OneCtlError
+from ledger.leaf import leaf_of
+from ledger.merkle import HASH_SIZE, Frontier, Tree
+from ledger.store import Store
+from ledger.stored_leaves import EntryOf, begins_with, entries_of, ledger_key, pages_of, rows_of, stored_redactions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blame:
+    """Where a ledger first differs from the one that was signed.
+
+    Attributes:
+        first: The first position that may differ.
+        last: The last position that may be the first to differ; equal to `first` if it is known exactly.
+        how: How it is known, as a sentence.
+    """
+
+    first: int
+    last: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The ledger beside an older checkpoint.
+
+    Attributes:
+        verdict: ``consistent``: it begins with everything the checkpoint covers, unchanged; ``rolled back``: it is
+            shorter, so it was cut or an older copy was put back; ``forked``: something the checkpoint covers is
+            different, missing in the middle, or from another ledger.
+        checkpoint: The older checkpoint.
+        size: How many lines of the ledger were compared: those from 1 on without a gap, at most the checkpoint's.
+        blame: The first difference, if it can be located.
+        redacted: Positions among them whose bytes were blanked since they were recorded, as later events say. Their
+            place, time and kind are compared; what is left of their content cannot be.
+        detail: One or two sentences for a person.
+    """
+
+    verdict: Literal["consistent", "rolled back", "forked"]
+    checkpoint: Checkpoint
+    size: int
+    blame: Blame | None
+    redacted: tuple[int, ...]
+    detail: str
+
+
+def verify_against(store: Store, note: bytes, key: VerifierKey, *, known: Tree | None = None) -> Comparison:
+    """Whether the ledger still begins with what a checkpoint kept elsewhere says.
+
+    This finds what `verify_chain` cannot: an administrator who edits an event and recomputes every later hash, or who
+    puts an older copy of the ledger back.
+
+    Args:
+        store: The ledger.
+        note: The checkpoint that was kept.
+        key: The ledger's key. `ledger_key` will do: a forged ledger that names another one refuses the checkpoint.
+        known: A tree of the ledger as it was (of a backup, or kept by whoever kept the checkpoint), to locate a
+            difference. It is used only if it has the checkpoint's root.
+
+    Raises:
+        CheckpointError: The checkpoint is not signed by the key: nothing can be said.
+    """
+    old = notes.open_note(note, key)
+    redacted = stored_redactions(store)
+    entry_of = entries_of(redacted)
+    frontier = Frontier()
+    stopped = _walk(store, old.size, entry_of, frontier)
+    size = frontier.size
+    blanked = tuple(sorted(position for position in redacted if position <= size))
+    if size == old.size and frontier.root() == old.root:
+        detail = f"positions 1 to {size} are unchanged since the checkpoint"
+        if blanked:
+            detail += f", but for redacted content at {', '.join(map(str, blanked))}"
+        return Comparison(verdict="consistent", checkpoint=old, size=size, blame=None, redacted=blanked, detail=detail)
+    blame = stopped or _other_ledger(store, old) or _blame(store, old, known, entry_of, size)
+    verdict: Literal["rolled back", "forked"] = "forked"
+    detail = f"positions 1 to {old.size} are not those that were signed: {_where(blame)}"
+    if stopped is None and size < old.size:
+        verdict = "rolled back"
+        detail = (
+            f"the ledger ends at position {size}, the checkpoint at {old.size}: it was cut, or an older copy put back"
+        )
+        if blame is not None:
+            detail += f"; besides, {_where(blame)}"
+    return Comparison(verdict=verdict, checkpoint=old, size=size, blame=blame, redacted=blanked, detail=detail)
+
+
+def _walk(store: Store, size: int, entry_of: EntryOf, frontier: Frontier) -> Blame | None:
+    """Hash the lines up to a size; what stopped it, if it was not the end of the ledger."""
+    for rows in pages_of(store, 0, size):
+        leaves: list[bytes] = []
+        for expected, row in enumerate(rows, start=frontier.size + 1):
+            entry = entry_of(row) if row.position == expected else None
+            if entry is None:
+                how = "it holds what no event can hold" if row.position == expected else "it is missing"
+                frontier.extend(leaves)
+                return Blame(first=expected, last=expected, how=how)
+            leaves.append(leaf_of(entry))
+        frontier.extend(leaves)
+    return None
+
+
+def _unchecked(store: Store, start: int, stop: int, entry_of: EntryOf) -> Iterator[bytes]:
+    return (leaf_of(entry_of(row) or b"") for row in rows_of(store, start, stop))
+
+
+# -- Locating a difference -----------------------------------------------------------------------------------------
+
+
+def _other_ledger(store: Store, old: Checkpoint) -> Blame | None:
+    try:
+        origin = ledger_key(store).name
+    except OneCtlError:
+        return None
+    if origin == old.origin:
+        return None
+    return Blame(first=1, last=1, how=f"it names the ledger {origin}, the checkpoint is about {old.origin}")
+
+
+def _blame(store: Store, old: Checkpoint, known: Tree | None, entry_of: EntryOf, size: int) -> Blame | None:
+    """The first difference within the first `size` lines, by whatever is shown to be authentic by the signed root."""
+    if size == old.size and (blame := _blame_by_column(store, old, entry_of)):
+        return blame
+    if known is None or not _is_of(known, old):
+        return None
+    now = Tree(lambda start, stop: _unchecked(store, start, stop, entry_of), level=known.level)
+    now.grow(size)
+    pairs = zip(known.blocks, now.blocks, strict=False)
+    block = next((at for at, (then, here) in enumerate(pairs) if then != here), len(now.blocks))
+    return _blame_in_block(known, now, block, certain=block < len(now.blocks) or size == old.size)
+
+
+def _blame_by_column(store: Store, old: Checkpoint, entry_of: EntryOf) -> Blame | None:
+    """The stored leaf hashes locate an edit exactly if they were left alone: then they have the signed root."""
+    frontier, edited = Frontier(), 0
+    for row in rows_of(store, 0, old.size):
+        if not _is_hash(row.leaf):
+            return None
+        frontier.append(row.leaf)
+        if not edited and leaf_of(entry_of(row) or b"") != row.leaf:
+            edited = row.position
+    if not edited or frontier.root() != old.root:
+        return None
+    return Blame(first=edited, last=edited, how="its stored leaf hash is the one that was signed, its bytes are not")
+
+
+def _is_hash(stored: object) -> bool:
+    return isinstance(stored, bytes) and len(stored) == HASH_SIZE
+
+
+def _blame_in_block(known: Tree, now: Tree, block: int, *, certain: bool) -> Blame | None:
+    start = block * now.block_size
+    here = now.leaves_of(block)
+    try:
+        then = known.leaves_of(block)
+    except (OneCtlError, ValueError):
+        how = "the older tree holds these lines as one hash"
+        return Blame(first=start + 1, last=start + len(here), how=how) if certain else None
+    pairs = enumerate(zip(then, here, strict=False), start=start + 1)
+    first = next((position for position, (old_leaf, leaf) in pairs if old_leaf != leaf), None)
+    return Blame(first=first, last=first, how="compared with the older tree, line by line") if first else None
+
+
+def _where(blame: Blame | None) -> str:
+    if blame is None:
+        return "something was changed and every later hash recomputed; the checkpoint alone cannot tell where"
+    if blame.first == blame.last:
+        return f"the first difference is at position {blame.first}: {blame.how}"
+    return f"the first difference is between positions {blame.first} and {blame.last}: {blame.how}"
+
+
+def _is_of(known: Tree, old: Checkpoint) -> bool:
+    """Whether a tree from outside is the one that was signed, perhaps longer."""
+    try:
+        return begins_with(known, known.size, old)
+    except (OneCtlError, ValueError):
+        return False

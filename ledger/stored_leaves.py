@@ -1,0 +1,119 @@
+"""Leaves of the ledger's Merkle tree, hashed again from what is stored: the stored leaf hashes are compared, not used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from itertools import chain
+
+from ledger.checkpoint import Checkpoint, CheckpointError, VerifierKey
+from ledger.codec import decode
+from ledger.errors import LedgerDamagedError
+from ledger.events import LedgerCreated
+from ledger.leaf import entry as entry_bytes
+from ledger.leaf import leaf_of
+from ledger.merkle import ReadLeaves, Tree
+from ledger.redaction import Remains, redactions
+from ledger.store import Row, Store, is_well_formed
+
+PAGE = 2000
+
+EntryOf = Callable[[Row], bytes | None]
+"""The entry of a stored line, from its bytes; None if they cannot be those of any line."""
+
+
+def ledger_tree(store: Store) -> Tree:
+    """An empty tree that grows from a ledger; keep it to prove often."""
+    return Tree(ledger_leaves(store))
+
+
+def ledger_leaves(store: Store) -> ReadLeaves:
+    """What a `Tree` of this ledger reads, for instance one that was kept with `Tree.to_bytes`.
+
+    Reading raises `LedgerDamagedError` where a line is missing or its bytes do not have the stored leaf hash.
+    """
+    return lambda start, stop: _checked(store, start, stop)
+
+
+def ledger_key(store: Store) -> VerifierKey:
+    """The key that position 1 of the ledger names. It says who ought to sign, not that the ledger is authentic.
+
+    Raises:
+        CheckpointError: The ledger is empty.
+        LedgerDamagedError: It does not begin as a ledger does.
+    """
+    rows = store.positions(1, 1, limit=1)
+    if not rows:
+        raise CheckpointError("the ledger is empty: there is nothing to sign or to prove")
+    event, _ = decode(rows[0].topic, rows[0].state)
+    if not isinstance(event, LedgerCreated) or not isinstance(event.verification_key, str):
+        raise LedgerDamagedError("position 1 of the ledger does not say whose ledger it is")
+    return VerifierKey.parse(event.verification_key)
+
+
+def begins_with(tree: Tree, size: int, old: Checkpoint) -> bool:
+    """Whether the first `size` leaves of a tree begin with those of a checkpoint."""
+    return old.size <= size and tree.root(old.size) == old.root
+
+
+def stored_redactions(store: Store) -> Mapping[int, Remains]:
+    """What redactions say that the blanked lines were, by position; nothing that cannot be read counts."""
+    try:
+        return redactions(store)
+    except (ValueError, TypeError):
+        return {}  # a line that someone made up redacts nothing; what it stood for then shows as changed
+
+
+def entries_of(redacted: Mapping[int, Remains]) -> EntryOf:
+    """Entries from stored bytes; the digest from before where a later event says that they were blanked."""
+
+    def entry_of(row: Row) -> bytes | None:
+        if not is_well_formed(row):
+            return None
+        position, stream, version, topic, state, recorded_us, _, _ = row
+        digest = sha256(state).digest()
+        remains = redacted.get(position)
+        if remains is not None and remains.remaining == digest:
+            digest = remains.original
+        return entry_bytes(position, stream, version, recorded_us, topic, digest)
+
+    return entry_of
+
+
+def pages_of(store: Store, start: int, stop: int) -> Iterator[Sequence[Row]]:
+    """Lines by index from `start` up to `stop`, as far as there are any; a gap shows in the positions."""
+    position = start + 1
+    while position <= stop and (rows := store.positions(position, stop, limit=PAGE)):
+        yield rows
+        position = rows[-1].position + 1
+
+
+def rows_of(store: Store, start: int, stop: int) -> Iterator[Row]:
+    """As `pages_of`, one line after the other."""
+    return chain.from_iterable(pages_of(store, start, stop))
+
+
+def _checked(store: Store, start: int, stop: int) -> Iterator[bytes]:
+    """Leaf hashes from the stored bytes; a ledger that contradicts itself is neither signed nor proved."""
+    entry_of = entries_of(stored_redactions(store))
+    expected = start
+    for row in rows_of(store, start, stop):
+        expected += 1
+        if row.position != expected:
+            raise _missing(expected)
+        entry = entry_of(row)
+        leaf = leaf_of(entry) if entry is not None else None
+        if leaf is None or leaf != row.leaf:
+            raise changed_error(expected)
+        yield leaf
+    if expected < stop:
+        raise _missing(expected + 1)
+
+
+def _missing(position: int) -> LedgerDamagedError:
+    return LedgerDamagedError(f"there is no event at position {position}", hint="See: 1ctl audit verify")
+
+
+def changed_error(position: int) -> LedgerDamagedError:
+    """A line is not what was hashed when it was recorded."""
+    return LedgerDamagedError(f"the event at position {position} was changed", hint="See: 1ctl audit verify")
