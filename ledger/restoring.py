@@ -21,8 +21,9 @@ from ledger.durable_files import sync_file
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError, OneCtlError, RefusedError
 from ledger.instance import BACKUP_OF_ENDED, REPLICA, Instance, new_instance
 from ledger.reader import LedgerReader
+from ledger.sqlite_database import create_schema
 from ledger.sqlite_files import copy_database, making, put_in_place, structural_fault
-from ledger.sqlite_store import SqliteStore, create_schema
+from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import SqliteTables, transaction
 from ledger.store import Head, ModelStore
 from ledger.stored_leaves import ledger_key

@@ -11,7 +11,7 @@ import pytest
 
 from cli.version import PROGRAM
 from ledger.export import CSV_FIELDS
-from ledger.sqlite_store import STORE_VERSION
+from ledger.sqlite_database import STORE_VERSION
 from tests.cli_support import ROOT, Cli, query, tamper
 
 

@@ -23,7 +23,8 @@ from ledger.postgres_migrate import migrate
 from ledger.postgres_schema import SCHEMA_VERSION, role_script
 from ledger.reader import LedgerReader
 from ledger.spec import AppId
-from ledger.sqlite_store import STORE_VERSION, SqliteStore
+from ledger.sqlite_database import STORE_VERSION
+from ledger.sqlite_store import SqliteStore
 from ledger.store import Beside, LifeRow, ModelStore, NewRow, Rewrapped, Row
 from ledger.stores import open_store
 from ledger.transfer import beside_digest

@@ -8,9 +8,9 @@ def write_ahead_log() -> None:
 
     One command at a time never does.
     """
-    from ledger import sqlite_store
+    from ledger import sqlite_database
 
-    sqlite_store.wal_is_safe = lambda version: True
+    sqlite_database.wal_is_safe = lambda version: True
 
 
 def few_domains() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ledger import sqlite_store
+from ledger import sqlite_database
 from ledger.errors import (
     ConflictError,
     LedgerBusyError,
@@ -26,7 +26,8 @@ from ledger.errors import (
     UnknownEventError,
 )
 from ledger.leaf import GENESIS
-from ledger.sqlite_store import SqliteStore, wal_is_safe
+from ledger.sqlite_database import wal_is_safe
+from ledger.sqlite_store import SqliteStore
 from ledger.store import Beside, Head, LifeKeyRow, LifeRow, RequestRow, SealedRow
 from tests.ledger.support import (
     PATIENCE,
@@ -97,7 +98,7 @@ def test_reading_connections_have_the_same_settings(path: Path, store: SqliteSto
 def test_a_write_ahead_log_is_used_where_sqlite_is_safe(
     path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_store, "wal_is_safe", lambda version: True)
+    monkeypatch.setattr(sqlite_database, "wal_is_safe", lambda version: True)
     write(store, 1)
     assert pragma(store, "journal_mode") == "wal"
     with closing(SqliteStore(path)) as other:
@@ -106,10 +107,10 @@ def test_a_write_ahead_log_is_used_where_sqlite_is_safe(
 
 
 def test_a_write_ahead_log_is_given_up_where_sqlite_is_not_safe(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_store, "wal_is_safe", lambda version: True)
+    monkeypatch.setattr(sqlite_database, "wal_is_safe", lambda version: True)
     with closing(SqliteStore(path)) as safe:
         write(safe, 1)
-    monkeypatch.setattr(sqlite_store, "wal_is_safe", lambda version: False)
+    monkeypatch.setattr(sqlite_database, "wal_is_safe", lambda version: False)
     with closing(SqliteStore(path)) as unsafe:
         write(unsafe, 1)
         assert pragma(unsafe, "journal_mode") == "truncate"
@@ -237,9 +238,9 @@ def test_a_text_file_is_refused_and_left_alone(path: Path, store: SqliteStore) -
 def test_a_ledger_of_a_newer_program_is_refused_and_left_alone(path: Path) -> None:
     with closing(SqliteStore(path)) as store:
         write(store, 1)
-    sql(path, f"PRAGMA user_version={sqlite_store.STORE_VERSION + 1}")
+    sql(path, f"PRAGMA user_version={sqlite_database.STORE_VERSION + 1}")
     before = path.read_bytes()
-    known = sqlite_store.STORE_VERSION
+    known = sqlite_database.STORE_VERSION
     with closing(SqliteStore(path)) as store:
         with pytest.raises(UnknownEventError, match=f"version {known + 1}; this 1ctl knows up to {known}") as caught:
             store.head()
