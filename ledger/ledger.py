@@ -36,13 +36,11 @@ from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.errors import (
     ConflictError,
     LedgerBusyError,
-    LedgerDeniedError,
     LedgerEndedError,
     LedgerUnavailableError,
     OutcomeUnknownError,
     RefusedError,
     RequestReusedError,
-    SealedError,
 )
 from ledger.events import (
     AppEvent,
@@ -63,9 +61,9 @@ from ledger.events import (
     WorkerEnabled,
     WorkerIdentitySet,
 )
-from ledger.reader import LedgerReader
 from ledger.redaction import redacted
 from ledger.request import Request, request_digest
+from ledger.secret_reader import SecretReader
 from ledger.spec import AppId, SecretVersion
 from ledger.store import NOTHING_BESIDE, Beside, LifeKeyRow, LifeRow, ModelStore, RequestRow, Row, SealedRow
 from ledger.streams import LEDGER_STREAM, app_stream, domain_stream
@@ -132,7 +130,7 @@ class _Draft:
     founded: _Founded | None = None
 
 
-class Ledger(LedgerReader):
+class Ledger(SecretReader):
     """One ledger, as its users and its effects side use it.
 
     Args:
@@ -145,8 +143,7 @@ class Ledger(LedgerReader):
     def __init__(
         self, store: ModelStore, keys: KeyFiles, *, mint_domain: Callable[[], str], clock: Clock | None = None
     ) -> None:
-        super().__init__(store)
-        self._keys = keys
+        super().__init__(store, keys)
         self._mint_domain = mint_domain
         self._clock = clock or SystemClock()
         self._clock_at_append = 0
@@ -375,75 +372,6 @@ class Ledger(LedgerReader):
                 continue
         raise ConflictError("other writers were always first", hint="Nothing was recorded. Try again.")
 
-    # -- Secrets ---------------------------------------------------------------------------------------------------
-
-    def holds_identity(self) -> bool:
-        """Whether this machine holds the identity that new lives are sealed to; True for a ledger without any."""
-        ledger_id, set_identity = self.ledger_id(), self.identity()
-        if ledger_id is None or set_identity is None:
-            return True
-        return self._keys.identity_private(ledger_id, set_identity.public_key) is not None
-
-    def can_open_secrets(self, life: Life) -> bool:
-        """Whether this machine holds the identity that the life's key is wrapped for, and may read that key."""
-        try:
-            _, private = self._wrapped(life)
-        except LedgerDeniedError:
-            return False
-        return private is not None
-
-    def open_secrets(self, life: Life, secrets: Mapping[str, SecretVersion]) -> Mapping[str, bytes]:
-        """The values of these secrets of a life.
-
-        Raises:
-            SealedError: This machine does not hold the identity, or a value was shredded or does not fit its event.
-        """
-        if not secrets:
-            return {}
-        life_private = self._life_private(life)
-        stored = self.store.sealed(life.deployment_id)
-        return {key: _opened(life, key, secret, stored, life_private) for key, secret in secrets.items()}
-
-    def fingerprints(self, life: Life, values: Mapping[str, bytes]) -> Mapping[str, str]:
-        """By key, what tells equal values of this life apart from others, without saying what they are.
-
-        Raises:
-            SealedError: This machine does not hold the identity.
-        """
-        life_private = self._life_private(life)
-        return {key: sealing.fingerprint(value, life_private) for key, value in values.items()}
-
-    def _life_private(self, life: Life) -> bytes:
-        try:
-            row, private = self._wrapped(life)
-        except LedgerDeniedError as error:
-            raise SealedError(
-                "this user of the ledger may not read what is sealed in it",
-                hint="Be one with the worker's role (1ctl ledger roles), or let a worker apply: 1ctl worker run",
-            ) from error
-        if row is None:
-            raise SealedError("the secrets of this life were shredded when it was destroyed")
-        if private is None:
-            raise SealedError(
-                "this machine does not hold the identity that opens the app's secrets",
-                hint="Run the command where it is, or point ONECTL_IDENTITY to it.",
-            )
-        return sealing.unwrap(row.wrapped, life.deployment_id, private)
-
-    def _wrapped(self, life: Life) -> tuple[LifeKeyRow | None, bytes | None]:
-        """A life's wrapped key, and the private half of the identity that it is wrapped for, if it is here."""
-        ledger_id = self.ledger_id() or ""
-        row = self.store.life_key(life.deployment_id)
-        while row is not None:
-            private = self._keys.identity_private(ledger_id, row.identity)
-            if private is not None:
-                return row, private
-            again = self.store.life_key(life.deployment_id)
-            if again is not None and again.identity == row.identity:
-                break
-            row = again  # rewrapped between the two looks, and the old identity was removed
-        return row, None
-
     # -- The beats of a command ------------------------------------------------------------------------------------
 
     def _repeated(self, app_id: AppId, command: Command, prior: RequestRow) -> Outcome:
@@ -650,12 +578,3 @@ def _seal(
         sealed[key] = SecretVersion(version, sha256(ciphertext).hexdigest())
         rows.append(SealedRow(deployment_id, key, version, ciphertext))
     return sealed, rows
-
-
-def _opened(
-    life: Life, key: str, secret: SecretVersion, stored: Mapping[tuple[str, int], bytes], life_private: bytes
-) -> bytes:
-    ciphertext = stored.get((key, secret.version))
-    if ciphertext is None or sha256(ciphertext).hexdigest() != secret.digest:
-        raise SealedError(f"the sealed value of {key} is missing or is not the one that was recorded")
-    return sealing.open_value(ciphertext, life.deployment_id, key, secret.version, life_private)
