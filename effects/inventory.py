@@ -110,28 +110,37 @@ class Inventory:
 
     # -- What lists and watches say --------------------------------------------------------------------------------
 
-    def listed(self, kind: str, namespace: str, objects: Iterable[Listed], version: str) -> set[str]:
-        """Take a complete list of one kind as what there was at a version.
+    def listed(self, objects: Iterable[Listed]) -> set[str]:
+        """Take some objects of a list.
 
         Returns:
             The app labels of objects of which this is news.
         """
-        fresh = {each.ref: known(each.seen) for each in objects}
+        news = set()
+        for each in objects:
+            now = known(each.seen)
+            with self._lock:
+                if self._is_news(each.ref, now):
+                    self._keep(each.ref, now)
+                    news.add(now.app)
+        return news - {""}
+
+    def listed_all(self, kind: str, namespace: str, names: set[str], version: str) -> set[str]:
+        """Take a list of one kind, all of whose objects were given to `listed`, as what there was at a version.
+
+        Returns:
+            The app labels of objects that are gone.
+        """
         with self._lock:
             gone = [
                 ref
                 for ref, before in self._known.items()
                 if (ref.kind, ref.namespace) == (kind, namespace)
-                and ref not in fresh
+                and ref.name not in names
                 and not _is_before(version, before.resource_version)  # else it was made after the list
             ]
-            news = {self._forget(ref).app for ref in gone}
-            for ref, now in fresh.items():
-                if self._is_news(ref, now):
-                    self._keep(ref, now)
-                    news.add(now.app)
             self._told.add((kind, namespace))
-        return news - {""}
+            return {self._forget(ref).app for ref in gone} - {""}
 
     def untold(self, kind: str, namespace: str) -> None:
         """Nobody tells us of this kind for now: what is not known may be there."""

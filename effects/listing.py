@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from effects.backoff import Backoff
-from effects.cluster import Change, ClusterError, ClusterUnreachableError, ExpiredError, Listed, Watch
+from effects.cluster import Change, ClusterError, ClusterUnreachableError, ExpiredError, Watch
 from effects.crash_points import crash_point
 from effects.inventory import Inventory
 
@@ -91,17 +91,21 @@ class Lister:
         return self._listed.wait(timeout)
 
     def _list(self) -> str:
-        objects: list[Listed] = []
+        """One list, page by page: what is known is not held a second time while it is being compared."""
+        names: set[str] = set()
         version = ""
         for page in self.inventory.pages(self.kind, self.namespace, ledger_id=self.ledger_id):
-            objects += page.objects
+            self._wake_all(self.inventory.listed(page.objects))
+            names.update(each.ref.name for each in page.objects)
             version = page.version
         crash_point("listed")
-        news = self.inventory.listed(self.kind, self.namespace, objects, version)
-        if self._listed.is_set():  # all apps are looked at after the first list
-            for app in news:
-                self.wake(self.namespace, app)
+        self._wake_all(self.inventory.listed_all(self.kind, self.namespace, names, version))
         return version
+
+    def _wake_all(self, apps: Iterable[str]) -> None:
+        if self._listed.is_set():  # all apps are looked at after the first list
+            for app in apps:
+                self.wake(self.namespace, app)
 
     def _follow(self, since: str) -> None:
         with self.inventory.watch(self.kind, self.namespace, ledger_id=self.ledger_id, since=since) as watch:

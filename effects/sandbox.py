@@ -33,6 +33,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from effects.cluster import (
     LEDGER_LABEL,
     Change,
@@ -67,11 +69,13 @@ from effects.sandbox_rollout import (
 )
 from effects.sandbox_rules import NAMESPACE, check_place, check_rules, invalid
 from effects.sandbox_store import (
+    ListedRow,
     changes,
     count,
     delete,
     exists,
     is_due,
+    list_of,
     load,
     load_all,
     load_due,
@@ -180,16 +184,15 @@ class SandboxCluster:
 
     def _pages(self, kind: str, namespace: str, ledger_id: str, limit: int) -> Iterator[Page]:
         with self._transaction() as (tx, now):
-            found = [self._advanced(tx, stored, now) for stored in load_all(tx, namespace, kind)]
+            for stored in load_due(tx, now):
+                self._advanced(tx, stored, now)
+            rest = list_of(tx, kind, namespace, ledger_id)
             version = str(meta(tx, "resource_version"))
-        rest = [
-            Listed(ref_of(stored.manifest), stored.seen)
-            for stored in reversed(found)
-            if stored.seen.labels.get(LEDGER_LABEL) == ledger_id
-        ]
-        del found
+        rest.reverse()
         while True:
-            yield Page([rest.pop() for _ in range(min(limit or len(rest), len(rest)))], version)
+            yield Page(
+                [_listed(kind, namespace, rest.pop()) for _ in range(min(limit or len(rest), len(rest)))], version
+            )
             if not rest:
                 return
 
@@ -388,6 +391,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     # A simulation may be lost with the machine's power; it must only survive its processes.
     db.execute("PRAGMA synchronous = OFF")
     return db
+
+
+def _listed(kind: str, namespace: str, row: ListedRow) -> Listed:
+    labels, annotations = orjson.loads(row.metadata)
+    generation = row.generation if kind in WITH_GENERATION else None
+    seen = Seen(row.uid, str(row.resource_version), labels, annotations, generation)
+    return Listed(Ref(kind, namespace, row.name), seen)
 
 
 def _as_read(tx: sqlite3.Connection, stored: Stored, now: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -150,6 +150,31 @@ def load_all(tx: sqlite3.Connection, namespace: str, kind: str | None = None) ->
     """Every object of a namespace, or of one kind in it, by kind and name."""
     where = "WHERE namespace = ? AND kind = coalesce(?, kind) ORDER BY kind, name"
     return [_stored(row) for row in tx.execute(f"{SELECT_OBJECT} {where}", (namespace, kind)).fetchall()]
+
+
+class ListedRow(NamedTuple):
+    """One object of a list; labels and annotations as JSON, for a list is held until its last page was taken."""
+
+    name: str
+    uid: str
+    resource_version: int
+    generation: int
+    metadata: str
+
+
+def list_of(tx: sqlite3.Connection, kind: str, namespace: str, ledger_id: str) -> list[ListedRow]:
+    """A ledger's objects of a kind, by name; of the rest of each nothing is kept."""
+    found = []
+    columns = "SELECT name, uid, resource_version, generation, manifest FROM objects"
+    rows = tx.execute(f"{columns} WHERE kind = ? AND namespace = ? ORDER BY name", (kind, namespace))
+    for name, uid, version, generation, manifest in rows:
+        metadata = orjson.loads(manifest)["metadata"]
+        labels = metadata.get("labels", {})
+        if labels.get(LEDGER_LABEL) == ledger_id:
+            # As text: what orjson returns itself takes 4 KiB, however short it is.
+            kept = orjson.dumps([labels, metadata.get("annotations", {})]).decode()
+            found.append(ListedRow(name, uid, version, generation, kept))
+    return found
 
 
 def load_mentioning(tx: sqlite3.Connection, uid: str) -> list[Stored]:

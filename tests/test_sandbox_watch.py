@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -191,3 +192,19 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(path: Path) -> None:
         assert names(told(cluster, page.version)) == [("present", "shop")]
     with closing(SandboxCluster.open(path)) as again:
         assert len(again.objects("default")) == 1
+
+
+def test_a_list_that_is_read_page_by_page_holds_little_of_each_object(cluster: SandboxCluster) -> None:
+    for number in range(200):
+        put(cluster, config_map(f"shop-{number:03}", data={"A": "x" * 2_000}))
+    next(cluster.pages("ConfigMap", "default", ledger_id=LEDGER, limit=1))  # what is made once
+    tracemalloc.start()
+    try:
+        pages = cluster.pages("ConfigMap", "default", ledger_id=LEDGER, limit=1)
+        first = next(pages)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [each.ref.name for each in first.objects] == ["shop-000"]
+    assert len(list(pages)) == 199
+    assert kept / 200 < 1_000, "bytes an object"

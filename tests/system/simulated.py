@@ -276,10 +276,7 @@ class WeatherCluster:
         return self._call(f"read {ref}", lambda: self.real.read(ref))
 
     def pages(self, kind: str, namespace: str, *, ledger_id: str, limit: int = 500) -> Iterator[Page]:
-        pages = self._call(
-            f"list {kind}", lambda: list(self.real.pages(kind, namespace, ledger_id=ledger_id, limit=limit))
-        )
-        return iter(pages)
+        return self._call(f"list {kind}", lambda: self.real.pages(kind, namespace, ledger_id=ledger_id, limit=limit))
 
     def watch(self, kind: str, namespace: str, *, ledger_id: str, since: str) -> Watch:
         def changes() -> list[Change]:

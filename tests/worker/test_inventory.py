@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from effects.backoff import Backoff
-from effects.cluster import API_VERSIONS, APP_LABEL, DIGEST_ANNOTATION, LEDGER_LABEL, LIFE_LABEL, Change, Ref, Watch
+from effects.cluster import (
+    API_VERSIONS,
+    APP_LABEL,
+    DIGEST_ANNOTATION,
+    LEDGER_LABEL,
+    LIFE_LABEL,
+    POSITION_ANNOTATION,
+    Change,
+    Listed,
+    Ref,
+    Seen,
+    Watch,
+)
 from effects.inventory import Inventory
 from effects.listing import Lister
 from ledger.commands import Destroy
@@ -37,16 +51,57 @@ def listing(world: World) -> tuple[list[Any], str]:
     return list(page.objects), page.version
 
 
+def take(world: World, inventory: Inventory, objects: list[Any], version: str) -> set[str]:
+    """The list, as a lister takes it."""
+    news = inventory.listed(objects)
+    return news | inventory.listed_all("ConfigMap", world.namespace, {each.ref.name for each in objects}, version)
+
+
 def test_a_list_does_not_forget_what_was_made_after_it(world: World, inventory: Inventory) -> None:
     objects, version = listing(world)
     made = inventory.apply(config_map(world, "late"), manager="m", expect=None)
-    assert inventory.listed("ConfigMap", world.namespace, objects, version) == set()
+    assert take(world, inventory, objects, version) == set()
     assert inventory.look(Ref("ConfigMap", world.namespace, "late"), ledger_id=LEDGER) is not None
     objects, version = listing(world)
     world.cluster.delete(Ref("ConfigMap", world.namespace, "late"), uid=made.uid)
     eventually(lambda: not listing(world)[0])
-    assert inventory.listed("ConfigMap", world.namespace, *listing(world)) == {"shop"}
+    assert take(world, inventory, *listing(world)) == {"shop"}
     assert len(inventory) == 0
+
+
+def test_what_is_known_of_ten_thousand_objects_is_small_and_a_list_of_them_is_not_held_whole(world: World) -> None:
+    inventory = Inventory(world.cluster, lambda: None)
+
+    def page(number: int) -> list[Listed]:
+        """As an API server answers: every text is a new one."""
+        return [
+            Listed(
+                Ref("ConfigMap", world.namespace, f"app-{number + each:05}"),
+                Seen(
+                    uid=str(uuid4()),
+                    resource_version=str(10_000 + number + each),
+                    labels={
+                        LEDGER_LABEL: "".join(["led", "ger"]),
+                        APP_LABEL: f"app-{number}",
+                        LIFE_LABEL: str(uuid4()),
+                    },
+                    annotations={POSITION_ANNOTATION: f"0.{number}", DIGEST_ANNOTATION: f"{number:016x}"},
+                ),
+            )
+            for each in range(500)
+        ]
+
+    inventory.listed(page(0))  # what is made once
+    tracemalloc.start()
+    try:
+        for number in range(500, 10_500, 500):
+            inventory.listed(page(number))
+        kept, highest = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(inventory) == 10_500
+    assert kept / 10_000 < 1_000, "bytes an object"
+    assert highest - kept < 2_000_000, "more than a page was held"
 
 
 def test_an_older_word_never_replaces_a_newer_one_not_even_of_another_object(
@@ -63,7 +118,7 @@ def test_an_older_word_never_replaces_a_newer_one_not_even_of_another_object(
     assert known is not None
     assert known.uid == second.uid
     third = inventory.apply(config_map(world, "shop", colour="red"), manager="m", expect=second)
-    assert inventory.listed("ConfigMap", world.namespace, [], second.resource_version) == set()
+    assert take(world, inventory, [], second.resource_version) == set()
     assert inventory.changed(Change("present", ref, second, second.resource_version)) is None
     assert inventory.changed(Change("gone", ref, third, third.resource_version)) == "shop"
 
