@@ -29,8 +29,9 @@ faults-short: $(VENV)/.ready ## Survive faults: a dose of ten minutes
 faults: $(VENV)/.ready ## Survive faults: the dose of a night (docs/reliability.md is written from it)
 	ONECTL_FAULTS=long $(BIN)/python -m pytest -n auto --timeout 0 tests/faults $(ARGS)
 
+# With the allocator set as docs/install sets it for a worker.
 soak: $(VENV)/.ready ## Let 1,000 apps live through 10,000 commands and 100 faults (SCALE=0.05: a part; SEED=n)
-	@$(BIN)/python -m tests.soak --scale $(or $(SCALE),1) --seed $(or $(SEED),1) $(ARGS)
+	@MALLOC_ARENA_MAX=2 $(BIN)/python -m tests.soak --scale $(or $(SCALE),1) --seed $(or $(SEED),1) $(ARGS)
 
 bench: $(VENV)/.ready ## Measure beside kubectl, helm and bare libraries, and write docs/performance.md (ROW="B1 B4": only these)
 	@$(BIN)/python -m tests.bench $(ROW)

@@ -55,6 +55,13 @@ def test_the_pod_is_nobody_and_can_become_nobody_else(pod: dict[str, Any], conta
     assert {kind for volume in pod["volumes"] for kind in volume if kind != "name"} == {"emptyDir", "secret"}
 
 
+def test_a_worker_that_runs_for_months_does_not_keep_a_heap_for_each_thread(container: dict[str, Any]) -> None:
+    assert variables(container)["MALLOC_ARENA_MAX"] == "2"
+    soak = re.search(r"^\t@(.*)-m tests\.soak", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert soak is not None
+    assert "MALLOC_ARENA_MAX=2" in soak[1], "the soak is to be what is deployed"
+
+
 def test_two_pods_serve_their_state_where_they_are_probed(container: dict[str, Any]) -> None:
     assert manifest("worker/deployment.yaml")["spec"]["replicas"] == 2
     (port,) = container["ports"]
