@@ -99,6 +99,7 @@ class Seen(Value):
         labels: All of its labels.
         annotations: All of its annotations.
         generation: Counts changes of its spec from 1, and of a Deployment's annotations; None for kinds without one.
+        owners: Uids of the objects that own it.
     """
 
     uid: str
@@ -106,6 +107,7 @@ class Seen(Value):
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     generation: int | None = None
+    owners: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:

@@ -51,6 +51,7 @@ class Known(NamedTuple):
     app: str
     position: str
     digest: str
+    owners: str
 
     def seen(self) -> Seen:
         """As a look would have found it."""
@@ -62,6 +63,7 @@ class Known(NamedTuple):
             labels={key: value for key, value in labels.items() if value},
             annotations={key: value for key, value in annotations.items() if value},
             generation=self.generation,
+            owners=tuple(self.owners.split()),
         )
 
 
@@ -77,6 +79,7 @@ def known(seen: Seen) -> Known:
         app=sys.intern(labels.get(APP_LABEL, "")),
         position=annotations.get(POSITION_ANNOTATION, ""),
         digest=annotations.get(DIGEST_ANNOTATION, ""),
+        owners=sys.intern(" ".join(seen.owners)),  # as a rule one, which owns all other objects of its app
     )
 
 

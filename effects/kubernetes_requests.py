@@ -104,6 +104,7 @@ def seen_of(metadata: Json) -> Seen:
         labels=metadata.get("labels") or {},
         annotations=metadata.get("annotations") or {},
         generation=metadata.get("generation"),
+        owners=tuple(each["uid"] for each in metadata.get("ownerReferences") or ()),
     )
 
 

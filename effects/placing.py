@@ -6,7 +6,7 @@ reflects a later position than was read is left to who reads again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from effects.cluster import (
@@ -26,6 +26,7 @@ from effects.crash_points import crash_point
 from effects.desired import DesiredObject, owner, stamped
 from effects.drift import differences
 from effects.healing import GONE, Healer, conflicting, field_drifts
+from effects.marks import lost_marks
 from effects.removal import delete, wait_until_gone
 from effects.secret_values import LazyValues
 from ledger.app import App, Life
@@ -118,11 +119,20 @@ class Placer:
             delete(self.cluster, leftover)
             wait_until_gone(self.cluster, leftover, ledger_id=self.ledger_id, seconds=self.removal_seconds)
             return self._send(job, None)
-        if seen.annotations.get(DIGEST_ANNOTATION) != entry.digest or _owner_changed(app, life, job.owner_uid):
+        if self._asks_anew(job, seen) or _owner_changed(app, life, job.owner_uid):
             return self._update(job, seen)
-        if self.healer is None or (_has_labels(seen, entry) and self.healer.is_as_left(entry.ref, seen, job.known)):
+        if self.healer is None:
             return job.left_as(seen)
-        return self._compare(job, seen)
+        lost = list(lost_marks(entry, seen, job.owner_uid))
+        if not lost and self.healer.is_as_left(entry.ref, seen, job.known):
+            return job.left_as(seen)
+        return self._compare(job, seen, lost)
+
+    def _asks_anew(self, job: Job, seen: Seen) -> bool:
+        """Whether something else is asked of the object than it says. If it says nothing any more, that is drift."""
+        digest = seen.annotations.get(DIGEST_ANNOTATION)
+        is_drift = digest is None and job.known is not None and self.healer is not None
+        return digest != job.entry.digest and not is_drift
 
     def _make(self, job: Job) -> AppliedObject:
         """The object is not there. If it was left as it is desired now, somebody deleted it."""
@@ -144,25 +154,42 @@ class Placer:
                 raise
             return self._set_back(job, seen, conflicting(error))
 
-    def _compare(self, job: Job, seen: Seen) -> AppliedObject:
+    def _compare(self, job: Job, seen: Seen, lost: Sequence[FieldDrift]) -> AppliedObject:
         """The object says that it is as desired, but it was written since it was left; look what is different."""
         assert self.healer is not None
         ref = job.entry.ref
         if ref.kind == "Secret":
-            # Not read: an apply of the very same content changes nothing, and names what others have changed.
-            try:
-                return self._send(job, seen, position=seen.annotations.get(POSITION_ANNOTATION))
-            except FieldConflictError as error:
-                fields = conflicting(error)
-        else:
-            live = self.cluster.read(ref)
-            if live is None:
-                raise ChangedMeanwhileError(f"{ref} is gone meanwhile")
-            fields = field_drifts(differences(job.entry.manifest, live), live)
+            return self._compare_secret(job, seen, lost)
+        live = self.cluster.read(ref)
+        if live is None:
+            raise ChangedMeanwhileError(f"{ref} is gone meanwhile")
+        found = field_drifts(differences(job.entry.manifest, live), live)
+        known = {each.field for each in found}
+        return self._settle(job, seen, [*found, *(each for each in lost if each.field not in known)])
+
+    def _compare_secret(self, job: Job, seen: Seen, lost: Sequence[FieldDrift]) -> AppliedObject:
+        """Not read: an apply of the very same content changes nothing else, and names what others have changed."""
+        assert self.healer is not None
+        if lost and not self.healer.heals:
+            return self._settle(job, seen, lost)
+        if lost:
+            self.healer.found(job.app.id, job.life, job.entry.ref, lost)
+        try:
+            left = self._send(job, seen, position=seen.annotations.get(POSITION_ANNOTATION))
+        except FieldConflictError as error:
+            return self._settle(job, seen, [*lost, *conflicting(error)])
+        if lost:
+            crash_point("before DriftHealed")
+            self.healer.healed(job.app.id, job.life, job.entry.ref, lost)
+        return left
+
+    def _settle(self, job: Job, seen: Seen, fields: Sequence[FieldDrift]) -> AppliedObject:
+        """Set back what differs, or only record it."""
+        assert self.healer is not None
         if fields and self.healer.heals:
             return self._set_back(job, seen, fields)
-        self.healer.found(job.app.id, job.life, ref, fields)
-        self.healer.compared(ref, seen)
+        self.healer.found(job.app.id, job.life, job.entry.ref, fields)
+        self.healer.compared(job.entry.ref, seen)
         return job.left_as(seen)
 
     def _set_back(self, job: Job, seen: Seen, fields: Sequence[FieldDrift]) -> AppliedObject:
@@ -211,12 +238,6 @@ def _owner_changed(app: App, life: Life, uid: str | None) -> bool:
     first = owner(app.id.name, app.id.namespace)
     known = (each.uid for each in life.objects if (each.kind, each.name) == (first.kind, first.name))
     return uid is not None and next(known, uid) != uid
-
-
-def _has_labels(seen: Seen, entry: DesiredObject) -> bool:
-    """Whether our labels are as they should be: a changed one is no new state of an object that counts generations."""
-    labels: Mapping[str, str] = entry.manifest["metadata"]["labels"]
-    return all(seen.labels.get(name) == text for name, text in labels.items())
 
 
 def is_adopted(app: App, ref: Ref, seen: Seen) -> bool:

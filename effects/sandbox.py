@@ -394,9 +394,9 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _listed(kind: str, namespace: str, row: ListedRow) -> Listed:
-    labels, annotations = orjson.loads(row.metadata)
+    labels, annotations, owners = orjson.loads(row.metadata)
     generation = row.generation if kind in WITH_GENERATION else None
-    seen = Seen(row.uid, str(row.resource_version), labels, annotations, generation)
+    seen = Seen(row.uid, str(row.resource_version), labels, annotations, generation, tuple(owners))
     return Listed(Ref(kind, namespace, row.name), seen)
 
 
@@ -442,7 +442,7 @@ def _delete(tx: sqlite3.Connection, stored: Stored) -> None:
 
 
 def _is_orphan(tx: sqlite3.Connection, stored: Stored) -> bool:
-    owners = [reference.get("uid") for reference in stored.manifest["metadata"].get("ownerReferences", [])]
+    owners = stored.seen.owners
     return bool(owners) and not any(exists(tx, uid) for uid in owners)
 
 

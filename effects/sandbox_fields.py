@@ -57,7 +57,13 @@ class Stored:
             labels=metadata.get("labels", {}),
             annotations=metadata.get("annotations", {}),
             generation=self.generation if self.manifest["kind"] in WITH_GENERATION else None,
+            owners=owners_in(metadata),
         )
+
+
+def owners_in(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Uids of the objects that own the one with this metadata."""
+    return tuple(each.get("uid", "") for each in metadata.get("ownerReferences", ()))
 
 
 def merge(stored: Stored, wanted: dict[str, Any], manager: str, *, force: bool = False) -> Stored:

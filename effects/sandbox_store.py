@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from effects.cluster import LEDGER_LABEL, Change, ExpiredError, Ref, Seen, ref_of
-from effects.sandbox_fields import FieldPath, Manager, Stored
+from effects.sandbox_fields import FieldPath, Manager, Stored, owners_in
 from effects.sandbox_rollout import SimulatedPod, State
 
 TOMBSTONES = 1000
@@ -153,7 +153,7 @@ def load_all(tx: sqlite3.Connection, namespace: str, kind: str | None = None) ->
 
 
 class ListedRow(NamedTuple):
-    """One object of a list; labels and annotations as JSON, for a list is held until its last page was taken."""
+    """One object of a list; labels, annotations and owners as JSON, for a list is held until its last page was taken."""
 
     name: str
     uid: str
@@ -172,7 +172,7 @@ def list_of(tx: sqlite3.Connection, kind: str, namespace: str, ledger_id: str) -
         labels = metadata.get("labels", {})
         if labels.get(LEDGER_LABEL) == ledger_id:
             # As text: what orjson returns itself takes 4 KiB, however short it is.
-            kept = orjson.dumps([labels, metadata.get("annotations", {})]).decode()
+            kept = orjson.dumps([labels, metadata.get("annotations", {}), owners_in(metadata)]).decode()
             found.append(ListedRow(name, uid, version, generation, kept))
     return found
 
@@ -235,7 +235,7 @@ def delete(tx: sqlite3.Connection, stored: Stored) -> None:
 
 def _bury(tx: sqlite3.Connection, stored: Stored, version: int) -> None:
     ref, seen = ref_of(stored.manifest), stored.seen
-    kept = [seen.uid, seen.labels, seen.annotations, seen.generation]
+    kept = [seen.uid, seen.labels, seen.annotations, seen.generation, seen.owners]
     tx.execute(
         "INSERT INTO gone VALUES (?, ?, ?, ?, ?, ?)",
         (version, ref.kind, ref.namespace, ref.name, _ledger(stored), orjson.dumps(kept).decode()),
@@ -279,8 +279,8 @@ def _gone(tx: sqlite3.Connection, kind: str, namespace: str, ledger_id: str, sin
         (kind, namespace, ledger_id, since),
     ).fetchall()
     for version, name, kept in rows:
-        uid, labels, annotations, generation = orjson.loads(kept)
-        seen = Seen(uid, str(version), labels, annotations, generation)
+        uid, labels, annotations, generation, *owners = orjson.loads(kept)  # an older file says nothing of owners
+        seen = Seen(uid, str(version), labels, annotations, generation, tuple(*owners))
         yield Change("gone", Ref(kind, namespace, name), seen, str(version))
 
 

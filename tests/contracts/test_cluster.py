@@ -607,6 +607,19 @@ def version(cluster: Cluster, namespace: str, kind: str = "ConfigMap") -> str:
     return list(cluster.pages(kind, namespace, ledger_id=LEDGER))[-1].version
 
 
+@each_kind
+def test_whoever_owns_an_object_is_told_by_every_look_at_it(cluster: Cluster, namespace: str, kind: str) -> None:
+    owner = create(cluster, named(config_map(namespace, colour="red"), "owner"))
+    wanted = OBJECTS[kind](namespace)
+    wanted["metadata"]["ownerReferences"] = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.uid}
+    ]
+    assert owner.owners == ()
+    assert create(cluster, wanted).owners == seen(cluster, wanted).owners == (owner.uid,)
+    if kind != "Secret":
+        assert listed(cluster, namespace, kind)[ref_of(wanted)].owners == (owner.uid,)
+
+
 @pytest.mark.parametrize("kind", NOT_SECRET)
 def test_a_list_shows_every_object_of_the_ledger_as_looking_does(cluster: Cluster, namespace: str, kind: str) -> None:
     wanted = OBJECTS[kind](namespace)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from effects.cluster import DIGEST_ANNOTATION, LIFE_LABEL, Ref
+from effects.cluster import APP_LABEL, DIGEST_ANNOTATION, LIFE_LABEL, POSITION_ANNOTATION, Ref
 from effects.healing import HEALS
 from effects.inventory import Inventory
 from ledger.commands import AdoptObject, Destroy, RetryApply, SetEnv
@@ -166,6 +166,63 @@ def test_environment_edited_by_hand_is_set_back(world: World) -> None:
         settled(world)
     recorded = str([line.event for line in world.ledger.history(world.app_id)])
     assert "hunter2" not in recorded
+
+
+OWNER: Any = {"metadata": {"ownerReferences": None}}
+POSITION: Any = {"metadata": {"annotations": {POSITION_ANNOTATION: None}}}
+DIGEST: Any = {"metadata": {"annotations": {DIGEST_ANNOTATION: None}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "patch", "field"),
+    [
+        ("Deployment", "", OWNER, "metadata.ownerReferences"),
+        ("HTTPRoute", "", OWNER, "metadata.ownerReferences"),
+        ("Service", "", OWNER, "metadata.ownerReferences"),
+        ("Secret", "-secrets", OWNER, "metadata.ownerReferences"),
+        ("ConfigMap", "-environments", POSITION, f"metadata.annotations.{POSITION_ANNOTATION}"),
+        ("HTTPRoute", "", POSITION, f"metadata.annotations.{POSITION_ANNOTATION}"),
+        ("HTTPRoute", "", DIGEST, f"metadata.annotations.{DIGEST_ANNOTATION}"),
+        ("Secret", "-secrets", DIGEST, f"metadata.annotations.{DIGEST_ANNOTATION}"),
+        ("Service", "", {"metadata": {"labels": {APP_LABEL: "mine"}}}, f"metadata.labels.{APP_LABEL}"),
+    ],
+)
+def test_a_mark_taken_off_by_hand_is_recorded_and_put_on_again(
+    world: World, kind: str, suffix: str, patch: Any, field: str
+) -> None:
+    with working(world, resync_seconds=0.5):  # nobody tells us of Secrets
+        world.ask(image(env={"A": "1"}))
+        world.ask_secrets(S="x")
+        settled(world)
+        rolled = world.life.roll
+        edit(world, world.named(kind, suffix), patch)
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+    (found,) = facts(world, DriftDetected)
+    (healed,) = facts(world, DriftHealed)
+    assert isinstance(found, DriftDetected)
+    assert isinstance(healed, DriftHealed)
+    assert (found.kind, [each.field for each in found.fields], healed.fields) == (kind, [field], (field,))
+    metadata = world.objects()[world.named(kind, suffix)]["metadata"]
+    assert {POSITION_ANNOTATION, DIGEST_ANNOTATION} <= metadata["annotations"].keys()
+    assert len(facts(world, RolloutCompleted)) == 1, "pods were replaced"
+    assert world.life.roll == rolled
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("Service", ""), ("Secret", "-secrets")])
+def test_a_mark_taken_off_by_hand_is_only_reported_where_that_is_asked_for(
+    world: World, kind: str, suffix: str
+) -> None:
+    with working(world, heals=False, resync_seconds=0.5) as member:
+        world.ask(image())
+        world.ask_secrets(S="x")
+        settled(world)
+        edit(world, world.named(kind, suffix), OWNER)
+        eventually(lambda: facts(world, DriftDetected))
+        done = member.tally.outcomes["done"]
+        eventually(lambda: member.tally.outcomes["done"] > done + 3)
+    assert len(facts(world, DriftDetected)) == 1
+    assert "ownerReferences" not in world.objects()[world.named(kind, suffix)]["metadata"]
 
 
 def test_what_was_edited_while_no_worker_ran_is_found_when_one_comes(world: World) -> None:

@@ -1,0 +1,39 @@
+"""What we put on every object beside its content, to know it again: labels, digest, position, owner. Pure.
+
+A look tells of them, so that they are gone is seen without reading the object, of a Secret too, and although an object
+that counts generations counts no change of its metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import orjson
+
+from effects.cluster import DIGEST_ANNOTATION, POSITION_ANNOTATION, Seen
+from effects.desired import DesiredObject
+from ledger.events import FieldDrift
+
+
+def lost_marks(entry: DesiredObject, seen: Seen, owner_uid: str | None) -> Iterator[FieldDrift]:
+    """The marks that an object of ours does not have as we put them on it, as they are recorded.
+
+    Args:
+        entry: The object as desired.
+        seen: As it is.
+        owner_uid: Uid of the object that owns it; None for that one itself.
+    """
+    labels: Mapping[str, str] = entry.manifest["metadata"]["labels"]
+    for name, text in sorted(labels.items()):
+        if seen.labels.get(name) != text:
+            yield _drift(f"metadata.labels.{name}", text, seen.labels.get(name))
+    for name in (DIGEST_ANNOTATION, POSITION_ANNOTATION):
+        if name not in seen.annotations:
+            yield _drift(f"metadata.annotations.{name}", "present", None)
+    if owner_uid is not None and owner_uid not in seen.owners:
+        yield _drift("metadata.ownerReferences", owner_uid, list(seen.owners) or None)
+
+
+def _drift(field: str, wanted: object, found: object) -> FieldDrift:
+    shown = None if found is None else orjson.dumps(found).decode()
+    return FieldDrift(field=field, wanted=orjson.dumps(wanted).decode(), found=shown, manager=None)
