@@ -138,11 +138,12 @@ def _tidies_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def _believes_what_it_knew(patch: pytest.MonkeyPatch) -> None:
-    def listed(self: Inventory, kind: str, namespace: str, *_: Any) -> set[str]:
+    def listed_all(self: Inventory, kind: str, namespace: str, *_: Any) -> set[str]:
         self._told.add((kind, namespace))
         return set()
 
-    patch.setattr(Inventory, "listed", listed)
+    patch.setattr(Inventory, "listed", lambda *_: set())
+    patch.setattr(Inventory, "listed_all", listed_all)
 
 
 def _leaves_parked_what_was_parked(patch: pytest.MonkeyPatch) -> None:
