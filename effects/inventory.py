@@ -293,4 +293,7 @@ class Inventory:
         return self._cluster.watch(kind, namespace, ledger_id=ledger_id, since=since)
 
     def close(self) -> None:
-        """Nothing is open here; the cluster belongs to whoever opened it."""
+        """Forget everything, at once and not when the garbage of a term is collected; the cluster stays open."""
+        with self._lock:
+            for kept in (self._known, self._refs, self._told, self._absent, self._ask):
+                kept.clear()

@@ -184,6 +184,7 @@ class Term:
         if any(thread.is_alive() for thread in self._threads):
             return False
         self._follower.close()
+        self._inventory.close()
         return True
 
     # -- Threads -----------------------------------------------------------------------------------------------------

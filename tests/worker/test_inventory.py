@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from effects.cluster import (
     Seen,
     Watch,
 )
-from effects.inventory import Inventory
+from effects.inventory import Inventory, Known
 from effects.listing import Lister
 from ledger.commands import Destroy
 from ledger.events import ResourcesApplied
@@ -165,6 +166,20 @@ def test_a_lister_whose_watch_is_just_being_opened_hears_that_it_shall_stop(worl
     cluster.go_on.set()
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_what_a_term_knew_is_let_go_with_its_end_and_not_when_garbage_is_collected(world: World) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with working(world) as member:
+            world.ask(image())
+            settled(world)
+            assert any(isinstance(each, Known) for each in gc.get_objects())
+        assert not member.leads
+        assert not any(isinstance(each, Known) for each in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 # -- What wakes an app ---------------------------------------------------------------------------------------------
