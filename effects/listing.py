@@ -4,6 +4,7 @@ Invariants:
 
 * A watch that ends is opened again from where it was. If it is silent or breaks, or if the cluster no longer knows that
   place (410), everything is listed anew. Nothing is passed over in silence.
+* A server that ends one watch after the other at once and tells nothing is asked less and less often.
 * Each app that something new was seen of, by a watch or by such a list, is woken; whether its objects are as they should
   be is for its reconcile to find out.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -24,6 +26,9 @@ LOG = logging.getLogger("onectl.worker")
 
 WATCHED = ("ConfigMap", "Deployment", "Service", "HTTPRoute")
 """Kinds that are listed and watched; of Secrets the worker may do neither."""
+
+AT_ONCE = 1.0
+"""Seconds; a watch that told nothing and was shorter than this is not opened again at once."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +43,7 @@ class Lister:
         wake: Called with the namespace and app name of an object that changed.
         backoff: How long to wait after failures.
         restarted: Called each time a list begins anew because a watch could not go on.
+        clock: Rising seconds.
     """
 
     kind: str
@@ -47,12 +53,14 @@ class Lister:
     wake: Callable[[str, str], None]
     backoff: Backoff
     restarted: Callable[[], None]
+    clock: Callable[[], float] = time.monotonic
     _stopped: threading.Event = field(default_factory=threading.Event)
     _listed: threading.Event = field(default_factory=threading.Event)
     _again: threading.Event = field(default_factory=threading.Event)
     _watch: Watch | None = None
     _version: str | None = None
     _failures: int = 0
+    _in_vain: int = 0
 
     def run(self) -> None:
         """List and watch until `stop`."""
@@ -66,7 +74,8 @@ class Lister:
                 self._again.clear()
                 self._version = self._list()
             self._listed.set()
-            self._follow(self._version)
+            began = self.clock()
+            told = self._follow(self._version)
             self._failures = 0
         except ExpiredError as error:
             self.restarted()
@@ -74,7 +83,7 @@ class Lister:
         except ClusterError as error:
             self._listed.set()  # who waits for the first list need not wait for a cluster that refuses it
             return self._fail(error)
-        return 0.0
+        return self._pause(in_vain=not told and self.clock() - began < AT_ONCE)
 
     def list_again(self) -> None:
         """Begin with a list anew, as if the watch had expired."""
@@ -107,17 +116,21 @@ class Lister:
             for app in apps:
                 self.wake(self.namespace, app)
 
-    def _follow(self, since: str) -> None:
+    def _follow(self, since: str) -> bool:
+        """Take what a watch tells, until it ends; whether it told anything."""
+        told = False
         with self.inventory.watch(self.kind, self.namespace, ledger_id=self.ledger_id, since=since) as watch:
             self._watch = watch
             if self._is_over():
-                return  # who said so may have closed the watch before
+                return told  # who said so may have closed the watch before
             for change in watch:
+                told = True
                 self._take(change)
                 self._version = change.version
                 self._failures = 0
                 if self._is_over():
-                    return
+                    break
+        return told
 
     def _is_over(self) -> bool:
         return self._stopped.is_set() or self._again.is_set()
@@ -125,6 +138,11 @@ class Lister:
     def _take(self, change: Change) -> None:
         if change.kind != "bookmark" and change.ref is not None and (app := self.inventory.changed(change)):
             self.wake(self.namespace, app)
+
+    def _pause(self, *, in_vain: bool) -> float:
+        """Seconds before the next watch: none, unless this one was as good as none, and nobody here ended it."""
+        self._in_vain = self._in_vain + 1 if in_vain and not self._is_over() else 0
+        return self.backoff.delay(self._in_vain) if self._in_vain else 0.0
 
     def _begin_anew(self) -> float:
         """What happened meanwhile is listed: at once, if the list before that had led to something."""

@@ -315,6 +315,7 @@ class Term:
                 wake=self._wake,
                 backoff=self._backoff,
                 restarted=self._around.measures.relisted,
+                clock=self._around.clock,
             )
             with self._starting:
                 if self._stopping.is_set() or self._listers.setdefault((kind, namespace), lister) is not lister:

@@ -39,6 +39,7 @@ class Fault(Enum):
     HALF_A_BODY = "half a body"
     HALF_AN_EVENT = "half an event"
     SILENCE = "a watch that goes silent"
+    NOTHING = "a watch that ends at once, in order, and tells nothing"
 
 
 RETRY_AFTER = 1
@@ -72,6 +73,7 @@ _VERBS: Mapping[Fault, frozenset[Verb]] = {
     Fault.HALF_A_BODY: frozenset({"get", "list", "create", "patch", "delete"}),
     Fault.HALF_AN_EVENT: frozenset({"watch"}),
     Fault.SILENCE: frozenset({"watch"}),
+    Fault.NOTHING: frozenset({"watch"}),
 }
 """Of a fault that is not among them, every verb may suffer."""
 

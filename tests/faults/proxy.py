@@ -285,10 +285,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._head(200, {"Content-Type": "application/json", "Transfer-Encoding": "chunked", "Connection": "close"})
         limit = decision.events if decision.fault is not None else None
+        if decision.fault is Fault.NOTHING:
+            limit = 0
         for event in events(response, limit=limit):
             self._chunk(event)
         match decision.fault:
-            case None:
+            case None | Fault.NOTHING:
                 self._write(b"0\r\n\r\n")
             case Fault.EXPIRED_EVENT:
                 status = status_of(410, "Expired", decision.asked)

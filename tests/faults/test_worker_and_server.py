@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,30 @@ def test_what_happened_while_a_watch_was_deaf_is_set_back_without_a_resync(
             administrator.edit(world.named("Service"), {"spec": {"selector": {"app": "other"}}}, "by-hand")
             eventually(lambda: proxy.requests()["watch", "services"] > watches)
             proxy.plan = Plan()
+            eventually(crowd.healed, within=60)
+            crowd.assert_quiet()
+        administrator.close()
+
+
+def test_a_watch_that_ends_at_once_and_tells_nothing_is_opened_again_less_and_less_often(
+    proxy: FaultProxy, tmp_path: Path
+) -> None:
+    with a_crowd(tmp_path, "API server, SQLite", 0, None) as crowd, through(proxy, tmp_path) as cluster:
+        world, administrator = crowd.world, Administrator(kubeconfig())
+        with working(world, cluster, resync_seconds=600):
+            world.ask(image())
+            crowd.assert_quiet()
+            proxy.plan = Plan(odds={Fault.NOTHING: 1.0})
+
+            def opened() -> list[float]:
+                exchanges = [each for each in list(proxy.exchanges) if each.fault is Fault.NOTHING]
+                return [each.at for each in exchanges if each.asked.kind == "services"]
+
+            eventually(lambda: len(opened()) >= 5)
+            pauses = [later - earlier for earlier, later in pairwise(opened())]
+            assert all(pause > 0.1 * 2**number for number, pause in enumerate(pauses)), pauses
+            proxy.plan = Plan()
+            administrator.edit(world.named("Service"), {"spec": {"selector": {"app": "other"}}}, "by-hand")
             eventually(crowd.healed, within=60)
             crowd.assert_quiet()
         administrator.close()
