@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,8 @@ from tests.postgres_support import Server
 
 _CASES = pytest.StashKey[Cases]()
 _RECORD = "--record-faults"
+ENOUGH = 512 << 20
+"""Bytes that must be free in memory to work there."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,9 +36,28 @@ def cases(request: pytest.FixtureRequest) -> Cases:
 
 
 @pytest.fixture(scope="session")
-def prepared(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Callable[[Kind, Command], Scene]:
+def in_memory() -> Iterator[Path]:
+    """A directory for all tests of this process that need not wait for a disk, where there is enough memory for it.
+
+    What a disk may lose is tried by `tests.faults.power`, which knows what was synced.
+    """
+    shared = Path("/dev/shm")
+    enough = shared.is_dir() and shutil.disk_usage(shared).free >= ENOUGH
+    directory = Path(tempfile.mkdtemp(prefix="onectl-faults-", dir=shared if enough else None))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def tmp_path(in_memory: Path) -> Iterator[Path]:
+    """A directory for one test, in memory; gone when it is over."""
+    directory = Path(tempfile.mkdtemp(dir=in_memory))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def prepared(in_memory: Path, request: pytest.FixtureRequest) -> Callable[[Kind, Command], Scene]:
     """Users as they are before a command, made when first asked for; to be copied, not used."""
     made: dict[tuple[Kind, bool], Scene] = {}
 
@@ -42,7 +66,7 @@ def prepared(
         if key not in made:
             server: Server | None = request.getfixturevalue("postgres") if kind == POSTGRES else None
             make = newcomer if command.args == FIRST.args else veteran
-            made[key] = make(tmp_path_factory.mktemp("prepared"), kind, server)
+            made[key] = make(Path(tempfile.mkdtemp(dir=in_memory)), kind, server)
         return made[key]
 
     return before

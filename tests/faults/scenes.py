@@ -259,10 +259,8 @@ class Scene:
     def dumped(self) -> str:
         """Every row of the database as text."""
         tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'onectl'"
-        found = [
-            administer(self.address, f"SELECT t::text FROM {table} t") for (table,) in administer(self.address, tables)
-        ]
-        return "\n".join(str(row[0]) for rows in found for row in rows)
+        found = " UNION ALL ".join(f"SELECT t::text FROM {table} t" for (table,) in administer(self.address, tables))
+        return "\n".join(row[0] for row in administer(self.address, found))
 
     def check_cluster(self) -> None:
         """4. The cluster is what the ledger asks for, nothing is left over, and no pod was replaced for nothing."""

@@ -26,9 +26,9 @@ from tests.faults import power, test_power_lost, test_tampered
 from tests.faults.canary import CANARY, encodings
 from tests.faults.ledger_invariants import Violation
 from tests.faults.scenes import AGAIN, ENV, SECRET, SQLITE, Command, Scene
-from tests.faults.test_power_lost import Film, film, memory
+from tests.faults.test_power_lost import Film, film
 
-__all__ = ["film", "memory"]
+__all__ = ["film"]
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -77,12 +77,21 @@ def test_a_lock_that_outlives_its_owner_is_caught(scene: Scene) -> None:
         broken.settle(AGAIN, died)
 
 
-def test_an_acknowledgement_before_the_disk_has_it_is_caught(film: Callable[..., Film], memory: Path) -> None:
+def test_effects_that_are_recorded_before_they_are_applied_are_caught(scene: Scene) -> None:
+    broken = defective(scene, "records_before_applying")
+    dying = replace(broken, cli=broken.cli.having(ONECTL_CRASH_AT="applied ConfigMap"))
+    died = dying.run(AGAIN)
+    assert died.code == -signal.SIGKILL
+    with pytest.raises(Violation, match="4: user-service: "):
+        broken.settle(AGAIN, died)
+
+
+def test_an_acknowledgement_before_the_disk_has_it_is_caught(film: Callable[..., Film], tmp_path: Path) -> None:
     filmed = film(SQLITE, AGAIN, "tests.faults.defects:acknowledges_before_syncing")
     caught = []
     for number in range(len(filmed.steps) + 1):
         contents = filmed.disk(number).after_power_loss("dropped", random.Random(number))
-        user = replace(filmed.scene, cli=replace(filmed.scene.cli, home=memory / str(number) / "home"))
+        user = replace(filmed.scene, cli=replace(filmed.scene.cli, home=tmp_path / str(number) / "home"))
         power.put(contents, filmed.home, user.cli.home)
         try:
             test_power_lost.check(user, AGAIN, acknowledged=filmed.acknowledged(number), where=str(number))

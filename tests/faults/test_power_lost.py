@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -69,14 +69,14 @@ class Film:
 
 
 @pytest.fixture(scope="session")
-def film(prepared: Callable[..., Scene], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Film]:
+def film(prepared: Callable[..., Scene], in_memory: Path) -> Callable[..., Film]:
     """Films commands, each once."""
     made: dict[tuple[Kind, str, str | None], Film] = {}
 
     def filmed(kind: Kind, command: Command, change: str | None = None) -> Film:
         key = kind, command.name, change
         if key not in made:
-            directory = tmp_path_factory.mktemp("film")
+            directory = Path(tempfile.mkdtemp(dir=in_memory))
             user = prepared(kind, command).moved(directory / "user")
             if change is not None:
                 user = replace(user, cli=replace(user.cli, change=change))
@@ -93,20 +93,11 @@ def film(prepared: Callable[..., Scene], tmp_path_factory: pytest.TempPathFactor
     return filmed
 
 
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """A directory that need not wait for a disk."""
-    shared = Path("/dev/shm")
-    directory = Path(tempfile.mkdtemp(prefix="power", dir=shared if shared.is_dir() else None))
-    yield directory
-    shutil.rmtree(directory)
-
-
 @pytest.mark.fault("F3", on="kind")
 @pytest.mark.parametrize("command", ALL, ids=lambda command: command.name)
 @pytest.mark.parametrize("kind", dose.of(few=[SQLITE], short=[SQLITE, WAL], long=[SQLITE, WAL]))
 def test_whenever_the_power_goes_what_was_acknowledged_is_there_and_whole(
-    kind: Kind, command: Command, film: Callable[..., Film], cases: dose.Cases, memory: Path
+    kind: Kind, command: Command, film: Callable[..., Film], cases: dose.Cases, tmp_path: Path
 ) -> None:
     filmed = film(kind, command)
     moments = len(filmed.steps) + 1
@@ -121,10 +112,10 @@ def test_whenever_the_power_goes_what_was_acknowledged_is_there_and_whole(
             cases.count -= 1  # the same state as before
             continue
         seen.add(digest)
-        user = replace(filmed.scene, cli=replace(filmed.scene.cli, home=memory / str(number) / "home"))
+        user = replace(filmed.scene, cli=replace(filmed.scene.cli, home=tmp_path / str(number) / "home"))
         power.put(contents, filmed.home, user.cli.home)
         check(user, command, acknowledged=filmed.acknowledged(number % moments), where=f"{fate} {number % moments}")
-        shutil.rmtree(memory / str(number))
+        shutil.rmtree(tmp_path / str(number))
 
 
 def some(states: Sequence[int], *, of: int) -> Sequence[int]:
@@ -159,13 +150,13 @@ def check(user: Scene, command: Command, *, acknowledged: bool, where: str) -> N
 
 
 def test_the_machine_goes_on_with_the_same_request_after_the_power_was_cut(
-    film: Callable[..., Film], memory: Path
+    film: Callable[..., Film], tmp_path: Path
 ) -> None:
     filmed = film(SQLITE, FIRST)
-    write_toml(memory / NAME, NAME)
+    write_toml(tmp_path / NAME, NAME)
     for number in range(0, len(filmed.steps), dose.of(few=60, short=20, long=1)):
         contents = filmed.disk(number).after_power_loss("torn", random.Random(number))
-        cli = replace(filmed.scene.cli, home=memory / str(number) / "home", cwd=memory / NAME)
+        cli = replace(filmed.scene.cli, home=tmp_path / str(number) / "home", cwd=tmp_path / NAME)
         user = replace(filmed.scene, cli=cli)
         power.put(contents, filmed.home, user.cli.home)
         # The simulated cluster is not kept through a power cut; it says so.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -188,15 +189,15 @@ def _other(value: object, chance: random.Random) -> object:
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+def original(in_memory: Path) -> Scene:
     """A user whose ledger is a file."""
-    return veteran(tmp_path_factory.mktemp("file"), SQLITE)
+    return veteran(Path(tempfile.mkdtemp(dir=in_memory)), SQLITE)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, postgres: Server) -> Scene:
+def shared(in_memory: Path, postgres: Server) -> Scene:
     """A user whose ledger is in a database."""
-    return veteran(tmp_path_factory.mktemp("database"), POSTGRES, postgres)
+    return veteran(Path(tempfile.mkdtemp(dir=in_memory)), POSTGRES, postgres)
 
 
 @contextmanager
