@@ -28,14 +28,13 @@ from effects.cluster import (
     ref_of,
 )
 from effects.kubernetes_cluster import KubernetesCluster
-from effects.placing import LedgerBehindError
 from effects.reconcile import ParkedError
-from effects.removal import StillThereError
-from ledger.commands import Command, Destroy, Restart, Scale, SetEnv, UnsetEnv, UnsetSecrets
-from ledger.errors import ConflictError, RefusedError
+from ledger.commands import Destroy, Restart
 from tests.contracts.test_cluster import LEDGER, config_map, eventually, named
 from tests.effects.worlds import GATEWAY, World, image, kubernetes_world
 from tests.faults import dose
+from tests.faults.dose import Cases
+from tests.faults.histories import live, some_odds
 from tests.faults.invariants import Positions, violations
 from tests.faults.plan import ANSWERS, BREAKS, RETRY_AFTER, Fault, Once, Plan, Verb, evenly
 from tests.faults.proxy import CONTEXT, FaultProxy
@@ -263,8 +262,9 @@ def test_a_watch_that_goes_wrong_says_so_in_time_and_another_one_misses_nothing(
 @pytest.mark.parametrize("seed", dose.seeds(few=3, short=10, long=300))
 @pytest.mark.parametrize("faults", either("lists and watches"))
 def test_whatever_happens_to_lists_and_watches_no_change_is_missed(
-    impatient: Faulty, seed: int, faults: frozenset[Fault]
+    impatient: Faulty, seed: int, faults: frozenset[Fault], cases: Cases
 ) -> None:
+    cases.now, cases.count = seed, 1
     chance = random.Random(seed)
     (page,) = impatient.world.cluster.pages("ConfigMap", impatient.world.namespace, ledger_id=LEDGER)
     expected: dict[Ref, str] = {}
@@ -288,6 +288,7 @@ def test_whatever_happens_to_lists_and_watches_no_change_is_missed(
         known = cached(impatient, page.version, done=lambda known: any(ref.name == "last" for ref in known))
         writer.join()
     assert known == expected, plan.told()
+    cases.count = max(1, len(plan.faults()))
 
 
 def cached(faulty: Faulty, since: str, *, done: Callable[[dict[Ref, str]], bool]) -> dict[Ref, str]:
@@ -382,48 +383,22 @@ def test_a_conflict_is_decided_again_at_once(faulty: Faulty) -> None:
     assert faulty.violations() == []
 
 
-def commands(seed: int) -> Iterator[Command | None]:
-    """A life or two: what is asked for, one after the other; None stands for secrets."""
-    chance = random.Random(seed)
-    yield image("nginx:1", env={"GREETING": "hello"})
-    for number in range(chance.randint(3, 5)):
-        yield chance.choice(
-            [
-                image(f"nginx:{number + 2}"),
-                Restart(),
-                Scale(replicas=chance.randint(0, 3)),
-                SetEnv(values={"GREETING": f"hello {number}"}),
-                UnsetEnv(keys=("GREETING",)),
-                UnsetSecrets(keys=("TOKEN",)),
-                None,
-            ]
-        )
-    if chance.random() < 0.4:
-        yield Destroy()
-        if chance.random() < 0.5:
-            yield image("nginx:again")
-
-
 @pytest.mark.parametrize("seed", dose.seeds(few=4, short=10, long=300))
 @pytest.mark.parametrize("faults", either("reconcile"))
 def test_whatever_happens_on_the_way_the_cluster_equals_the_ledger_once_it_stops(
-    impatient: Faulty, seed: int, faults: frozenset[Fault]
+    impatient: Faulty, seed: int, faults: frozenset[Fault], cases: Cases
 ) -> None:
+    cases.now, cases.count = seed, 1
     world = impatient.world
     world.ledger.create(world.reconciler().request)
     positions = Positions(world.cluster, world.namespace, ledger_id=world.ledger.ledger_id() or "")
-    odds = evenly(random.Random(seed).choice([0.05, 0.15, 0.4]), faults)
-    with impatient.going_wrong(Plan(seed, odds)) as plan:
-        for command in commands(seed):
-            ask(world, command)
-            for _ in range(3):
-                with suppress(*MAY_HAPPEN):
-                    impatient.reconcile()
-                    break
+    with impatient.going_wrong(some_odds(seed, faults)) as plan:
+        live(world, impatient.cluster, seed)
     eventually(lambda: reconciled(impatient), within=30)
     assert eventually(lambda: not impatient.violations()), f"{impatient.violations()}\n{plan.told()}"
     assert positions.observe() == [], plan.told()
     assert not world.difference(), plan.told()
+    cases.count = max(1, len(plan.faults()))
 
 
 def reconciled(faulty: Faulty) -> bool:
@@ -432,17 +407,3 @@ def reconciled(faulty: Faulty) -> bool:
         faulty.reconcile()
         return True
     return False
-
-
-MAY_HAPPEN = (ClusterUnreachableError, ParkedError, ConflictError, LedgerBehindError, StillThereError)
-
-
-def ask(world: World, command: Command | None) -> None:
-    """Record it, unless a rule says no."""
-    try:
-        if command is None:
-            world.ask_secrets(TOKEN=f"value of {world.app.head}")
-        else:
-            world.ask(command)
-    except RefusedError:
-        pass
