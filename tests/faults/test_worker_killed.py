@@ -79,7 +79,7 @@ def _quiet(scene: Scene) -> bool:
 
 
 @pytest.mark.fault("F2", on="kind")
-@pytest.mark.parametrize("seed", dose.seeds(few=1, short=3, long=100))
+@pytest.mark.parametrize("seed", dose.seeds(few=1, short=6, long=100))
 @pytest.mark.parametrize("kind", dose.of(few=[SQLITE], short=[SQLITE, POSTGRES], long=[SQLITE, POSTGRES]))
 def test_whoever_dies_between_two_steps_others_finish_it(
     kind: Kind, seed: int, prepared: Callable[..., Scene], cases: Cases, tmp_path: Path
@@ -102,6 +102,8 @@ def test_whoever_dies_between_two_steps_others_finish_it(
             scene.heard.clear()
             assert result.code in {0, ExitCode.REFUSED}, result
         check(scene, workers)
+    # Even then one may have died, in the middle of tidying up what older pods had read, and nobody followed.
+    scene.cli.run("worker", "run", "--once").done()
     check(scene, workers)
     cases.count = killed + workers.killed
     scene.gone()
