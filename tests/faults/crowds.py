@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from effects.cluster import Cluster
+from effects.sandbox import SandboxCluster
 from ledger.commands import Command, Destroy, Restart, RetryApply, Scale, SetEnv, UnsetEnv
 from ledger.domains import mint_domain
 from ledger.errors import RefusedError
@@ -23,6 +25,7 @@ from tests.effects.worlds import GATEWAY, World, eventually, image, kubernetes_w
 from tests.faults import dose
 from tests.faults.canary import CANARY
 from tests.faults.invariants import Positions, apps_of, violations
+from tests.kubernetes_support import Administrator, kubeconfig
 from tests.postgres_support import Server
 
 SANDBOX, API_SERVER = "sandbox", "API server"
@@ -140,7 +143,23 @@ def a_crowd(directory: Path, place: str, seed: int, server: Server | None) -> It
             assert server is not None
             world = replace(world, ledger=stack.enter_context(_ledger_in(server, world)))
         ledger_id = world.ledger.create(request())
-        yield Crowd(world, random.Random(seed), Positions(world.cluster, world.namespace, ledger_id=ledger_id))
+        seen = stack.enter_context(_another_way(world, directory))
+        yield Crowd(world, random.Random(seed), Positions(seen, world.namespace, ledger_id=ledger_id))
+
+
+@contextmanager
+def _another_way(world: World, directory: Path) -> Iterator[Cluster]:
+    """To the same cluster, with watches that end as soon as they have told what happened; a worker's last longer."""
+    if world.cluster.kind == "sandbox":
+        yield (sandbox := SandboxCluster.open(directory / "sandbox.db", watch_seconds=-1))
+        sandbox.close()
+        return
+    from effects.kubernetes_cluster import KubernetesCluster
+
+    file, administrator = kubeconfig(), Administrator(kubeconfig())
+    administrator.close()
+    with KubernetesCluster.connect(kubeconfig=file, context=administrator.context, watch_seconds=1) as cluster:
+        yield cluster
 
 
 @contextmanager

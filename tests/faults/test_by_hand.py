@@ -22,7 +22,7 @@ from tests.worker.crews import working
 
 pytestmark = [pytest.mark.timeout(600)]
 
-EDITS = 10
+EDITS = 13
 MANAGERS = ("kubectl-edit", "argocd-controller", "autoscaler")
 
 

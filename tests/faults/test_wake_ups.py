@@ -20,7 +20,7 @@ COMMANDS = 12
 
 
 @pytest.mark.fault("F12", on="place")
-@pytest.mark.parametrize("seed", dose.seeds(few=1, short=2, long=60))
+@pytest.mark.parametrize("seed", dose.seeds(few=1, short=3, long=60))
 @pytest.mark.parametrize("place", usual_places())
 def test_whatever_becomes_of_wake_ups_a_resync_repairs_it(
     place: str, seed: int, cases: Cases, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
