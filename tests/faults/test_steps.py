@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 
 
 @pytest.mark.fault("F2", on="kind")
-@pytest.mark.parametrize("seed", dose.seeds(few=1, short=12, long=250))
+@pytest.mark.parametrize("seed", dose.seeds(few=1, short=16, long=250))
 @pytest.mark.parametrize("kind", dose.of(few=[SQLITE], short=[SQLITE, POSTGRES], long=[SQLITE, POSTGRES]))
 def test_commands_that_die_between_two_steps_are_finished_by_repeating_them(
     kind: Kind, seed: int, prepared: Callable[..., Scene], cases: Cases, tmp_path: Path
