@@ -19,7 +19,7 @@ import pytest
 
 from effects.cluster import Cluster, Ref
 from effects.sandbox import SandboxCluster
-from ledger.commands import Restart
+from ledger.commands import Destroy, Restart
 from ledger.domains import mint_domain
 from ledger.ledger import Ledger
 from ledger.spec import AppId
@@ -112,7 +112,7 @@ _Place = tuple[Cluster, str, Callable[[], Sequence[Mapping[str, Any]]], dict[str
 
 @contextmanager
 def _sandbox(scene: Scene) -> Iterator[_Place]:
-    cluster = SandboxCluster.open(scene.cli.cluster_file, startup_seconds=float(STARTUP), watch_seconds=2)
+    cluster = SandboxCluster.open(scene.cli.cluster_file, startup_seconds=float(STARTUP), watch_seconds=-1)
     yield cluster, "default", lambda: cluster.objects("default"), {}
     cluster.close()
 
@@ -125,7 +125,7 @@ def _api_server() -> Iterator[_Place]:
     context = administrator.context
     with (
         administrator.namespace() as namespace,
-        KubernetesCluster.connect(kubeconfig=file, context=context, watch_seconds=2) as cluster,
+        KubernetesCluster.connect(kubeconfig=file, context=context, watch_seconds=1) as cluster,
     ):
         env = {"CONTEXT": context, "KUBECONFIG": str(file), "NAMESPACE": namespace, "CLUSTER": "test"}
         named = {f"ONECTL_{name}": value for name, value in env.items()}
@@ -149,7 +149,7 @@ def stopped_in_work(shop: Shop, process: Process) -> None:
 
 
 @pytest.mark.fault("F13", on="place")
-@pytest.mark.parametrize("seed", dose.seeds(few=1, short=2, long=75))
+@pytest.mark.parametrize("seed", dose.seeds(few=1, short=5, long=75))
 @pytest.mark.parametrize("place", usual_places())
 def test_what_a_worker_that_was_stopped_was_about_to_do_changes_nothing(
     place: str, seed: int, tmp_path: Path, request: pytest.FixtureRequest
@@ -193,6 +193,30 @@ def test_a_lease_that_is_held_whatever_happens_is_caught(tmp_path: Path) -> None
                 with pytest.raises(AssertionError):
                     gives_way(first, within=LEASE + 2)
                 first.signal(signal.SIGKILL)
+
+
+def test_an_object_that_is_made_late_and_stays_is_caught(tmp_path: Path) -> None:
+    with a_shop(tmp_path, "sandbox, SQLite", 0, None) as shop:
+        crowd = shop.crowd
+        crowd.world.ask(image())
+        change = "tests.faults.worker_changes:stop_at_a_step"
+        with shop.worker("first", change=change, ONECTL_TEST_STOP_AT="1") as first:
+            shop.leads(first)
+            eventually(first.is_stopped, within=SECONDS)
+            with shop.worker("second", change="tests.faults.worker_changes:leaves_what_comes_late") as second:
+                shop.leads(second)
+                crowd.world.ask(Destroy())
+                crowd.assert_quiet()
+                first.signal(signal.SIGCONT)
+                gives_way(first)
+                looked = resyncs(second)
+                eventually(lambda: resyncs(second) > looked + 1, within=SECONDS)
+                assert [each.endswith("is left over") for each in crowd.violations()] == [True]
+
+
+def resyncs(process: Process) -> int:
+    """How often a worker has looked at everything."""
+    return sum(line["message"] == "resync" for line in process.lines())
 
 
 @pytest.mark.parametrize("place", places(clusters=[SANDBOX], databases=dose.of(few=[SQLITE], short=BOTH, long=BOTH)))
