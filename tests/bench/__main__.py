@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.bench.figures import LEAST_TURNS
 from tests.bench.page import page
-from tests.bench.places import ROOT
+from tests.bench.places import ROOT, notes
 from tests.bench.record import put
 from tests.bench.rows import ROWS
 from tests.bench.run import Row, measure
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, *, rows: Mapping[str, Row] = RO
             failed = 1
             continue
         known = put(asked.directory / "bench.json", row.name, measured)
-        (asked.directory / "performance.md").write_text(page(known))
+        (asked.directory / "performance.md").write_text(page(known, notes()))
     return failed
 
 

@@ -1,4 +1,4 @@
-"""docs/performance.md, made of docs/bench.json and of nothing else. Pure."""
+"""docs/performance.md, made of the figures in docs/bench.json and of the notes beside this file. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.bench.record import Measured
 _INTRODUCTION = f"""\
 # Performance
 
-Written by `make bench` from [bench.json](bench.json); edits by hand are lost. `make bench ROW=B4` measures one row again,
-`make bench ROW="B1 B2"` two.
+Written by `make bench` from [bench.json](bench.json) and the notes in `tests/bench/notes`; edits by hand are lost.
+`make bench ROW=B4` measures one row again, `make bench ROW="B1 B2"` two.
 
 Absolute times do not travel, so every figure stands beside another one of the same run: a *peer*, which is a program
 that people use for the same, or a *floor*, which is the same work in the fewest lines. Both are measured in turns (A B A B
@@ -26,9 +26,15 @@ _SCALES: Mapping[str, tuple[tuple[float, str], ...]] = {
 }
 
 
-def page(rows: Mapping[str, Measured]) -> str:
-    """The whole page."""
-    parts = [_INTRODUCTION, _summary(rows), *(_section(name, row) for name, row in rows.items())]
+def page(rows: Mapping[str, Measured], notes: Mapping[str, str]) -> str:
+    """The whole page.
+
+    Args:
+        rows: What was measured, by row.
+        notes: What stands in the way of an aim, what was tried and what more would cost, by row.
+    """
+    parts = [_INTRODUCTION, _summary(rows)]
+    parts += [_section(name, row, notes.get(name)) for name, row in rows.items()]
     return "\n".join(parts)
 
 
@@ -60,12 +66,14 @@ def _aims_met(lines: Iterable[Line]) -> str:
     return f"{sum(judged)} of {len(judged)}" if judged else "not measured here"
 
 
-def _section(name: str, row: Measured) -> str:
+def _section(name: str, row: Measured, note: str | None) -> str:
     parts = [f"## {_heading(name, row)}", row.about]
     if row.lines:
         parts.append(_table(["what", "1ctl", "beside", "its figure", "ratio", "aim", "met"], map(_cells, row.lines)))
     if row.missing:
         parts.append("\n".join(f"* Not measured: {why}." for why in row.missing))
+    if note is not None:
+        parts.append(note)
     parts.append(_circumstances(row))
     return "\n\n".join(parts) + "\n"
 

@@ -9,6 +9,14 @@ ROOT = Path(__file__).parents[2]
 WRITTEN = ("docs/bench.json", "docs/performance.md")
 """What a run writes, relative to the repository."""
 
+NOTES = Path(__file__).with_name("notes")
+"""What is said on the page about a row besides its figures, one file a row, by hand."""
+
+
+def notes() -> dict[str, str]:
+    """The notes by row."""
+    return {path.stem: path.read_text().strip() for path in NOTES.glob("*.md")}
+
 
 def cache() -> Path:
     """A directory for what takes long to make or to fetch; may be removed at any time."""

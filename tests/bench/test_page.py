@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.bench.figures import Line, alone, at_least, at_most, beside
 from tests.bench.page import page, sentence
-from tests.bench.places import ROOT, WRITTEN
+from tests.bench.places import ROOT, WRITTEN, notes
 from tests.bench.record import Measured, put, read
 
 COLD = Measured(
@@ -26,7 +26,7 @@ COLD = Measured(
 
 
 def test_a_line_shows_both_figures_their_ratio_the_aim_and_whether_it_is_met() -> None:
-    shown = page({"B1": COLD})
+    shown = page({"B1": COLD}, {})
 
     assert "| `1ctl get` | 74 ms (73 to 77) | typer hello | 60 ms | 1.23x (1.22 to 1.28) | ≤ 1.2x | no |" in shown, (
         shown
@@ -35,15 +35,28 @@ def test_a_line_shows_both_figures_their_ratio_the_aim_and_whether_it_is_met() -
 
 
 def test_a_row_says_which_commit_and_machine_it_was_measured_on_and_what_was_missing() -> None:
-    shown = page({"B1": COLD})
+    shown = page({"B1": COLD}, {})
 
     assert "| [B1](#b1-cold-commands) | cold commands | 0 of 2 | `abc1234` |" in shown
     assert "* Not measured: helm is not here." in shown
     assert "Commit `abc1234`, 2026-01-01T00:00+00:00, 12 s (1, 3 turns). cores 2; memory 24 GiB; load 0.2." in shown
 
 
+def test_a_note_about_a_row_stands_below_its_figures() -> None:
+    shown = page({"B1": COLD}, {"B1": "The kernel stands in the way.", "B9": "Another row."})
+
+    assert shown.index("| memory |") < shown.index("The kernel stands in the way.") < shown.index("Commit `abc1234`")
+    assert "Another row." not in shown
+
+
+def test_every_aim_that_is_missed_has_a_note() -> None:
+    rows = read(ROOT / WRITTEN[0])
+
+    assert {name for name, row in rows.items() if any(line.met is False for line in row.lines)} <= notes().keys()
+
+
 def test_a_row_without_a_figure_says_why_instead_of_one() -> None:
-    shown = page({"B2": replace(COLD, lines=(), missing=("no API server",))})
+    shown = page({"B2": replace(COLD, lines=(), missing=("no API server",))}, {})
 
     assert "| [B2](#b2-cold-commands) | cold commands | not measured here | `abc1234` |" in shown
     assert "* Not measured: no API server." in shown
@@ -87,4 +100,4 @@ def test_what_could_not_be_measured_here_does_not_replace_what_was_measured_else
 def test_the_page_in_the_repository_is_the_one_that_its_figures_make() -> None:
     figures, written = (ROOT / path for path in WRITTEN)
 
-    assert written.read_text() == page(read(figures))
+    assert written.read_text() == page(read(figures), notes())
