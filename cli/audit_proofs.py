@@ -10,6 +10,7 @@ import typer
 
 from cli.exit_codes import CommandError, ExitCode, UsageError
 from cli.options import ConfigOption, DeploymentIdOption
+from cli.proof_tree import keep_tree, with_kept_tree
 from cli.session import Session
 from ledger import checkpoint as notes
 from ledger import proof as proofs
@@ -17,10 +18,11 @@ from ledger.checkpoint import Checkpoint, SigningKey, VerifierKey
 from ledger.comparing import Comparison, verify_against
 from ledger.errors import LedgerDamagedError, RefusedError
 from ledger.kept_checkpoints import KeptCheckpoints
+from ledger.merkle import Tree
 from ledger.moments import at_position
 from ledger.proving import checkpoint_now, prove_position, prove_since
 from ledger.reader import LedgerReader
-from ledger.stored_leaves import ledger_key
+from ledger.stored_leaves import ledger_key, ledger_tree
 
 if TYPE_CHECKING:
     from cli.terminal import Terminal
@@ -72,12 +74,23 @@ def prove(
         position = _position_of(session, release, deployment_id=deployment_id, config=config)
     elif position is not None:
         at_position(session.store, position)
-    note = _read(checkpoint) if checkpoint is not None else signed_now(session)
-    if since is not None:
-        proof = prove_since(session.store, notes.unverified(_read(since)), note)
-    else:
+    old = notes.unverified(_read(since)) if since is not None else None
+    kept = kept_checkpoints(session)
+
+    def make(tree: Tree) -> bytes:
+        if old is not None:
+            return prove_since(session.store, old, note, tree=tree)
         assert position is not None
-        proof = prove_position(session.store, position, note)
+        return prove_position(session.store, position, note, tree=tree)
+
+    if checkpoint is not None:
+        note = _read(checkpoint)
+        proof = with_kept_tree(session, kept, make)
+    else:
+        tree = ledger_tree(session.store)  # what is signed is hashed, not remembered
+        note = signed_now(session, tree)
+        proof = make(tree)
+        keep_tree(session, kept, tree)
     _give(session.terminal, proof, file, {"proof": proof.decode(), "position": position})
 
 
@@ -174,19 +187,24 @@ def compare(session: Session, against: Path, key: str | None) -> Comparison:
     return verify_against(session.store, _read(against), verifier)
 
 
-def signed_now(session: Session) -> bytes:
+def signed_now(session: Session, tree: Tree | None = None) -> bytes:
     """A checkpoint of the ledger as it is now; kept here, so that no other history is signed later.
+
+    Args:
+        session: Whose ledger.
+        tree: An empty one, which has grown to the checkpoint's size afterwards.
 
     Raises:
         CheckpointError: The ledger is empty, or its signing key is not here.
         LedgerDamagedError: It does not continue the kept checkpoint.
     """
     ledger_id = session.reader.ledger_id() or ""
-    return sign_and_keep(session, session.store, notes.load_signing_key(session.keys.signing_path(ledger_id)))
+    key = notes.load_signing_key(session.keys.signing_path(ledger_id))
+    return sign_and_keep(session, session.store, key, tree)
 
 
-def sign_and_keep(session: Session, store: ModelStore, key: SigningKey) -> bytes:
-    """A checkpoint of this ledger as it is in a store: the session's, or a backup of it.
+def sign_and_keep(session: Session, store: ModelStore, key: SigningKey, tree: Tree | None = None) -> bytes:
+    """A checkpoint of this ledger as it is in a store: the session's, or a backup of it; `tree` as for `signed_now`.
 
     Raises:
         CheckpointError: It is empty, or the key is not its own.
@@ -198,7 +216,7 @@ def sign_and_keep(session: Session, store: ModelStore, key: SigningKey) -> bytes
     if newest is not None and previous is not None and previous.size > store.head().position and store != session.store:
         _refuse_other_history(session, newest)  # signed while the backup was made: the ledger itself has to continue it
         previous = None
-    note = checkpoint_now(store, key, previous=previous)
+    note = checkpoint_now(store, key, previous=previous, tree=tree)
     if ledger_id:
         kept.keep(ledger_id, note)
     return note

@@ -57,6 +57,14 @@ class KeptCheckpoints:
         """Keep the epoch of a restore, before it is used."""
         self._write(self._path(ledger_id, "epoch"), b"%d\n" % epoch)
 
+    def tree(self, ledger_id: str) -> bytes | None:
+        """The tree of hashes that proofs were last made from (`Tree.to_bytes`); None if none was kept."""
+        return _read(self._path(ledger_id, "tree"))
+
+    def keep_tree(self, ledger_id: str, tree: bytes) -> None:
+        """Keep that tree. It is a cache, and may be removed at any time."""
+        self._write(self._path(ledger_id, "tree"), tree)
+
     def _path(self, ledger_id: str, kind: str) -> Path:
         try:
             name = str(UUID(ledger_id))

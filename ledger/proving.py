@@ -39,7 +39,7 @@ def checkpoint_now(
             hint="Point ONECTL_SIGNING_KEY to the key file of this ledger.",
         )
     size = store.head().position
-    tree = tree or ledger_tree(store)
+    tree = ledger_tree(store) if tree is None else tree
     tree.grow(size)
     if tree.size > size:
         raise LedgerDamagedError(
@@ -71,7 +71,7 @@ def prove_position(store: Store, position: int, note: bytes, *, tree: Tree | Non
     signed = notes.open_note(note, ledger_key(store))
     if not 1 <= position <= signed.size:
         raise ProofError(f"the checkpoint covers positions 1 to {signed.size}, not {position}")
-    tree = _grown(signed, tree or ledger_tree(store))
+    tree = _grown(signed, ledger_tree(store) if tree is None else tree)
     path = tuple(tree.inclusion_proof(position - 1, signed.size))
     rows = store.positions(position, position, limit=1)
     entry = entries_of(stored_redactions(store))(rows[0]) if rows else None
@@ -97,7 +97,7 @@ def prove_since(store: Store, old: Checkpoint, note: bytes, *, tree: Tree | None
     signed = notes.open_note(note, ledger_key(store))
     if old.origin != signed.origin:
         raise ProofError(f"the older checkpoint is of another ledger, {old.origin}")
-    tree = _grown(signed, tree or ledger_tree(store))
+    tree = _grown(signed, ledger_tree(store) if tree is None else tree)
     if not begins_with(tree, signed.size, old):
         raise ProofError(
             f"the ledger does not continue the checkpoint of size {old.size}",

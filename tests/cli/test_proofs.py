@@ -167,3 +167,65 @@ def test_an_older_file_put_back_is_neither_signed_nor_witnessed(auditor: Auditor
         refused = auditor.run("audit", *args).failed(7)
         assert "does not continue the checkpoint" in refused.error
         assert "an older copy was put back" in refused.error
+
+
+# What a proof begins with
+
+
+def tree_of(auditor: Auditor) -> Path:
+    (tree,) = (auditor.root / "home" / "checkpoints").glob("*.tree")
+    return tree
+
+
+@pytest.fixture
+def proved(auditor: Auditor) -> Auditor:
+    """One who has a checkpoint of a few hundred events and has proved one of them."""
+    for number in range(2, 60):
+        auditor.run("deploy", "--image", f"nginx:{number}").done()
+    auditor.run("audit", "checkpoint", "--file", auditor.file("c")).done()
+    auditor.run(
+        "audit", "prove", "--position", "5", "--checkpoint", auditor.file("c"), "--file", auditor.file("p")
+    ).done()
+    return auditor
+
+
+def test_a_second_proof_begins_with_what_the_first_one_hashed(proved: Auditor, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ledger.merkle import Tree
+
+    grown: list[int] = []
+    grow = Tree.grow
+
+    def counted(tree: Tree, size: int) -> None:
+        grown.append(size - tree.size)
+        grow(tree, size)
+
+    monkeypatch.setattr(Tree, "grow", counted)
+    prove = ("audit", "prove", "--position", "5", "--checkpoint", proved.file("c"))
+    again = proved.run(*prove).done().stdout
+    assert again == Path(proved.file("p")).read_text()
+    assert grown == [0]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "of another ledger"])
+def test_a_tree_that_will_not_do_is_made_anew(proved: Auditor, damage: str, tmp_path: Path) -> None:
+    tree, content = tree_of(proved), tree_of(proved).read_bytes()
+    match damage:
+        case "cut":
+            tree.write_bytes(content[:-7])
+        case "changed":
+            tree.write_bytes(content[:20] + bytes([content[20] ^ 1]) + content[21:])
+        case "gone":
+            tree.unlink()
+        case _:
+            other = Auditor(tmp_path / "other")
+            other.run("audit", "prove", "--position", "2", "--file", other.file("p")).done()
+            shutil.copy(tree_of(other), tree)
+    prove = ("audit", "prove", "--position", "5", "--checkpoint", proved.file("c"))
+    assert proved.run(*prove).done().stdout == Path(proved.file("p")).read_text()
+    assert tree.read_bytes() == content
+
+
+def test_an_event_that_was_changed_is_not_proved_with_a_kept_tree_either(proved: Auditor) -> None:
+    forge(proved.ledger)
+    prove = ("audit", "prove", "--position", "3", "--checkpoint", proved.file("c"))
+    assert "is not what it was when the checkpoint" in proved.run(*prove).failed(1).error
