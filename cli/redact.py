@@ -15,7 +15,6 @@ from cli.session import Session
 from ledger.app import App, fold
 from ledger.codec import decode, recorded
 from ledger.commands import Redact
-from ledger.redaction import BLANK
 from ledger.spec import AppId
 from projections.app_list import APP_LIST
 from projections.runner import rebuild
@@ -43,16 +42,14 @@ def redact(
     session.reader.refuse_ended()
     if dry_run:
         event, remaining = session.ledger.plan_redaction(position, field)
-        tell(session, [event], _object_changes(session, position, remaining))
+        before, after = _around(session, position, remaining)
+        tell(session, [event], _object_changes(session, before, after))
+        _warn(session, after)
         return
     repeated = session.ledger.answered(Redact(position=position, field=field), request) is not None
     if not repeated:
         _, remaining = session.ledger.plan_redaction(position, field)  # what is refused is not asked about
-        if _object_changes(session, position, remaining):
-            terminal.warn(
-                f'It is still set: the next change of the app replaces its pods by ones that read "{BLANK}".'
-                " Set it anew and restart first, if you can: 1ctl env create --help"
-            )
+        _warn(session, _around(session, position, remaining)[1])
         if not yes and not terminal.confirm(f"Blank {field} at position {position}? It cannot be read again."):
             terminal.info("Aborted.")
             if terminal.json:
@@ -77,14 +74,38 @@ def redact(
         )
 
 
-def _object_changes(session: Session, position: int, remaining: bytes) -> Sequence[tuple[str, str, str]]:
-    """What would change in the cluster if an app's event were made of these bytes."""
+def _around(session: Session, position: int, remaining: bytes) -> tuple[App | None, App | None]:
+    """The app that an event is about as it is, and as it would be if the event were made of these bytes."""
     (row,) = session.store.positions(position, position, limit=1)
     subject = recorded(row).envelope.subject
     if subject is None:
-        return ()
+        return None, None
     app_id = AppId(subject.cluster, subject.namespace, subject.app)
     event, _ = decode(row.topic, remaining)
     history = session.reader.history(app_id)
     without = [replace(line, event=event) if line.position == position else line for line in history]
-    return object_changes(session, fold(App(id=app_id), history), fold(App(id=app_id), without))
+    return fold(App(id=app_id), history), fold(App(id=app_id), without)
+
+
+def _object_changes(session: Session, before: App | None, after: App | None) -> Sequence[tuple[str, str, str]]:
+    """What would change in the cluster: nothing, where nobody would know any more what pods are to read."""
+    if before is None or after is None or (after.life is not None and after.life.roll.configuration.blanked):
+        return ()
+    return object_changes(session, before, after)
+
+
+def _warn(session: Session, after: App | None) -> None:
+    """Say what a redaction stops that blanks what is set, or what pods read."""
+    life = after.life if after is not None else None
+    if life is None:
+        return
+    if life.configuration.blanked:
+        session.terminal.warn(
+            "It is still set: no release or restart is accepted until it is set anew, and pods keep what they have."
+            " Set it anew and restart first, if you can: 1ctl env create --help"
+        )
+    elif life.roll.configuration.blanked:
+        session.terminal.warn(
+            "Pods still read it: nothing of the app is applied until they are replaced. Do that first, if you can:"
+            " 1ctl deploy restart"
+        )

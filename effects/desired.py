@@ -162,7 +162,7 @@ class _Maker:
         for roll in self._life.kept:
             configuration = roll.configuration
             env_name = environment_copy_name(self._name, configuration.env)
-            if configuration.env and env_name not in made:
+            if configuration.env and not configuration.blanked and env_name not in made:
                 made.add(env_name)
                 yield self._config_map(env_name, configuration.env, immutable=True)
             secrets_name = secrets_copy_name(self._name, configuration.secrets)

@@ -32,6 +32,7 @@ from effects.crash_points import crash_point
 from effects.desired import Surroundings, desired, named_objects, owner
 from effects.healing import ContendedError, Healer
 from effects.placing import Job, Placer, is_adopted, not_ours
+from effects.redacted import RedactedError, refuse_redacted, unnamed_copies
 from effects.removal import StillThereError, delete, wait_until_gone
 from effects.secret_values import LazyValues
 from ledger.app import App, Life
@@ -146,7 +147,7 @@ class Reconciler:
                 # The life may have ended meanwhile, which shreds its secrets.
                 if app.life is None or not _is_overtaken(self.ledger.app(app_id), app.life):
                     raise
-            except (ClusterRefusedError, FieldConflictError, NotOursError, ContendedError) as error:
+            except (ClusterRefusedError, FieldConflictError, NotOursError, ContendedError, RedactedError) as error:
                 self._park(app, _reason(error), error.message)
                 raise ParkedError(error.message, reason=_reason(error), hint=error.hint) from error
             except StillThereError as error:
@@ -171,6 +172,7 @@ class Reconciler:
     # -- Applying --------------------------------------------------------------------------------------------------
 
     def _apply(self, app: App, life: Life, made: dict[Ref, str], progress: Progress) -> App:
+        refuse_redacted(app, life)
         ledger_id = self._ledger_id()
         wanted = desired(app, life, Surroundings(ledger_id=ledger_id, gateway=self.gateway))
         values = LazyValues(self.ledger, life)
@@ -186,7 +188,12 @@ class Reconciler:
             applied.append(left)
             crash_point(f"applied {entry.ref.kind}")
             progress(entry.ref)
-        self._delete_unwanted(app, life, made, {entry.ref for entry in wanted})
+        refs = {entry.ref for entry in wanted}
+        for ref, left in unnamed_copies(app, life, refs):
+            refs.add(ref)
+            if self._look_for(ref, life) is not None:
+                applied.append(left)
+        self._delete_unwanted(app, life, made, refs)
         self._record_fingerprints(app, life, values)
         crash_point("before ResourcesApplied")
         now = self._record_applied(app, life, tuple(sorted(applied, key=lambda each: (each.kind, each.name))))
@@ -336,5 +343,7 @@ def _reason(error: ClusterError) -> str:
             return "FieldConflict"
         case ContendedError():
             return "Contended"
+        case RedactedError():
+            return "Redacted"
         case _:
             return "NotOurs"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from effects.cluster import DIGEST_ANNOTATION, LEDGER_LABEL, LIFE_LABEL, Cluster, ClusterError, NotOursError
 from effects.desired import Surroundings, desired, stamped
 from effects.placing import reflected
+from effects.redacted import refuse_redacted
 from effects.secret_values import LazyValues
 from ledger.app import Life
 from ledger.ledger import Ledger
@@ -50,11 +51,13 @@ class Replay:
             NotOursError: Somebody else has an object of that name.
             OtherStateError: There is an object of another life, or of a later position.
             SealedError: Secret values are needed that this machine cannot open, or that were shredded since.
+            RedactedError: Its pods read a value that was redacted since.
             ClusterError: The cluster cannot be reached, or says no.
         """
         app = self.ledger.app(app_id, upto=self.upto)
         if app.life is None:
             return 0
+        refuse_redacted(app, app.life)
         ledger_id = self.ledger.ledger_id() or ""
         values = LazyValues(self.ledger, app.life)
         epoch = self.ledger.epoch()

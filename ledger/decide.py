@@ -45,7 +45,7 @@ from ledger.events import (
     SecretUnset,
 )
 from ledger.rollback import PastRelease, default_target
-from ledger.spec import SecretVersion, Spec
+from ledger.spec import BLANK, Configuration, SecretVersion, Spec
 from ledger.value import Value, value
 
 
@@ -105,13 +105,16 @@ def decide(  # noqa: C901, PLR0911, PLR0912 - one arm per command, in one place
         case PurgeSecret():
             return _purge(command, life, app)
         case Rollback():
-            return (_roll_back(command, life, minted.releases),)
+            event = _roll_back(command, life, minted.releases)
+            _check_known(event.env, app)
+            return (event,)
         case MarkBad():
             return _mark_bad(command, life)
         case Scale():
             replicas = values.replicas(command.replicas)
             return () if replicas == life.spec.replicas else (Scaled(replicas=replicas),)
         case Restart():
+            _check_known(life.env, app)
             return (Restarted(),)
         case Destroy():
             return (Destroyed(),)
@@ -126,6 +129,7 @@ def _deploy(command: Deploy, app: App, minted: Minted) -> Sequence[AppEvent]:
     if app.life is not None:
         _check_env(command.env, app.life, plain=command.plain)
         life = app.life
+        _check_known({**life.env, **command.env}, app)
         return (Deployed(deployment_id=life.deployment_id, release=life.release + 1, spec=spec), *env)
     _check_env(command.env, None, plain=command.plain)
     return (*_opening(spec, minted), *env)
@@ -153,6 +157,11 @@ def _restore(command: Restore, app: App, minted: Minted) -> Sequence[AppEvent]:
         values.env_name(key)
     values.check_keys("secrets", command.secret_keys)
     _check_apart(command.secret_keys, ended.env, "an environment value", "1ctl env unset --key")
+    if blanked := Configuration(ended.env).blanked:
+        raise RefusedError(
+            f"{', '.join(blanked)} of {ended.deployment_id} was redacted, so it cannot be set again",
+            hint="Deploy the app anew, with values that you know: 1ctl deploy --help",
+        )
     deployed, assigned = _opening(ended.spec, minted)
     assert isinstance(deployed, Deployed)
     env = (EnvSet(values=dict(ended.env)),) if ended.env else ()
@@ -282,6 +291,10 @@ def _check_env(new: Mapping[str, str], life: Life | None, *, plain: bool) -> Non
     for name, text in new.items():
         values.env_name(name)
         values.env_value(text, field=name)
+        if text == BLANK:
+            raise RefusedError(
+                f'{name} cannot be "{BLANK}", which stands for a value that was redacted', hint="Choose another text."
+            )
         why = None if plain else looks_like_credential(name, text)
         if why is not None:
             raise RefusedError(
@@ -292,6 +305,15 @@ def _check_env(new: Mapping[str, str], life: Life | None, *, plain: bool) -> Non
     values.check_keys("environment", env)
     values.check_size("environment", env)
     _check_apart(new, life.secrets if life else {}, "a secret", "1ctl secret unset --key")
+
+
+def _check_known(env: Mapping[str, str], app: App) -> None:
+    """Pods are about to be replaced: none may read what stands in place of a redacted value."""
+    if blanked := Configuration(env).blanked:
+        raise RefusedError(
+            f'{", ".join(blanked)} of app "{app.id.name}" was redacted; new pods would read "{BLANK}"',
+            hint=f"Set it anew first: 1ctl env create --env {blanked[0]}=VALUE   (or 1ctl env unset --key {blanked[0]})",
+        )
 
 
 def _check_secrets(keys: Iterable[str], life: Life) -> None:

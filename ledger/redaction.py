@@ -16,14 +16,12 @@ import orjson
 from ledger.codec import decode
 from ledger.errors import LedgerDamagedError, RefusedError
 from ledger.events import Redacted
+from ledger.spec import BLANK
 from ledger.streams import LEDGER_STREAM
 from ledger.value import Value, short_value
 
 if TYPE_CHECKING:
     from ledger.store import Row, Store
-
-BLANK = "[redacted]"
-"""What stands where a text was."""
 
 _FREE_TEXT = ("values.", "env.", "message", "reason")
 """Fields that hold what a person or a cluster wrote. Blanking others would change what happened."""

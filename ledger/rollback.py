@@ -52,6 +52,8 @@ class PastRelease(Value):
             return f"it was marked as bad: {self.bad}"
         if self.purged:
             return f"the value of its secret {self.purged[0]} was purged"
+        if self.configuration.blanked:
+            return f"the value of its environment variable {self.configuration.blanked[0]} was redacted"
         return None
 
 

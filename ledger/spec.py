@@ -7,6 +7,9 @@ from dataclasses import field
 
 from ledger.value import Value, short_value, value
 
+BLANK = "[redacted]"
+"""What stands in the ledger where a text was redacted."""
+
 
 @short_value
 class AppId(Value):
@@ -64,3 +67,8 @@ class Configuration(Value):
 
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, SecretVersion] = field(default_factory=dict)
+
+    @property
+    def blanked(self) -> tuple[str, ...]:
+        """Keys of environment values that were redacted, sorted: nobody knows what they are to be."""
+        return tuple(sorted(key for key, text in self.env.items() if text == BLANK))

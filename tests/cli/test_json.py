@@ -52,11 +52,12 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     run("deploy mark-bad", "deploy", "mark-bad", "2", "--reason", "loses orders")
     run("deploy events", "deploy", "events")
     run("secret purge", "secret", "purge", "TOKEN", "-y", "--reason", "leaked")
+    cli.run("env", "create", "--env", "D=e").done()  # set, and not read by pods
     first, last = query(
         cli.ledger, "SELECT min(notification_id), max(notification_id) FROM stored_events WHERE topic = 'EnvSet'"
     )[0]
     redact = ["ledger", "redact", "--reason", "a password", "-y"]
-    run("ledger redact dry-run", *redact, "--position", str(last), "--field", "values.C", "--dry-run")  # C is still set
+    run("ledger redact dry-run", *redact, "--position", str(last), "--field", "values.D", "--dry-run")
     run("ledger redact", *redact, "--position", str(first), "--field", "values.A")
     run("secret rotate-keys no", "secret", "rotate-keys", input="n\n")
     run("secret rotate-keys dry-run", "secret", "rotate-keys", "--dry-run")

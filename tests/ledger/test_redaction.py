@@ -11,9 +11,8 @@ from ledger.envelope import Source
 from ledger.errors import RefusedError
 from ledger.keys import KeyFiles
 from ledger.ledger import Ledger
-from ledger.redaction import BLANK
 from ledger.request import Request
-from ledger.spec import AppId
+from ledger.spec import BLANK, AppId
 from ledger.sqlite_store import SqliteStore
 from ledger.verify import verify_chain
 
