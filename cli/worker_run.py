@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import origin
+from cli import collect_garbage_as_usual, origin
 from cli.exit_codes import UsageError
 from cli.options import INVOCATION
 from cli.recording import not_applied
@@ -60,6 +60,7 @@ def run(
         raise UsageError(f'invalid --drift "{drift}": expected heal or report')
     from effects.app_work import DisabledError  # noqa: PLC0415
 
+    collect_garbage_as_usual()
     session = Session()
     _require_namespace(session, resident=not once)
     request = origin.request()

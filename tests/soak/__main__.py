@@ -19,6 +19,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from cli import collect_garbage_as_usual
 from effects.cluster import LEDGER_LABEL, ClusterRefusedError, Ref, ref_of
 from effects.sandbox import SandboxCluster
 from ledger.commands import (
@@ -326,6 +327,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--record", action="store_true", help="write the figures into docs/reliability.*")
     asked = parser.parse_args()
+    collect_garbage_as_usual()  # as `worker run` does; what tests import stops that for commands
     place = TMPFS if TMPFS.is_dir() else None
     with TemporaryDirectory(dir=place, prefix="onectl-soak-") as directory, _world(Path(directory)) as world:
         part = asked.scale * (1.0 if world.cluster.kind == "sandbox" else 0.1)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
 import signal
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cli import resident
 from effects.cluster import Ref
+from effects.worker import Worker
 from tests.cli_support import DOMAIN, ID, Cli, write_toml
 from tests.effects.worlds import eventually
 from tests.worker.commands import worker
@@ -51,6 +55,21 @@ def test_with_a_worker_a_deploy_prints_the_same_lines_and_only_records(cli: Cli)
         assert {each["actor"] for each in log if each["kind"] == "ResourcesApplied"} == {"1ctl/worker"}
         cli.run("deploy", "destroy", "-y").done()
         assert cli.objects() == {}
+
+
+def tell_when_garbage_is_collected() -> None:
+    """In another process: a worker that only says this."""
+    Worker.run_once = lambda *_: bool(print(gc.get_threshold(), file=sys.stderr)) or True  # type: ignore[method-assign]
+
+
+def test_a_worker_collects_garbage_though_commands_do_not(cli: Cli) -> None:
+    ended = replace(cli, change=f"{__name__}:{tell_when_garbage_is_collected.__name__}").run("worker", "run", "--once")
+    assert usual_threshold() in ended.done().stderr
+
+
+def usual_threshold() -> str:
+    """What an interpreter begins with."""
+    return subprocess.check_output([sys.executable, "-c", "import gc; print(gc.get_threshold())"], text=True).strip()
 
 
 def test_a_worker_says_how_it_is_doing(cli: Cli) -> None:
