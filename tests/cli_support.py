@@ -91,7 +91,7 @@ class Cli:
         """One command; stdin is empty unless there is input."""
         environ, typed = self.environ(env), (input or "").encode()
         if usable(environ):
-            copied = forks(postgres="postgresql://" in environ.get("ONECTL_LEDGER", ""))
+            copied = forks(postgres="postgresql://" in environ.get("ONECTL_LEDGER", ""), environ=environ)
             code, out, err = copied.run(
                 args, cwd=self.cwd, environ=environ, stdin=typed, timeout=60, change=self.change
             )

@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("cli", "effects", "ledger", "projections")
@@ -34,21 +35,26 @@ def usable(environ: Mapping[str, str]) -> bool:
     """Whether a copy behaves like a fresh interpreter in this environment."""
     if sys.platform != "linux" or os.environ.get("ONECTL_TEST_PROCESSES") == "fresh":
         return False
-    of_the_start = ("LC_ALL", "LC_CTYPE", "LD_PRELOAD")
+    of_the_start = ("LC_ALL", "LC_CTYPE")
     named = [name for name in environ if name in of_the_start or name.startswith("PYTHON")]
     return named in ([], ["PYTHONPATH"]) and environ.get("PYTHONPATH") == str(ROOT) and environ["LANG"] == "C.UTF-8"
+
+
+def preloaded(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """What of this environment is only heeded when a process starts, by a library that is loaded before it."""
+    return {name: environ[name] for name in environ if name == "LD_PRELOAD" or name.startswith("FAKETIME")}
 
 
 class Forks:
     """The client's end of the one process that is copied."""
 
-    def __init__(self, *, postgres: bool) -> None:
+    def __init__(self, *, postgres: bool, preload: Mapping[str, str]) -> None:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.forks", str(theirs.fileno()), *(["postgres"] if postgres else [])],
                 cwd=ROOT,
-                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)},
+                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), **preload},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
@@ -108,20 +114,22 @@ class Forks:
             return code, out.read(), err.read()
 
 
-_started: dict[tuple[int, bool], Forks] = {}
+_started: dict[tuple[int, bool, tuple[tuple[str, str], ...]], Forks] = {}
 _starting = threading.Lock()
 
 
-def forks(*, postgres: bool = False) -> Forks:
+def forks(*, postgres: bool = False, environ: Mapping[str, str] = MappingProxyType({})) -> Forks:
     """Those of this process; the first call starts them, and they end with it.
 
     Args:
         postgres: Those that have imported what a ledger in PostgreSQL needs, too.
+        environ: Of what is run; those that started with the same libraries `preloaded`.
     """
-    which = os.getpid(), postgres
+    preload = preloaded(environ)
+    which = os.getpid(), postgres, tuple(sorted(preload.items()))
     with _starting:
         if which not in _started:
-            _started[which] = Forks(postgres=postgres)
+            _started[which] = Forks(postgres=postgres, preload=preload)
         return _started[which]
 
 
@@ -206,6 +214,8 @@ def import_everything(*, postgres: bool) -> None:
 
 
 if __name__ == "__main__":
+    if preloaded(os.environ):
+        make("tests.faults.changes:sleep_under_libfaketime")  # before anybody takes the other one for its own
     import_everything(postgres="postgres" in sys.argv[2:])
     serve(socket.socket(fileno=int(sys.argv[1])))
     from cli.start import main

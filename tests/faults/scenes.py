@@ -172,7 +172,7 @@ class Scene:
             before, over = injected(*injections)
         environ = self.cli.environ()
         if usable(environ):
-            code, out, err = forks(postgres=self.server is not None).run(
+            code, out, err = forks(postgres=self.server is not None, environ=environ).run(
                 command.words,
                 cwd=self.cli.cwd,
                 environ=environ,

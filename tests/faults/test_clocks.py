@@ -53,7 +53,10 @@ def faketime() -> Path:
 
 @contextmanager
 def clock(scene: Scene, which: str, directory: Path, chance: random.Random) -> Iterator[Scene]:
-    """The same user while their machine's clock is wrong. What only measures how long things take goes on."""
+    """The same user while their machine's clock is wrong. What only measures how long things take goes on.
+
+    The directory is the same for all tests: libfaketime learns of the file that sets the clock when a process starts.
+    """
     at = directory / "clock"
     _set(at, JUMPS[0] if which == "jumps" else which)
     wrong = replace(
@@ -95,7 +98,7 @@ def _set(at: Path, clock: str) -> None:
 @pytest.mark.fault("F16", on="libfaketime")
 @pytest.mark.parametrize("seed", dose.seeds(few=1, short=20, long=300))
 def test_a_clock_that_is_wrong_or_jumps_harms_nothing_that_is_recorded(
-    seed: int, prepared: Callable[..., Scene], tmp_path: Path
+    seed: int, prepared: Callable[..., Scene], in_memory: Path, tmp_path: Path
 ) -> None:
     chance = random.Random(seed)
     is_new = seed % 5 == 4
@@ -103,7 +106,7 @@ def test_a_clock_that_is_wrong_or_jumps_harms_nothing_that_is_recorded(
     commands = [*([FIRST] if is_new else []), *chance.sample(STORY[:3] if is_new else STORY, 3)]
     for number, command in enumerate(commands):
         which = chance.choice(CLOCKS)
-        with clock(scene, which, tmp_path, chance) as wrong:
+        with clock(scene, which, in_memory, chance) as wrong:
             result = wrong.run(command.named(f"clock-{number}"))
         # There may be nothing to roll back to yet, and simulated pods are ready when the clock says so.
         other = {ROLLBACK: ExitCode.REFUSED, WAITING: ExitCode.TIMED_OUT}.get(command, 0)
