@@ -245,6 +245,12 @@ class World:
         return {key: value.encode() if ":" in value else b64decode(value) for key, value in data.items()}
 
 
+def _in_order(entries: Sequence[Any]) -> Sequence[Any]:
+    """By name, where entries have one: a server that merges by name leaves them in the order in which they came."""
+    named = all(isinstance(entry, Mapping) and "name" in entry for entry in entries)
+    return sorted(entries, key=lambda entry: str(entry["name"])) if named else entries
+
+
 def _unlike(wanted: Any, found: Any) -> str:
     """What of the wanted is not in the found, which may have more."""
     if isinstance(wanted, Mapping):
@@ -260,7 +266,8 @@ def _unlike(wanted: Any, found: Any) -> str:
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
         if len(wanted) != len(found):
             return f" has {len(found)} entries"
-        return next((f"[]{unlike}" for pair in zip(wanted, found, strict=True) if (unlike := _unlike(*pair))), "")
+        pairs = zip(_in_order(wanted), _in_order(found), strict=True)
+        return next((f"[]{unlike}" for pair in pairs if (unlike := _unlike(*pair))), "")
     return "" if wanted == found else f" is {found!r}, not {wanted!r}"
 
 

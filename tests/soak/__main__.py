@@ -198,7 +198,7 @@ class Soak:
                 self.world.cluster.edit(ref, patch)
             return
         administrator = Administrator(kubeconfig())
-        with suppress(OSError):
+        with suppress(OSError, AssertionError):  # as in the sandbox: of an app that is destroyed there is none
             administrator.edit(ref, dict(patch), "kubectl-edit")
         administrator.close()
 
@@ -324,6 +324,9 @@ def _world(directory: Path) -> Iterator[World]:
 def main() -> int:
     parser = ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="part of all apps, commands and faults")
+    parser.add_argument("--apps", type=int, help="how many, whatever the scale")
+    parser.add_argument("--commands", type=int, help="how many, likewise")
+    parser.add_argument("--faults", type=int, help="how many, likewise")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--record", action="store_true", help="write the figures into docs/reliability.*")
     asked = parser.parse_args()
@@ -331,7 +334,8 @@ def main() -> int:
     place = TMPFS if TMPFS.is_dir() else None
     with TemporaryDirectory(dir=place, prefix="onectl-soak-") as directory, _world(Path(directory)) as world:
         part = asked.scale * (1.0 if world.cluster.kind == "sandbox" else 0.1)
-        count = [max(1, round(part * each)) for each in (APPS, COMMANDS, FAULTS)]
+        usual = ((asked.apps, APPS), (asked.commands, COMMANDS), (asked.faults, FAULTS))
+        count = [given or max(1, round(part * whole)) for given, whole in usual]
         print(f"seed {asked.seed}: {count[0]:,} apps, {count[1]:,} commands, {count[2]} faults, {world.cluster.kind}")
         apps = [AppId("test", world.namespace, f"app-{number:04}") for number in range(count[0])]
         figures = Soak(world, apps, Random(asked.seed), count[1], count[2]).run()
