@@ -383,7 +383,7 @@ def test_a_conflict_is_decided_again_at_once(faulty: Faulty) -> None:
     assert faulty.violations() == []
 
 
-@pytest.mark.parametrize("seed", dose.seeds(few=4, short=10, long=300))
+@pytest.mark.parametrize("seed", dose.seeds(few=4, short=6, long=300))
 @pytest.mark.parametrize("faults", either("reconcile"))
 def test_whatever_happens_on_the_way_the_cluster_equals_the_ledger_once_it_stops(
     impatient: Faulty, seed: int, faults: frozenset[Fault], cases: Cases
