@@ -15,7 +15,7 @@ from ledger.snapshots import STEP
 from tests.bench.make_ledger import app_id, make
 from tests.cli_support import Cli, write_toml
 
-EVENTS, APPS, RELEASES = 30_000, 600, 2_000
+EVENTS, APPS, RELEASES = 12_000, 300, 1_000
 
 RUNNER = """
 import json, sqlite3, sys

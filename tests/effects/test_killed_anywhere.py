@@ -32,7 +32,7 @@ def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("seed", seeds(12))
+@pytest.mark.parametrize("seed", seeds(3, short=12))
 def test_a_command_that_was_killed_at_any_moment_is_finished_by_repeating_it(
     seed: int, prepared: Cli, seconds: float, tmp_path: Path
 ) -> None:
