@@ -49,10 +49,18 @@ class Inline:
         """The namespace must exist; nothing of someone else's may be in the way of a new life.
 
         What was looked at for that is remembered: what is asked for is made at once. An app whose objects were
-        applied is in a namespace that exists.
+        applied is in a namespace that exists. A request that was recorded before cannot be refused any more; what is
+        wrong is then said by who applies it, with the code of what is recorded.
         """
         if app.life is not None and app.life.applied_through:
             return
+        try:
+            self._check_place(app, request)
+        except (ClusterError, RefusedError):
+            if self._session.store.request(request.request_id) is None:
+                raise
+
+    def _check_place(self, app: App, request: Request) -> None:
         self._session.require_namespace()
         if app.life is not None or app.leaving is not None:
             return

@@ -34,7 +34,7 @@ FAULTS = frozenset(Fault) - WAITED_FOR - {Fault.NOT_FOUND}
 """Of a namespace that is not there a worker ends, and an operator finds out why."""
 
 PLACES = places(clusters=[API_SERVER])
-WITHOUT, WITH = 2, 4
+WITHOUT, WITH = 5, 4
 """How much is asked for without a worker, and with two."""
 
 
@@ -59,7 +59,7 @@ def insist(scene: Scene, command: Command, at: str) -> int:
 
 
 @pytest.mark.fault("F2", on="place")
-@pytest.mark.parametrize("seed", dose.seeds(few=1, short=2, long=60))
+@pytest.mark.parametrize("seed", dose.seeds(few=1, short=4, long=60))
 @pytest.mark.parametrize("place", dose.of(few=PLACES[:1], short=PLACES, long=PLACES))
 def test_whoever_dies_while_requests_fail_others_finish_it(
     place: str, seed: int, proxy: FaultProxy, cases: Cases, tmp_path: Path, request: pytest.FixtureRequest
@@ -91,3 +91,22 @@ def test_whoever_dies_while_requests_fail_others_finish_it(
         scene.check()
         invariants.canary_is_nowhere(CANARY, files=[], texts=workers.logs())
         cases.count = max(1, killed + workers.killed)
+
+
+def test_a_command_that_is_repeated_while_the_server_fails_says_that_it_is_recorded(
+    proxy: FaultProxy, tmp_path: Path
+) -> None:
+    proxy.plan = Plan()
+    with a_shop(tmp_path, "API server, SQLite", 0, None) as shop:
+        way = shop.cli.having(ONECTL_KUBECONFIG=str(proxy.kubeconfig(tmp_path)), ONECTL_CONTEXT=CONTEXT)
+        scene = Scene(cli=way, kind=SQLITE)
+        dying = replace(scene, cli=way.having(ONECTL_CRASH_AT="applied ConfigMap"))
+        assert dying.run(FIRST).code == -signal.SIGKILL
+        for fault in (Fault.UNAVAILABLE, Fault.NOT_FOUND):
+            proxy.plan = Plan(odds={fault: 1.0})
+            repeated = scene.run(FIRST)
+            assert repeated.code == ExitCode.NOT_APPLIED, repeated
+            invariants.end_is_true(repeated, was_recorded=True)
+        proxy.plan = Plan()
+        scene.run(FIRST).done()
+        shop.crowd.assert_quiet()
