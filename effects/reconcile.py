@@ -210,6 +210,8 @@ class Reconciler:
         """Delete what is of this life and not desired any more, also where nobody lived to record that it was made."""
         present = {Ref(each.kind, app.id.namespace, each.name): each.uid for each in life.objects} | made
         for ref in named_objects(app.id.name, app.id.namespace):
+            if ref.kind == "Secret" and not life.secret_versions:
+                continue  # nobody ever had anything to put into one; a look at each would be all that a restart costs
             if ref not in wanted and (seen := self._look_for(ref, life)) is not None:
                 present[ref] = seen.uid
         unwanted = {ref: uid for ref, uid in present.items() if ref not in wanted}
