@@ -23,7 +23,7 @@ demo: $(VENV)/.ready ## Play the microservices guide on the sandbox, printing ea
 test: $(VENV)/.ready ## Run the tests (those of a real cluster need ONECTL_TEST_KUBECONFIG)
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-faults-short: $(VENV)/.ready ## Survive faults: a dose of ten minutes
+faults-short: $(VENV)/.ready ## Survive faults: the dose of continuous integration, some minutes
 	ONECTL_FAULTS=short $(BIN)/python -m pytest -n auto tests/faults $(ARGS)
 
 faults: $(VENV)/.ready ## Survive faults: the dose of a night (docs/reliability.md is written from it)
