@@ -71,6 +71,32 @@ def test_a_value_that_pods_still_get_is_warned_about(noted: Cli) -> None:
         assert not path.is_file() or path.name == "sandbox.db" or CANARY.encode() not in path.read_bytes(), path
 
 
+def test_what_is_asked_of_an_app_whose_pods_read_it_says_what_to_do(noted: Cli) -> None:
+    noted.run("deploy", "restart").done()
+    noted.run(*redact(noted, "-y")).done()
+    for args in (["restart"], ["--image", "nginx:2"]):
+        refused = noted.run("deploy", *args).failed(3)
+        assert "NOTE" in refused.error
+        assert "Set it anew first: 1ctl env create --env NOTE=VALUE" in refused.stderr
+    waits = noted.run("deploy", "scale", "--replicas", "2").failed(8)
+    assert "NOTE was redacted in the ledger while pods" in waits.stderr
+    assert "1ctl deploy restart" in waits.stderr
+    noted.run("env", "create", "--env", "NOTE=harmless").failed(8)
+    noted.run("deploy", "restart").done()
+    assert "NOTE  harmless" in noted.run("env", "list").done().stdout
+    assert "[redacted]" not in str(noted.objects())
+
+
+def test_a_value_that_only_pods_still_read_is_warned_about(noted: Cli) -> None:
+    noted.run("deploy", "restart").done()
+    args = redact(noted, "-y")
+    noted.run("env", "create", "--env", "NOTE=harmless").done()
+    warned = noted.run(*args).done().stderr
+    assert "❗️ Pods still read it: nothing of the app is applied until they are replaced" in warned
+    noted.run("deploy", "restart").done()
+    assert "[redacted]" not in str(noted.objects())
+
+
 def test_a_repeated_request_is_answered_and_not_recorded_again(noted: Cli) -> None:
     args = redact(noted, "-y", "--request-id", "once")
     first = noted.run("-o", "json", *args).done().json
