@@ -14,13 +14,10 @@ from tests.kubernetes_support import kubeconfig
 
 pytestmark = pytest.mark.kubernetes
 
-NAMED = [
-    ("get", "configmaps"),
-    ("patch", "secrets"),  # asks whether it is ours, without reading it
-    ("get", "deployments"),
-    ("get", "services"),
-    ("get", "httproutes"),
-]
+MINE = [("get", kind) for kind in ("configmaps", "deployments", "services", "httproutes")]
+COPY = ("get", "configmaps")
+SECRET = ("patch", "secrets")
+"""Asks whether it is ours, without reading it; only before a life begins, if that never has secrets."""
 
 
 @pytest.fixture
@@ -50,12 +47,13 @@ def asked(proxy: FaultProxy) -> list[tuple[str, str]]:
 
 def test_a_first_deploy_looks_once_at_each_name_and_sends_each_object_once(user: Cli, proxy: FaultProxy) -> None:
     user.run("deploy", "--image", "nginx:1", "--env", "A=b").done()
-    copy = ("get", "configmaps")
     assert asked(proxy) == [
         ("get", "namespaces"),
-        *NAMED,
+        MINE[0],
+        SECRET,
+        *MINE[1:],
         ("patch", "configmaps"),
-        copy,
+        COPY,
         ("patch", "configmaps"),
         ("patch", "deployments"),
         ("patch", "services"),
@@ -67,11 +65,11 @@ def test_a_new_image_looks_once_at_each_object_and_sends_one(user: Cli, proxy: F
     user.run("deploy", "--image", "nginx:1", "--env", "A=b", "--wait").done()
     proxy.forget()
     user.run("deploy", "--image", "nginx:2").done()
-    assert sorted(asked(proxy)) == sorted([*NAMED, ("get", "configmaps"), ("patch", "deployments")])
+    assert sorted(asked(proxy)) == sorted([*MINE, COPY, ("patch", "deployments")])
 
 
 def test_a_request_that_is_known_looks_and_sends_nothing(user: Cli, proxy: FaultProxy) -> None:
     user.run("deploy", "--image", "nginx:1", "--env", "A=b", "--wait", "--request-id", "once").done()
     proxy.forget()
     user.run("deploy", "--image", "nginx:1", "--env", "A=b", "--request-id", "once").done()
-    assert sorted(asked(proxy)) == sorted([*NAMED, ("get", "configmaps")])
+    assert sorted(asked(proxy)) == sorted([*MINE, COPY])
