@@ -104,7 +104,7 @@ def test_whenever_the_power_goes_what_was_acknowledged_is_there_and_whole(
     states = range(moments * (2 + KINDS[kind]))
     seen: set[bytes] = set()
     # When all is done, and nothing more synced, what was acknowledged is most at stake.
-    for number in cases.each([moments - 1, *some(states, of=dose.of(few=13.0, short=2.15, long=1.0))]):
+    for number in cases.each([moments - 1, *some(states, of=dose.of(few=13.0, short=2.0, long=1.0))]):
         fate = FATES[min(number // moments, 2)]
         contents = filmed.disk(number % moments).after_power_loss(fate, random.Random(number))
         digest = sha256(repr(sorted(contents.items())).encode()).digest()
