@@ -7,5 +7,9 @@ import os
 
 def seeds(few: int, *, short: int | None = None) -> range:
     """A few; `short` of them where more than a few of each fault is asked for; or the number that was asked for."""
-    enough = few if short is None or os.environ.get("ONECTL_FAULTS", "few") == "few" else short
-    return range(int(os.environ.get("ONECTL_TEST_SEEDS", enough)))
+    return range(int(os.environ.get("ONECTL_TEST_SEEDS", examples(few, short=few if short is None else short))))
+
+
+def examples(few: int, *, short: int) -> int:
+    """How many examples a property is tried with: a few, or `short` where more of each fault is asked for."""
+    return few if os.environ.get("ONECTL_FAULTS", "few") == "few" else short

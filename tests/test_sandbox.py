@@ -37,6 +37,7 @@ from effects.cluster import (
 )
 from effects.sandbox import SandboxCluster
 from tests.canary import CANARY, leaks
+from tests.seeds import examples
 
 LEDGER = "ledger-1"
 MANAGER = "1ctl-ledger-1"
@@ -278,7 +279,7 @@ MOVES = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(25, short=80), deadline=None)
 @given(first=st.integers(1, 5), moves=MOVES, surge=st.sampled_from([1, 2, "25%", "100%"]))
 def test_ready_pods_never_fall_below_what_was_asked_for_all_along(
     first: int, moves: list[Move], surge: int | str

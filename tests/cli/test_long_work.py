@@ -17,7 +17,7 @@ from ledger.sqlite_store import SqliteStore
 from tests.bench.make_ledger import fill
 from tests.cli_support import Cli
 
-EVENTS, APPS = 20_000, 200
+EVENTS, APPS = 12_000, 200
 
 WORK = {
     "verify": ("audit", "verify"),

@@ -20,11 +20,12 @@ from ledger.reader import LedgerReader
 from ledger.rollback import PastRelease, default_target, past_releases
 from ledger.sqlite_store import SqliteStore
 from tests.projections.histories import APPS, Script, Step, about, script, steps, write
+from tests.seeds import examples
 
 APP = APPS[0]
 calm = settings(
     deadline=None,
-    max_examples=60,
+    max_examples=examples(20, short=60),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
 

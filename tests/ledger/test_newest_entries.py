@@ -14,6 +14,7 @@ from ledger import audit_log
 from ledger.audit_log import Filter, entries, newest
 from ledger.sqlite_store import SqliteStore
 from tests.projections.histories import APPS, Script, Step, script, steps, write
+from tests.seeds import examples
 
 APP = APPS[0]
 
@@ -29,7 +30,7 @@ def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @settings(
     deadline=None,
-    max_examples=60,
+    max_examples=examples(20, short=60),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
 )
 @given(plan=steps(min_size=10, max_size=80), data=st.data())

@@ -24,6 +24,7 @@ from ledger.store import Beside, ModelStore, NewRow, Row, SnapshotRow
 from ledger.streams import LEDGER_STREAM
 from tests.projections.histories import APPS, START_US, Script, Step, about, script, steps, write
 from tests.projections.stores import Ledgers
+from tests.seeds import examples
 
 APP, OTHER = APPS[:2]
 STEP = 10
@@ -114,7 +115,7 @@ def test_every_moment_is_what_it_was_with_and_without_snapshots(store: ModelStor
 
 @settings(
     deadline=None,
-    max_examples=40,
+    max_examples=examples(15, short=40),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
 )
 @given(plan=steps(min_size=20, max_size=60), data=st.data())

@@ -18,9 +18,12 @@ from tests.projections import oracle
 from tests.projections.histories import APPS, Step, about, script, steps, write
 from tests.projections.shown import shown
 from tests.projections.stores import ReadOnlyStore
+from tests.seeds import examples
 
 calm = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    deadline=None,
+    max_examples=examples(20, short=60),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
@@ -47,7 +50,7 @@ def test_the_list_is_the_same_however_it_came_about(plan: list[Step], data: st.D
             store.close()
 
 
-@settings(calm, max_examples=15)
+@settings(calm, max_examples=examples(5, short=15))
 @given(plan=steps(min_size=10, max_size=25), data=st.data())
 def test_the_list_of_any_moment_is_what_it_was_then(plan: list[Step], data: st.DataObject) -> None:
     lines = script(plan).lines

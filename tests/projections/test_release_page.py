@@ -25,10 +25,13 @@ from projections.release_details import ReleaseDetails, page_details, release_de
 from projections.release_page import ReleasePage, release_page
 from projections.releases import LifeReleases, releases
 from tests.projections.histories import APPS, Script, Step, about, script, steps, write
+from tests.seeds import examples
 
 APP = APPS[0]
 calm = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    deadline=None,
+    max_examples=examples(20, short=60),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
