@@ -84,8 +84,9 @@ class SqliteStore(SqliteDatabase):
 
     def positions(self, start: int, stop: int | None = None, *, limit: int) -> Sequence[Row]:
         """See `Store.positions`."""
-        bounds = {"start": start, "stop": _MAX if stop is None else stop, "limit": limit}
-        return _rows(self.query(sql.POSITIONS, bounds))
+        if stop is None:
+            return _rows(self.query(sql.POSITIONS_FROM, {"start": start, "limit": limit}))
+        return _rows(self.query(sql.POSITIONS, {"start": start, "stop": stop, "limit": limit}))
 
     def landmarks(
         self,

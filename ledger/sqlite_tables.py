@@ -55,6 +55,13 @@ class SqliteTables:
             wanted = text.replace("TABLE", "TABLE IF NOT EXISTS", 1).replace("INDEX", "INDEX IF NOT EXISTS", 1)
             self._connection.execute(wanted)
 
+    def unkey(self, table: str) -> None:
+        """Put a table without keys in place of an empty one: rows go to its end, whatever their order."""
+        name = table_of(table)
+        self._connection.execute(f"CREATE TABLE unkeyed AS SELECT * FROM {name}")  # noqa: S608 - a name of ours
+        self._connection.execute(f"DROP TABLE {name}")
+        self._connection.execute(f"ALTER TABLE unkeyed RENAME TO {name}")
+
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[SqliteTables]:

@@ -119,6 +119,10 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     .where(_event.notification_id >= bindparam("start"), _event.notification_id <= bindparam("stop"))
     .order_by(_event.notification_id)
     .limit(bindparam("limit")),
+    "positions_from": select(stored_events)
+    .where(_event.notification_id >= bindparam("start"))
+    .order_by(_event.notification_id)
+    .limit(bindparam("limit")),
     "unfindable": select(_event.notification_id)
     .where(
         _event.notification_id >= bindparam("start"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -23,12 +23,14 @@ class Projection(Protocol[R, P]):
         name: Its identity in the checkpoints; never renamed.
         version: Raised when rows would come out differently, or the table changes; the rows are then rebuilt.
         tables: Its tables, called ``package.name``.
+        past_table: The one of them that holds rows as they were before.
         ignored: Topics that change nothing; they are skipped without being decoded.
     """
 
     name: str
     version: int
     tables: tuple[str, ...]
+    past_table: str
     ignored: frozenset[str]
 
     def key(self, line: Line) -> str | None:
@@ -49,8 +51,8 @@ class Projection(Protocol[R, P]):
     def past(self, row: R, position: int) -> P:
         """A row as it was until a position, at which it became another."""
 
-    def stored_past(self, tables: Tables) -> Iterator[P]:
-        """Every row as it was before, in the order of the table's key."""
+    def stored_past(self, tables: Tables) -> Iterator[Sequence[object]]:
+        """The columns of every row as it was before, in the order of the table's key."""
 
     def save_past(self, tables: Tables, rows: Iterable[P]) -> None:
         """Store rows as they were, in the transaction of the tables; none of them is there yet."""

@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 PAGE = 5000
-"""Events read, and folded in one transaction, at a time."""
+"""Events folded in one transaction."""
+
+AT_ONCE = 1000
+"""Events read at a time where nothing is stored in between: few enough to stay in the processor's cache."""
 
 ROWS_IN_MEMORY = 20_000
 """Rows that a rebuild holds before it puts them aside."""
 
-SCRATCH_KIB = 48 * 1024
-"""Memory for the rows that a rebuild puts aside. What each of 10,000 lives was before is written to a page of its own."""
+SCRATCH_KIB = 16 * 1024
+"""Memory for the rows that a rebuild puts aside, and for sorting what they were before."""
 
 _CHECKPOINTS = "projections.projection_checkpoints"
 
@@ -236,7 +239,7 @@ def _replace(tables: Tables, projection: Projection[Any, Any], scratch: Tables, 
     finished = projection.stored(scratch)
     while batch := list(islice(finished, PAGE)):
         projection.save(tables, batch)
-    projection.save_past(tables, projection.stored_past(scratch))
+    tables.put(projection.past_table, projection.stored_past(scratch))
     tables.execute("projections.delete_checkpoint", {"name": projection.name})
     checkpoint = {"name": projection.name, "version": projection.version, "position": position}
     tables.execute("projections.insert_checkpoint", checkpoint)
@@ -253,6 +256,7 @@ def _scratch(projection: Projection[Any, Any]) -> Iterator[Tables]:
         tables = SqliteTables(connection)
         for table in projection.tables:
             tables.renew(table)
+        tables.unkey(projection.past_table)  # it is read once, sorted, when everything is in it
         yield tables
     except sqlite3.Error as error:
         raise LedgerUnavailableError(
@@ -284,7 +288,7 @@ def _position(tables: Asking, projection: Projection[Any, Any]) -> int | None:
 
 def _pages(store: ModelStore, position: int, upto: int | None) -> Iterator[Sequence[Row]]:
     """Everything after a position, up to another, a page at a time, until there is no more."""
-    while page := store.positions(position + 1, upto, limit=PAGE):
+    while page := store.positions(position + 1, upto, limit=AT_ONCE):
         yield page
         position = page[-1].position
 
