@@ -120,6 +120,7 @@ def test_pages_do_not_show(
 ) -> None:
     whole = lives(store)
     monkeypatch.setattr(runner, "PAGE", page)
+    monkeypatch.setattr(runner, "AT_ONCE", page)
     monkeypatch.setattr(runner, "ROWS_IN_MEMORY", page)
     rebuild(store, APP_LIST)
     assert lives(store) == whole
@@ -206,6 +207,7 @@ def test_after_a_redaction_no_older_row_is_shown(ledgers: Ledgers, store: ModelS
 
 def test_a_rebuild_tells_how_far_it_is(store: ModelStore, ledger: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "PAGE", 4)
+    monkeypatch.setattr(runner, "AT_ONCE", 4)
     told: list[tuple[int, int]] = []
     rebuild(store, APP_LIST, lambda position, head: told.append((position, head)))
     head = len(ledger.lines)
