@@ -15,7 +15,7 @@ from tests.bench.run import Row, Run
 from tests.postgres_support import Server
 
 EVENTS, APPS = 1_000_000, 10_000
-EVENTS_ON_POSTGRES, APPS_ON_POSTGRES = 200_000, 2_000
+EVENTS_ON_POSTGRES, APPS_ON_POSTGRES = 500_000, 5_000
 """Fewer, since they are made each time."""
 
 MEMORY = 150 * 2**20
