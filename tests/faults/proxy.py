@@ -164,6 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
     """One connection of a client, with one of its own to the server."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a body waits for the 40 ms until the client acknowledges the head before it
     server: _Server
 
     def setup(self) -> None:
