@@ -28,7 +28,7 @@ DELAYS = (0.0, 0.010)
 WRITES = {"create", "patch", "delete"}
 THREADS = 8
 CHANGES = 500
-RESTARTED_APPS = 2_000
+RESTARTED_APPS = 1_000
 MEMORY = 150 * 2**20
 
 _COLLECTIONS = {
