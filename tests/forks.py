@@ -147,8 +147,8 @@ def become(asked: int, streams: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environ"])
     time.tzset()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # whoever started the tests may have had them ignored
+    # As in a fresh interpreter that waits to run: a signal just ends it. Whoever started the tests may have had them ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     importlib.reload(importlib.import_module("effects.crash_points"))  # alone asks the environment when it is imported
     sys.argv = ["1ctl", *request["args"]]
