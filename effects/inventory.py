@@ -182,8 +182,9 @@ class Inventory:
         with self._lock:
             return {ref: self._known[ref] for ref in self._refs.get((namespace, app), ())}
 
-    def __len__(self) -> int:
-        """How many objects are known."""
+    @property
+    def size(self) -> int:
+        """How many objects are known. Not its length: an inventory that knows of none yet is one all the same."""
         return len(self._known)
 
     def _is_news(self, ref: Ref, now: Known) -> bool:

@@ -303,7 +303,7 @@ class Term:
         for app_id in apps:
             self.queue.add(app_id, again=True)
         self._looked.set()
-        LOG.info("resync", extra={"apps": len(apps), "objects": len(self._inventory)})
+        LOG.info("resync", extra={"apps": len(apps), "objects": self._inventory.size})
 
     def _know_namespace(self, namespace: str) -> None:
         for kind in WATCHED:

@@ -67,7 +67,7 @@ def test_a_list_does_not_forget_what_was_made_after_it(world: World, inventory: 
     world.cluster.delete(Ref("ConfigMap", world.namespace, "late"), uid=made.uid)
     eventually(lambda: not listing(world)[0])
     assert take(world, inventory, *listing(world)) == {"shop"}
-    assert len(inventory) == 0
+    assert inventory.size == 0
 
 
 def test_what_is_known_of_ten_thousand_objects_is_small_and_a_list_of_them_is_not_held_whole(world: World) -> None:
@@ -100,7 +100,7 @@ def test_what_is_known_of_ten_thousand_objects_is_small_and_a_list_of_them_is_no
         kept, highest = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(inventory) == 10_500
+    assert inventory.size == 10_500
     assert kept / 10_000 < 1_200, "bytes an object"
     assert highest - kept < 2_000_000, "more than a page was held"
 
