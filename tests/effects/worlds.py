@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -158,10 +160,8 @@ class World:
         return {ref.name for ref, each in self.objects().items() if ref.kind == kind and each.get("immutable")}
 
     def versions(self) -> Mapping[Ref, tuple[str, str]]:
-        """By object: uid and resource version."""
-        return {
-            ref: (each["metadata"]["uid"], each["metadata"]["resourceVersion"]) for ref, each in self.objects().items()
-        }
+        """By object: uid, and what a change to it changes; not what controllers write into its status meanwhile."""
+        return {ref: (each["metadata"]["uid"], _version(each)) for ref, each in self.objects().items()}
 
     def generation(self) -> int:
         """How often the Deployment's spec was changed."""
@@ -243,6 +243,16 @@ class World:
         """A Secret's values; of the sandbox, which keeps none, their digests."""
         data = self.objects()[ref]["data"]
         return {key: value.encode() if ":" in value else b64decode(value) for key, value in data.items()}
+
+
+def _version(found: Mapping[str, Any]) -> str:
+    """Another one when the object was changed by anyone but the controllers, which write when it suits them."""
+    written_by_controllers = {"resourceVersion", "managedFields"}
+    metadata = {name: value for name, value in found["metadata"].items() if name not in written_by_controllers}
+    annotations = dict(metadata.get("annotations") or {})
+    annotations.pop("deployment.kubernetes.io/revision", None)
+    content = {**found, "metadata": {**metadata, "annotations": annotations}, "status": None}
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _in_order(entries: Sequence[Any]) -> Sequence[Any]:
