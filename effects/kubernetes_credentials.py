@@ -1,46 +1,35 @@
-"""Who we are to an API server: a kubeconfig's context, or the service account of the pod that we run in.
+"""Who we are to an API server: what a kubeconfig's context says, or the service account of the pod that we run in.
 
-Invariants:
-
-* Nothing that the client, the files or a credential plugin say reaches an error: it may hold what authenticates.
-* Credentials that expire are renewed before they do, and waiting for a plugin then is bounded in time.
+Logins that run a plugin or speak a protocol, and ways that lead through a proxy, are those of the `kubernetes` client
+(`effects.kubernetes_logins`). It is imported for them only: that takes longer than all requests of a deploy.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-
-from kubernetes import client
-from kubernetes.client.rest import RESTClientObject
-from kubernetes.config import ConfigException
-from kubernetes.config.dateutil import parse_rfc3339
-from kubernetes.config.exec_provider import ExecProvider
-from kubernetes.config.incluster_config import InClusterConfigLoader
-from kubernetes.config.kube_config import FileOrData, KubeConfigLoader, KubeConfigMerger
+from urllib.request import getproxies
 
 from effects.cluster import ClusterError
+from effects.kubeconfig import Context, Kubeconfig, KubeconfigError
+from effects.kubernetes_access import Access, CredentialsError, PlainAccess, impersonation
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes puts a pod's credentials; it replaces the token there before it expires."""
 
-_EARLY = timedelta(minutes=5)
-"""How long before they expire credentials are renewed."""
+_OF_CLUSTER = {
+    "server", "certificate-authority", "certificate-authority-data", "insecure-skip-tls-verify", "tls-server-name",
+    "disable-compression", "extensions",
+}  # fmt: skip
+_OF_USER = {
+    "client-certificate", "client-certificate-data", "client-key", "client-key-data", "token", "tokenFile", "username",
+    "password", "as", "as-uid", "as-groups", "as-user-extra", "extensions",
+}  # fmt: skip
+"""What we can use ourselves; an entry that says anything else is left to the client."""
 
-_PLUGIN_SECONDS = 60.0
-"""How long a request waits for a plugin that renews credentials."""
 
-
-class CredentialsError(Exception):
-    """There are no credentials to send; the text says why, and holds none."""
-
-
-def from_kubeconfig(file: Path, context: str) -> client.ApiClient:
-    """A client for a context of a kubeconfig; nothing is sent yet.
+def from_kubeconfig(file: Path, context: str) -> Access:
+    """As whom, and where to, a context of a kubeconfig says; nothing is sent yet.
 
     Raises:
         ClusterError: The file or the context cannot be used.
@@ -50,165 +39,42 @@ def from_kubeconfig(file: Path, context: str) -> client.ApiClient:
     problem = "it has no such context"
     names: Sequence[str] = ()
     try:
-        merger: Any = KubeConfigMerger(str(file))  # type: ignore[no-untyped-call]
-        names = sorted(entry["name"] for entry in merger.config["contexts"].value)
+        config = Kubeconfig.read(file)
+        names = config.contexts
         if context in names:
-            return _client(_Renewal(_Loader(merger, context)))
-    except CredentialsError as error:
+            return _access(file, context, config.context(context))
+    except (KubeconfigError, CredentialsError) as error:
         problem = str(error)
-    except Exception as error:  # noqa: BLE001 - from YAML to base64 to plugins, the client lets anything through
-        # The type only: the texts quote the file, tokens included.
-        problem = f"the client could not use it ({type(error).__name__})"
     raise ClusterError(
         f"The context {context!r} of {file} cannot be used: {problem}",
         hint=f"Contexts in that file: {', '.join(names) or 'none'}.",
     )
 
 
-def from_service_account(mount: Path) -> client.ApiClient:
-    """A client for the cluster that this process runs in; nothing is sent yet. Its token is read anew every minute.
+def from_service_account(mount: Path) -> Access:
+    """As the service account of this pod, to the cluster that it runs in; nothing is sent yet.
+
+    Its token is read anew every minute.
 
     Raises:
         ClusterError: This is no pod, or it has no service account's token.
     """
-    loader: Any = InClusterConfigLoader(str(mount / "token"), str(mount / "ca.crt"))  # type: ignore[no-untyped-call]
+    from effects.kubernetes_logins import service_account  # noqa: PLC0415 - a pod's only
+
     try:
-        return _client(loader.load_and_set)
-    except (ConfigException, OSError) as error:
-        problem = str(error) if isinstance(error, ConfigException) else type(error).__name__
+        return service_account(mount)
+    except CredentialsError as error:
+        problem = str(error)
     raise ClusterError(
         f"The service account of this pod cannot be used: {problem}",
         hint="Outside of a cluster, use a kubeconfig; in a pod, set automountServiceAccountToken: true.",
     )
 
 
-def renew(api: client.ApiClient) -> None:
-    """Renew what is about to expire; to be called before each request, from any thread.
+def _access(file: Path, name: str, context: Context) -> Access:
+    known = context.cluster.values.keys() <= _OF_CLUSTER and context.user.values.keys() <= _OF_USER
+    if known and not getproxies():
+        return PlainAccess(context)
+    from effects.kubernetes_logins import login  # noqa: PLC0415 - most need none of it
 
-    Raises:
-        CredentialsError: It could not be renewed.
-    """
-    configuration: Any = api.configuration
-    if configuration.refresh_api_key_hook is None:
-        return
-    before = (configuration.cert_file, configuration.key_file)
-    problem = ""
-    try:
-        configuration.refresh_api_key_hook(configuration)
-    except (ConfigException, OSError) as error:
-        problem = f"its credentials could not be renewed ({type(error).__name__})"
-    if problem:
-        raise CredentialsError(problem)
-    if (configuration.cert_file, configuration.key_file) != before:
-        # Connections that are open go on with the old certificate; new ones need another pool.
-        api.rest_client = RESTClientObject(configuration)
-
-
-def _client(load: Any) -> client.ApiClient:
-    configuration = client.Configuration()
-    load(configuration)
-    configuration.retries = False
-    return client.ApiClient(configuration)
-
-
-class _Loader(KubeConfigLoader):
-    """The client's, but for plugins: the client's own logs what a failing one said, and goes on as nobody."""
-
-    def __init__(self, merger: Any, context: str) -> None:
-        # Persisting keeps a refreshed OIDC token: without it the login that the user shares with us would end.
-        super().__init__(  # type: ignore[no-untyped-call]
-            merger.config, active_context=context, config_base_path=None, config_persister=merger.save_changes
-        )
-
-    def expires(self) -> bool:
-        """Whether what was loaded is about to expire; what says nothing about it never is."""
-        expiry: datetime | None = vars(self).get("expiry")
-        return expiry is not None and expiry - _EARLY <= datetime.now(UTC)
-
-    def _load_from_exec_plugin(self) -> bool:
-        user: Any = self._user
-        if "exec" not in user:
-            return False
-        command = user["exec"].safe_get("command")
-        try:
-            provider: Any = ExecProvider(user["exec"], self._base_path(), self._cluster)  # type: ignore[no-untyped-call]
-            self._take(provider.run())
-        except Exception as error:  # noqa: BLE001 - its texts are what the plugin said
-            problem = type(error).__name__
-        else:
-            return True
-        raise CredentialsError(f"its credential plugin {command!r} failed ({problem}); run it by hand to see why")
-
-    def _take(self, status: Any) -> None:
-        """Keep what a plugin answered (client.authentication.k8s.io, ExecCredentialStatus)."""
-        if "token" in status:
-            self.token = f"Bearer {status['token']}"
-        else:
-            self.cert_file = self._file_of(status, "clientCertificateData")
-            self.key_file = self._file_of(status, "clientKeyData")
-        vars(self).pop("expiry", None)
-        if "expirationTimestamp" in status:
-            self.expiry = parse_rfc3339(status["expirationTimestamp"])  # type: ignore[no-untyped-call]
-
-    def _file_of(self, status: Any, key: str) -> str:
-        data: Any = FileOrData(  # type: ignore[no-untyped-call]
-            {key: status[key]}, None, data_key_name=key, file_base_path=self._base_path(), base64_file_content=False
-        )
-        name: str = data.as_file()
-        return name
-
-    def _base_path(self) -> Any:
-        cluster: Any = self._cluster
-        return self._get_base_path(cluster.path)  # type: ignore[no-untyped-call]
-
-
-class _Renewal:
-    """Loads credentials, and again when they are about to expire; one plugin runs at a time."""
-
-    def __init__(self, loader: _Loader) -> None:
-        self._loader = loader
-        self._lock = threading.Lock()
-        self._loading: Future[None] | None = None
-
-    def __call__(self, configuration: client.Configuration) -> None:
-        """Load, for the first time without a bound: a plugin may have to ask the user.
-
-        Raises:
-            CredentialsError: The plugin failed, or does not come to an end.
-        """
-        first = configuration.refresh_api_key_hook is None
-        if first:
-            self._load(configuration)
-        elif self._loader.expires():
-            self._load_in_time(configuration)
-
-    def _load(self, configuration: client.Configuration) -> None:
-        self._loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
-        hooked: Any = configuration
-        hooked.refresh_api_key_hook = self
-
-    def _load_in_time(self, configuration: client.Configuration) -> None:
-        with self._lock:
-            if self._loading is None or self._loading.done():
-                if not self._loader.expires():
-                    return
-                self._loading = Future()
-                threading.Thread(
-                    target=self._run, args=(configuration, self._loading), name="renews credentials", daemon=True
-                ).start()
-            loading = self._loading
-        try:
-            loading.result(_PLUGIN_SECONDS)
-        except TimeoutError:
-            pass
-        else:
-            return
-        raise CredentialsError(f"its credential plugin did not come to an end within {_PLUGIN_SECONDS:g} s")
-
-    def _run(self, configuration: client.Configuration, loading: Future[None]) -> None:
-        try:
-            self._load(configuration)
-        except Exception as error:  # noqa: BLE001 - raised in the threads that wait
-            loading.set_exception(error)
-        else:
-            loading.set_result(None)
+    return login(file, name, impersonation(context.user))

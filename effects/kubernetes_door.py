@@ -1,9 +1,9 @@
-"""The way to an API server, over the `kubernetes` client and urllib3: transport, and what can go wrong with it.
+"""The way to an API server, over urllib3: transport, and what can go wrong with it.
 
 Invariants:
 
 * Every call is bounded in time, and nothing is retried here: the caller knows whether a write may have happened.
-* The client's exceptions end at this door, for their text holds response bodies. Ours are raised outside the
+* Other libraries' exceptions end at this door, for their text may hold what was sent. Ours are raised outside the
   handlers, so that none of it hangs on `__cause__` or `__context__`.
 """
 
@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
+from urllib.parse import quote, urlencode
 
 import orjson
 import urllib3
-from kubernetes import client
-from kubernetes.client.exceptions import ApiException
 
 from effects.cluster import ClusterError, ClusterUnreachableError
-from effects.kubernetes_credentials import CredentialsError, renew
+from effects.kubernetes_access import Access, CredentialsError
 from effects.kubernetes_requests import JSON, ApiAnswer, ApiRequest
 from effects.kubernetes_rollout import Json
 
@@ -32,9 +32,6 @@ _NOT_KUBERNETES = "what answers there does not speak the Kubernetes API"
 T = TypeVar("T")
 
 
-_Prepared = tuple[str, str, dict[str, str], str | None, list[str]]
-
-
 class Door:
     """Sends a request within a deadline, and turns what goes wrong into our errors. Safe to share between threads.
 
@@ -42,16 +39,14 @@ class Door:
         timeout: Seconds that one request may take.
     """
 
-    def __init__(self, api: client.ApiClient, *, name: str, timeout: float) -> None:
-        api.user_agent = "1ctl"
-        self._api = api
+    def __init__(self, access: Access, *, name: str, timeout: float) -> None:
+        self._access = access
         self._name = name
         self.timeout = timeout
 
     def close(self) -> None:
         """Give the connections back; may be repeated."""
-        self._api.rest_client.close()
-        self._api.close()  # type: ignore[no-untyped-call]
+        self._access.pool().clear()
 
     def ask(self, request: ApiRequest, *, also: Iterable[int] = ()) -> ApiAnswer:
         """The answer if its status is 2xx or among `also`.
@@ -117,9 +112,6 @@ class Door:
     def _guarded(self, request: ApiRequest, do: Callable[[], T], seconds: float) -> T:
         try:
             return do()
-        except ApiException as error:
-            # The client raises it by itself for TLS only, with its own words and no body.
-            why = str(error.reason).replace("\n", ": ")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             why = _why(error, seconds)
         except CredentialsError as error:
@@ -131,36 +123,31 @@ class Door:
 
     def _exchange(self, request: ApiRequest) -> ApiAnswer:
         deadline = time.monotonic() + self.timeout
-        response = self._send(request, self.timeout)
+        response = self._send(request, urllib3.Timeout(total=self.timeout))
         return self._whole(request, response, deadline)
 
     def _open(self, request: ApiRequest, seconds: float) -> urllib3.BaseHTTPResponse | ApiAnswer:
         deadline = time.monotonic() + self.timeout
         # A connection of its own: ending it from another thread can never hit what somebody else asks meanwhile.
-        response = self._send(request, (self.timeout, seconds), {"Connection": "close"})
+        wait = urllib3.Timeout(connect=self.timeout, read=seconds)
+        response = self._send(request, wait, {"Connection": "close"})
         return response if response.status == 200 else self._whole(request, response, deadline)
 
     def _send(
-        self,
-        request: ApiRequest,
-        timeout: float | tuple[float, float],
-        headers: Mapping[str, str] = MappingProxyType({}),
+        self, request: ApiRequest, timeout: urllib3.Timeout, more: Mapping[str, str] = MappingProxyType({})
     ) -> urllib3.BaseHTTPResponse:
-        prepared = self._prepared(request, headers)
-        response: urllib3.BaseHTTPResponse = self._api.call_api(*prepared, _request_timeout=timeout).response
-        return response
-
-    def _prepared(self, request: ApiRequest, headers: Mapping[str, str]) -> _Prepared:
-        """The request as the client sends it, with credentials, which are renewed here if they have to be."""
-        renew(self._api)
-        return self._api.param_serialize(
+        headers = urllib3.HTTPHeaderDict(self._access.headers())
+        headers.extend({"User-Agent": "1ctl", "Accept": request.accept, **more})
+        if request.body is not None:
+            headers.add("Content-Type", request.content_type)
+        return self._access.pool().request(
             request.method,
-            request.path,
-            path_params=dict(request.names),
-            query_params=list(request.query.items()),
-            header_params={"Accept": request.accept, "Content-Type": request.content_type, **headers},
-            body=request.body,
-            auth_settings=["BearerToken"],
+            self._access.server + _address(request),
+            body=None if request.body is None else orjson.dumps(request.body),
+            headers=headers,
+            timeout=timeout,
+            preload_content=False,
+            retries=False,
         )
 
     def _whole(self, request: ApiRequest, response: urllib3.BaseHTTPResponse, deadline: float) -> ApiAnswer:
@@ -224,6 +211,12 @@ class Stream:
         self._response.close()
 
 
+def _address(request: ApiRequest) -> str:
+    names = {placeholder: quote(name, safe="") for placeholder, name in request.names.items()}
+    query = {key: str(value).lower() if isinstance(value, bool) else value for key, value in request.query.items()}
+    return request.path.format(**names) + (f"?{urlencode(query)}" if query else "")
+
+
 def _why(error: Exception, seconds: float) -> str:
     match error:
         case urllib3.exceptions.NameResolutionError():
@@ -231,12 +224,21 @@ def _why(error: Exception, seconds: float) -> str:
         case urllib3.exceptions.NewConnectionError():
             cause = error.__cause__
             return (isinstance(cause, OSError) and cause.strerror) or "it cannot be connected to"
+        case urllib3.exceptions.SSLError():
+            return _why_of_tls(error)
         case urllib3.exceptions.TimeoutError() | TimeoutError():
             return f"it took longer than {seconds:g} s"
         case urllib3.exceptions.ProtocolError():
             return "the connection broke before the answer was complete"
         case _:
             return type(error).__name__
+
+
+def _why_of_tls(error: urllib3.exceptions.SSLError) -> str:
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({cause.verify_message})"
+    return f"TLS with it failed ({getattr(cause, 'reason', None) or type(cause).__name__})"
 
 
 def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-import orjson
-
 from effects.cluster import (
     ClusterRefusedError,
     ClusterUnreachableError,
@@ -44,7 +42,7 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a request may say beyond its address."""
+    """What a request may say beyond its address. The body is sent as JSON, which is YAML as well."""
 
     query: Mapping[str, str | int | bool] = field(default_factory=dict)
     body: Any = field(default=None, repr=False)
@@ -90,8 +88,7 @@ def apply_request(
     manifest: Manifest, manager: str, precondition: Mapping[str, str], *, force: bool = False
 ) -> ApiRequest:
     """Server-side apply of an object in the state that the precondition names."""
-    # Bytes, for the client would send a JSON object of this content type through a serialiser of its own.
-    body = orjson.dumps({**manifest, "metadata": {**manifest["metadata"], **precondition}})
+    body = {**manifest, "metadata": {**manifest["metadata"], **precondition}}
     query: Mapping[str, str] = {"fieldManager": manager, **({"force": "true"} if force else {})}
     return object_request("PATCH", ref_of(manifest), "apply", query=query, body=body, content_type=APPLY)
 

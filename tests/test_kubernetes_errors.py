@@ -220,7 +220,7 @@ def test_a_refused_connection_is_unreachable(connect: Connect) -> None:
 
 def test_a_server_that_speaks_no_tls_is_unreachable(connect: Connect, server: Server) -> None:
     cluster = connect(address=f"https://127.0.0.1:{server.port}")
-    with pytest.raises(ClusterUnreachableError, match="SSL"):
+    with pytest.raises(ClusterUnreachableError, match="TLS"):
         cluster.look(SETTINGS, ledger_id=LEDGER)
 
 
@@ -806,4 +806,4 @@ def test_the_default_kubeconfig_is_in_the_home_directory(tmp_path: Path, monkeyp
 
 def test_the_credentials_are_sent(connect: Connect, server: Server) -> None:
     connect(json(metadata())).look(SETTINGS, ledger_id=LEDGER)
-    assert server.received[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert server.received[0].headers["Authorization"] == f"Bearer {TOKEN}"

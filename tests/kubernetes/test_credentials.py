@@ -5,29 +5,21 @@ from __future__ import annotations
 import base64
 import json
 import os
-import ssl
 import stat
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from effects.cluster import ClusterError, ClusterRefusedError, ClusterUnreachableError, Ref
 from effects.kubernetes_cluster import KubernetesCluster
 from tests.contracts.test_cluster import LEDGER, config_map, eventually
 from tests.kubernetes.support import server_port
+from tests.kubernetes.visited import a_pair, a_server
 from tests.kubernetes_support import Administrator, everything_told, kubeconfig
 
 CANARY = "what-the-plugin-said-is-secret"
@@ -79,30 +71,6 @@ def accounts() -> Iterator[Accounts]:
     administrator.close()
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A certificate and its private key, as PEM."""
-
-    certificate: str
-    key: str
-
-
-def a_pair(name: str) -> Pair:
-    """A certificate that says so of itself, also for a server on loopback."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    called = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(called, called, key.public_key(), x509.random_serial_number(), now - HOUR, now + HOUR)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    written = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Pair(certificate.public_bytes(encoding).decode(), written.decode())
-
-
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
     """Lets so much time pass for whatever judges credentials, and for nothing else."""
@@ -113,7 +81,8 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
             def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
                 return datetime.now(tz) + time
 
-        monkeypatch.setattr("effects.kubernetes_credentials.datetime", Later)
+        monkeypatch.setattr("effects.kubernetes_access.datetime", Later)
+        monkeypatch.setattr("effects.kubernetes_logins.datetime", Later)
         calendar = SimpleNamespace(datetime=Later, timedelta=timedelta)
         monkeypatch.setattr("kubernetes.config.incluster_config.datetime", calendar)
 
@@ -303,57 +272,16 @@ def test_a_plugins_certificate_is_used_and_renewed(
         says(3 * HOUR, clientCertificateData=second.certificate, clientKeyData=second.key),
     )
     with (
-        a_server_that_asks_for_certificates(tmp_path, trusts=(first, second)) as (address, visitors),
-        KubernetesCluster.connect(kubeconfig=plugin.kubeconfig(address), context="staging") as cluster,
+        a_server(tmp_path, trusts=(first, second)) as host,
+        KubernetesCluster.connect(kubeconfig=plugin.kubeconfig(host.cluster), context="staging") as cluster,
     ):
         for _ in range(2):
             cluster.look(Ref("ConfigMap", "default", "any"), ledger_id=LEDGER)
         later(HOUR)
         for _ in range(2):
             cluster.look(Ref("ConfigMap", "default", "any"), ledger_id=LEDGER)
-    assert visitors == ["first", "first", "second", "second"]
+    assert [visit.certificate for visit in host.visits] == ["first", "first", "second", "second"]
     assert plugin.runs == 2
-
-
-@contextmanager
-def a_server_that_asks_for_certificates(
-    directory: Path, *, trusts: Sequence[Pair]
-) -> Iterator[tuple[Mapping[str, Any], list[str]]]:
-    """How a kubeconfig names it, and who came, by the names in their certificates."""
-    visitors: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            ((((_, name),),),) = (self.connection.getpeercert()["subject"],)
-            visitors.append(name)
-            body = json.dumps({"metadata": {"name": "any", "uid": "u", "resourceVersion": "1"}}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    own = a_pair("server")
-    (directory / "server.pem").write_text(own.certificate + own.key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "server.pem")
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata="".join(pair.certificate for pair in trusts))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    authority = base64.b64encode(own.certificate.encode()).decode()
-    try:
-        yield {"server": f"https://127.0.0.1:{server.server_port}", "certificate-authority-data": authority}, visitors
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -395,7 +323,7 @@ def test_a_plugin_that_fails_to_renew_is_no_answer_and_may_do_it_the_next_time(
 def test_a_plugin_that_hangs_is_waited_for_in_vain_only_so_long(
     plugin: Plugin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("effects.kubernetes_credentials._PLUGIN_SECONDS", 0.3)
+    monkeypatch.setattr("effects.kubernetes_logins._PLUGIN_SECONDS", 0.3)
     os.mkfifo(tmp_path / "never")
     plugin.will(says(timedelta(0), token="first"), f'cat "{tmp_path}/never"\n' + says(HOUR, token="second"))
     file = plugin.kubeconfig({"server": "http://127.0.0.1:1"})

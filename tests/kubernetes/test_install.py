@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from tests.cli_support import Cli, write_toml
 from tests.effects.worlds import eventually

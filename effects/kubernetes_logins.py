@@ -1,0 +1,234 @@
+"""Logins that run a plugin or speak a protocol, a pod's service account, and ways through a proxy: the `kubernetes` client's.
+
+Invariants:
+
+* Nothing that the client, the files or a credential plugin say reaches an error: it may hold what authenticates.
+* Credentials that expire are renewed before they do, and waiting for a plugin then is bounded in time.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import urllib3
+from kubernetes import client
+from kubernetes.client.rest import RESTClientObject
+from kubernetes.config import ConfigException
+from kubernetes.config.dateutil import parse_rfc3339
+from kubernetes.config.exec_provider import ExecProvider
+from kubernetes.config.incluster_config import InClusterConfigLoader
+from kubernetes.config.kube_config import FileOrData, KubeConfigLoader, KubeConfigMerger
+
+from effects.kubernetes_access import CredentialsError
+
+_EARLY = timedelta(minutes=5)
+"""How long before they expire credentials are renewed."""
+
+_PLUGIN_SECONDS = 60.0
+"""How long a request waits for a plugin that renews credentials."""
+
+Load = Callable[[client.Configuration], None]
+
+
+def login(file: Path, context: str, impersonation: Mapping[str, str]) -> LoginAccess:
+    """As whom, and where to, a context of a kubeconfig says.
+
+    Raises:
+        CredentialsError: The plugin failed, or the client cannot use the file.
+    """
+    try:
+        merger: Any = KubeConfigMerger(str(file))  # type: ignore[no-untyped-call]
+        return LoginAccess(_Renewal(_Loader(merger, context)), impersonation)
+    except CredentialsError as error:
+        problem = str(error)
+    except Exception as error:  # noqa: BLE001 - from YAML to base64 to plugins, the client lets anything through
+        # The type only: the texts quote the file, tokens included.
+        problem = f"the client could not use it ({type(error).__name__})"
+    raise CredentialsError(problem)
+
+
+def service_account(mount: Path) -> LoginAccess:
+    """As the service account of this pod. Its token is read anew every minute.
+
+    Raises:
+        CredentialsError: This is no pod, or it has no service account's token.
+    """
+    loader: Any = InClusterConfigLoader(str(mount / "token"), str(mount / "ca.crt"))  # type: ignore[no-untyped-call]
+    try:
+        return LoginAccess(loader.load_and_set)
+    except (ConfigException, OSError) as error:
+        problem = str(error) if isinstance(error, ConfigException) else type(error).__name__
+    raise CredentialsError(problem)
+
+
+class LoginAccess:
+    """By what the client makes of a login."""
+
+    def __init__(self, load: Load, impersonation: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Log in.
+
+        Raises:
+            CredentialsError: A plugin failed. The client raises other errors, too.
+        """
+        configuration = client.Configuration()
+        load(configuration)
+        self._configuration: Any = configuration
+        self._as = impersonation
+        self._lock = threading.Lock()
+        self._pooled = self._certificate(), self._new_pool()
+        if not self._configuration.verify_ssl:
+            warnings.filterwarnings("ignore", category=urllib3.exceptions.InsecureRequestWarning)
+
+    @property
+    def server(self) -> str:
+        """Its address."""
+        address: str = self._configuration.host
+        return address.rstrip("/")
+
+    def headers(self) -> Mapping[str, str]:
+        """What each request says of who we are, renewed if it was about to expire.
+
+        Raises:
+            CredentialsError: It could not be renewed.
+        """
+        self._renew()
+        headers = urllib3.HTTPHeaderDict(self._as)
+        for setting in self._configuration.auth_settings().values():
+            headers.add(setting["key"], setting["value"])
+        return headers
+
+    def pool(self) -> urllib3.PoolManager:
+        """Its connections: open ones go on with the certificate that they began with, another one needs others."""
+        with self._lock:
+            certificate, pool = self._pooled
+            if self._certificate() != certificate:
+                pool = self._new_pool()
+                self._pooled = self._certificate(), pool
+            return pool
+
+    def _certificate(self) -> tuple[str | None, str | None]:
+        return self._configuration.cert_file, self._configuration.key_file
+
+    def _new_pool(self) -> urllib3.PoolManager:
+        return RESTClientObject(self._configuration).pool_manager
+
+    def _renew(self) -> None:
+        if self._configuration.refresh_api_key_hook is None:
+            return
+        try:
+            self._configuration.refresh_api_key_hook(self._configuration)
+        except (ConfigException, OSError) as error:
+            problem = f"its credentials could not be renewed ({type(error).__name__})"
+        else:
+            return
+        raise CredentialsError(problem)
+
+
+class _Loader(KubeConfigLoader):
+    """The client's, but for plugins: the client's own logs what a failing one said, and goes on as nobody."""
+
+    def __init__(self, merger: Any, context: str) -> None:
+        # Persisting keeps a refreshed OIDC token: without it the login that the user shares with us would end.
+        super().__init__(  # type: ignore[no-untyped-call]
+            merger.config, active_context=context, config_base_path=None, config_persister=merger.save_changes
+        )
+
+    def expires(self) -> bool:
+        """Whether what was loaded is about to expire; what says nothing about it never is."""
+        expiry: datetime | None = vars(self).get("expiry")
+        return expiry is not None and expiry - _EARLY <= datetime.now(UTC)
+
+    def _load_from_exec_plugin(self) -> bool:
+        user: Any = self._user
+        if "exec" not in user:
+            return False
+        command = user["exec"].safe_get("command")
+        try:
+            provider: Any = ExecProvider(user["exec"], self._base_path(), self._cluster)  # type: ignore[no-untyped-call]
+            self._take(provider.run())
+        except Exception as error:  # noqa: BLE001 - its texts are what the plugin said
+            problem = type(error).__name__
+        else:
+            return True
+        raise CredentialsError(f"its credential plugin {command!r} failed ({problem}); run it by hand to see why")
+
+    def _take(self, status: Any) -> None:
+        """Keep what a plugin answered (client.authentication.k8s.io, ExecCredentialStatus)."""
+        if "token" in status:
+            self.token = f"Bearer {status['token']}"
+        else:
+            self.cert_file = self._file_of(status, "clientCertificateData")
+            self.key_file = self._file_of(status, "clientKeyData")
+        vars(self).pop("expiry", None)
+        if "expirationTimestamp" in status:
+            self.expiry = parse_rfc3339(status["expirationTimestamp"])  # type: ignore[no-untyped-call]
+
+    def _file_of(self, status: Any, key: str) -> str:
+        data: Any = FileOrData(  # type: ignore[no-untyped-call]
+            {key: status[key]}, None, data_key_name=key, file_base_path=self._base_path(), base64_file_content=False
+        )
+        name: str = data.as_file()
+        return name
+
+    def _base_path(self) -> Any:
+        cluster: Any = self._cluster
+        return self._get_base_path(cluster.path)  # type: ignore[no-untyped-call]
+
+
+class _Renewal:
+    """Loads credentials, and again when they are about to expire; one plugin runs at a time."""
+
+    def __init__(self, loader: _Loader) -> None:
+        self._loader = loader
+        self._lock = threading.Lock()
+        self._loading: Future[None] | None = None
+
+    def __call__(self, configuration: client.Configuration) -> None:
+        """Load, for the first time without a bound: a plugin may have to ask the user.
+
+        Raises:
+            CredentialsError: The plugin failed, or does not come to an end.
+        """
+        first = configuration.refresh_api_key_hook is None
+        if first:
+            self._load(configuration)
+        elif self._loader.expires():
+            self._load_in_time(configuration)
+
+    def _load(self, configuration: client.Configuration) -> None:
+        self._loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
+        hooked: Any = configuration
+        hooked.refresh_api_key_hook = self
+
+    def _load_in_time(self, configuration: client.Configuration) -> None:
+        with self._lock:
+            if self._loading is None or self._loading.done():
+                if not self._loader.expires():
+                    return
+                self._loading = Future()
+                threading.Thread(
+                    target=self._run, args=(configuration, self._loading), name="renews credentials", daemon=True
+                ).start()
+            loading = self._loading
+        try:
+            loading.result(_PLUGIN_SECONDS)
+        except TimeoutError:
+            pass
+        else:
+            return
+        raise CredentialsError(f"its credential plugin did not come to an end within {_PLUGIN_SECONDS:g} s")
+
+    def _run(self, configuration: client.Configuration, loading: Future[None]) -> None:
+        try:
+            self._load(configuration)
+        except Exception as error:  # noqa: BLE001 - raised in the threads that wait
+            loading.set_exception(error)
+        else:
+            loading.set_result(None)
