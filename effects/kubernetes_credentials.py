@@ -6,9 +6,9 @@ Logins that run a plugin or speak a protocol, and ways that lead through a proxy
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.request import getproxies
 
 from effects.cluster import ClusterError
 from effects.kubeconfig import Context, Kubeconfig, KubeconfigError
@@ -73,8 +73,13 @@ def from_service_account(mount: Path) -> Access:
 
 def _access(file: Path, name: str, context: Context) -> Access:
     known = context.cluster.values.keys() <= _OF_CLUSTER and context.user.values.keys() <= _OF_USER
-    if known and not getproxies():
+    if known and not _proxies(os.environ):
         return PlainAccess(context)
     from effects.kubernetes_logins import login  # noqa: PLC0415 - most need none of it
 
     return login(file, name, impersonation(context.user))
+
+
+def _proxies(environ: Mapping[str, str]) -> bool:
+    """Whether a proxy may be meant for us; which one, and for which hosts not, is for the client to say."""
+    return any(environ[name] for name in environ if name.lower() in {"http_proxy", "https_proxy", "all_proxy"})

@@ -336,7 +336,7 @@ LEFT: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, str]
     "a plugin": ({"exec": {"command": "true", "apiVersion": "x"}, "token": "t"}, {}, {}),
     "a provider": ({"auth-provider": {"name": "oidc"}, "token": "t"}, {}, {}),
     "a proxy": ({}, {"proxy-url": "http://127.0.0.1:2"}, {}),
-    "a proxy of the environment": ({}, {}, {"HTTPS_PROXY": "http://127.0.0.1:2"}),
+    "a proxy of the environment": ({}, {}, {"https_proxy": "http://127.0.0.1:2"}),
     "what we do not know": ({"a-new-way": "x"}, {}, {}),
 }
 
