@@ -106,7 +106,8 @@ class Inventory:
         self._remembers_absence = remembers_absence
         self._lock = threading.Lock()
         self._known: dict[Ref, Known] = {}
-        self._refs: dict[tuple[str, str], tuple[Ref, ...]] = {}  # of what is known, by namespace and app label
+        self._refs: dict[tuple[str, str], tuple[Ref, ...]] = {}  # of what is known, by namespace and app
+        self._homes: dict[str, str] = {}  # the apps of lives of which an object was found under another app's label
         self._told: set[tuple[str, str]] = set()  # kind and namespace of which somebody tells us everything
         self._absent: set[Ref] = set()  # what was looked for and not found, and nobody would tell us of
         self._ask: set[Ref] = set()  # of which we know no more
@@ -117,7 +118,7 @@ class Inventory:
         """Take some objects of a list.
 
         Returns:
-            The app labels of objects of which this is news.
+            The apps of objects of which this is news.
         """
         news = set()
         for each in objects:
@@ -125,14 +126,14 @@ class Inventory:
             with self._lock:
                 if self._is_news(each.ref, now):
                     self._keep(each.ref, now)
-                    news.add(now.app)
+                    news.add(self._home(now))
         return news - {""}
 
     def listed_all(self, kind: str, namespace: str, names: set[str], version: str) -> set[str]:
         """Take a list of one kind, all of whose objects were given to `listed`, as what there was at a version.
 
         Returns:
-            The app labels of objects that are gone.
+            The apps of objects that are gone.
         """
         with self._lock:
             gone = [
@@ -143,7 +144,7 @@ class Inventory:
                 and not _is_before(version, before.resource_version)  # else it was made after the list
             ]
             self._told.add((kind, namespace))
-            return {self._forget(ref).app for ref in gone} - {""}
+            return {self._home(self._forget(ref)) for ref in gone} - {""}
 
     def untold(self, kind: str, namespace: str) -> None:
         """Nobody tells us of this kind for now: what is not known may be there."""
@@ -151,19 +152,19 @@ class Inventory:
             self._told.discard((kind, namespace))
 
     def changed(self, change: Change) -> str | None:
-        """Take what a watch says about one object; its app label if that is news, else None."""
+        """Take what a watch says about one object; its app if that is news, else None."""
         assert change.ref is not None
         with self._lock:
             before = self._known.get(change.ref)
             if change.kind == "gone" or change.seen is None:
                 if before is None or (change.seen is not None and change.seen.uid != before.uid):
                     return None
-                return self._forget(change.ref).app
+                return self._home(self._forget(change.ref))
             now = known(change.seen)
             if not self._is_news(change.ref, now):
                 return None
             self._keep(change.ref, now)
-            return now.app
+            return self._home(now)
 
     def forget_secrets(self) -> None:
         """Look at each Secret again when it is next needed; nobody tells us of them."""
@@ -178,9 +179,24 @@ class Inventory:
             return self._known.get(ref)
 
     def of_app(self, namespace: str, app: str) -> Mapping[Ref, Known]:
-        """All objects that are known to carry an app's label."""
+        """All objects that are known to carry an app's label, or to be of one of its lives."""
         with self._lock:
             return {ref: self._known[ref] for ref in self._refs.get((namespace, app), ())}
+
+    def apps(self, namespace: str) -> set[str]:
+        """The apps that anything is known of."""
+        with self._lock:
+            return {app for where, app in self._refs if where == namespace} - {""}
+
+    def belongs(self, life: str, app: str) -> None:
+        """Know from now on objects of a life as those of its app, whatever app their label names."""
+        with self._lock:
+            moved = {ref: each for ref, each in self._known.items() if each.life == life}
+            for ref in moved:
+                self._forget(ref)
+            self._homes[life] = app
+            for ref, each in moved.items():
+                self._keep(ref, each)
 
     @property
     def size(self) -> int:
@@ -191,18 +207,21 @@ class Inventory:
         before = self._known.get(ref)
         return before is None or (now != before and not _is_before(now.resource_version, before.resource_version))
 
+    def _home(self, each: Known) -> str:
+        return self._homes.get(each.life, each.app)
+
     def _keep(self, ref: Ref, now: Known) -> None:
         before = self._known.get(ref)
-        if before is None or before.app != now.app:
+        if before is None or self._home(before) != self._home(now):
             if before is not None:
                 self._forget(ref)
-            key = (ref.namespace, now.app)
+            key = (ref.namespace, self._home(now))
             self._refs[key] = (*self._refs.get(key, ()), ref)
         self._known[ref] = now
 
     def _forget(self, ref: Ref) -> Known:
         before = self._known.pop(ref)
-        key = (ref.namespace, before.app)
+        key = (ref.namespace, self._home(before))
         left = tuple(each for each in self._refs[key] if each != ref)
         if left:
             self._refs[key] = left
@@ -296,5 +315,5 @@ class Inventory:
     def close(self) -> None:
         """Forget everything, at once and not when the garbage of a term is collected; the cluster stays open."""
         with self._lock:
-            for kept in (self._known, self._refs, self._told, self._absent, self._ask):
+            for kept in (self._known, self._refs, self._homes, self._told, self._absent, self._ask):
                 kept.clear()

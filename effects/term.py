@@ -302,6 +302,10 @@ class Term:
                 self._alike.pop(ref, None)
         for app_id in apps:
             self.queue.add(app_id, again=True)
+        for namespace in {app.namespace for app in apps}:
+            strange = self._inventory.apps(namespace) - {app.name for app in apps if app.namespace == namespace}
+            for name in strange:  # whose label was edited; see `_leftover_objects`
+                self.queue.add(AppId(self._settings.cluster, namespace, name))
         self._looked.set()
         LOG.info("resync", extra={"apps": len(apps), "objects": self._inventory.size})
 
@@ -327,14 +331,20 @@ class Term:
         self.queue.add(AppId(self._settings.cluster, namespace, app), delay=0.2)
 
     def _leftover_objects(self, app: App) -> Mapping[Ref, str]:
-        """With their uids, the objects of lives of this app. Those of a life that the ledger does not know stay."""
+        """With their uids, the objects of lives of this app. Those of a life that the ledger does not know stay.
+
+        Those of another app's life, whose label somebody edited, are left to that app.
+        """
         found = self._inventory.of_app(app.id.namespace, app.id.name)
         now = app.life.deployment_id if app.life is not None else None
-        ours = {
-            life
-            for life in {known.life for known in found.values()}
-            if life == now or self._ledger.find(life) == app.id
-        }
+        ours = set()
+        for life in {known.life for known in found.values()}:
+            whose = app.id if life == now else self._ledger.find(life)
+            if whose == app.id:
+                ours.add(life)
+            elif whose is not None and (whose.cluster, whose.namespace) == (app.id.cluster, app.id.namespace):
+                self._inventory.belongs(life, whose.name)
+                self.queue.add(whose)
         return {ref: known.uid for ref, known in found.items() if known.life in ours}
 
     def _check_leadership(self) -> None:

@@ -135,6 +135,23 @@ def test_objects_are_found_by_the_app_whose_label_they_carry_now(world: World, i
     assert set(inventory.of_app(world.namespace, "other")) == {ref}
 
 
+def test_objects_of_a_life_that_is_known_are_found_by_its_app_whatever_their_label_says(
+    world: World, inventory: Inventory
+) -> None:
+    ref = Ref("ConfigMap", world.namespace, "shop")
+    labelled = config_map(world, "shop")
+    labelled["metadata"]["labels"] |= {APP_LABEL: "other", LIFE_LABEL: "life-of-shop"}
+    inventory.apply(labelled, manager="m", expect=None)
+    assert inventory.apps(world.namespace) == {"other"}
+    inventory.belongs("life-of-shop", "shop")
+    assert inventory.apps(world.namespace) == {"shop"}
+    assert set(inventory.of_app(world.namespace, "shop")) == {ref}
+    gone = world.cluster.look(ref, ledger_id=LEDGER)
+    assert gone is not None
+    assert inventory.changed(Change("gone", ref, gone, gone.resource_version)) == "shop"
+    assert inventory.apps(world.namespace) == set()
+
+
 class Opening(Meddled):
     """A cluster whose watches tell that they are being opened, and wait."""
 
@@ -203,6 +220,29 @@ def test_what_a_late_writer_makes_of_a_destroyed_life_is_removed_at_once(worked:
     late["metadata"] |= {"labels": dict(seen.labels), "annotations": {DIGEST_ANNOTATION: "late"}}
     worked.cluster.apply(late, manager="late", expect=None)
     eventually(lambda: not worked.objects())
+
+
+def test_it_is_removed_also_if_somebody_put_the_label_of_another_app_on_it(worked: World) -> None:
+    seen = worked.cluster.look(worked.named("Service"), ledger_id=worked.ledger.ledger_id() or "")
+    assert seen is not None
+    worked.ask(Destroy())
+    eventually(lambda: not worked.app.dirty)
+    late = config_map(worked, f"{worked.app_id.name}-environments")
+    late["metadata"] |= {"labels": {**seen.labels, APP_LABEL: "another"}, "annotations": {DIGEST_ANNOTATION: "late"}}
+    worked.cluster.apply(late, manager="late", expect=None)
+    eventually(lambda: not worked.objects())
+
+
+def test_it_is_removed_also_if_that_happened_while_no_worker_ran(world: World) -> None:
+    world.do(image())
+    seen = world.cluster.look(world.named("Service"), ledger_id=world.ledger.ledger_id() or "")
+    assert seen is not None
+    world.do(Destroy())
+    late = config_map(world, f"{world.app_id.name}-environments")
+    late["metadata"] |= {"labels": {**seen.labels, APP_LABEL: "another"}, "annotations": {DIGEST_ANNOTATION: "late"}}
+    world.cluster.apply(late, manager="late", expect=None)
+    with working(world, resync_seconds=3600):
+        eventually(lambda: not world.objects())
 
 
 def test_what_another_writer_recorded_wrongly_is_recorded_as_it_is(worked: World) -> None:
