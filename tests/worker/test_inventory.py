@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from effects.cluster import (
     POSITION_ANNOTATION,
     Change,
     Listed,
+    Page,
     Ref,
     Seen,
     Watch,
@@ -30,7 +32,7 @@ from effects.inventory import Inventory, Known
 from effects.listing import Lister
 from ledger.commands import Destroy
 from ledger.events import ResourcesApplied
-from tests.effects.worlds import Meddled, World, eventually, image, request
+from tests.effects.worlds import Meddled, World, eventually, image, kubernetes_world, request
 from tests.worker.crews import settled, working
 
 LEDGER = "ledger-1"
@@ -183,6 +185,40 @@ def test_a_lister_whose_watch_is_just_being_opened_hears_that_it_shall_stop(worl
     cluster.go_on.set()
     thread.join(10)
     assert not thread.is_alive()
+
+
+class BehindTheTimes(Meddled):
+    """A cluster whose first list says that it is as old as the cluster itself."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.cluster)
+        self.lists = 0
+
+    def pages(self, kind: str, namespace: str, *, ledger_id: str, limit: int = 500) -> Iterator[Page]:
+        self.lists += 1
+        for page in self._real.pages(kind, namespace, ledger_id=ledger_id, limit=limit):
+            yield replace(page, version="1") if self.lists == 1 else page
+
+
+@pytest.mark.kubernetes
+def test_where_a_server_has_forgotten_what_changed_since_everything_is_listed_anew(tmp_path: Path) -> None:
+    with kubernetes_world(tmp_path, watch_seconds=1) as world:
+        cluster, expired = BehindTheTimes(world), list[None]()
+        inventory = Inventory(cluster, lambda: None)
+        lister = Lister(
+            kind="ConfigMap",
+            namespace=world.namespace,
+            inventory=inventory,
+            ledger_id=LEDGER,
+            wake=lambda namespace, app: None,
+            backoff=Backoff(chance=lambda: 0.5),
+            restarted=lambda: expired.append(None),
+        )
+        assert lister.turn() == 0  # 410 Expired: at once again
+        world.cluster.apply(config_map(world, "shop"), manager="m", expect=None)
+        lister.turn()
+        assert (len(expired), cluster.lists) == (1, 2)
+        assert set(inventory.of_app(world.namespace, "shop")) == {Ref("ConfigMap", world.namespace, "shop")}
 
 
 def test_what_a_term_knew_is_let_go_with_its_end_and_not_when_garbage_is_collected(world: World) -> None:
