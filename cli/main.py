@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from typer.main import get_command
@@ -70,11 +70,7 @@ def main() -> int:
     try:
         return _run()
     except (KeyboardInterrupt, typer.Abort) as end:
-        from cli.failure import report_end  # noqa: PLC0415 - imported on failure only
-
-        code = report_end(end.number if isinstance(end, EndedError) else None)
-        # Python ends with the signal instead of a code if the interrupt passed through `exec`, as in an import.
-        os._exit(code)
+        end_process(end.number if isinstance(end, EndedError) else None)
     except BrokenPipeError:
         # The reader went away; what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -85,6 +81,18 @@ def main() -> int:
         return report(error, json=INVOCATION.json)
     finally:
         INVOCATION.close()
+
+
+def end_process(number: int | None) -> NoReturn:
+    """Say what became of the command, and end the process at once; nothing more is done, as if it had been killed.
+
+    Args:
+        number: The signal that says so; None for a prompt that was left.
+    """
+    from cli.failure import report_end  # noqa: PLC0415 - imported on failure only
+
+    code = report_end(number)
+    os._exit(code)
 
 
 def _run() -> int:

@@ -1,7 +1,8 @@
 """The process of the `1ctl` command: it starts it, and ends it in order when a signal says so.
 
 Whoever interrupts a command wants to know what became of the request. So until the command runs, when nothing can have
-been recorded, a signal just ends the process; then it is told; and once the end is decided no signal changes it.
+been recorded, a signal just ends the process; then it is told (`cli.ending`); and once the end is decided no signal
+changes it.
 """
 
 from __future__ import annotations
@@ -41,23 +42,15 @@ def main() -> int:
     ]
     for number in heard:
         _signal.signal(number, _signal.SIG_DFL)
-    from cli.exit_codes import EndedError  # noqa: PLC0415 - only from here on does an interrupt find no traceback
+    from cli.ending import Ending  # noqa: PLC0415 - only from here on does an interrupt find no traceback
     from cli.main import main as run  # noqa: PLC0415
 
-    def end(number: int, _frame: object) -> None:
-        ignore()
-        raise EndedError(number)
-
-    def ignore() -> None:
-        for number in heard:
-            _signal.signal(number, _signal.SIG_IGN)
-
-    for number in heard:
-        _signal.signal(number, end)
+    ending = Ending(heard)
+    ending.begin()
     try:
         return run()
     finally:
-        ignore()
+        ending.cease()
 
 
 if __name__ == "__main__":

@@ -297,6 +297,51 @@ def test_6_and_7_are_what_their_errors_report(error: Exception, code: int, capsy
     assert capsys.readouterr() == ("", f"❌ {error}\n")
 
 
+INTERRUPTED = """
+import os, signal, sys
+import cli.main, cli.start
+
+def run():
+    import interrupted
+    {more}
+    signal.pause()
+
+cli.main._run = run
+sys.exit(cli.start.process())
+"""
+INTERRUPTED_IMPORT = """
+import os, signal
+
+class Field:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+class Made:
+    field = Field()
+
+print("imported", flush=True)
+"""
+IN_A_DESTRUCTOR = "type('Taken', (), {'__del__': lambda self: os.kill(os.getpid(), signal.SIGHUP)})()"
+
+
+@pytest.mark.parametrize(("more", "code"), [("", 143), (IN_A_DESTRUCTOR, 129)], ids=["", "in a destructor"])
+def test_an_end_waits_for_an_import_and_is_not_lost(cli: Cli, more: str, code: int) -> None:
+    (cli.cwd / "interrupted.py").write_text(INTERRUPTED_IMPORT if not more else "print('imported', flush=True)")
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.format(more=more)],
+        cwd=cli.cwd,
+        env=cli.environ(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (code, "imported\n")
+    assert "Nothing was recorded" in done.stderr
+    assert "bug" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # 7
 
 

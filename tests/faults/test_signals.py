@@ -140,8 +140,8 @@ def test_an_interrupt_while_a_command_starts_leaves_no_traceback(
     scene = prepared(SQLITE, FIRST).moved(tmp_path)
     number = random.Random(seed).choice(list(ENDING))
     ready = tmp_path / "started"
-    # Python's own start comes first; nobody but Python can answer there.
-    code = f"open({str(ready)!r}, 'w').close(); import sys; from cli.start import main; sys.exit(main())"
+    # Python's own start comes first, and what it takes to find us; nobody but Python can answer there.
+    code = f"import sys; from cli.start import process; open({str(ready)!r}, 'w').close(); sys.exit(process())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *AGAIN.words],
         cwd=scene.cli.cwd,
