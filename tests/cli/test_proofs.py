@@ -5,13 +5,20 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from ledger.commands import Deploy
+from ledger.keys import KeyFiles
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from ledger.ledger import Ledger
+from ledger.spec import AppId
+from ledger.stores import open_store
 from tests.cli import in_process
 from tests.cli_support import DROP_GUARDS, ROOT, Result, write_toml
+from tests.effects.worlds import request
 
 
 class Auditor:
@@ -180,8 +187,10 @@ def tree_of(auditor: Auditor) -> Path:
 @pytest.fixture
 def proved(auditor: Auditor) -> Auditor:
     """One who has a checkpoint of a few hundred events and has proved one of them."""
-    for number in range(2, 60):
-        auditor.run("deploy", "--image", f"nginx:{number}").done()
+    with closing(open_store(str(auditor.ledger))) as store:
+        ledger = Ledger(store, KeyFiles(auditor.root / "home" / "keys"), mint_domain=lambda: "")
+        for number in range(2, 150):
+            ledger.execute(AppId("sandbox", "default", "user-service"), Deploy(image=f"nginx:{number}"), request())
     auditor.run("audit", "checkpoint", "--file", auditor.file("c")).done()
     auditor.run(
         "audit", "prove", "--position", "5", "--checkpoint", auditor.file("c"), "--file", auditor.file("p")

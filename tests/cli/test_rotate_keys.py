@@ -6,11 +6,14 @@ import signal
 import time
 from base64 import b64decode
 from contextlib import closing
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from ledger.commands import Deploy, SetSecrets
+from ledger.domains import mint_domain
 from ledger.keys import KeyFiles
 from ledger.ledger import Ledger
 from ledger.rotation import STEPS
@@ -18,6 +21,7 @@ from ledger.spec import AppId
 from ledger.stores import open_store
 from ledger.verify import verify_chain
 from tests.cli_support import Cli, write_toml
+from tests.effects.worlds import request
 from tests.seeds import seeds
 
 ROTATE = ("secret", "rotate-keys", "-y")
@@ -32,11 +36,14 @@ class Owner:
         self.address = address or str(self.cli.ledger)
         if address:
             self.cli = self.cli.having(ONECTL_LEDGER=address)
-        for app, value in VALUES.items():
-            write_toml(root / app, app)
-            there = self.cli.within(root / app)
-            there.run("deploy", "--image", "nginx:1").done()
-            there.run("secret", "create", "--key", "TOKEN", input=f"{value.decode()}\n").done()
+        with closing(open_store(self.address)) as store:
+            ledger = Ledger(store, KeyFiles(self.cli.home / "keys"), mint_domain=lambda: mint_domain("example.com"))
+            for app, value in VALUES.items():
+                write_toml(root / app, app)
+                app_id = AppId("sandbox", "default", app)
+                ledger.execute(app_id, Deploy(image="nginx:1"), replace(request(), actor="ana"))
+                ledger.execute(app_id, SetSecrets(keys=("TOKEN",)), request(), secret_values={"TOKEN": value})
+        self.cli.run("deploy", "status").done()
 
     def opened(self) -> dict[str, bytes]:
         """The secret of each app, opened with what is in the home now."""
