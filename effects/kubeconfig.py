@@ -82,6 +82,12 @@ class Context:
     cluster: Section
     user: Section
 
+    def files(self) -> Sequence[Path]:
+        """The certificates and keys that it names as files, each of which somebody may replace."""
+        named = [self.cluster.path("certificate-authority")]
+        named += [self.user.path(key) for key in ("client-certificate", "client-key")]
+        return [path for path in named if path is not None]
+
 
 class Kubeconfig:
     """A kubeconfig that was read.
@@ -132,11 +138,13 @@ class Kubeconfig:
         )
 
     def _named(self, plural: str) -> Mapping[str, Mapping[str, Any]]:
-        """The entries of one list by name; the first of those with one name, as kubectl does it."""
+        """The entries of one list by name; two of one name are refused, as kubectl does it."""
         found: dict[str, Mapping[str, Any]] = {}
         for entry in self._document.get(plural) or ():
             if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
                 raise KubeconfigError(f"an entry of {plural} has no name")
+            if entry["name"] in found:
+                raise KubeconfigError(f"two of its {plural} are called {entry['name']!r}")
             values = entry.get(plural.removesuffix("s"))
-            found.setdefault(entry["name"], values if isinstance(values, dict) else {})
+            found[entry["name"]] = values if isinstance(values, dict) else {}
         return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import threading
 import warnings
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +52,14 @@ class Access(Protocol):
         """
 
     def pool(self) -> urllib3.PoolManager:
-        """Its connections, for one request: another certificate needs another pool. To be asked for after `headers`."""
+        """Its connections, for one request: another certificate needs another pool. To be asked for after `headers`.
+
+        Raises:
+            CredentialsError: There is another certificate, and it cannot be used.
+        """
+
+    def close(self) -> None:
+        """Close the connections; may be repeated."""
 
 
 class PlainAccess:
@@ -67,14 +75,11 @@ class PlainAccess:
         if server is None or not server.startswith(("https://", "http://")):
             raise KubeconfigError("its cluster has no server's address that begins with https:// or http://")
         self.server = server.rstrip("/")
+        self._context = context
         self._as = impersonation(context.user)
         self._says = _authorization(context.user)
-        secure = self.server.startswith("https://")
-        self._pool = urllib3.PoolManager(
-            maxsize=_CONNECTIONS,
-            ssl_context=_tls(context) if secure else None,
-            server_hostname=context.cluster.text("tls-server-name") if secure else None,
-        )
+        self._lock = threading.Lock()
+        self._pooled = self._stamps(), self._new_pool()
 
     def headers(self) -> Mapping[str, str]:
         """What each request says of who we are.
@@ -88,8 +93,46 @@ class PlainAccess:
         return headers
 
     def pool(self) -> urllib3.PoolManager:
-        """Its connections."""
-        return self._pool
+        """Its connections; new ones once a certificate was replaced.
+
+        Raises:
+            CredentialsError: What took its place cannot be used.
+        """
+        with self._lock:
+            stamps, pool = self._pooled
+            if (now := self._stamps()) != stamps:
+                try:
+                    pool = self._new_pool()
+                except KubeconfigError as error:
+                    problem = str(error)
+                else:
+                    self._pooled = now, pool
+                    return pool
+                raise CredentialsError(problem)
+            return pool
+
+    def close(self) -> None:
+        """Close the connections; may be repeated."""
+        self._pooled[1].clear()
+
+    def _new_pool(self) -> urllib3.PoolManager:
+        secure = self.server.startswith("https://")
+        return urllib3.PoolManager(
+            maxsize=_CONNECTIONS,
+            ssl_context=_tls(self._context) if secure else None,
+            server_hostname=self._context.cluster.text("tls-server-name") if secure else None,
+        )
+
+    def _stamps(self) -> Sequence[object]:
+        return [_stamp(path) for path in self._context.files()]
+
+
+def _stamp(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def impersonation(user: Section) -> Mapping[str, str]:

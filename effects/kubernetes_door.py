@@ -46,7 +46,7 @@ class Door:
 
     def close(self) -> None:
         """Give the connections back; may be repeated."""
-        self._access.pool().clear()
+        self._access.close()
 
     def ask(self, request: ApiRequest, *, also: Iterable[int] = ()) -> ApiAnswer:
         """The answer if its status is 2xx or among `also`.

@@ -113,6 +113,10 @@ class LoginAccess:
                 self._pooled = self._certificate(), pool
             return pool
 
+    def close(self) -> None:
+        """Close the connections; may be repeated."""
+        self._pooled[1].clear()
+
     def _certificate(self) -> tuple[str | None, str | None]:
         return self._configuration.cert_file, self._configuration.key_file
 

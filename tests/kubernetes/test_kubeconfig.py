@@ -158,6 +158,26 @@ def test_a_tokens_file_is_read_again_after_a_minute(
     ]
 
 
+def test_a_certificate_that_was_replaced_is_used_from_then_on(tmp_path: Path, visitor: Pair) -> None:
+    second = a_pair("second")
+    crt, key = tmp_path / "visitor.crt", tmp_path / "visitor.key"
+    crt.write_text(visitor.certificate)
+    key.write_text(visitor.key)
+    user = {"client-certificate": "visitor.crt", "client-key": "visitor.key"}
+    with (
+        a_server(tmp_path, trusts=(visitor, second)) as host,
+        connect(written(tmp_path, user, host.cluster)) as cluster,
+    ):
+        for _ in range(2):
+            cluster.look(ANY, ledger_id=LEDGER)
+        crt.write_text(second.certificate)
+        with pytest.raises(ClusterUnreachableError, match="do not belong together"):  # until both are replaced
+            cluster.look(ANY, ledger_id=LEDGER)
+        key.write_text(second.key)
+        cluster.look(ANY, ledger_id=LEDGER)
+    assert [visit.certificate for visit in host.visits] == ["visitor", "visitor", "second"]
+
+
 def test_a_path_before_the_api_is_kept(tmp_path: Path, host: Host) -> None:
     cluster = {**host.cluster, "server": host.cluster["server"] + "/k8s/clusters/c-1/"}
     look(from_kubeconfig(written(tmp_path, {}, cluster), "staging"))
@@ -254,6 +274,10 @@ BROKEN: Mapping[str, tuple[str, str]] = {
     "no text": ("\x00", "it is not YAML"),
     "a list": (f"[{CANARY}]", "it has no such context"),
     "an entry without a name": (f"contexts: [{CANARY}]", "an entry of contexts has no name"),
+    "two of one name": (
+        "users: [{name: u}, {name: u}]\ncontexts: [{name: staging, context: {cluster: c}}]\nclusters: [{name: c}]",
+        "two of its users are called 'u'",
+    ),
     "no cluster": ("contexts: [{name: staging, context: {cluster: c}}]", "names a cluster that is not in the file"),
 }
 
