@@ -18,7 +18,7 @@ from effects.reconcile import STILL_THERE, ParkedError, Reconciler
 from effects.rollout import RolloutWatch
 from effects.tracing import Span, no_span
 from effects.work_queue import Work, WorkQueue
-from ledger.app import App
+from ledger.app import App, Life
 from ledger.errors import (
     LedgerDamagedError,
     LedgerEndedError,
@@ -115,6 +115,7 @@ class AppWork:
         try:
             # Of a life that is on its way out everything goes first.
             was_leaving = app.leaving is not None
+            before = app.life
             leftovers = None if was_leaving else self.leftovers(app)
             app = self.reconciler.reconcile(work.app_id, leftovers=leftovers, known=app)
         except ParkedError as error:
@@ -128,13 +129,17 @@ class AppWork:
             return "parked"
         if was_leaving:
             self.queue.add(work.app_id)  # for what is left of a life before that one
-        return self._look_at_pods(work, app)
+        return self._look_at_pods(work, app, before)
 
-    def _look_at_pods(self, work: Work, app: App) -> str:
+    def _look_at_pods(self, work: Work, app: App, before: Life | None) -> str:
         life = app.life
         if life is None or life.rollout == "completed":
             self.queue.done(work)
             return "done"
+        if before is None or before.applied_through < life.applied_through:
+            # No pod is ready at once; meanwhile another app can be applied.
+            self.queue.wait(work, FIRST_LOOK_SECONDS)
+            return "waiting"
         progress = self.rollouts.look(app.id, life)
         if progress.verdict in ("completed", "failed"):
             LOG.info("rollout", extra=_about(app.id, release=life.release, verdict=progress.verdict))
