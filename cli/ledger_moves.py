@@ -13,6 +13,8 @@ import typer
 
 from cli import origin
 from cli.audit_proofs import kept_checkpoints, sign_and_keep
+from cli.exit_codes import UsageError
+from cli.ledger_loss import go_on
 from cli.options import ReasonOption, YesOption
 from cli.profiles import lasting_address, shown_address
 from cli.progress import progress
@@ -62,7 +64,7 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")],
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The backup.", show_default=False)] = None,
     checkpoint: Annotated[
         list[Path] | None,
         typer.Option("--checkpoint", metavar="FILE", help="A checkpoint that was kept elsewhere; repeatable."),
@@ -80,10 +82,21 @@ def restore(
     The backup is verified, and compared with FILE.checkpoint and the newest checkpoint signed here. What was recorded
     after it is lost; the ledger says so from then on.
 
+    Without FILE and with --accept-loss the ledger goes on as it is, after its database lost lines in a fail-over, or an
+    older copy was put back by hand.
+
     Example:  1ctl ledger restore /mnt/backup/ledger.db --reason "disk failed"
     """
     session = Session()
     request = origin.request(reason=reason)
+    if file is None:
+        if not accept_loss:
+            raise UsageError(
+                "name the backup to restore",
+                hint="To go on with the ledger as it is, although it lost lines: --accept-loss",
+            )
+        go_on(session, request, checkpoint or [], yes=yes)
+        return
     directory = _private_directory(session)
     shutil.rmtree(directory, ignore_errors=True)  # of a restore that was killed
     try:

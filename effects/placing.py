@@ -226,7 +226,8 @@ class Placer:
         if position > (self.epoch, self.ledger.store.head().position):
             raise LedgerBehindError(
                 f"{ref} reflects position {position[1]} of this ledger, which ends before it",
-                hint="An older copy of the ledger was put back. 1ctl ledger restore does that safely.",
+                hint="An older copy of the ledger was put back, or its database lost lines in a fail-over.\n"
+                "To go on with the ledger as it is: 1ctl ledger restore --accept-loss",
             )
         if position > (self.epoch, app.head):
             raise ChangedMeanwhileError(f"{ref} reflects a later position than was read")

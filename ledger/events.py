@@ -57,10 +57,10 @@ class LedgerMoved(Value):
 
 @value
 class LedgerRestored(Value):
-    """The ledger was put back from a backup; what was recorded after it is lost.
+    """The ledger was put back from a backup, or goes on as it is after it lost lines; what else was recorded is lost.
 
     Attributes:
-        through: Position at which the backup ended.
+        through: Position at which the backup ended, or the ledger as it was.
         epoch: Fencing epoch from here on; clusters may reflect positions of the lost end under the one before.
     """
 

@@ -1,0 +1,71 @@
+"""Going on with a ledger that lost its newest lines, as it is: its database failed over, or an older copy was put back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cli.audit_proofs import kept_checkpoints
+from cli.progress import progress
+from cli.session import Session
+from ledger.comparing import verify_against
+from ledger.errors import RefusedError
+from ledger.events import LedgerRestored
+from ledger.request import Request
+from ledger.stored_leaves import ledger_key
+from ledger.transfer import verified
+
+
+def go_on(session: Session, request: Request, checkpoints: list[Path], *, yes: bool) -> None:
+    """Show what is lost as far as it is known here and, if that is accepted, begin an epoch.
+
+    Args:
+        session: Of this run.
+        request: On whose behalf it is recorded.
+        checkpoints: Files of checkpoints that were kept elsewhere.
+        yes: Not to ask.
+
+    Raises:
+        LedgerDamagedError: What is there is no whole ledger.
+        RefusedError: There is no ledger, or a file cannot be read.
+        CheckpointError: A checkpoint is not one of this ledger.
+    """
+    with progress("Verifying") as told:
+        head = verified(session.store, told, what="the ledger")
+    ledger_id = session.reader.ledger_id()
+    if ledger_id is None:
+        raise RefusedError("there is no ledger here", hint="Name the backup to restore.")
+    kept = kept_checkpoints(session)
+    newest = kept.newest(ledger_id)
+    notes = [_read(path) for path in checkpoints] + ([newest] if newest is not None else [])
+    found = [verify_against(session.store, note, ledger_key(session.store)) for note in notes]
+    lost = [result.detail for result in found if result.verdict != "consistent"]
+    for detail in dict.fromkeys(lost):
+        session.terminal.warn(f"{detail[0].upper()}{detail[1:]}")
+    if not lost:
+        session.terminal.notice("No checkpoint that is known here shows that anything is lost.")
+    question = f"Give up what is lost, and go on with the {head.position} events that are there?"
+    if not yes and not session.terminal.confirm(question):
+        session.terminal.info("Aborted.")
+        if session.terminal.json:
+            session.terminal.document({"restored": False})
+        return
+    epoch = max(session.reader.epoch(), kept.epoch(ledger_id)) + 1
+    kept.keep_epoch(ledger_id, epoch)
+    session.ledger.mark(LedgerRestored(through=head.position, epoch=epoch), request)
+    if newest is not None and found[-1].verdict != "consistent":
+        # It would forbid every later one.
+        kept.set_aside(ledger_id, f".before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    session.terminal.success(f"The ledger goes on with its {head.position} events, epoch {epoch}")
+    session.terminal.notice("Whether a request is still there: 1ctl audit log --request-id ID")
+    if session.terminal.json:
+        session.terminal.document(
+            {"restored": True, "ledger_id": ledger_id, "through": head.position, "epoch": epoch, "kept": None}
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RefusedError(f"{path} cannot be read: {error.strerror}", hint="Name another file.") from error
