@@ -148,6 +148,7 @@ class Door:
             timeout=timeout,
             preload_content=False,
             retries=False,
+            redirect=False,
         )
 
     def _whole(self, request: ApiRequest, response: urllib3.BaseHTTPResponse, deadline: float) -> ApiAnswer:
