@@ -27,6 +27,7 @@ from effects.kubernetes_requests import JSON, ApiAnswer, ApiRequest
 from effects.kubernetes_rollout import Json
 
 _CHUNK = 64 * 1024
+_NOT_TRUSTED = "its certificate is not trusted"
 _NOT_KUBERNETES = "what answers there does not speak the Kubernetes API"
 
 T = TypeVar("T")
@@ -104,9 +105,10 @@ class Door:
 
     def unreachable(self, request: ApiRequest, why: str) -> ClusterUnreachableError:
         """No usable answer to a request, and why."""
+        check = "certificate-authority" if why.startswith(_NOT_TRUSTED) else "the network and the server's address"
         return ClusterUnreachableError(
             f"No usable answer from cluster {self._name} (to {request.does}): {why}",
-            hint="Check the network and the server's address in the kubeconfig. It is safe to repeat this.",
+            hint=f"Check {check} in the kubeconfig. It is safe to repeat this.",
         )
 
     def _guarded(self, request: ApiRequest, do: Callable[[], T], seconds: float) -> T:
@@ -238,7 +240,7 @@ def _why(error: Exception, seconds: float) -> str:
 def _why_of_tls(error: urllib3.exceptions.SSLError) -> str:
     cause = error.args[0] if error.args else None
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({cause.verify_message})"
+        return f"{_NOT_TRUSTED} ({cause.verify_message})"
     return f"TLS with it failed ({getattr(cause, 'reason', None) or type(cause).__name__})"
 
 

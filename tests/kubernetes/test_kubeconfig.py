@@ -198,6 +198,7 @@ def test_a_server_that_nobody_vouches_for_is_not_spoken_to(tmp_path: Path, host:
         ):
             other.look(ANY, ledger_id=LEDGER)
         assert CANARY not in everything_told(caught.value)
+        assert "Check certificate-authority" in (caught.value.hint or "")
     assert host.visits == []
 
 
