@@ -35,6 +35,7 @@ from tests.faults.scenes import POSTGRES, SQLITE, Scene, newcomer
 from tests.faults.shifts import SECONDS, Process, leader, pid_of
 from tests.kubernetes_support import Administrator, kubeconfig
 from tests.postgres_support import Server
+from tests.worker.crews import working
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 
@@ -172,7 +173,8 @@ def test_what_a_worker_that_was_stopped_was_about_to_do_changes_nothing(
                 gives_way(first)
                 crowd.assert_quiet()
                 assert pid_of(leader(shop.store, shop.cluster)) == second.pid
-        crowd.assert_quiet()
+        with working(crowd.world):  # what the last one left to be done when it ended
+            crowd.assert_quiet()
 
 
 def gives_way(process: Process, *, within: float = SECONDS) -> None:
