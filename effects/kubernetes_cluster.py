@@ -15,6 +15,7 @@ Not done here: deciding whose an object is, and beginning a list or a watch agai
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -58,6 +59,9 @@ _NO_VERSION = "1"
 
 _VERSION_ON_CREATE = "resourceVersion should not be set on objects to be created"
 """What older servers, 1.20 for one, say when a Service that is not there is applied with a resourceVersion."""
+
+_MOMENT_SECONDS = 0.9
+"""How long after such a server was asked there is still nothing; less than any lease of a worker lasts."""
 
 _LOG_BYTES = 1024 * 1024
 
@@ -242,12 +246,16 @@ class KubernetesCluster:
     def _create(self, manifest: Manifest, manager: str) -> Seen:
         ref = ref_of(manifest)
         request = apply_request(manifest, manager, {"resourceVersion": _NO_VERSION})
+        began = time.monotonic()
         answer = self._door.ask(request, also=(409, 500))
         if answer.status == 500:
             if answer.message() != _VERSION_ON_CREATE:
                 raise answer.error()
             # Such a server has just found nothing there. In the moment until this apply a merge is possible,
-            # and at least not passed off as ours: it would be answered with 200.
+            # and at least not passed off as ours: it would be answered with 200. A process that was stopped
+            # meanwhile does not know whether it is still a moment.
+            if time.monotonic() - began > _MOMENT_SECONDS:
+                raise self._door.unreachable(request, "it took too long to be sure that there is nothing yet")
             answer = self._door.ask(apply_request(manifest, manager, {}), also=(409,))
         if answer.status == 201:
             return answer.seen()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -443,6 +444,17 @@ def test_a_server_that_takes_no_version_on_creation_gets_none(connect: Connect, 
     made = connect(refusal, json(metadata(), 201)).apply(settings(), manager="m", expect=None)
     assert made.uid == "u1"
     assert [request.body["metadata"].get("resourceVersion") for request in server.received] == ["1", None]
+
+
+def test_a_process_that_was_stopped_before_it_sends_none_asks_anew(
+    connect: Connect, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 5.1])
+    monkeypatch.setattr("effects.kubernetes_cluster.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    refusal = status(500, "", "resourceVersion should not be set on objects to be created")
+    with pytest.raises(ClusterUnreachableError, match="took too long to be sure"):
+        connect(refusal, json(metadata(), 201)).apply(settings(), manager="m", expect=None)
+    assert len(server.received) == 1
 
 
 def test_an_object_that_came_in_that_moment_is_not_passed_off_as_ours(connect: Connect) -> None:
