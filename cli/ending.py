@@ -34,10 +34,9 @@ class Ending:
 
     def cease(self) -> None:
         """From now on none of them changes anything; may be repeated."""
-        # Of one that came just before it is ignored, Python prints a traceback. So what came is let go first.
+        # Not SIG_IGN: of one that came together with the one that is being heard, Python would print a traceback.
         self._all(self._let_go)
         _signal.pthread_sigmask(_signal.SIG_BLOCK, [*self._numbers, _signal.SIGALRM])
-        self._all(_signal.SIG_IGN)
 
     def _all(self, handler: Any) -> None:
         for number in self._numbers:

@@ -342,6 +342,18 @@ def test_an_end_waits_for_an_import_and_is_not_lost(cli: Cli, more: str, code: i
     assert "Traceback" not in done.stderr
 
 
+def test_of_two_signals_that_come_together_one_ends_the_command(cli: Cli) -> None:
+    with cli.start("deploy", "--image", "held:1", "--wait") as waiting:
+        assert waiting.stdout is not None
+        read_until(waiting, "Waiting for deployment")
+        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGHUP, signal.SIGCONT):
+            waiting.send_signal(number)
+        _, stderr = waiting.communicate(timeout=30)
+    assert waiting.returncode in (129, 143)
+    assert "What was recorded stays recorded" in stderr.decode()
+    assert "Traceback" not in stderr.decode()
+
+
 # 7
 
 
