@@ -26,6 +26,7 @@ class Ending:
 
     def __init__(self, numbers: Sequence[int]) -> None:
         self._numbers = numbers
+        self._over = False
 
     def begin(self) -> None:
         """From now on they are heard."""
@@ -34,6 +35,7 @@ class Ending:
 
     def cease(self) -> None:
         """From now on none of them changes anything; may be repeated."""
+        self._over = True
         # Not SIG_IGN: of one that came together with the one that is being heard, Python would print a traceback.
         self._all(self._let_go)
         _signal.pthread_sigmask(_signal.SIG_BLOCK, [*self._numbers, _signal.SIGALRM])
@@ -43,6 +45,8 @@ class Ending:
             _signal.signal(number, handler)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
+        if self._over:
+            return
         if _is_importing(frame):
             _signal.signal(_signal.SIGALRM, lambda _, then: self._heard(number, then))
             _signal.setitimer(_signal.ITIMER_REAL, _A_MOMENT)

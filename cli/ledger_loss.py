@@ -9,25 +9,26 @@ from cli.audit_proofs import kept_checkpoints
 from cli.progress import progress
 from cli.session import Session
 from ledger.comparing import verify_against
-from ledger.errors import RefusedError
+from ledger.errors import LedgerDamagedError, RefusedError
 from ledger.events import LedgerRestored
 from ledger.request import Request
 from ledger.stored_leaves import ledger_key
 from ledger.transfer import verified
 
 
-def go_on(session: Session, request: Request, checkpoints: list[Path], *, yes: bool) -> None:
+def go_on(session: Session, request: Request, checkpoints: list[Path], *, changed: bool, yes: bool) -> None:
     """Show what is lost as far as it is known here and, if that is accepted, begin an epoch.
 
     Args:
         session: Of this run.
         request: On whose behalf it is recorded.
         checkpoints: Files of checkpoints that were kept elsewhere.
+        changed: Whether it is accepted, too, that there are other lines in place of signed ones.
         yes: Not to ask.
 
     Raises:
-        LedgerDamagedError: What is there is no whole ledger.
-        RefusedError: There is no ledger, or a file cannot be read.
+        LedgerDamagedError: What is there is no whole ledger; or there are other lines than those that were signed.
+        RefusedError: There is no ledger, a file cannot be read, or something was recorded meanwhile.
         CheckpointError: A checkpoint is not one of this ledger.
     """
     with progress("Verifying") as told:
@@ -40,6 +41,11 @@ def go_on(session: Session, request: Request, checkpoints: list[Path], *, yes: b
     notes = [_read(path) for path in checkpoints] + ([newest] if newest is not None else [])
     found = [verify_against(session.store, note, ledger_key(session.store)) for note in notes]
     lost = [result.detail for result in found if result.verdict != "consistent"]
+    if not changed and (other := next((each.detail for each in found if each.verdict == "forked"), None)):
+        raise LedgerDamagedError(
+            f"this is not the ledger that was signed: {other}",
+            hint="Somebody changed it; or after a fail-over others went on to record. Only if it was that: --accept-change",
+        )
     for detail in dict.fromkeys(lost):
         session.terminal.warn(f"{detail[0].upper()}{detail[1:]}")
     if not lost:
@@ -52,10 +58,14 @@ def go_on(session: Session, request: Request, checkpoints: list[Path], *, yes: b
         return
     epoch = max(session.reader.epoch(), kept.epoch(ledger_id)) + 1
     kept.keep_epoch(ledger_id, epoch)
+    if session.store.head() != head:
+        raise RefusedError("something was recorded meanwhile", hint="Run it again.")
     session.ledger.mark(LedgerRestored(through=head.position, epoch=epoch), request)
     if newest is not None and found[-1].verdict != "consistent":
         # It would forbid every later one.
-        kept.set_aside(ledger_id, f".before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+        suffix = f".before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+        kept.set_aside(ledger_id, suffix)
+        session.terminal.notice(f"The checkpoint that says otherwise is kept as {kept.path(ledger_id)}{suffix}")
     session.terminal.success(f"The ledger goes on with its {head.position} events, epoch {epoch}")
     session.terminal.notice("Whether a request is still there: 1ctl audit log --request-id ID")
     if session.terminal.json:

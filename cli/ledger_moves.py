@@ -72,6 +72,9 @@ def restore(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Even if the ledger is known to have gone further.")
     ] = False,
+    accept_change: Annotated[
+        bool, typer.Option("--accept-change", help="Without FILE: even if signed lines are others now.")
+    ] = False,
     yes: YesOption = False,
     reason: ReasonOption = None,
 ) -> None:
@@ -95,7 +98,7 @@ def restore(
                 "name the backup to restore",
                 hint="To go on with the ledger as it is, although it lost lines: --accept-loss",
             )
-        go_on(session, request, checkpoint or [], yes=yes)
+        go_on(session, request, checkpoint or [], changed=accept_change, yes=yes)
         return
     directory = _private_directory(session)
     shutil.rmtree(directory, ignore_errors=True)  # of a restore that was killed

@@ -43,14 +43,19 @@ def main() -> int:
     for number in heard:
         _signal.signal(number, _signal.SIG_DFL)
     from cli.ending import Ending  # noqa: PLC0415 - only from here on does an interrupt find no traceback
+    from cli.exit_codes import EndedError  # noqa: PLC0415
+    from cli.main import end_process  # noqa: PLC0415
     from cli.main import main as run  # noqa: PLC0415
 
     ending = Ending(heard)
     ending.begin()
     try:
-        return run()
-    finally:
-        ending.cease()
+        try:
+            return run()
+        finally:
+            ending.cease()
+    except EndedError as end:  # while it was being closed, or just told how it had failed
+        end_process(end.number)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ class Inventory:
         self._lock = threading.Lock()
         self._known: dict[Ref, Known] = {}
         self._refs: dict[tuple[str, str], tuple[Ref, ...]] = {}  # of what is known, by namespace and app
-        self._homes: dict[str, str] = {}  # the apps of lives of which an object was found under another app's label
+        self._homes: dict[Ref, tuple[str, str]] = {}  # life and app of objects that somebody's label puts elsewhere
         self._told: set[tuple[str, str]] = set()  # kind and namespace of which somebody tells us everything
         self._absent: set[Ref] = set()  # what was looked for and not found, and nobody would tell us of
         self._ask: set[Ref] = set()  # of which we know no more
@@ -126,8 +126,8 @@ class Inventory:
             with self._lock:
                 if self._is_news(each.ref, now):
                     self._keep(each.ref, now)
-                    news.add(self._home(now))
-        return news - {""}
+                    news.add(self._home(each.ref, now))
+        return news
 
     def listed_all(self, kind: str, namespace: str, names: set[str], version: str) -> set[str]:
         """Take a list of one kind, all of whose objects were given to `listed`, as what there was at a version.
@@ -144,7 +144,7 @@ class Inventory:
                 and not _is_before(version, before.resource_version)  # else it was made after the list
             ]
             self._told.add((kind, namespace))
-            return {self._home(self._forget(ref)) for ref in gone} - {""}
+            return {self._home(ref, self._forget(ref)) for ref in gone}
 
     def untold(self, kind: str, namespace: str) -> None:
         """Nobody tells us of this kind for now: what is not known may be there."""
@@ -159,12 +159,12 @@ class Inventory:
             if change.kind == "gone" or change.seen is None:
                 if before is None or (change.seen is not None and change.seen.uid != before.uid):
                     return None
-                return self._home(self._forget(change.ref))
+                return self._home(change.ref, self._forget(change.ref))
             now = known(change.seen)
             if not self._is_news(change.ref, now):
                 return None
             self._keep(change.ref, now)
-            return self._home(now)
+            return self._home(change.ref, now)
 
     def forget_secrets(self) -> None:
         """Look at each Secret again when it is next needed; nobody tells us of them."""
@@ -186,17 +186,15 @@ class Inventory:
     def apps(self, namespace: str) -> set[str]:
         """The apps that anything is known of."""
         with self._lock:
-            return {app for where, app in self._refs if where == namespace} - {""}
+            return {app for where, app in self._refs if where == namespace}
 
-    def belongs(self, life: str, app: str) -> None:
-        """Know from now on objects of a life as those of its app, whatever app their label names."""
+    def belongs(self, ref: Ref, life: str, app: str) -> None:
+        """Know an object from now on as one of that app, whatever app its label names, while it is of that life."""
         with self._lock:
-            moved = {ref: each for ref, each in self._known.items() if each.life == life}
-            for ref in moved:
-                self._forget(ref)
-            self._homes[life] = app
-            for ref, each in moved.items():
-                self._keep(ref, each)
+            known = self._forget(ref) if ref in self._known else None
+            self._homes[ref] = life, app
+            if known is not None:
+                self._keep(ref, known)
 
     @property
     def size(self) -> int:
@@ -207,21 +205,23 @@ class Inventory:
         before = self._known.get(ref)
         return before is None or (now != before and not _is_before(now.resource_version, before.resource_version))
 
-    def _home(self, each: Known) -> str:
-        return self._homes.get(each.life, each.app)
+    def _home(self, ref: Ref, each: Known) -> str:
+        """The app that it is known under; where no label names one, what no app is called, by its life."""
+        life, app = self._homes.get(ref, ("", ""))
+        return app if app and life == each.life else each.app or f"?{each.life}"
 
     def _keep(self, ref: Ref, now: Known) -> None:
         before = self._known.get(ref)
-        if before is None or self._home(before) != self._home(now):
+        if before is None or self._home(ref, before) != self._home(ref, now):
             if before is not None:
                 self._forget(ref)
-            key = (ref.namespace, self._home(now))
+            key = (ref.namespace, self._home(ref, now))
             self._refs[key] = (*self._refs.get(key, ()), ref)
         self._known[ref] = now
 
     def _forget(self, ref: Ref) -> Known:
         before = self._known.pop(ref)
-        key = (ref.namespace, self._home(before))
+        key = (ref.namespace, self._home(ref, before))
         left = tuple(each for each in self._refs[key] if each != ref)
         if left:
             self._refs[key] = left

@@ -66,7 +66,7 @@ class Section:
         data, path = self.text(f"{key}-data"), self.path(key)
         try:
             if data is not None:
-                return b64decode(data, validate=True)
+                return b64decode("".join(data.split()), validate=True)
             return None if path is None else path.read_bytes()
         except ValueError:
             problem = f"{key}-data is not base64"
@@ -112,7 +112,7 @@ class Kubeconfig:
             document = yaml.load(file.read_bytes(), Loader=_Loader)  # noqa: S506 - either of them is a safe one
         except OSError as error:
             problem = f"it cannot be read: {error.strerror}"
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+        except Exception as error:  # noqa: BLE001 - of a tag that does not fit its value YAML lets anything through
             # Its own words quote the line.
             mark = getattr(error, "problem_mark", None)
             problem = "it is not YAML" + (f" (line {mark.line + 1})" if mark is not None else "")
@@ -130,7 +130,8 @@ class Kubeconfig:
         cluster = self._named("clusters").get(str(names.get("cluster")))
         if cluster is None:
             raise KubeconfigError("it names a cluster that is not in the file")
-        return Context(self._section(cluster), self._section(self._named("users").get(str(names.get("user")), {})))
+        user = self._named("users").get(names["user"], {}) if isinstance(names.get("user"), str) else {}
+        return Context(self._section(cluster), self._section(user))
 
     def _section(self, values: Mapping[str, Any]) -> Section:
         return Section(
@@ -140,7 +141,10 @@ class Kubeconfig:
     def _named(self, plural: str) -> Mapping[str, Mapping[str, Any]]:
         """The entries of one list by name; two of one name are refused, as kubectl does it."""
         found: dict[str, Mapping[str, Any]] = {}
-        for entry in self._document.get(plural) or ():
+        entries = self._document.get(plural) or []
+        if not isinstance(entries, list):
+            raise KubeconfigError(f"its {plural} are not a list")
+        for entry in entries:
             if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
                 raise KubeconfigError(f"an entry of {plural} has no name")
             if entry["name"] in found:

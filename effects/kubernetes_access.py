@@ -16,10 +16,11 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import urllib3
 from urllib3.util import create_urllib3_context
@@ -78,6 +79,10 @@ class PlainAccess:
         self._context = context
         self._as = impersonation(context.user)
         self._says = _authorization(context.user)
+        if self._says.secret and not _is_private(self.server):
+            raise KubeconfigError(
+                "its server is reached without TLS, so whoever is on the way could read its credentials"
+            )
         self._lock = threading.Lock()
         self._pooled = self._stamps(), self._new_pool()
 
@@ -169,6 +174,7 @@ class _Constant:
 
     def __init__(self, value: str | None) -> None:
         self._value = value
+        self.secret = value is not None
 
     def value(self) -> str | None:
         return self._value
@@ -176,6 +182,8 @@ class _Constant:
 
 class _TokenFile:
     """A token in a file that somebody replaces before it expires."""
+
+    secret = True
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -194,13 +202,29 @@ class _TokenFile:
         return self._read[1]
 
     def _token(self) -> str:
+        problem = "it is empty"
         try:
-            return self._path.read_text().strip()
+            token = self._path.read_text().strip()
         except OSError as error:
-            problem = str(error.strerror)
+            token, problem = "", str(error.strerror)
         except ValueError:
-            problem = "it is not text"
+            token, problem = "", "it is not text"
+        if token:
+            return token
         raise CredentialsError(f"the token's file cannot be read: {problem}")
+
+
+def _is_private(server: str) -> bool:
+    """Whether nobody is on the way to it who could read what is sent."""
+    found = urlsplit(server)
+    return found.scheme == "https" or found.hostname == "localhost" or _is_loopback(found.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _authorization(user: Section) -> _Constant | _TokenFile:
@@ -209,17 +233,22 @@ def _authorization(user: Section) -> _Constant | _TokenFile:
         return _TokenFile(path)
     if (token := user.text("token")) is not None:
         return _Constant(f"Bearer {token}")
-    name, password = user.text("username"), user.text("password")
-    if name is not None and password is not None:
+    name, password = user.text("username"), user.text("password") or ""
+    if name is not None:
         return _Constant("Basic " + b64encode(f"{name}:{password}".encode()).decode())
     return _Constant(None)
 
 
 def _tls(context: Context) -> ssl.SSLContext:
     verify = context.cluster.values.get("insecure-skip-tls-verify") is not True
+    authority = context.cluster.content("certificate-authority")
     tls = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if verify else ssl.CERT_NONE)
+    # From Python 3.13 on refuses certificates that Kubernetes itself takes.
+    tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if verify:
-        _trust(tls, context.cluster.content("certificate-authority"))
+        _trust(tls, authority)
+    elif authority is not None:
+        raise KubeconfigError("it names a certificate authority, and says not to verify by it")
     else:
         # The file says so; to say it again at each command helps nobody.
         warnings.filterwarnings("ignore", category=urllib3.exceptions.InsecureRequestWarning)
@@ -236,7 +265,7 @@ def _trust(tls: ssl.SSLContext, authority: bytes | None) -> None:
         if authority is None:
             tls.load_default_certs()
         else:
-            tls.load_verify_locations(cadata=authority.decode("ascii"))
+            tls.load_verify_locations(cadata=authority.decode("ascii", "ignore"))  # comments are in any alphabet
     except (ssl.SSLError, ValueError):
         pass
     else:

@@ -105,7 +105,9 @@ class Door:
 
     def unreachable(self, request: ApiRequest, why: str) -> ClusterUnreachableError:
         """No usable answer to a request, and why."""
-        check = "certificate-authority" if why.startswith(_NOT_TRUSTED) else "the network and the server's address"
+        return self._unreachable(request, why, "the network and the server's address")
+
+    def _unreachable(self, request: ApiRequest, why: str, check: str) -> ClusterUnreachableError:
         return ClusterUnreachableError(
             f"No usable answer from cluster {self._name} (to {request.does}): {why}",
             hint=f"Check {check} in the kubeconfig. It is safe to repeat this.",
@@ -115,13 +117,15 @@ class Door:
         try:
             return do()
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            why = _why(error, seconds)
+            why, check = _why(error, seconds), "the network and the server's address"
+            if why.startswith(_NOT_TRUSTED):
+                check = "certificate-authority"
         except CredentialsError as error:
-            why = str(error)
+            why, check = str(error), "the user"
         except ValueError:
             # It quotes the header.
-            why = "its credentials cannot be sent in a header"
-        raise self.unreachable(request, why)
+            why, check = "its credentials cannot be sent in a header", "the user"
+        raise self._unreachable(request, why, check)
 
     def _exchange(self, request: ApiRequest) -> ApiAnswer:
         deadline = time.monotonic() + self.timeout

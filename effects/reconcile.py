@@ -106,6 +106,8 @@ class Reconciler:
         app = self.ledger.app(app_id)
         for ref in named_objects(app_id.name, app_id.namespace):
             seen = self.cluster.look(ref, ledger_id=ledger_id)
+            if seen is not None and not ledger_id and (ledger_id := self.ledger.ledger_id() or ""):
+                seen = self.cluster.look(ref, ledger_id=ledger_id)  # whose first command was made just now, and this
             foreign = seen is not None and (not ledger_id or seen.labels.get(LEDGER_LABEL) != ledger_id)
             if seen is not None and foreign and not is_adopted(app, ref, seen):
                 raise not_ours(ref, seen)

@@ -17,6 +17,7 @@ from effects.app_work import AppWork, DisabledError, FatalError, LeadershipLostE
 from effects.backoff import Backoff
 from effects.cluster import Cluster, Ref
 from effects.crash_points import crash_point
+from effects.desired import named_objects
 from effects.healing import Healer
 from effects.inventory import Inventory
 from effects.listing import WATCHED, Lister
@@ -333,20 +334,29 @@ class Term:
     def _leftover_objects(self, app: App) -> Mapping[Ref, str]:
         """With their uids, the objects of lives of this app. Those of a life that the ledger does not know stay.
 
-        Those of another app's life, whose label somebody edited, are left to that app.
+        Those of another app's life, whose label somebody edited, are left to that app; but not what this app has by
+        that name itself, whose life somebody edited.
         """
         found = self._inventory.of_app(app.id.namespace, app.id.name)
         now = app.life.deployment_id if app.life is not None else None
-        ours = set()
-        for life in {known.life for known in found.values()}:
-            whose = app.id if life == now else self._ledger.find(life)
-            if whose == app.id:
-                ours.add(life)
-            elif whose is not None and (whose.cluster, whose.namespace) == (app.id.cluster, app.id.namespace):
-                self._inventory.belongs(life, whose.name)
-                self.queue.add(whose)
-        return {ref: known.uid for ref, known in found.items() if known.life in ours}
+        whose = {
+            life: app.id if life == now else self._ledger.find(life)
+            for life in {known.life for known in found.values()}
+        }
+        own = set(named_objects(app.id.name, app.id.namespace)) if app.life is not None else set[Ref]()
+        own |= {Ref(each.kind, app.id.namespace, each.name) for each in (app.life.objects if app.life else ())}
+        for ref, known in found.items():
+            other = whose[known.life]
+            if other is None or other == app.id or ref in own or not _is_beside(other, app.id):
+                continue
+            self._inventory.belongs(ref, known.life, other.name)
+            self.queue.add(other)
+        return {ref: known.uid for ref, known in found.items() if whose[known.life] == app.id}
 
     def _check_leadership(self) -> None:
         if not self._lease.held:
             raise LeadershipLostError("another worker leads, or this one was stopped for too long")
+
+
+def _is_beside(one: AppId, other: AppId) -> bool:
+    return (one.cluster, one.namespace) == (other.cluster, other.namespace)

@@ -342,6 +342,50 @@ def test_an_end_waits_for_an_import_and_is_not_lost(cli: Cli, more: str, code: i
     assert "Traceback" not in done.stderr
 
 
+WHILE_IT = {
+    "is closed": "INVOCATION.closing.append(lambda: os.kill(os.getpid(), signal.SIGTERM))",
+    "has failed": "raise Failed",
+}
+ENDS_LATE = """
+import os, signal, sys
+import cli.main, cli.start, cli.failure
+from cli.options import INVOCATION
+
+class Failed(Exception):
+    def __str__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ""
+
+def run():
+    INVOCATION.request_id = "the-request"
+    {what}
+    return 0
+
+def report(error, json):
+    str(error)
+    return 1
+
+cli.main._run, cli.failure.report = run, report
+sys.exit(cli.start.process())
+"""
+
+
+@pytest.mark.parametrize("when", WHILE_IT)
+def test_143_for_a_signal_while_the_command_already_ends(cli: Cli, when: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS_LATE.format(what=WHILE_IT[when])],
+        cwd=cli.cwd,
+        env=cli.environ(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 143
+    assert "Whether this request was: 1ctl audit log --request-id the-request" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_of_two_signals_that_come_together_one_ends_the_command(cli: Cli) -> None:
     with cli.start("deploy", "--image", "held:1", "--wait") as waiting:
         assert waiting.stdout is not None

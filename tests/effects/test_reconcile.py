@@ -604,6 +604,19 @@ def test_what_is_killed_while_recording_is_recorded_once_by_the_next(world: Worl
     assert len(world.applied()) == 1
 
 
+def test_what_the_first_command_of_the_ledger_makes_meanwhile_is_not_someone_elses(world: World) -> None:
+    asked: list[Ref] = []
+
+    def deployed_by_another(_: str, ref: Ref) -> None:
+        if not asked:
+            asked.append(ref)
+            with_everything(world)
+
+    world.reconciler(Meddled(world.cluster, before=deployed_by_another)).refuse_foreign_objects(world.app_id)
+    assert asked
+    assert world.objects()
+
+
 def test_every_named_object_is_looked_at_before_a_life_begins(world: World) -> None:
     meddled = Meddled(world.cluster)
     world.reconciler(meddled).refuse_foreign_objects(world.app_id)

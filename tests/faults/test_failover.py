@@ -118,7 +118,7 @@ def test_what_an_asynchronous_standby_lost_shows_by_the_kept_checkpoint_and_the_
                 verify_against(store, note, ledger_key(store)).verdict != "consistent", "5: the loss was forgotten"
             )
         # Once that is accepted, the cluster follows what is there.
-        both.cli.run("ledger", "restore", "--accept-loss", "-y").done()
+        both.cli.run("ledger", "restore", "--accept-loss", "--accept-change", "-y").done()
         for command, result in zip(lost, results, strict=True):
             both.settle(command, result, number=seed)
         both.cli.run("audit", "checkpoint").done()

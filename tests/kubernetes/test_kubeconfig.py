@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 import tempfile
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, tzinfo
@@ -93,6 +94,7 @@ def users(visitor: Pair) -> Mapping[str, tuple[Mapping[str, Any] | None, tuple[s
         "an empty token": ({"token": ""}, (None, None)),
         "a token's file": ({"tokenFile": "token"}, ("Bearer t1", None)),
         "a password": ({"username": "ana", "password": "pässword"}, (basic, None)),
+        "a name without a password": ({"username": "ana"}, ("Basic " + coded("ana:"), None)),
         "a token and a password": ({"token": "t0", "username": "ana", "password": "x"}, ("Bearer t0", None)),
         "a certificate": (certificate, (None, "visitor")),
         "a certificate in files": (files, (None, "visitor")),
@@ -117,7 +119,7 @@ def test_the_server_learns_what_the_file_says_and_what_the_client_would_tell(
     look(login(file, "staging", {}))
     ours, theirs = host.visits
     assert known(ours) == ("/api/v1/namespaces/default/configmaps/any", header, certificate)
-    if who != "a password":  # in Latin-1, where kubectl sends UTF-8
+    if "password" not in who or "token" in who:  # in Latin-1, where kubectl sends UTF-8; and not without a password
         assert known(ours) == known(theirs)
     assert ours.headers["User-Agent"] == theirs.headers["User-Agent"] == "1ctl"
 
@@ -147,10 +149,14 @@ def test_a_tokens_file_is_read_again_after_a_minute(
         for seconds in (59, 2):
             now += timedelta(seconds=seconds)
             cluster.look(ANY, ledger_id=LEDGER)
-        token.unlink()
         now += timedelta(seconds=61)
-        with pytest.raises(ClusterUnreachableError, match="token's file cannot be read: No such file"):
+        token.write_text("")  # it is just being replaced
+        with pytest.raises(ClusterUnreachableError, match="it is empty"):
             cluster.look(ANY, ledger_id=LEDGER)
+        token.unlink()
+        with pytest.raises(ClusterUnreachableError, match="token's file cannot be read: No such file") as caught:
+            cluster.look(ANY, ledger_id=LEDGER)
+        assert caught.value.hint == "Check the user in the kubeconfig. It is safe to repeat this."
     assert [visit.headers["Authorization"] for visit in host.visits] == [
         "Bearer first",
         "Bearer first",
@@ -207,6 +213,26 @@ def test_an_authority_may_stand_in_a_file(tmp_path: Path, host: Host) -> None:
     cluster = {"server": host.cluster["server"], "certificate-authority": "ca.crt"}
     look(from_kubeconfig(written(tmp_path, {}, cluster), "staging"))
     assert len(host.visits) == 1
+
+
+@pytest.mark.parametrize("broken", ["\n", "\r\n", "a long line"])
+def test_an_authority_may_be_wrapped_and_have_comments_in_any_alphabet(tmp_path: Path, host: Host, broken: str) -> None:
+    text = coded("# Főtanúsítvány\n" + host.certificate)
+    wrapped = text if broken == "a long line" else broken.join(textwrap.wrap(text, 64)) + broken
+    cluster = {"server": host.cluster["server"], "certificate-authority-data": wrapped}
+    look(from_kubeconfig(written(tmp_path, {}, cluster), "staging"))
+    assert len(host.visits) == 1
+
+
+def test_credentials_go_nowhere_without_tls_but_to_this_machine(tmp_path: Path) -> None:
+    for user in ({"token": CANARY}, {"tokenFile": "token"}, {"username": "ana", "password": CANARY}):
+        for server in ("http://10.0.0.1:8080", "http://kubernetes.example"):
+            with pytest.raises(ClusterError, match="reached without TLS") as caught:
+                connect(written(tmp_path, user, {"server": server}))
+            assert CANARY not in everything_told(caught.value)
+        for server in ("http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"):
+            connect(written(tmp_path, user, {"server": server})).close()
+    connect(written(tmp_path, {}, {"server": "http://10.0.0.1:8080"})).close()
 
 
 def test_a_server_of_another_name_is_refused_unless_the_file_expects_that_name(tmp_path: Path) -> None:
@@ -274,9 +300,11 @@ BROKEN: Mapping[str, tuple[str, str]] = {
     "no YAML": (f"clusters: [{CANARY}", r"it is not YAML \(line \d\)"),
     "no text": ("\x00", "it is not YAML"),
     "a list": (f"[{CANARY}]", "it has no such context"),
+    "no lists": ("contexts: 5", "its contexts are not a list"),
+    "a tag that does not fit": ("contexts: !!timestamp x", "it is not YAML"),
     "an entry without a name": (f"contexts: [{CANARY}]", "an entry of contexts has no name"),
     "two of one name": (
-        "users: [{name: u}, {name: u}]\ncontexts: [{name: staging, context: {cluster: c}}]\nclusters: [{name: c}]",
+        "users: [{name: u}, {name: u}]\ncontexts: [{name: staging, context: {cluster: c, user: u}}]\nclusters: [{name: c}]",
         "two of its users are called 'u'",
     ),
     "no cluster": ("contexts: [{name: staging, context: {cluster: c}}]", "names a cluster that is not in the file"),
@@ -306,6 +334,9 @@ UNUSABLE: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], str]] = {
     "authority not there": ({}, {"certificate-authority": "none"}, "the file of certificate-authority cannot be read"),
     "no certificate": (
         {"client-certificate-data": coded(CANARY), "client-key-data": coded(CANARY)}, {}, "do not belong together"
+    ),
+    "an authority, and not to verify": (
+        {}, {"insecure-skip-tls-verify": True, "certificate-authority-data": coded(CANARY)}, "says not to verify"
     ),
     "half a pair": ({"client-key-data": coded(CANARY)}, {}, "its key one is missing"),
     "token of another kind": ({"token": [CANARY]}, {}, "token is not a text"),

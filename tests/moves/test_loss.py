@@ -64,6 +64,19 @@ def test_a_checkpoint_that_was_kept_elsewhere_shows_the_loss_too(user: User, old
     assert "cannot be read" in user.run(*ACCEPT, "--checkpoint", "none").failed(3).error
 
 
+def test_other_lines_in_place_of_signed_ones_are_accepted_by_who_says_so_only(user: User, older: Path) -> None:
+    for number in range(20, 24):
+        user.run("deploy", "--image", f"user:{number}")
+    before = rows(user.ledger)
+    refused = user.run(*ACCEPT, "-y").failed(7)
+    assert "this is not the ledger that was signed" in refused.error
+    assert "--accept-change" in refused.error
+    assert rows(user.ledger) == before
+    done = user.run(*ACCEPT, "--accept-change", "-y").done()
+    assert "The checkpoint that says otherwise is kept as" in done.stderr
+    user.run("audit", "checkpoint").done()
+
+
 def test_without_a_backup_nor_the_loss_accepted_nothing_is_done(user: User) -> None:
     assert "--accept-loss" in user.run("ledger", "restore").failed(2).error
 

@@ -7,14 +7,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
-from effects.cluster import Cluster
+from effects.cluster import Cluster, Ref
 from effects.term import Settings, Surroundings
 from effects.worker import Worker
 from ledger.domains import mint_domain
 from ledger.errors import OneCtlError
 from ledger.ledger import Ledger
 from tests.effects.worlds import GATEWAY, World, eventually, request
+from tests.kubernetes_support import Administrator, kubeconfig
 
 
 @dataclass
@@ -104,3 +106,13 @@ def settled(world: World) -> None:
         return not app.dirty and (app.life is None or app.life.rollout != "pending") and not world.difference()
 
     eventually(is_settled)
+
+
+def edit(world: World, ref: Ref, patch: dict[str, Any], manager: str = "kubectl-edit") -> None:
+    """Somebody changes an object by hand."""
+    if world.cluster.kind == "sandbox":
+        world.cluster.edit(ref, patch, manager=manager)  # type: ignore[attr-defined]
+        return
+    administrator = Administrator(kubeconfig())
+    administrator.edit(ref, patch, manager)
+    administrator.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,10 @@ from effects.cluster import (
 )
 from effects.inventory import Inventory, Known
 from effects.listing import Lister
-from ledger.commands import Destroy
+from ledger.commands import Destroy, Restart
 from ledger.events import ResourcesApplied
 from tests.effects.worlds import Meddled, World, eventually, image, kubernetes_world, request
-from tests.worker.crews import settled, working
+from tests.worker.crews import edit, settled, working
 
 LEDGER = "ledger-1"
 
@@ -145,7 +145,7 @@ def test_objects_of_a_life_that_is_known_are_found_by_its_app_whatever_their_lab
     labelled["metadata"]["labels"] |= {APP_LABEL: "other", LIFE_LABEL: "life-of-shop"}
     inventory.apply(labelled, manager="m", expect=None)
     assert inventory.apps(world.namespace) == {"other"}
-    inventory.belongs("life-of-shop", "shop")
+    inventory.belongs(ref, "life-of-shop", "shop")
     assert inventory.apps(world.namespace) == {"shop"}
     assert set(inventory.of_app(world.namespace, "shop")) == {ref}
     gone = world.cluster.look(ref, ledger_id=LEDGER)
@@ -258,13 +258,15 @@ def test_what_a_late_writer_makes_of_a_destroyed_life_is_removed_at_once(worked:
     eventually(lambda: not worked.objects())
 
 
-def test_it_is_removed_also_if_somebody_put_the_label_of_another_app_on_it(worked: World) -> None:
+@pytest.mark.parametrize("label", [{APP_LABEL: "another"}, {}], ids=["another", "none"])
+def test_it_is_removed_also_if_somebody_changed_its_label(worked: World, label: Mapping[str, str]) -> None:
     seen = worked.cluster.look(worked.named("Service"), ledger_id=worked.ledger.ledger_id() or "")
     assert seen is not None
     worked.ask(Destroy())
     eventually(lambda: not worked.app.dirty)
     late = config_map(worked, f"{worked.app_id.name}-environments")
-    late["metadata"] |= {"labels": {**seen.labels, APP_LABEL: "another"}, "annotations": {DIGEST_ANNOTATION: "late"}}
+    labels = {**{name: value for name, value in seen.labels.items() if name != APP_LABEL}, **label}
+    late["metadata"] |= {"labels": labels, "annotations": {DIGEST_ANNOTATION: "late"}}
     worked.cluster.apply(late, manager="late", expect=None)
     eventually(lambda: not worked.objects())
 
@@ -279,6 +281,26 @@ def test_it_is_removed_also_if_that_happened_while_no_worker_ran(world: World) -
     world.cluster.apply(late, manager="late", expect=None)
     with working(world, resync_seconds=3600):
         eventually(lambda: not world.objects())
+
+
+def test_what_an_app_has_is_not_removed_by_another_whose_life_somebody_wrote_on_it(worked: World) -> None:
+    first = worked.app_id
+    life = worked.life.deployment_id
+    worked.another_app()
+    worked.ask(image())
+    settled(worked)
+    ref = worked.named("Deployment")
+    seen = worked.cluster.look(ref, ledger_id=worked.ledger.ledger_id() or "")
+    assert seen is not None
+    edit(worked, ref, {"metadata": {"labels": {LIFE_LABEL: life}}})
+    eventually(lambda: worked.life.parked)
+    second, worked.app_id = worked.app_id, first
+    worked.ask(Restart())
+    settled(worked)
+    worked.app_id = second
+    now = worked.cluster.look(ref, ledger_id=worked.ledger.ledger_id() or "")
+    assert now is not None
+    assert now.uid == seen.uid
 
 
 def test_what_another_writer_recorded_wrongly_is_recorded_as_it_is(worked: World) -> None:

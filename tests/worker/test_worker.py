@@ -13,18 +13,7 @@ from ledger.commands import AdoptObject, Destroy, RetryApply, SetEnv
 from ledger.events import DriftDetected, DriftHealed, Event, ResourcesApplied, RolloutCompleted, RolloutFailed
 from ledger.spec import AppId
 from tests.effects.worlds import Meddled, World, eventually, image, request
-from tests.kubernetes_support import Administrator, kubeconfig
-from tests.worker.crews import settled, working
-
-
-def edit(world: World, ref: Ref, patch: dict[str, Any], manager: str = "kubectl-edit") -> None:
-    """Somebody changes an object by hand."""
-    if world.cluster.kind == "sandbox":
-        world.cluster.edit(ref, patch, manager=manager)  # type: ignore[attr-defined]
-        return
-    administrator = Administrator(kubeconfig())
-    administrator.edit(ref, patch, manager)
-    administrator.close()
+from tests.worker.crews import edit, settled, working
 
 
 def facts(world: World, *kinds: type[Event]) -> list[Event]:
