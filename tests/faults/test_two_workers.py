@@ -173,7 +173,7 @@ def test_what_a_worker_that_was_stopped_was_about_to_do_changes_nothing(
                 gives_way(first)
                 crowd.assert_quiet()
                 assert pid_of(leader(shop.store, shop.cluster)) == second.pid
-        with working(crowd.world):  # what the last one left to be done when it ended
+        with working(crowd.world, resync_seconds=0.5):  # what the last one left to be done when it ended
             crowd.assert_quiet()
 
 

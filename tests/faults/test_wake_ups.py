@@ -34,7 +34,7 @@ def test_whatever_becomes_of_wake_ups_a_resync_repairs_it(
             for _ in range(COMMANDS):
                 crowd.ask()
             crowd.assert_quiet()
-        with working(crowd.world):  # what the last one left to be done when it ended
+        with working(crowd.world, resync_seconds=0.5):  # what the last one left to be done when it ended
             crowd.assert_quiet()
     assert meddler.meddled
     cases.count = meddler.meddled

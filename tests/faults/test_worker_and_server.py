@@ -93,7 +93,7 @@ def survive(faults: frozenset[Fault], place: str, seed: int, proxy: FaultProxy, 
         with working(crowd.world, cluster, resync_seconds=1.0, threads=2):
             go_wrong(crowd, proxy, plan)
             crowd.assert_quiet(plan.told())
-        with working(crowd.world):  # what the last one left to be done when it ended
+        with working(crowd.world, resync_seconds=0.5):  # what the last one left to be done when it ended
             crowd.assert_quiet(plan.told())
     return len(plan.faults())
 
