@@ -137,8 +137,9 @@ class AppWork:
             self.queue.done(work)
             return "done"
         if before is None or before.applied_through < life.applied_through:
-            # No pod is ready at once; meanwhile another app can be applied.
-            self.queue.wait(work, FIRST_LOOK_SECONDS)
+            # No pod is ready at once; meanwhile another app can be applied. Not as one that waits: it was not looked at.
+            self.queue.add(app.id, delay=FIRST_LOOK_SECONDS)
+            self.queue.done(work)
             return "waiting"
         progress = self.rollouts.look(app.id, life)
         if progress.verdict in ("completed", "failed"):

@@ -76,6 +76,7 @@ def _measure_throughput(run: Run) -> Iterator[Line]:
                 for name in names:
                     team.deploy(name, "nginx:1", replicas=0)
                 team.wait_until_applied(names)
+                wait_until(lambda: _is_quiet(proxy), "the worker to be at rest")  # else it is in the floor's way
                 return APPS * len(objects) / _span(proxy)
 
             def floor() -> float:
@@ -177,6 +178,7 @@ def _measure_restart(run: Run) -> Iterator[Line]:
         run.say("applying them")
         with _worker(user, team):
             team.wait_until_applied(names, patience=20 * 60)
+            wait_until(lambda: _is_quiet(proxy), "the worker to be at rest")
         head = team.ledger.store.head().position
         proxy.forget()
         with _worker(user, team) as worker:
