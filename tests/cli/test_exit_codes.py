@@ -64,6 +64,19 @@ def asked(cli: Cli) -> list[str]:
 # 0
 
 
+def run_script(cli: Cli, script: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """A Python program as this user."""
+    return subprocess.run(
+        [sys.executable, "-c", script, *args],
+        cwd=cli.cwd,
+        env=cli.environ(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 def test_0_for_what_was_done(cli: Cli) -> None:
     assert cli.run("deploy", "--image", "nginx:alpine").code == 0
 
@@ -261,15 +274,7 @@ def test_6_when_the_disk_fails_while_committing_and_the_request_id_settles_it(de
     deployed.run("deploy", "--image", "nginx:alpine", "--wait").done()  # so that nothing is observed before
     before = deployed.events()
     args = ["deploy", "scale", "--replicas", "3", "--request-id", "scale-1"]
-    done = subprocess.run(
-        [sys.executable, "-c", CANNOT_COMMIT, *args],
-        cwd=deployed.cwd,
-        env=deployed.environ(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run_script(deployed, CANNOT_COMMIT, *args)
     result = Result("scale", done.stdout, done.stderr, done.returncode).failed(6)
     assert result.stdout == ""
     assert "may or may not be recorded" in result.error
@@ -327,15 +332,7 @@ IN_A_DESTRUCTOR = "type('Taken', (), {'__del__': lambda self: os.kill(os.getpid(
 @pytest.mark.parametrize(("more", "code"), [("", 143), (IN_A_DESTRUCTOR, 129)], ids=["", "in a destructor"])
 def test_an_end_waits_for_an_import_and_is_not_lost(cli: Cli, more: str, code: int) -> None:
     (cli.cwd / "interrupted.py").write_text(INTERRUPTED_IMPORT if not more else "print('imported', flush=True)")
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED.format(more=more)],
-        cwd=cli.cwd,
-        env=cli.environ(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run_script(cli, INTERRUPTED.format(more=more))
     assert (done.returncode, done.stdout) == (code, "imported\n")
     assert "Nothing was recorded" in done.stderr
     assert "bug" not in done.stderr
@@ -372,15 +369,7 @@ sys.exit(cli.start.process())
 
 @pytest.mark.parametrize("when", WHILE_IT)
 def test_143_for_a_signal_while_the_command_already_ends(cli: Cli, when: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", ENDS_LATE.format(what=WHILE_IT[when])],
-        cwd=cli.cwd,
-        env=cli.environ(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run_script(cli, ENDS_LATE.format(what=WHILE_IT[when]))
     assert done.returncode == 143
     assert "Whether this request was: 1ctl audit log --request-id the-request" in done.stderr
     assert "Traceback" not in done.stderr
