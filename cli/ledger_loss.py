@@ -56,10 +56,10 @@ def go_on(session: Session, request: Request, checkpoints: list[Path], *, change
         if session.terminal.json:
             session.terminal.document({"restored": False})
         return
-    epoch = max(session.reader.epoch(), kept.epoch(ledger_id)) + 1
-    kept.keep_epoch(ledger_id, epoch)
     if session.store.head() != head:
         raise RefusedError("something was recorded meanwhile", hint="Run it again.")
+    epoch = max(session.reader.epoch(), kept.epoch(ledger_id)) + 1
+    kept.keep_epoch(ledger_id, epoch)
     session.ledger.mark(LedgerRestored(through=head.position, epoch=epoch), request)
     if newest is not None and found[-1].verdict != "consistent":
         # It would forbid every later one.

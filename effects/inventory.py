@@ -183,10 +183,10 @@ class Inventory:
         with self._lock:
             return {ref: self._known[ref] for ref in self._refs.get((namespace, app), ())}
 
-    def apps(self, namespace: str) -> set[str]:
-        """The apps that anything is known of."""
+    def apps(self) -> set[tuple[str, str]]:
+        """The apps that anything is known of, each with its namespace before it."""
         with self._lock:
-            return {app for where, app in self._refs if where == namespace}
+            return set(self._refs)
 
     def belongs(self, ref: Ref, life: str, app: str) -> None:
         """Know an object from now on as one of that app, whatever app its label names, while it is of that life."""

@@ -71,6 +71,7 @@ class PlainAccess:
 
         Raises:
             KubeconfigError: A value cannot be used.
+            CredentialsError: They would be sent in the clear.
         """
         server = context.cluster.text("server")
         if server is None or not server.startswith(("https://", "http://")):
@@ -79,10 +80,8 @@ class PlainAccess:
         self._context = context
         self._as = impersonation(context.user)
         self._says = _authorization(context.user)
-        if self._says.secret and not _is_private(self.server):
-            raise KubeconfigError(
-                "its server is reached without TLS, so whoever is on the way could read its credentials"
-            )
+        if self._says.secret:
+            refuse_in_the_clear(self.server)
         self._lock = threading.Lock()
         self._pooled = self._stamps(), self._new_pool()
 
@@ -214,10 +213,15 @@ class _TokenFile:
         raise CredentialsError(f"the token's file cannot be read: {problem}")
 
 
-def _is_private(server: str) -> bool:
-    """Whether nobody is on the way to it who could read what is sent."""
+def refuse_in_the_clear(server: str) -> None:
+    """Refuse to send credentials to a server's address.
+
+    Raises:
+        CredentialsError: Without TLS, to another machine.
+    """
     found = urlsplit(server)
-    return found.scheme == "https" or found.hostname == "localhost" or _is_loopback(found.hostname or "")
+    if found.scheme != "https" and found.hostname != "localhost" and not _is_loopback(found.hostname or ""):
+        raise CredentialsError("its server is reached without TLS, so whoever is on the way could read its credentials")
 
 
 def _is_loopback(host: str) -> bool:

@@ -27,6 +27,7 @@ from effects.kubernetes_requests import JSON, ApiAnswer, ApiRequest
 from effects.kubernetes_rollout import Json
 
 _CHUNK = 64 * 1024
+_NETWORK = "the network and the server's address"
 _NOT_TRUSTED = "its certificate is not trusted"
 _NOT_KUBERNETES = "what answers there does not speak the Kubernetes API"
 
@@ -103,11 +104,8 @@ class Door:
             document=_object(body),
         )
 
-    def unreachable(self, request: ApiRequest, why: str) -> ClusterUnreachableError:
-        """No usable answer to a request, and why."""
-        return self._unreachable(request, why, "the network and the server's address")
-
-    def _unreachable(self, request: ApiRequest, why: str, check: str) -> ClusterUnreachableError:
+    def unreachable(self, request: ApiRequest, why: str, check: str = _NETWORK) -> ClusterUnreachableError:
+        """No usable answer to a request, why, and what to check in the kubeconfig."""
         return ClusterUnreachableError(
             f"No usable answer from cluster {self._name} (to {request.does}): {why}",
             hint=f"Check {check} in the kubeconfig. It is safe to repeat this.",
@@ -117,15 +115,14 @@ class Door:
         try:
             return do()
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            why, check = _why(error, seconds), "the network and the server's address"
-            if why.startswith(_NOT_TRUSTED):
-                check = "certificate-authority"
+            why = _why(error, seconds)
+            check = "certificate-authority" if why.startswith(_NOT_TRUSTED) else _NETWORK
         except CredentialsError as error:
             why, check = str(error), "the user"
         except ValueError:
             # It quotes the header.
             why, check = "its credentials cannot be sent in a header", "the user"
-        raise self._unreachable(request, why, check)
+        raise self.unreachable(request, why, check)
 
     def _exchange(self, request: ApiRequest) -> ApiAnswer:
         deadline = time.monotonic() + self.timeout

@@ -26,7 +26,7 @@ from kubernetes.config.exec_provider import ExecProvider
 from kubernetes.config.incluster_config import InClusterConfigLoader
 from kubernetes.config.kube_config import FileOrData, KubeConfigLoader, KubeConfigMerger
 
-from effects.kubernetes_access import CredentialsError
+from effects.kubernetes_access import CredentialsError, refuse_in_the_clear
 
 _EARLY = timedelta(minutes=5)
 """How long before they expire credentials are renewed."""
@@ -75,11 +75,13 @@ class LoginAccess:
         """Log in.
 
         Raises:
-            CredentialsError: A plugin failed. The client raises other errors, too.
+            CredentialsError: A plugin failed, or they would be sent in the clear. The client raises other errors, too.
         """
         configuration = client.Configuration()
         load(configuration)
         self._configuration: Any = configuration
+        if self._token() is not None:
+            refuse_in_the_clear(self.server)
         self._as = impersonation
         self._lock = threading.Lock()
         self._pooled = self._certificate(), self._new_pool()
@@ -100,9 +102,14 @@ class LoginAccess:
         """
         self._renew()
         headers = urllib3.HTTPHeaderDict(self._as)
-        for setting in self._configuration.auth_settings().values():
-            headers.add(setting["key"], setting["value"])
+        if (token := self._token()) is not None:
+            headers.add("Authorization", token)
         return headers
+
+    def _token(self) -> str | None:
+        # Not by `auth_settings`, which would renew it a second time.
+        token: str | None = self._configuration.api_key.get("BearerToken")
+        return token
 
     def pool(self) -> urllib3.PoolManager:
         """Its connections: open ones go on with the certificate that they began with, another one needs others."""

@@ -303,10 +303,8 @@ class Term:
                 self._alike.pop(ref, None)
         for app_id in apps:
             self.queue.add(app_id, again=True)
-        for namespace in {app.namespace for app in apps}:
-            strange = self._inventory.apps(namespace) - {app.name for app in apps if app.namespace == namespace}
-            for name in strange:  # whose label was edited; see `_leftover_objects`
-                self.queue.add(AppId(self._settings.cluster, namespace, name))
+        for namespace, name in self._inventory.apps() - {(app.namespace, app.name) for app in apps}:
+            self.queue.add(AppId(self._settings.cluster, namespace, name))  # see `_leftover_objects`
         self._looked.set()
         LOG.info("resync", extra={"apps": len(apps), "objects": self._inventory.size})
 

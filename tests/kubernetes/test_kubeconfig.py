@@ -225,7 +225,9 @@ def test_an_authority_may_be_wrapped_and_have_comments_in_any_alphabet(tmp_path:
 
 
 def test_credentials_go_nowhere_without_tls_but_to_this_machine(tmp_path: Path) -> None:
-    for user in ({"token": CANARY}, {"tokenFile": "token"}, {"username": "ana", "password": CANARY}):
+    (tmp_path / "token").write_text(CANARY)
+    login = {"token": CANARY, "exec": {"command": "false", "apiVersion": "x"}}
+    for user in ({"token": CANARY}, {"tokenFile": "token"}, {"username": "ana", "password": CANARY}, login):
         for server in ("http://10.0.0.1:8080", "http://kubernetes.example"):
             with pytest.raises(ClusterError, match="reached without TLS") as caught:
                 connect(written(tmp_path, user, {"server": server}))

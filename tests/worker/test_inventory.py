@@ -144,14 +144,14 @@ def test_objects_of_a_life_that_is_known_are_found_by_its_app_whatever_their_lab
     labelled = config_map(world, "shop")
     labelled["metadata"]["labels"] |= {APP_LABEL: "other", LIFE_LABEL: "life-of-shop"}
     inventory.apply(labelled, manager="m", expect=None)
-    assert inventory.apps(world.namespace) == {"other"}
+    assert inventory.apps() == {(world.namespace, "other")}
     inventory.belongs(ref, "life-of-shop", "shop")
-    assert inventory.apps(world.namespace) == {"shop"}
+    assert inventory.apps() == {(world.namespace, "shop")}
     assert set(inventory.of_app(world.namespace, "shop")) == {ref}
     gone = world.cluster.look(ref, ledger_id=LEDGER)
     assert gone is not None
     assert inventory.changed(Change("gone", ref, gone, gone.resource_version)) == "shop"
-    assert inventory.apps(world.namespace) == set()
+    assert inventory.apps() == set()
 
 
 class Opening(Meddled):
