@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,19 +41,23 @@ def replay(
     session = Session()
     moment = resolve(session, When(as_of=as_of, at_position=at_position), app_id=None, deployment_id=None)
     with KubernetesCluster.connect(kubeconfig=kubeconfig, context=context) as cluster:
-        work = Replay(
-            ledger=session.ledger,
-            cluster=cluster,
-            gateway=session.place.gateway,
-            upto=moment.position if moment else None,
-        )
-        apps = [app_id for app_id in session.reader.apps(session.place.cluster) if work.life(app_id) is not None]
+
+        def make() -> Replay:
+            return Replay(
+                ledger=session.make_ledger(),
+                cluster=cluster,
+                gateway=session.place.gateway,
+                upto=moment.position if moment else None,
+            )
+
+        there = make()
+        apps = [app_id for app_id in session.reader.apps(session.place.cluster) if there.life(app_id) is not None]
         _check_namespaces(cluster.namespace_exists, apps, context)
         question = f"Apply {len(apps)} apps of cluster {session.place.cluster} to context {context}?"
         if not yes and not session.terminal.confirm(question):
             session.terminal.info("Aborted.")
             return
-        sent, failed = _replay(work, apps)
+        sent, failed = _replay(make, apps)
     if session.terminal.json:
         session.terminal.document(
             {
@@ -85,14 +90,17 @@ def _check_namespaces(exists: Callable[[str], bool], apps: Sequence[AppId], cont
         )
 
 
-def _replay(work: Replay, apps: Sequence[AppId]) -> tuple[int, list[tuple[AppId, OneCtlError]]]:
+def _replay(make: Callable[[], Replay], apps: Sequence[AppId]) -> tuple[int, list[tuple[AppId, OneCtlError]]]:
+    """How many objects were sent, and which apps could not be applied, in their order."""
+    from effects.replay import replay_all  # noqa: PLC0415
+
     sent = 0
-    failed: list[tuple[AppId, OneCtlError]] = []
-    with progress("Applying") as show:
-        for number, app_id in enumerate(apps, start=1):
-            try:
-                sent += work.replay(app_id)
-            except OneCtlError as error:
-                failed.append((app_id, error))
+    failed: dict[AppId, OneCtlError] = {}
+    with progress("Applying") as show, closing(replay_all(make, apps)) as each:
+        for number, (app_id, outcome) in enumerate(each, start=1):
+            if isinstance(outcome, OneCtlError):
+                failed[app_id] = outcome
+            else:
+                sent += outcome
             show(number, len(apps))
-    return sent, failed
+    return sent, [(app_id, failed[app_id]) for app_id in apps if app_id in failed]

@@ -6,6 +6,9 @@ them in order. Nothing that is not ours is touched, and an object that reflects 
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from effects.cluster import DIGEST_ANNOTATION, LEDGER_LABEL, LIFE_LABEL, Cluster, ClusterError, NotOursError
@@ -14,8 +17,12 @@ from effects.placing import reflected
 from effects.redacted import refuse_redacted
 from effects.secret_values import LazyValues
 from ledger.app import Life
+from ledger.errors import OneCtlError
 from ledger.ledger import Ledger
 from ledger.spec import AppId
+
+AT_ONCE = 8
+"""How many apps are applied at once: as many as a worker does."""
 
 _EMPTY = "Replay into an empty namespace, or remove what is there."
 
@@ -85,3 +92,33 @@ class Replay:
                 sent += 1
             owner_uid = owner_uid or seen.uid
         return sent
+
+
+def replay_all(
+    make: Callable[[], Replay], apps: Sequence[AppId], *, at_once: int = AT_ONCE
+) -> Generator[tuple[AppId, int | OneCtlError]]:
+    """Apply many apps, several at once; yields each as it is done, with the objects that were sent or what went wrong.
+
+    Left before its end, it begins no further app and returns when those in work are done.
+
+    Args:
+        make: Makes what replays for one thread.
+        apps: The apps, each once.
+        at_once: How many at once.
+    """
+    own = threading.local()
+
+    def one(app_id: AppId) -> int | OneCtlError:
+        work: Replay = own.work
+        try:
+            return work.replay(app_id)
+        except OneCtlError as error:
+            return error
+
+    pool = ThreadPoolExecutor(at_once, "replay", initializer=lambda: setattr(own, "work", make()))
+    try:
+        asked = {pool.submit(one, app_id): app_id for app_id in apps}
+        for done in as_completed(asked):
+            yield asked[done], done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,17 @@ import pytest
 
 from cli.exit_codes import ExitCode
 from effects.cluster import DIGEST_ANNOTATION
-from tests.cli_support import Cli, Result
+from tests.cli_support import Cli, Result, write_toml
 from tests.effects.worlds import eventually
+from tests.faults.plan import Plan
+from tests.faults.proxy import CONTEXT, FaultProxy
 from tests.kubernetes.support import Kubectl, a_cluster_user
+from tests.kubernetes_support import kubeconfig
 
 pytestmark = pytest.mark.kubernetes
 APP = "user-service"
+MANY = 24
+"""Apps, of which an interrupted replay leaves some: three times as many as are applied at once."""
 
 
 @pytest.fixture
@@ -124,3 +131,29 @@ def test_without_yes_and_without_a_terminal_nothing_is_sent(user: tuple[Cli, Kub
     place = ("--kubeconfig", str(kubectl.file), "--context", kubectl.context)
     cli.run("worker", "replay", *place)
     assert digests(kubectl) == {}
+
+
+def test_interrupted_it_ends_what_is_in_work_and_the_next_try_sends_only_the_rest(
+    user: tuple[Cli, Kubectl], tmp_path: Path
+) -> None:
+    cli, kubectl = user
+    for number in range(MANY):
+        write_toml(tmp_path / f"app-{number}", f"app-{number}")
+        cli.within(tmp_path / f"app-{number}").run("deploy", "--image", "nginx:1", "--detach").done()
+    with FaultProxy(kubeconfig(), Plan(latency=0.05)) as proxy:
+        place = ("--kubeconfig", str(proxy.kubeconfig(tmp_path)), "--context", CONTEXT)
+        with cli.start("worker", "replay", "-y", *place) as run:
+            eventually(lambda: proxy.requests()["patch", "deployments"])
+            os.kill(run.pid, signal.SIGINT)
+            _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert b"Interrupted" in said
+    assert b"Traceback" not in said
+    objects = kubectl("get", "deployment,service,httproute,configmap", "-l", "1ctl.dev/ledger", "-o", "name").split()
+    rest = replay(user).done().json
+    assert (rest["apps"], rest["failed"]) == (MANY, [])
+    each = len(digests(kubectl, "app-0"))
+    assert 0 < len(objects) < MANY * each
+    assert len(objects) % each == 0, "an app was left half done"
+    assert rest["objects_sent"] == MANY * each - len(objects)
+    assert replay(user).done().json["objects_sent"] == 0
