@@ -18,11 +18,12 @@ from ledger.checkpoint import Checkpoint, SigningKey, VerifierKey
 from ledger.comparing import Comparison, verify_against
 from ledger.errors import LedgerDamagedError, RefusedError
 from ledger.kept_checkpoints import KeptCheckpoints
+from ledger.ledger_key import ledger_key
 from ledger.merkle import Tree
 from ledger.moments import at_position
 from ledger.proving import checkpoint_now, prove_position, prove_since
 from ledger.reader import LedgerReader
-from ledger.stored_leaves import ledger_key, ledger_tree
+from ledger.stored_leaves import ledger_tree
 
 if TYPE_CHECKING:
     from cli.terminal import Terminal

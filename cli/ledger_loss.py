@@ -11,8 +11,8 @@ from cli.session import Session
 from ledger.comparing import verify_against
 from ledger.errors import LedgerDamagedError, RefusedError
 from ledger.events import LedgerRestored
+from ledger.ledger_key import ledger_key
 from ledger.request import Request
-from ledger.stored_leaves import ledger_key
 from ledger.transfer import verified
 
 

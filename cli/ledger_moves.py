@@ -25,10 +25,10 @@ from ledger.checkpoint import KeyMissingError
 from ledger.errors import LedgerUnavailableError, RefusedError
 from ledger.events import LedgerMoved, LedgerRestored
 from ledger.ledger import Ledger
+from ledger.ledger_key import ledger_key
 from ledger.restoring import Backup, Found, compare, find, put_back, read_backup, refuse_loss
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Beside
-from ledger.stored_leaves import ledger_key
 from ledger.stores import open_store
 
 if TYPE_CHECKING:

@@ -73,6 +73,17 @@ class VerifierKey:
     def _material(self) -> bytes:
         return bytes([self.algorithm]) + self.public
 
+    def verifies(self, signature: bytes, message: bytes) -> bool:
+        """Whether this key made the signature (Ed25519, 64 bytes) over just this message."""
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """A key from its text form.
@@ -136,12 +147,15 @@ class SigningKey:
         material = b64encode(bytes([self.algorithm]) + self.seed).decode()
         return f"{_PRIVATE}{self.name}+{self.verifier.key_id.hex()}+{material}\n"
 
-    def signature_line(self, message: bytes, *, stamp: bytes = b"") -> bytes:
-        """A note's signature line over these bytes; a time stamp goes before the signature."""
+    def sign(self, message: bytes) -> bytes:
+        """The signature over these bytes (Ed25519, 64 bytes). What each use signs begins with a line of its own."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
 
-        signature = Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
-        encoded = b64encode(self.verifier.key_id + stamp + signature)
+        return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
+
+    def signature_line(self, message: bytes, *, stamp: bytes = b"") -> bytes:
+        """A note's signature line over these bytes; a time stamp goes before the signature."""
+        encoded = b64encode(self.verifier.key_id + stamp + self.sign(message))
         return _DASH + self.name.encode() + b" " + encoded + b"\n"
 
 
@@ -231,7 +245,7 @@ def open_note(note: bytes, key: VerifierKey) -> Checkpoint:
     ours = list(_by(key, signatures))
     if not ours:
         raise CheckpointError(f"the checkpoint is not signed by the given key of {key.name}")
-    if not all(_is_valid(key, signature, body) for signature in ours):
+    if not all(key.verifies(signature, body) for signature in ours):
         raise CheckpointError("the signature is wrong: the checkpoint was changed after it was signed")
     return checkpoint
 
@@ -276,7 +290,7 @@ def cosigned_at(note: bytes, key: VerifierKey) -> int | None:
         if len(value) != _TIME.size + _SIGNATURE_SIZE:
             raise CheckpointError(f"the cosignature of {key.name} has the wrong length")
         (seconds,) = _TIME.unpack_from(value)
-        if seconds >= 1 << 63 or not _is_valid(key, value[_TIME.size :], _cosigned(body, seconds)):
+        if seconds >= 1 << 63 or not key.verifies(value[_TIME.size :], _cosigned(body, seconds)):
             raise CheckpointError(f"the cosignature of {key.name} is wrong")
         times.append(seconds)
     return max(times, default=None)
@@ -366,17 +380,6 @@ def _is_by(key: VerifierKey, name: str, value: bytes) -> bool:
 
 def _by(key: VerifierKey, signatures: _Signatures) -> Iterator[bytes]:
     return (value[4:] for name, value in signatures if _is_by(key, name, value))
-
-
-def _is_valid(key: VerifierKey, signature: bytes, message: bytes) -> bool:
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
-
-    try:
-        Ed25519PublicKey.from_public_bytes(key.public).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
 
 
 def _cosigned(body: bytes, seconds: int) -> bytes:

@@ -10,9 +10,11 @@ from ledger import checkpoint as notes
 from ledger.checkpoint import Checkpoint, VerifierKey
 from ledger.errors import OneCtlError
 from ledger.leaf import leaf_of
+from ledger.ledger_key import ledger_key
 from ledger.merkle import HASH_SIZE, Frontier, Tree
+from ledger.redaction import redactions
 from ledger.store import Store
-from ledger.stored_leaves import EntryOf, begins_with, entries_of, ledger_key, pages_of, rows_of, stored_redactions
+from ledger.stored_leaves import EntryOf, begins_with, entries_of, pages_of, rows_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ def verify_against(store: Store, note: bytes, key: VerifierKey, *, known: Tree |
         CheckpointError: The checkpoint is not signed by the key: nothing can be said.
     """
     old = notes.open_note(note, key)
-    redacted = stored_redactions(store)
+    redacted = redactions(store, key)
     entry_of = entries_of(redacted)
     frontier = Frontier()
     stopped = _walk(store, old.size, entry_of, frontier)

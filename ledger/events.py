@@ -75,14 +75,17 @@ class Redacted(Value):
     Attributes:
         position: Position of that event.
         field: Path of the field in its data, dot-separated, e.g. ``values.PASSWORD``.
-        old_digest: SHA-256 of the state as it was recorded, hex; what the leaf holds.
+        old_digest: SHA-256 of the state as it was until then, hex; at first what the leaf holds.
         new_digest: SHA-256 of the bytes that remain, hex.
+        signature: By the ledger's key, base64, over all of this (`ledger.redaction.statement`): a redaction is
+            believed only if its signer vouches that nothing but the field was changed.
     """
 
     position: int
     field: str
     old_digest: str
     new_digest: str
+    signature: str
 
 
 @value
@@ -445,7 +448,7 @@ SCHEMA_VERSIONS: Mapping[type[Event], int] = {
     WorkerIdentitySet: 1,
     LedgerMoved: 1,
     LedgerRestored: 1,
-    Redacted: 1,
+    Redacted: 2,
     WorkerEnabled: 1,
     WorkerDisabled: 1,
     Deployed: 1,

@@ -16,12 +16,14 @@ from uuid import UUID
 import orjson
 
 from ledger.audit_log import SCHEMA, Entry
-from ledger.errors import LedgerDamagedError, RefusedError, UnknownEventError
+from ledger.checkpoint import VerifierKey
+from ledger.codec import decode
+from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError, UnknownEventError
 from ledger.events import Deployed, LedgerCreated, Redacted
 from ledger.export import jsonl
 from ledger.instance import REPLICA, new_instance
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
-from ledger.redaction import Remains
+from ledger.redaction import Redactions
 from ledger.store import Head, LifeRow, ModelStore, Row, is_well_formed
 from ledger.transfer import PAGE, instance_of, locked_head, put_rows, set_instance
 from ledger.verify import recomputed_leaf
@@ -78,11 +80,12 @@ class _Export:
 
     def __init__(self) -> None:
         self.origin = ""
+        self._key = ""
         self.head = Head(0, 0, GENESIS)
         self.lives: dict[str, LifeRow] = {}
         self._versions: dict[bytes, int] = {}
         self._waiting: dict[int, _Waiting] = {}
-        self._redacted: dict[int, Remains] = {}
+        self._redacted: Redactions | None = None
         self._append: tuple[object, ...] = ()
         self._append_began = 0
 
@@ -101,7 +104,7 @@ class _Export:
         if number == 0:
             raise LedgerDamagedError("the export holds no events", hint="Nothing was imported.")
         for waiting in self._waiting.values():
-            if recomputed_leaf(waiting.row, self._redacted) != waiting.row.leaf:
+            if recomputed_leaf(waiting.row, self._redacted or {}) != waiting.row.leaf:
                 raise _refused(waiting.number, _CHANGED)
 
     def _line(self, number: int, line: bytes) -> Row:
@@ -129,7 +132,7 @@ class _Export:
             raise _LineError("has a version that its stream had before")
         entry = _entry(row)
         if row.position == 1:
-            self.origin = _origin(entry)
+            self.origin, self._key = _origin(entry), str(entry.document["data"].get("verification_key"))
         expected = orjson.loads(next(jsonl([entry], self.origin)))
         for name in sorted(expected.keys() | document.keys()):
             if name not in document or name not in expected or document[name] != expected[name]:
@@ -144,16 +147,21 @@ class _Export:
             self._append, self._append_began = append, row.position
         try:
             if row.topic == Redacted.__name__:
-                self._note_redaction(data)
+                self._note_redaction(row)
             if row.topic == Deployed.__name__ and data.get("life_key") is not None:
                 self._note_life(data["deployment_id"], entry.subject)
         except (KeyError, ValueError, TypeError):
             raise _LineError(f"holds no {row.topic}") from None
 
-    def _note_redaction(self, data: Mapping[str, Any]) -> None:
-        position, old, new = data["position"], bytes.fromhex(data["old_digest"]), bytes.fromhex(data["new_digest"])
-        before = self._redacted.get(position)
-        self._redacted[position] = Remains(before.original if before else old, new)
+    def _note_redaction(self, row: Row) -> None:
+        try:
+            event, _ = decode(row.topic, row.state)
+            self._redacted = self._redacted or Redactions(VerifierKey.parse(self._key))
+        except OneCtlError as error:
+            raise ValueError from error
+        assert isinstance(event, Redacted)
+        if not self._redacted.believe(event):
+            raise _LineError("is a redaction that the ledger's key did not sign")
 
     def _note_life(self, deployment_id: str, subject: Mapping[str, Any]) -> None:
         if deployment_id in self.lives:

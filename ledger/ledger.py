@@ -61,7 +61,7 @@ from ledger.events import (
     WorkerEnabled,
     WorkerIdentitySet,
 )
-from ledger.redaction import redacted
+from ledger.redaction import redacted, signed
 from ledger.request import Request, request_digest
 from ledger.secret_reader import SecretReader
 from ledger.spec import AppId, SecretVersion
@@ -69,6 +69,7 @@ from ledger.store import NOTHING_BESIDE, Beside, LifeKeyRow, LifeRow, ModelStore
 from ledger.streams import LEDGER_STREAM, app_stream, domain_stream
 
 if TYPE_CHECKING:
+    from ledger.checkpoint import SigningKey
     from ledger.keys import KeyFiles
 
 _MintedBeside: TypeAlias = tuple[Minted, Callable[[str, int], Beside]]
@@ -286,6 +287,7 @@ class Ledger(SecretReader):
 
         Raises:
             RefusedError: There is no such position or field, or it is not free text.
+            CheckpointError: The ledger's signing key is not here, or it is another ledger's; nothing was recorded.
         """
         command = Redact(position=position, field=field)
         for _ in range(ATTEMPTS):
@@ -293,6 +295,7 @@ class Ledger(SecretReader):
             if answered is not None:
                 return answered
             event, remaining = self.plan_redaction(position, field)
+            event = signed(event, self._signing_key())
             version = self.store.stream_version(LEDGER_STREAM.bytes)
             with suppress(ConflictError):
                 return self._record(event, command, request, version=version, redact=(position, remaining))
@@ -308,6 +311,18 @@ class Ledger(SecretReader):
         if not rows:
             raise RefusedError(f"there is no position {position}", hint="See them: 1ctl audit log")
         return redacted(rows[0], field)
+
+    def _signing_key(self) -> SigningKey:
+        from ledger.checkpoint import CheckpointError, load_signing_key  # noqa: PLC0415 - few commands sign
+        from ledger.ledger_key import ledger_key  # noqa: PLC0415
+
+        path = self._keys.signing_path(self.ledger_id() or "")
+        key = load_signing_key(path)
+        if key.verifier != ledger_key(self.store):
+            raise CheckpointError(
+                f"the signing key {path} is not this ledger's", hint="Point ONECTL_SIGNING_KEY to it."
+            )
+        return key
 
     def set_identity(self, public_key: str, request: Request, *, version: int) -> Recorded:
         """Record whose key new lives are sealed to from here on.

@@ -8,10 +8,12 @@ from ledger import checkpoint as notes
 from ledger.checkpoint import Checkpoint, CheckpointError, SigningKey
 from ledger.errors import LedgerDamagedError
 from ledger.leaf import leaf_of
+from ledger.ledger_key import ledger_key
 from ledger.merkle import Tree, verify_inclusion
 from ledger.proof import Extension, Proof, ProofError
+from ledger.redaction import redactions
 from ledger.store import Store
-from ledger.stored_leaves import begins_with, changed_error, entries_of, ledger_key, ledger_tree, stored_redactions
+from ledger.stored_leaves import begins_with, changed_error, entries_of, ledger_tree
 
 
 def checkpoint_now(
@@ -74,7 +76,7 @@ def prove_position(store: Store, position: int, note: bytes, *, tree: Tree | Non
     tree = _grown(signed, ledger_tree(store) if tree is None else tree)
     path = tuple(tree.inclusion_proof(position - 1, signed.size))
     rows = store.positions(position, position, limit=1)
-    entry = entries_of(stored_redactions(store))(rows[0]) if rows else None
+    entry = entries_of(redactions(store))(rows[0]) if rows else None
     if entry is None or not verify_inclusion(leaf_of(entry), position - 1, signed.size, path, signed.root):
         raise changed_error(position)
     return Proof(entry=entry, index=position - 1, path=path, note=note).to_bytes()

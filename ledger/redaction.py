@@ -1,26 +1,32 @@
 """Blanking one field of an event that should never have been there, without breaking chain or proofs.
 
 A leaf holds only the SHA-256 of an event's bytes. So the bytes may lose a field if the ledger says so itself: a
-`Redacted` event keeps the digest they had and the digest of what remains, and is in the chain like all others.
-Verification accepts exactly those bytes. What was blanked cannot be proved any more; that something was, and by whom, can.
+`Redacted` event keeps the digest they had and the digest of what remains, signed by the ledger's key, and is in the chain
+like all others. Verification accepts exactly those bytes. What was blanked cannot be proved any more; that something
+was, and by whom, can.
+
+Without the signature, anyone who can append could put other bytes into a line that is recorded, and have them believed.
 """
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from ledger.codec import decode
-from ledger.errors import LedgerDamagedError, RefusedError
+from ledger.errors import OneCtlError, RefusedError
 from ledger.events import Redacted
 from ledger.spec import BLANK
 from ledger.streams import LEDGER_STREAM
 from ledger.value import Value, short_value
 
 if TYPE_CHECKING:
+    from ledger.checkpoint import SigningKey, VerifierKey
     from ledger.store import Row, Store
 
 _FREE_TEXT = ("values.", "env.", "message", "reason")
@@ -40,28 +46,79 @@ class Remains(Value):
     remaining: bytes
 
 
-def redactions(store: Store) -> Mapping[int, Remains]:
-    """All redactions of a ledger, by the position of the event that was redacted.
+class Redactions(dict[int, Remains]):
+    """What is known of redacted events, by position; grows by redactions in the order of the ledger.
 
-    A line that cannot be read is passed over here: it redacts nothing, and verification reports it where it stands.
+    Args:
+        key: The ledger's key.
     """
-    found: dict[int, Remains] = {}
-    for row in store.stream(LEDGER_STREAM.bytes):
-        if row.topic != Redacted.__name__:
-            continue
+
+    def __init__(self, key: VerifierKey) -> None:
+        super().__init__()
+        self._key = key
+
+    def believe(self, event: Redacted) -> bool:
+        """Take a redaction into account if it is signed and continues the one before of the same event; whether it is."""
+        try:
+            before = self.get(event.position)
+            old, new = bytes.fromhex(event.old_digest), bytes.fromhex(event.new_digest)
+            signature, said = b64decode(event.signature, validate=True), statement(event, self._key.name)
+        except (ValueError, TypeError):  # what somebody made up may hold anything
+            return False
+        if (before is not None and before.remaining != old) or not self._key.verifies(signature, said):
+            return False
+        self[event.position] = Remains(before.original if before else old, new)
+        return True
+
+
+def redactions(store: Store, key: VerifierKey | None = None) -> Mapping[int, Remains]:
+    """All redactions of a ledger that its key signed, by the position of the event that was redacted.
+
+    A line that cannot be read, or is not signed, is passed over here: it redacts nothing, and verification reports what
+    it was to stand for.
+
+    Args:
+        store: The ledger.
+        key: The ledger's key; default: the one that it names itself.
+    """
+    lines = [row for row in store.stream(LEDGER_STREAM.bytes) if row.topic == Redacted.__name__]
+    if not lines:
+        return {}
+    from ledger.ledger_key import ledger_key  # noqa: PLC0415 - few ledgers have any
+
+    try:
+        found = Redactions(key or ledger_key(store))
+    except OneCtlError:
+        return {}
+    for row in lines:
         try:
             event, _ = decode(row.topic, row.state)
-            assert isinstance(event, Redacted)
-            old, new = bytes.fromhex(event.old_digest), bytes.fromhex(event.new_digest)
-        except (LedgerDamagedError, ValueError, TypeError):
+        except OneCtlError:
             continue
-        before = found.get(event.position)
-        found[event.position] = Remains(before.original if before else old, new)
+        assert isinstance(event, Redacted)
+        found.believe(event)
     return found
 
 
+def statement(event: Redacted, origin: str) -> bytes:
+    """What a redaction's signature is made over: a line that nothing else signed begins with, and its fields as JSON."""
+    said = {
+        "field": event.field,
+        "new_digest": event.new_digest,
+        "old_digest": event.old_digest,
+        "origin": origin,
+        "position": event.position,
+    }
+    return b"1ctl redaction v1\n" + orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+
+
+def signed(event: Redacted, key: SigningKey) -> Redacted:
+    """The redaction, signed by the ledger's key."""
+    return replace(event, signature=b64encode(key.sign(statement(event, key.name))).decode())
+
+
 def redacted(row: Row, field: str) -> tuple[Redacted, bytes]:
-    """The event that says a field of a stored line is blanked, and the bytes that remain.
+    """The event that says a field of a stored line is blanked, yet to be `signed`, and the bytes that remain.
 
     Raises:
         RefusedError: The line has no such field, or it is not free text, or is blank already.
@@ -92,5 +149,6 @@ def redacted(row: Row, field: str) -> tuple[Redacted, bytes]:
         field=field,
         old_digest=sha256(row.state).hexdigest(),
         new_digest=sha256(remaining).hexdigest(),
+        signature="",
     )
     return event, remaining

@@ -20,13 +20,13 @@ from ledger.comparing import verify_against
 from ledger.durable_files import sync_file
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError, OneCtlError, RefusedError
 from ledger.instance import BACKUP_OF_ENDED, REPLICA, Instance, new_instance
+from ledger.ledger_key import ledger_key
 from ledger.reader import LedgerReader
 from ledger.sqlite_database import create_schema
 from ledger.sqlite_files import copy_database, making, put_in_place, structural_fault
 from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import SqliteTables, transaction
 from ledger.store import Head, ModelStore
-from ledger.stored_leaves import ledger_key
 from ledger.transfer import Progress, instance_of, locked_head, pages, put_beside, put_rows, set_instance, verified
 
 

@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import chain
 
-from ledger.checkpoint import Checkpoint, CheckpointError, VerifierKey
-from ledger.codec import decode
+from ledger.checkpoint import Checkpoint
 from ledger.errors import LedgerDamagedError
-from ledger.events import LedgerCreated
 from ledger.leaf import entry as entry_bytes
 from ledger.leaf import leaf_of
 from ledger.merkle import ReadLeaves, Tree
@@ -35,33 +33,9 @@ def ledger_leaves(store: Store) -> ReadLeaves:
     return lambda start, stop: _checked(store, start, stop)
 
 
-def ledger_key(store: Store) -> VerifierKey:
-    """The key that position 1 of the ledger names. It says who ought to sign, not that the ledger is authentic.
-
-    Raises:
-        CheckpointError: The ledger is empty.
-        LedgerDamagedError: It does not begin as a ledger does.
-    """
-    rows = store.positions(1, 1, limit=1)
-    if not rows:
-        raise CheckpointError("the ledger is empty: there is nothing to sign or to prove")
-    event, _ = decode(rows[0].topic, rows[0].state)
-    if not isinstance(event, LedgerCreated) or not isinstance(event.verification_key, str):
-        raise LedgerDamagedError("position 1 of the ledger does not say whose ledger it is")
-    return VerifierKey.parse(event.verification_key)
-
-
 def begins_with(tree: Tree, size: int, old: Checkpoint) -> bool:
     """Whether the first `size` leaves of a tree begin with those of a checkpoint."""
     return old.size <= size and tree.root(old.size) == old.root
-
-
-def stored_redactions(store: Store) -> Mapping[int, Remains]:
-    """What redactions say that the blanked lines were, by position; nothing that cannot be read counts."""
-    try:
-        return redactions(store)
-    except (ValueError, TypeError):
-        return {}  # a line that someone made up redacts nothing; what it stood for then shows as changed
 
 
 def entries_of(redacted: Mapping[int, Remains]) -> EntryOf:
@@ -95,7 +69,7 @@ def rows_of(store: Store, start: int, stop: int) -> Iterator[Row]:
 
 def _checked(store: Store, start: int, stop: int) -> Iterator[bytes]:
     """Leaf hashes from the stored bytes; a ledger that contradicts itself is neither signed nor proved."""
-    entry_of = entries_of(stored_redactions(store))
+    entry_of = entries_of(redactions(store))
     expected = start
     for row in rows_of(store, start, stop):
         expected += 1

@@ -29,11 +29,11 @@ from ledger.events import (
     RolledBack,
 )
 from ledger.keys import KeyFiles
+from ledger.ledger_key import ledger_key
 from ledger.proof import verify_extension, verify_proof
 from ledger.proving import checkpoint_now, prove_position, prove_since
 from ledger.reader import LedgerReader
 from ledger.store import ModelStore, RequestRow, Row
-from ledger.stored_leaves import ledger_key
 from ledger.verify import verify_chain
 from projections.app_list import APP_LIST
 from projections.runner import catch_up, rebuild

@@ -14,9 +14,9 @@ import pytest
 from cli.exit_codes import ExitCode
 from ledger.comparing import verify_against
 from ledger.kept_checkpoints import KeptCheckpoints
+from ledger.ledger_key import ledger_key
 from ledger.postgres_store import PostgresStore
 from ledger.reader import LedgerReader
-from ledger.stored_leaves import ledger_key
 from tests.faults import dose
 from tests.faults import ledger_invariants as invariants
 from tests.faults.scenes import AGAIN, ENV, POSTGRES, SCALE, Scene, veteran

@@ -17,8 +17,8 @@ from ledger import checkpoint as notes
 from ledger.comparing import verify_against
 from ledger.kept_checkpoints import KeptCheckpoints
 from ledger.ledger import Ledger
+from ledger.ledger_key import ledger_key
 from ledger.reader import LedgerReader
-from ledger.stored_leaves import ledger_key
 from tests.cli_support import write_toml
 from tests.faults import dose, power
 from tests.faults import ledger_invariants as invariants

@@ -18,9 +18,9 @@ import pytest
 from cli.exit_codes import ExitCode
 from ledger.comparing import verify_against
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError
+from ledger.ledger_key import ledger_key
 from ledger.sqlite_store import SqliteStore
 from ledger.store import ModelStore, Row
-from ledger.stored_leaves import ledger_key
 from ledger.verify import verify_chain
 from tests.cli.in_process import run
 from tests.faults import dose

@@ -90,7 +90,13 @@ EXAMPLES: Sequence[Event] = (
     WorkerIdentitySet(public_key=_PUBLIC),
     LedgerMoved(target="1d2e3f4a-5b6c-4d7e-8f8a-9b0c1d2e3f4a"),
     LedgerRestored(through=40, epoch=2),
-    Redacted(position=12, field="values.PASSWORD", old_digest=_DIGEST, new_digest=_DIGEST[::-1]),
+    Redacted(
+        position=12,
+        field="values.PASSWORD",
+        old_digest=_DIGEST,
+        new_digest=_DIGEST[::-1],
+        signature="c2lnbmVkIGJ5IHRoZSBsZWRnZXIncyBrZXk=",
+    ),
     WorkerEnabled(cluster="prod"),
     WorkerDisabled(cluster="prod"),
     Deployed(

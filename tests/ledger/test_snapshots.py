@@ -205,7 +205,7 @@ def test_a_snapshot_of_another_history_is_not_used(ledgers: Ledgers, ledger: Scr
 
 def redact(store: ModelStore) -> None:
     """Record a redaction; which text it blanks does not matter here."""
-    event = Redacted(position=3, field="values.A", old_digest="00" * 32, new_digest="00" * 32)
+    event = Redacted(position=3, field="values.A", old_digest="00" * 32, new_digest="00" * 32, signature="")
     row = NewRow(
         LEDGER_STREAM.bytes,
         store.stream_version(LEDGER_STREAM.bytes) + 1,

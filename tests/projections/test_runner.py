@@ -200,7 +200,7 @@ def test_after_a_redaction_no_older_row_is_shown(ledgers: Ledgers, store: ModelS
 
     before = lives(store)
     ledgers.administer("UPDATE app_list SET image = 'holds what was redacted'")
-    redacted = Redacted(position=3, field="spec.image", old_digest="o", new_digest="n")
+    redacted = Redacted(position=3, field="spec.image", old_digest="o", new_digest="n", signature="")
     store.append([NewRow(b"s" * 16, 1, "Redacted", encode(redacted, Script().lines[0].envelope))], clock_us=START_US)
     assert lives(ledgers.outsider() if outside else ledgers.open()) == before
 

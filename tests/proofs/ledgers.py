@@ -14,9 +14,9 @@ from ledger.envelope import Envelope, Source
 from ledger.events import EnvSet, LedgerCreated
 from ledger.keys import KeyFiles
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from ledger.ledger_key import ledger_key
 from ledger.sqlite_store import SqliteStore
 from ledger.store import NewRow
-from ledger.stored_leaves import ledger_key
 from ledger.streams import LEDGER_STREAM
 
 LEDGER_ID = "5e2c8a54-6a3f-4f0e-9a55-0f6f2b8f9a01"

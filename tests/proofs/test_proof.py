@@ -19,12 +19,14 @@ from ledger.comparing import Comparison, verify_against
 from ledger.errors import LedgerDamagedError, OneCtlError
 from ledger.events import LedgerCreated, Redacted
 from ledger.leaf import entry as entry_bytes
+from ledger.ledger_key import ledger_key
 from ledger.merkle import Frontier, Tree
 from ledger.proof import Entry, Extension, Proof, ProofError, verify_extension, verify_proof
 from ledger.proving import checkpoint_now, prove_position, prove_since
+from ledger.redaction import signed
 from ledger.sqlite_store import SqliteStore
 from ledger.store import NewRow
-from ledger.stored_leaves import ledger_key, ledger_leaves, ledger_tree
+from ledger.stored_leaves import ledger_leaves, ledger_tree
 from ledger.streams import LEDGER_STREAM
 from ledger.verify import verify_chain
 from tests.proofs.ledgers import APP, LEDGER_ID, ORIGIN, START_US, RealLedger, envelope, rewrite
@@ -476,8 +478,9 @@ class TestVerifyAgainst:
 
 
 class TestRedaction:
-    def redact(self, ledger: RealLedger, old_digest: str, new_digest: str) -> None:
-        event = Redacted(position=8, field="values.N", old_digest=old_digest, new_digest=new_digest)
+    def redact(self, ledger: RealLedger, old_digest: str, new_digest: str, key: SigningKey | None = None) -> None:
+        event = Redacted(position=8, field="values.N", old_digest=old_digest, new_digest=new_digest, signature="")
+        event = signed(event, key or ledger.key)
         row = NewRow(LEDGER_STREAM.bytes, 2, "Redacted", encode(event, envelope(99)))
         ledger.store.append([row], clock_us=START_US)
 
@@ -515,6 +518,19 @@ class TestRedaction:
             prove_position(own.store, 8, kept)
         with pytest.raises(OneCtlError):
             checkpoint_now(own.store, own.key)
+
+    def test_nobody_but_the_ledgers_key_vouches_for_other_bytes(self, own: RealLedger) -> None:
+        kept = checkpoint_now(own.store, own.key)
+        original = self.state(own)
+        rewrite(own.store.path, EDIT, rehash=False)
+        reopened(own)
+        self.redact(own, original, self.state(own), replace(MALLORY, name=own.key.name))
+        assert verify_against(own.store, kept, own.verifier).verdict == "forked"
+        damage = verify_chain(own.store).damage
+        assert damage is not None
+        assert (damage.position, damage.fault) == (8, "edited")
+        with pytest.raises(OneCtlError):
+            prove_position(own.store, 8, kept)
 
     def state(self, ledger: RealLedger) -> str:
         (row,) = ledger.store.positions(8, 8, limit=1)

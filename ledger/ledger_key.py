@@ -1,0 +1,25 @@
+"""Whose ledger it is, as its first line says."""
+
+from __future__ import annotations
+
+from ledger.checkpoint import CheckpointError, VerifierKey
+from ledger.codec import decode
+from ledger.errors import LedgerDamagedError
+from ledger.events import LedgerCreated
+from ledger.store import Store
+
+
+def ledger_key(store: Store) -> VerifierKey:
+    """The key that position 1 of the ledger names. It says who ought to sign, not that the ledger is authentic.
+
+    Raises:
+        CheckpointError: The ledger is empty.
+        LedgerDamagedError: It does not begin as a ledger does.
+    """
+    rows = store.positions(1, 1, limit=1)
+    if not rows:
+        raise CheckpointError("the ledger is empty: there is nothing to sign or to prove")
+    event, _ = decode(rows[0].topic, rows[0].state)
+    if not isinstance(event, LedgerCreated) or not isinstance(event.verification_key, str):
+        raise LedgerDamagedError("position 1 of the ledger does not say whose ledger it is")
+    return VerifierKey.parse(event.verification_key)
