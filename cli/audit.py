@@ -85,6 +85,10 @@ def verify(
         session.terminal.info(f"Nothing is recorded yet in {shown_address(session.place.ledger)}")
         return
     session.terminal.success(f"Ledger is intact: {result.events} events, head {result.head.chain.hex()[:16]}")
+    if result.redacted:
+        session.terminal.info(
+            f"Redacted after they were recorded, as the ledger's key vouches: {', '.join(map(str, result.redacted))}"
+        )
     if compared is not None:
         session.terminal.success(f"Against the checkpoint: {compared.detail}")
 
@@ -142,6 +146,7 @@ def _document(
         "head": result.head.chain.hex(),
         "intact": found is None,
         "damage": found,
+        "redacted": list(result.redacted),
         "against": None
         if compared is None
         else {

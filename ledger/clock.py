@@ -8,6 +8,9 @@ from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+LATEST_US = 253_402_300_799_999_999
+"""The last microsecond of the year 9999, since 1970-01-01 UTC: what is later cannot be written as a date."""
+
 
 class Clock(Protocol):
     """Tells the time."""

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ledger.store import Store
 
 
+LANDMARKS = ("Deployed", "RolledBack", "Destroyed", "RolloutCompleted", "RolloutFailed", "SecretsFingerprinted")
+"""Topics of the lines that questions about releases are answered from: in an app's own stream those at which a release
+begins or ends, in its second stream those about a release's pods or a secret's value."""
+
 NEWEST = 2**63 - 1
 """A position that no line will ever have."""
 

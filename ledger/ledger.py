@@ -61,7 +61,7 @@ from ledger.events import (
     WorkerEnabled,
     WorkerIdentitySet,
 )
-from ledger.redaction import redacted, signed
+from ledger.redaction import redacted, signed, unsigned
 from ledger.request import Request, request_digest
 from ledger.secret_reader import SecretReader
 from ledger.spec import AppId, SecretVersion
@@ -297,20 +297,37 @@ class Ledger(SecretReader):
             event, remaining = self.plan_redaction(position, field)
             event = signed(event, self._signing_key())
             version = self.store.stream_version(LEDGER_STREAM.bytes)
+            blank = remaining == self._line(position).state  # of what is only signed now
             with suppress(ConflictError):
-                return self._record(event, command, request, version=version, redact=(position, remaining))
+                return self._record(
+                    event, command, request, version=version, redact=None if blank else (position, remaining)
+                )
         raise ConflictError("other writers were always first", hint="Nothing was recorded. Try again.")
 
     def plan_redaction(self, position: int, field: str) -> tuple[Redacted, bytes]:
-        """What `redact` would record, and the bytes that would remain of the event. Records nothing.
+        """What `redact` would record, yet to be signed, and the bytes that would remain of the event. Records nothing.
+
+        A redaction that nobody signed, as versions before 0.1.0 recorded them, is what it would sign.
 
         Raises:
             RefusedError: It would be refused.
         """
+        row = self._line(position)
+        doubtful = unsigned(self.store, position)
+        if doubtful is None:
+            return redacted(row, field)
+        if doubtful.field != field:
+            raise RefusedError(
+                f'a redaction of "{doubtful.field}" at position {position} is not signed yet',
+                hint=f"Sign it first: 1ctl ledger redact --position {position} --field {doubtful.field} --reason signed",
+            )
+        return doubtful, row.state
+
+    def _line(self, position: int) -> Row:
         rows = self.store.positions(position, position, limit=1)
         if not rows:
             raise RefusedError(f"there is no position {position}", hint="See them: 1ctl audit log")
-        return redacted(rows[0], field)
+        return rows[0]
 
     def _signing_key(self) -> SigningKey:
         from ledger.checkpoint import CheckpointError, load_signing_key  # noqa: PLC0415 - few commands sign

@@ -37,9 +37,10 @@ from ledger.errors import (
     LedgerUnavailableError,
     OneCtlError,
     OutcomeUnknownError,
+    RefusedError,
 )
 from ledger.instance import ended_error
-from ledger.postgres_schema import ENDED, SCHEMA
+from ledger.postgres_names import ENDED, SCHEMA, WRONG_CLOCK
 
 _EXAMPLE = "postgresql://user@host/database"
 _SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
@@ -307,6 +308,11 @@ def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: C901, P
             return ConflictError("another writer was first")
         case state if state == ENDED:
             return ended_error(error.diag.message_primary or "", error.diag.message_detail or None)
+        case state if state == WRONG_CLOCK:
+            return RefusedError(
+                "this machine's clock is more than a day ahead of the one of the ledger's database",
+                hint=f"{_NOTHING} Set the clock that is wrong.",
+            )
         case "55P03" | "57014":
             return LedgerBusyError(
                 f"{ledger} is locked by another writer ({said})", hint=f"{_NOTHING} Try again when it is done."

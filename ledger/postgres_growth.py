@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from ledger.errors import OneCtlError
 from ledger.postgres_connection import Database
-from ledger.postgres_schema import CHANNEL
+from ledger.postgres_names import CHANNEL
 from ledger.postgres_session import Session
 
 LOOK_SECONDS = 1.0

@@ -17,7 +17,7 @@ from ledger.errors import ConflictError, LedgerDamagedError, OneCtlError
 from ledger.instance import Instance, ended_error
 from ledger.lease_statements import lease_statements
 from ledger.postgres_connection import Database
-from ledger.postgres_schema import LEASE_LOCKS
+from ledger.postgres_names import LEASE_LOCKS
 from ledger.postgres_session import Session
 from ledger.statements import STATEMENTS
 

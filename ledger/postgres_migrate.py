@@ -6,7 +6,8 @@ from sqlalchemy import Integer, column, select, table, text
 
 from ledger.errors import LedgerUnavailableError, UnknownEventError
 from ledger.postgres_connection import Address, Database, Transaction
-from ledger.postgres_schema import MIGRATION_LOCK, SCHEMA, SCHEMA_VERSION, schema_text, upgrade_text
+from ledger.postgres_names import MIGRATION_LOCK, SCHEMA
+from ledger.postgres_schema import SCHEMA_VERSION, schema_text, upgrade_text
 from ledger.postgres_tables import TABLE_EXISTS
 
 _VERSION = select(table("schema_version", column("version", Integer), schema=SCHEMA))

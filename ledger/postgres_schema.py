@@ -34,125 +34,11 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from ledger.errors import InvalidValueError
+from ledger.postgres_append import append_function_text
+from ledger.postgres_names import ENDED, SCHEMA
 
-SCHEMA = "onectl"
-"""The schema that holds the tables."""
-
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of what `schema_text` creates, in the table ``schema_version``."""
-
-CHANNEL = "onectl_ledger"
-"""Every append notifies this channel, with its last position. A hint to look sooner: who misses it finds out by asking."""
-
-ENDED = "OC001"
-"""SQLSTATE of an append to a ledger that goes on elsewhere; the message is its writer, the detail its note."""
-
-MIGRATION_LOCK = 0x31435450
-"""Advisory lock of who creates or updates the schema ("1CTP")."""
-
-READ_MODEL_LOCK = 0x31435452
-"""Advisory lock of who writes read models ("1CTR")."""
-
-LEASE_LOCKS = 0x31435457
-"""First half of the advisory locks of who leads a cluster ("1CTW"); the second half stands for the cluster."""
-
-_APPEND_FUNCTION = """
-CREATE OR REPLACE FUNCTION append_events(
-    streams bytea[], versions bigint[], topics text[], states bytea[], clock_us bigint, lock_timeout_ms integer,
-    request text, request_salt bytea, request_digest bytea,
-    life text[], life_key text[], life_key_wrapped bytea,
-    sealed_lives text[], sealed_keys text[], sealed_versions bigint[], ciphertexts bytea[],
-    redact_position bigint, redact_state bytea, purge_life text, purge_key text, shred text,
-    moved_to text, moved_note text
-) RETURNS TABLE (at_position bigint, at_us bigint, at_leaf bytea, at_chain bytea)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
-DECLARE
-    head record;
-    place record;
-    name bytea;
-BEGIN
-    -- Local to the transaction, not to the function: what counts is how it is set at the commit that follows.
-    IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
-    END IF;
-    PERFORM set_config('lock_timeout', lock_timeout_ms::text, true);
-    IF redact_position IS NOT NULL THEN  -- or a snapshot could be written that was folded before and holds the text
-        PERFORM pg_advisory_xact_lock({read_model_lock});
-    END IF;
-    SELECT * INTO STRICT head FROM ledger_head FOR UPDATE;
-    SELECT * INTO STRICT place FROM ledger_instance;
-    IF place.writer <> place.instance THEN
-        RAISE EXCEPTION USING ERRCODE = '{ended}', MESSAGE = place.writer, DETAIL = coalesce(place.note, '');
-    END IF;
-    IF request IS NOT NULL AND EXISTS (SELECT FROM requests WHERE request_id = request) THEN
-        RAISE unique_violation USING MESSAGE = 'the request id was recorded meanwhile';
-    END IF;
-    -- Behind a key and its identity stand the stream that named the identity, and the version it had then.
-    IF cardinality(life_key) > 2 AND life_key[4]::bigint <> (
-        SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = decode(life_key[3], 'hex')
-    ) THEN
-        RAISE serialization_failure USING MESSAGE = 'the stream that was decided on has grown';
-    END IF;
-    -- Whoever sets the identity chooses who can open what is sealed from here on: as much as rewrapping keys.
-    IF 'WorkerIdentitySet' = ANY (topics) AND NOT has_function_privilege(
-        session_user, '{schema}.rewrap_life_keys(text[], text[], text[], bytea[], integer)', 'EXECUTE'
-    ) THEN
-        RAISE insufficient_privilege USING MESSAGE = 'the effects identity is set by the worker';
-    END IF;
-    at_position := head.position;
-    at_us := greatest(head.recorded_us, clock_us);
-    at_chain := head.chain;
-    FOR i IN 1 .. cardinality(streams) LOOP
-        at_position := at_position + 1;
-        name := convert_to(topics[i], 'UTF8');
-        at_leaf := sha256(
-            '\\x00'::bytea || int8send(at_position) || streams[i] || int8send(versions[i]) || int8send(at_us)
-            || substring(int4send(length(name)) FROM 3) || name || sha256(states[i]));
-        at_chain := sha256(at_chain || at_leaf);
-        INSERT INTO stored_events VALUES (
-            at_position, streams[i], versions[i], topics[i], states[i], at_us, at_leaf, at_chain);
-        RETURN NEXT;
-    END LOOP;
-    IF request IS NOT NULL THEN
-        INSERT INTO requests VALUES (request, request_salt, request_digest, head.position + 1, at_position);
-    END IF;
-    IF life IS NOT NULL THEN
-        INSERT INTO lives VALUES (life[1], life[2], life[3], life[4], head.position + 1);
-    END IF;
-    IF life_key IS NOT NULL THEN
-        INSERT INTO life_keys VALUES (life_key[1], life_key[2], life_key_wrapped);
-    END IF;
-    IF sealed_lives IS NOT NULL THEN
-        INSERT INTO sealed_values SELECT * FROM unnest(sealed_lives, sealed_keys, sealed_versions, ciphertexts);
-    END IF;
-    IF redact_position IS NOT NULL THEN
-        IF NOT 'Redacted' = ANY (topics) THEN
-            RAISE insufficient_privilege USING MESSAGE = 'a redaction is recorded as an event';
-        END IF;
-        PERFORM set_config('onectl.redacting', redact_position::text, true);
-        UPDATE stored_events SET state = redact_state WHERE notification_id = redact_position;
-        PERFORM set_config('onectl.redacting', '', true);
-        DELETE FROM app_snapshots;  -- one may hold what was blanked
-    END IF;
-    IF purge_life IS NOT NULL THEN
-        DELETE FROM sealed_values WHERE deployment_id = purge_life AND key = purge_key;
-    END IF;
-    IF moved_to IS NOT NULL THEN
-        IF NOT 'LedgerMoved' = ANY (topics) THEN
-            RAISE insufficient_privilege USING MESSAGE = 'a move is recorded as an event';
-        END IF;
-        UPDATE ledger_instance SET writer = moved_to, note = moved_note;
-    END IF;
-    IF shred IS NOT NULL THEN
-        DELETE FROM life_keys WHERE deployment_id = shred;
-        DELETE FROM sealed_values WHERE deployment_id = shred;
-    END IF;
-    IF at_position > head.position THEN
-        UPDATE ledger_head SET position = at_position, recorded_us = at_us, chain = at_chain;
-        PERFORM pg_notify('{channel}', at_position::text);
-    END IF;
-END $$
-"""
 
 _REWRAP_FUNCTION = """
 CREATE OR REPLACE FUNCTION rewrap_life_keys(
@@ -315,47 +201,6 @@ def role_script(prefix: str = "onectl") -> str:
     )
 
 
-def append_statement() -> Select[tuple[int, int, bytes, bytes]]:
-    """The call that appends, with a parameter for each argument of the function."""
-    texts, numbers, octets = ARRAY(Text), ARRAY(BigInteger), ARRAY(LargeBinary)
-    arguments = (
-        bindparam("streams", type_=octets),
-        bindparam("versions", type_=numbers),
-        bindparam("topics", type_=texts),
-        bindparam("states", type_=octets),
-        bindparam("clock_us", type_=BigInteger),
-        bindparam("lock_timeout_ms", type_=Integer),
-        bindparam("request", type_=Text),
-        bindparam("request_salt", type_=LargeBinary),
-        bindparam("request_digest", type_=LargeBinary),
-        bindparam("life", type_=texts),
-        bindparam("life_key", type_=texts),
-        bindparam("life_key_wrapped", type_=LargeBinary),
-        bindparam("sealed_lives", type_=texts),
-        bindparam("sealed_keys", type_=texts),
-        bindparam("sealed_versions", type_=numbers),
-        bindparam("ciphertexts", type_=octets),
-        bindparam("redact_position", type_=BigInteger),
-        bindparam("redact_state", type_=LargeBinary),
-        bindparam("purge_life", type_=Text),
-        bindparam("purge_key", type_=Text),
-        bindparam("shred", type_=Text),
-        bindparam("moved_to", type_=Text),
-        bindparam("moved_note", type_=Text),
-    )
-    placed = (
-        getattr(func, SCHEMA)
-        .append_events(*arguments)
-        .table_valued(
-            column("at_position", BigInteger),
-            column("at_us", BigInteger),
-            column("at_leaf", LargeBinary),
-            column("at_chain", LargeBinary),
-        )
-    )
-    return select(placed.c.at_position, placed.c.at_us, placed.c.at_leaf, placed.c.at_chain)
-
-
 def rewrap_statement() -> Select[tuple[int]]:
     """The call that rewraps lives' keys, with a parameter for each argument of the function."""
     texts = ARRAY(Text)
@@ -397,7 +242,7 @@ def _schema_statements() -> Iterator[str]:
         yield from _tables(models.sorted_tables)
     yield _SEALED_SIZES
     yield from _rotation()
-    yield _append_function()
+    yield from append_function_text()
     yield _APPEND_ONLY
     yield f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {SCHEMA} FROM PUBLIC"
     yield _FIRST_ROWS.format(version=SCHEMA_VERSION)
@@ -413,8 +258,8 @@ def _upgrade_statements(version: int) -> Iterator[str]:
         yield from _tables(added[later])
         yield from _added_to_models(models.get(later, ()))
     yield from _rotation()
-    yield _append_function()
-    yield "REVOKE ALL ON FUNCTION rewrap_life_keys FROM PUBLIC"
+    yield from append_function_text()
+    yield "REVOKE ALL ON FUNCTION rewrap_life_keys, said FROM PUBLIC"
     yield _SET_VERSION.format(version=SCHEMA_VERSION)
 
 
@@ -432,10 +277,6 @@ def _added_to_models(parts: Iterable[Table | Column[int]]) -> Iterator[str]:
             yield f"ALTER TABLE {part.table.name} ADD COLUMN {CreateColumn(part).compile(dialect=dialect)}"
         else:
             yield from _tables([part])
-
-
-def _append_function() -> str:
-    return _APPEND_FUNCTION.format(schema=SCHEMA, channel=CHANNEL, ended=ENDED, read_model_lock=READ_MODEL_LOCK)
 
 
 def _tables(parts: Iterable[Table | Index]) -> Iterator[str]:

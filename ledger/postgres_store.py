@@ -22,14 +22,14 @@ from ledger.follow import Growth
 from ledger.instance import Instance
 from ledger.leaf import GENESIS
 from ledger.lease import Lease, LeaseRow, RowLease, lease_row
+from ledger.postgres_append import append_statement
 from ledger.postgres_arrays import Numbers, Octets, Texts
 from ledger.postgres_connection import Address, Database, Statement, Transaction
 from ledger.postgres_growth import PostgresGrowth
 from ledger.postgres_lease import SERVER_STATEMENTS, PostgresLeasePlace
 from ledger.postgres_migrate import create_or_update, refuse_newer, schema_version
+from ledger.postgres_names import READ_MODEL_LOCK
 from ledger.postgres_schema import (
-    READ_MODEL_LOCK,
-    append_statement,
     life_key_identities_statement,
     rewrap_statement,
     sealed_sizes_statement,
@@ -158,12 +158,12 @@ class PostgresStore:
 
     def unfindable(self, start: int, stop: int) -> Sequence[int]:
         """See `Store.unfindable`."""
-        if not self._is_ready():
-            return []
-        with self._database.transaction(snapshot=True) as transaction:
-            transaction.script(BY_INDEX_ONLY)
-            rows = transaction.query(STATEMENTS["unfindable"], {"start": start, "stop": stop})
-        return [position for (position,) in rows]
+        return [position for (position,) in self._by_index("unfindable", {"start": start, "stop": stop})]
+
+    def landmark_totals(self, upto: int) -> tuple[int, int]:
+        """See `Store.landmark_totals`."""
+        rows = self._by_index("landmark_totals", {"upto": upto})
+        return (int(rows[0][0]), int(rows[0][1])) if rows else (0, 0)
 
     def request(self, request_id: str) -> RequestRow | None:
         """See `Store.request`."""
@@ -174,6 +174,11 @@ class PostgresStore:
         """See `Store.life`."""
         rows = self._query("life", {"deployment_id": deployment_id})
         return LifeRow(*rows[0]) if rows else None
+
+    def life_count(self, upto: int) -> int:
+        """See `Store.life_count`."""
+        rows = self._query("life_count", {"upto": upto})
+        return int(rows[0][0]) if rows else 0
 
     def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
         """See `Store.apps`."""
@@ -304,6 +309,14 @@ class PostgresStore:
     def _query(self, name: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         return self._run(STATEMENTS[name], parameters)
 
+    def _by_index(self, name: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        """What the indexes say, which is compared with what the lines say."""
+        if not self._is_ready():
+            return []
+        with self._database.transaction(snapshot=True) as transaction:
+            transaction.script(BY_INDEX_ONLY)
+            return transaction.query(STATEMENTS[name], parameters)
+
     def _run(self, statement: Statement, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
         moment: Transaction | None = getattr(self._local, "moment", None)
         if moment is not None:
@@ -324,7 +337,7 @@ class PostgresStore:
 
 
 def _arguments(rows: Sequence[NewRow], beside: Beside) -> dict[str, object]:
-    """What the function that appends is called with; see `ledger.postgres_schema.append_statement`."""
+    """What the function that appends is called with; see `ledger.postgres_append.append_statement`."""
     request, life, key = beside.request, beside.life, beside.life_key
     named = (beside.unchanged[0].hex(), str(beside.unchanged[1])) if beside.unchanged else ()
     return {

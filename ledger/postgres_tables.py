@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Table, Text, bindparam, column, delete, select, table
 
 from ledger.postgres_connection import Statement, Transaction
-from ledger.postgres_schema import SCHEMA
+from ledger.postgres_names import SCHEMA
 
 _catalogue = table("pg_tables", column("schemaname", Text), column("tablename", Text), schema="pg_catalog")
 # Not to_regclass: it may answer from what the connection remembers, and miss what another one has just created.

@@ -11,7 +11,7 @@ Without the signature, anyone who can append could put other bytes into a line t
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -81,23 +81,38 @@ def redactions(store: Store, key: VerifierKey | None = None) -> Mapping[int, Rem
         store: The ledger.
         key: The ledger's key; default: the one that it names itself.
     """
+    return _weighed(store, key)[0]
+
+
+def unsigned(store: Store, position: int) -> Redacted | None:
+    """The first redaction of an event that is not believed, as versions before 0.1.0 made them; None if all are."""
+    return next((event for event in _weighed(store)[1] if event.position == position), None)
+
+
+def _weighed(store: Store, key: VerifierKey | None = None) -> tuple[Mapping[int, Remains], Sequence[Redacted]]:
+    """What is known by redactions that are believed, and those that are not."""
     lines = [row for row in store.stream(LEDGER_STREAM.bytes) if row.topic == Redacted.__name__]
     if not lines:
-        return {}
+        return {}, ()
     from ledger.ledger_key import ledger_key  # noqa: PLC0415 - few ledgers have any
 
     try:
         found = Redactions(key or ledger_key(store))
     except OneCtlError:
-        return {}
+        return {}, ()
+    doubtful: dict[tuple[object, ...], Redacted] = {}
     for row in lines:
         try:
             event, _ = decode(row.topic, row.state)
         except OneCtlError:
             continue
         assert isinstance(event, Redacted)
-        found.believe(event)
-    return found
+        said = (event.position, event.field, event.old_digest, event.new_digest)
+        if found.believe(event):
+            doubtful.pop(said, None)  # signed later
+        else:
+            doubtful[said] = event
+    return found, tuple(doubtful.values())
 
 
 def statement(event: Redacted, origin: str) -> bytes:

@@ -25,6 +25,8 @@ ADDED: dict[int, tuple[str, ...]] = {
     3: (
         "CREATE INDEX stored_events_landmarks ON stored_events (originator_id, notification_id, topic) WHERE topic IN ('Deployed', 'RolledBack', 'Destroyed', 'RolloutCompleted', 'RolloutFailed', 'SecretsFingerprinted')",
     ),
+    4: (
+    ),
 }
 """Creates what each version added to the one before."""
 
@@ -48,11 +50,13 @@ STREAM_VERSION = 'SELECT max(stored_events.originator_version) AS max_1 FROM sto
 POSITIONS = 'SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version, stored_events.topic, stored_events.state, stored_events.recorded_us, stored_events.leaf, stored_events.chain FROM stored_events WHERE stored_events.notification_id >= :start AND stored_events.notification_id <= :stop ORDER BY stored_events.notification_id LIMIT :limit OFFSET 0'
 POSITIONS_FROM = 'SELECT stored_events.notification_id, stored_events.originator_id, stored_events.originator_version, stored_events.topic, stored_events.state, stored_events.recorded_us, stored_events.leaf, stored_events.chain FROM stored_events WHERE stored_events.notification_id >= :start ORDER BY stored_events.notification_id LIMIT :limit OFFSET 0'
 UNFINDABLE = 'SELECT stored_events.notification_id FROM stored_events WHERE stored_events.notification_id >= :start AND stored_events.notification_id <= :stop AND NOT (EXISTS (SELECT 1 FROM stored_events AS by_stream WHERE by_stream.originator_id = stored_events.originator_id AND by_stream.originator_version = stored_events.originator_version AND by_stream.notification_id + 0 = stored_events.notification_id)) ORDER BY stored_events.notification_id'
+LANDMARK_TOTALS = "SELECT count(*) AS count_1, coalesce(sum(stored_events.notification_id), 0) AS coalesce_1 FROM stored_events WHERE stored_events.topic IN ('Deployed', 'RolledBack', 'Destroyed', 'RolloutCompleted', 'RolloutFailed', 'SecretsFingerprinted') AND stored_events.notification_id + 0 <= :upto"
 REQUEST = 'SELECT requests.request_id, requests.salt, requests.digest, requests.first_position, requests.last_position FROM requests WHERE requests.request_id = :request_id'
 INSERT_REQUEST = 'INSERT INTO requests (request_id, salt, digest, first_position, last_position) VALUES (:request_id, :salt, :digest, :first_position, :last_position)'
 LIFE = 'SELECT lives.deployment_id, lives.cluster, lives.namespace, lives.app, lives.opened FROM lives WHERE lives.deployment_id = :deployment_id'
 APPS = 'SELECT DISTINCT lives.namespace, lives.app FROM lives WHERE lives.cluster = :cluster ORDER BY lives.namespace, lives.app'
 INSERT_LIFE = 'INSERT INTO lives (deployment_id, cluster, namespace, app, opened) VALUES (:deployment_id, :cluster, :namespace, :app, :opened)'
+LIFE_COUNT = 'SELECT count(*) AS count_1 FROM lives WHERE lives.opened <= :upto'
 NEXT_LIFE = 'SELECT min(lives.opened) AS min_1 FROM lives WHERE lives.cluster = :cluster AND lives.namespace = :namespace AND lives.app = :app AND lives.opened > :opened'
 SNAPSHOT = 'SELECT app_snapshots.stream, app_snapshots.position, app_snapshots.shape, app_snapshots.state FROM app_snapshots WHERE app_snapshots.stream = :stream AND app_snapshots.shape = :shape AND app_snapshots.position <= :upto ORDER BY app_snapshots.position DESC LIMIT 1 OFFSET 0'
 SNAPSHOTS_PAGE = 'SELECT app_snapshots.stream, app_snapshots.position, app_snapshots.shape, app_snapshots.state FROM app_snapshots WHERE (app_snapshots.stream, app_snapshots.position) > (:stream, :position) ORDER BY app_snapshots.stream, app_snapshots.position LIMIT :limit OFFSET 0'

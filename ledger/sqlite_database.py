@@ -38,7 +38,7 @@ from ledger.leaf import GENESIS
 from ledger.sqlite_files import copy_database, escaped
 from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of
 
-STORE_VERSION = 3
+STORE_VERSION = 4
 """Version of the tables, in ``PRAGMA user_version``. An older file is brought up to it by the first write."""
 
 _APPLICATION_ID = 0x31435450  # "1CTP", so that `file` and a careless path can tell whose database it is

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ledger import sql_sqlite as sql
-from ledger.clock import SystemClock
-from ledger.errors import ConflictError, LedgerDamagedError, LedgerUnavailableError
+from ledger.clock import LATEST_US, SystemClock
+from ledger.errors import ConflictError, LedgerDamagedError, LedgerUnavailableError, RefusedError
 from ledger.instance import Instance, ended_error
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.sqlite_database import SqliteDatabase
@@ -114,6 +114,11 @@ class SqliteStore(SqliteDatabase):
         """See `Store.unfindable`."""
         return [position for (position,) in self.query(sql.UNFINDABLE, {"start": start, "stop": stop})]
 
+    def landmark_totals(self, upto: int) -> tuple[int, int]:
+        """See `Store.landmark_totals`."""
+        rows = self.query(sql.LANDMARK_TOTALS, {"upto": upto})
+        return (rows[0][0], rows[0][1]) if rows else (0, 0)
+
     def request(self, request_id: str) -> RequestRow | None:
         """See `Store.request`."""
         rows = self.query(sql.REQUEST, {"request_id": request_id})
@@ -123,6 +128,11 @@ class SqliteStore(SqliteDatabase):
         """See `Store.life`."""
         rows = self.query(sql.LIFE, {"deployment_id": deployment_id})
         return LifeRow(*rows[0]) if rows else None
+
+    def life_count(self, upto: int) -> int:
+        """See `Store.life_count`."""
+        rows = self.query(sql.LIFE_COUNT, {"upto": upto})
+        return rows[0][0] if rows else 0
 
     def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
         """See `Store.apps`."""
@@ -180,6 +190,10 @@ class SqliteStore(SqliteDatabase):
 
     def append(self, rows: Sequence[NewRow], *, clock_us: int, beside: Beside = NOTHING_BESIDE) -> Sequence[Row]:
         """See `Store.append`."""
+        if clock_us > LATEST_US:
+            raise RefusedError(
+                "this machine's clock is past the year 9999", hint="Nothing was recorded. Set the clock."
+            )
         with self.writing() as connection:
             refuse_other_writer(connection.execute(sql.INSTANCE).fetchall())
             if beside.request and connection.execute(sql.REQUEST, {"request_id": beside.request.request_id}).fetchone():

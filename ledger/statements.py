@@ -137,6 +137,10 @@ STATEMENTS: Mapping[str, ClauseElement] = {
         .exists(),
     )
     .order_by(_event.notification_id),
+    # Added to nothing, so that lines are found by the index of landmarks, and not by their position.
+    "landmark_totals": select(
+        func.count(), func.coalesce(func.sum(_event.notification_id), literal_column("0", type_=BigInteger))
+    ).where(is_landmark, _event.notification_id + literal_column("0") <= bindparam("upto")),
     "request": select(requests).where(requests.c.request_id == bindparam("request_id")),
     "insert_request": insert(requests),
     "life": select(lives).where(lives.c.deployment_id == bindparam("deployment_id")),
@@ -145,6 +149,7 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     .distinct()
     .order_by(lives.c.namespace, lives.c.app),
     "insert_life": insert(lives),
+    "life_count": select(func.count()).select_from(lives).where(lives.c.opened <= bindparam("upto")),
     "next_life": select(func.min(lives.c.opened)).where(
         lives.c.cluster == bindparam("cluster"),
         lives.c.namespace == bindparam("namespace"),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ledger.clock import LATEST_US
 from ledger.value import Value, value
 
 if TYPE_CHECKING:
@@ -36,7 +37,13 @@ _COLUMNS = (int, bytes, int, str, bytes, int, bytes, bytes)
 
 def is_well_formed(row: Row) -> bool:
     """Whether every column has its type and size; a database that was tampered with may answer otherwise."""
-    return tuple(map(type, row)) == _COLUMNS and len(row.stream) == 16 and row.version >= 0 and len(row.topic) < 2**13
+    return (
+        tuple(map(type, row)) == _COLUMNS
+        and len(row.stream) == 16
+        and row.version >= 0
+        and len(row.topic) < 2**13
+        and 0 <= row.recorded_us <= LATEST_US
+    )
 
 
 def event_values(row: Row) -> dict[str, object]:
@@ -256,11 +263,17 @@ class Store(Protocol):
         None, unless the index that leads from one to the other is damaged.
         """
 
+    def landmark_totals(self, upto: int) -> tuple[int, int]:
+        """How many landmarks there are up to a position, and the sum of their positions, as `landmarks` finds them."""
+
     def request(self, request_id: str) -> RequestRow | None:
         """What is known about a request id."""
 
     def life(self, deployment_id: str) -> LifeRow | None:
         """Whose deployment id this is, destroyed lives included."""
+
+    def life_count(self, upto: int) -> int:
+        """How many lives were opened up to a position, as `life` finds them."""
 
     def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
         """Namespace and name of every app of a cluster that ever lived, in that order."""
@@ -302,11 +315,12 @@ class Store(Protocol):
         Args:
             rows: The lines, in order; versions must be free in their streams.
             clock_us: The writer's clock; lines are recorded at it, or at their predecessor's time if that is later.
-            beside: What else belongs into the same transaction.
+            beside: What else belongs into the same transaction; in a database only what the lines say.
 
         Raises:
             ConflictError: A version or the request id is taken; nothing was written.
             LedgerEndedError: Nothing is appended here any more, or ever; nothing was written.
+            RefusedError: The clock is past the year 9999 or, where the store has one of its own, a day ahead of that.
             OutcomeUnknownError: The commit failed in a way that leaves open whether it happened.
         """
 

@@ -19,6 +19,8 @@ from sqlalchemy import (
     literal_column,
 )
 
+from ledger.landmarks import LANDMARKS
+
 metadata = MetaData()
 # "INTEGER PRIMARY KEY" is SQLite's own row number, under a name that a VACUUM leaves alone.
 _Position = BigInteger().with_variant(Integer(), "sqlite")
@@ -36,10 +38,6 @@ stored_events = Table(
     Column("chain", LargeBinary(32), nullable=False),
     UniqueConstraint("originator_id", "originator_version", name="stored_events_stream"),
 )
-
-LANDMARKS = ("Deployed", "RolledBack", "Destroyed", "RolloutCompleted", "RolloutFailed", "SecretsFingerprinted")
-"""Topics of the lines that questions about releases are answered from: in an app's own stream those at which a release
-begins or ends, in its second stream those about a release's pods or a secret's value."""
 
 is_landmark = stored_events.c.topic.in_([literal_column(f"'{topic}'") for topic in LANDMARKS])
 """Written out as it is in the index: only then a database knows that the index answers."""
@@ -133,7 +131,11 @@ app_snapshots = Table(
     Column("state", LargeBinary, nullable=False),
 )
 
-ADDED: Mapping[int, Sequence[Table | Index]] = {2: (worker_leases, app_snapshots), 3: (stored_events_landmarks,)}
+ADDED: Mapping[int, Sequence[Table | Index]] = {
+    2: (worker_leases, app_snapshots),
+    3: (stored_events_landmarks,),
+    4: (),  # in a database, a function that checks what it appends
+}
 """Tables and indexes by the version that brought them; all others have been there from the first."""
 
 APPEND_ONLY = {

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal
 
 from ledger.errors import LedgerDamagedError, UnknownEventError
 from ledger.leaf import GENESIS, chain_hash, entry, leaf_of
-from ledger.redaction import Remains, redactions
+from ledger.redaction import Remains, redactions, unsigned
 from ledger.store import Head, Row, Store, is_well_formed
+from ledger.verify_beside import BesideCheck, Misled
 
 PAGE = 2000
 
@@ -30,8 +31,8 @@ class Damage:
         position: The first bad position.
         fault: ``missing``: no line at that position; ``edited``: its bytes are not those that were hashed;
             ``reordered``: the line is intact, but belongs elsewhere or not behind its neighbour; ``cut``: lines at
-            the end are gone; ``unexpected``: there are more lines than the head knows; ``unfindable``: the line is intact, but who
-            reads its stream does not get it; ``unreadable``: the database does not give the line out, or the head.
+            the end are gone; ``unexpected``: there are more lines than the head knows; ``unfindable``: the line is intact, but
+            what leads to it (an index, the table of lives) does not; ``unreadable``: the database does not give the line out, or the head.
         detail: One sentence for a person.
     """
 
@@ -48,11 +49,14 @@ class Verification:
         events: How many lines were checked.
         head: The newest line as far as it could be checked.
         damage: The first contradiction, or None.
+        redacted: Positions whose bytes are not those that were recorded, as redactions say that the ledger's key signed;
+            rising. What is left of their content is vouched for by that key only.
     """
 
     events: int
     head: Head
     damage: Damage | None
+    redacted: tuple[int, ...] = ()
 
 
 def verify_chain(
@@ -70,23 +74,35 @@ def verify_chain(
     """
     intact = Head(0, 0, GENESIS)
     try:
-        for reached, damage in _walk(store, progress, following=following):
+        redacted = redactions(store)
+        for reached, damage in _walk(store, redacted, progress, following=following):
             intact = reached
             if damage is not None:
-                return Verification(events=intact.position, head=intact, damage=damage)
+                return Verification(events=intact.position, head=intact, damage=_told(store, damage))
     except UnknownEventError:
         raise
     except LedgerDamagedError as error:
         return _line_by_line(store, intact, error)
-    return Verification(events=intact.position, head=intact, damage=None)
+    return Verification(events=intact.position, head=intact, damage=None, redacted=tuple(sorted(redacted)))
+
+
+def _told(store: Store, damage: Damage) -> Damage:
+    """The damage, with what a redaction that is not believed says of it."""
+    doubtful = unsigned(store, damage.position) if damage.fault == "edited" else None
+    if doubtful is None:
+        return damage
+    detail = (
+        f"{damage.detail}; of a redaction that speaks of it, nobody knows who made it: the ledger's key did not sign it"
+    )
+    return replace(damage, detail=detail)
 
 
 def _walk(
-    store: Store, progress: Callable[[int, int], None] | None, *, following: bool
+    store: Store, redacted: Mapping[int, Remains], progress: Callable[[int, int], None] | None, *, following: bool
 ) -> Iterator[tuple[Head, Damage | None]]:
     """After each page, how far all is intact, and what is wrong then, if something is: that ends it."""
     head = store.head()
-    redacted = redactions(store)
+    beside = BesideCheck(store)
     reached = Head(0, 0, GENESIS)
     if strays := store.positions(-(2**63), 0, limit=1):
         yield reached, _stray(strays[0])
@@ -98,12 +114,12 @@ def _walk(
                 yield reached, _reordered(store, row, redacted, head.position) or damage
                 return
             reached = Head(row.position, row.recorded_us, row.chain)
-        yield reached, _check_streams(store, rows)
+        yield reached, _check_streams(store, rows) or _misled(beside.page(rows))
         if reached.position > head.position:
             head = store.head()  # others append while we read
         if progress is not None:
             progress(reached.position, max(head.position, reached.position))
-    yield reached, _check_end(head, reached)
+    yield reached, _check_end(head, reached) or _misled(beside.end(reached.position))
 
 
 def _line_by_line(store: Store, intact: Head, error: LedgerDamagedError) -> Verification:
@@ -185,6 +201,10 @@ def _check_streams(store: Store, rows: Sequence[Row]) -> Damage | None:
     return None
 
 
+def _misled(wrong: Misled | None) -> Damage | None:
+    return None if wrong is None else Damage(position=wrong.position, fault="unfindable", detail=wrong.detail)
+
+
 def recomputed_leaf(row: Row, redacted: Mapping[int, Remains]) -> bytes:
     """A line's leaf from its bytes, never from what is stored beside them; 32 bytes.
 
@@ -209,6 +229,6 @@ def _check_end(head: Head, reached: Head) -> Damage | None:
     if reached.position > head.position:
         first = head.position + 1
         return Damage(position=first, fault="unexpected", detail=f"the head does not know position {first} and later")
-    if reached.chain != head.chain:
+    if (reached.recorded_us, reached.chain) != (head.recorded_us, head.chain):
         return Damage(position=head.position, fault="edited", detail="the head does not match the newest event")
     return None

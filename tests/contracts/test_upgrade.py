@@ -19,6 +19,7 @@ import pytest
 from ledger.app import App, fold
 from ledger.errors import ConflictError, LedgerUnavailableError, OneCtlError
 from ledger.landmarks import span
+from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.postgres_migrate import migrate
 from ledger.postgres_schema import SCHEMA_VERSION, role_script
 from ledger.reader import LedgerReader
@@ -42,14 +43,56 @@ NEXT = NewRow(b"an upgraded app!", 1, "Noted", b"{}")
 
 
 @pytest.fixture
-def sqlite_v1(tmp_path: Path) -> Path:
+def unsigned(tmp_path: Path) -> Path:
+    """As that program made it, which signed no redaction."""
     return Path(shutil.copy(STORES / "sqlite.v1.db", tmp_path / "ledger.db"))
+
+
+@pytest.fixture
+def sqlite_v1(unsigned: Path) -> Path:
+    with closing(SqliteStore(unsigned)) as store:
+        hashes = rehashed(rows(store))
+    with closing(sqlite3.connect(unsigned)) as connection, connection:
+        guards = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, _ in guards:
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.executemany("UPDATE stored_events SET leaf = ?, chain = ? WHERE notification_id = ?", hashes)
+        connection.execute("UPDATE ledger_head SET chain = ?", (hashes[-1][1],))
+        for _, text in guards:
+            connection.execute(text)
+    return unsigned
 
 
 @pytest.fixture
 def postgresql_v1(database: str) -> str:
     administer(database, (STORES / "postgresql.v1.sql").read_text())
+    with closing(open_store(database)) as store:
+        hashes = rehashed(rows(store))
+    values = ", ".join(
+        f"({position}, '\\x{leaf.hex()}'::bytea, '\\x{chain.hex()}'::bytea)" for leaf, chain, position in hashes
+    )
+    administer(
+        database,
+        "ALTER TABLE stored_events DISABLE TRIGGER stored_events_no_update",
+        f"UPDATE stored_events SET leaf = v.leaf, chain = v.chain FROM (VALUES {values}) AS v (position, leaf, chain)"
+        " WHERE notification_id = v.position",
+        "ALTER TABLE stored_events ENABLE ALWAYS TRIGGER stored_events_no_update",
+        f"UPDATE ledger_head SET chain = '\\x{hashes[-1][1].hex()}'",
+    )
     return database
+
+
+def rehashed(lines: list[Row]) -> list[tuple[bytes, bytes, int]]:
+    """Leaf, chain and position of each line as if what is blank had been recorded blank.
+
+    Nobody has the key any more that would have to sign the redaction in it.
+    """
+    found, chain = [], GENESIS
+    for row in lines:
+        leaf = leaf_hash(row.position, row.stream, row.version, row.recorded_us, row.topic, row.state)
+        chain = chain_hash(chain, leaf)
+        found.append((leaf, chain, row.position))
+    return found
 
 
 @pytest.fixture(params=["sqlite_v1", "postgresql_v1"])
@@ -85,6 +128,14 @@ def brought_up_to_date(address: str) -> None:
         with closing(SqliteStore(Path(address))) as store:
             store.prepare()
     assert version_of(address) == STORE_VERSION == SCHEMA_VERSION
+
+
+def test_a_redaction_that_nobody_signed_is_not_believed(unsigned: Path) -> None:
+    with closing(SqliteStore(unsigned)) as store:
+        damage = verify_chain(store).damage
+    assert damage is not None
+    assert (damage.position, damage.fault) == (12, "edited")
+    assert "did not sign" in damage.detail
 
 
 def test_an_old_ledger_is_read_as_it_is(old: str, store: ModelStore) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.checkpoint import CheckpointError, SigningKey
 from ledger.commands import Deploy, SetEnv
 from ledger.envelope import Source
 from ledger.errors import RefusedError
@@ -64,6 +65,42 @@ def test_an_edit_that_no_redaction_speaks_of_is_still_found(ledger: Ledger) -> N
     damage = verify_chain(store).damage
     assert damage is not None
     assert (damage.position, damage.fault) == (position, "edited")
+
+
+def test_what_nobody_signed_counts_as_edited_until_the_ledgers_key_signs_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    position = position_of(ledger, "EnvSet")
+    with monkeypatch.context() as earlier:  # as versions did that signed nothing
+        earlier.setattr("ledger.ledger.signed", lambda event, _: event)
+        earlier.setattr("ledger.ledger.unsigned", lambda *_: None)
+        ledger.redact(position, "values.NOTE", request("3", "oops"))
+        ledger.redact(position, "values.OTHER", request("4", "oops"))
+    state = ledger.store.positions(position, limit=1)[0].state
+    damage = verify_chain(ledger.store).damage
+    assert damage is not None
+    assert (damage.position, damage.fault) == (position, "edited")
+    assert "did not sign" in damage.detail
+    with pytest.raises(RefusedError, match="not signed yet"):
+        ledger.redact(position, "values.OTHER", request("5"))
+    for name, field in (("6", "values.NOTE"), ("7", "values.OTHER")):
+        ledger.redact(position, field, request(name, "signed"))
+    assert ledger.store.positions(position, limit=1)[0].state == state
+    assert verify_chain(ledger.store).damage is None
+    assert verify_chain(ledger.store).redacted == (position,)
+
+
+@pytest.mark.parametrize("key", ["none", "another ledger's"])
+def test_without_the_ledgers_key_nothing_is_redacted(ledger: Ledger, tmp_path: Path, key: str) -> None:
+    path = KeyFiles(tmp_path / "keys").signing_path(ledger.ledger_id() or "")
+    path.unlink()
+    if key != "none":
+        path.write_text(SigningKey.generate("1ctl.dev/ledger/another").to_text())
+        path.chmod(0o600)
+    before = ledger.store.head()
+    with pytest.raises(CheckpointError, match="signing key"):
+        ledger.redact(position_of(ledger, "EnvSet"), "values.NOTE", request("3"))
+    assert ledger.store.head() == before
 
 
 def test_the_ledger_stays_append_only_after_a_redaction(ledger: Ledger) -> None:

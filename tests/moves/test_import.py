@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import random
 import subprocess
+from base64 import b64encode
 from contextlib import closing
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
+import orjson
 import pytest
 
+from ledger.audit_log import Entry
+from ledger.codec import decode, encode
 from ledger.errors import LedgerDamagedError
+from ledger.events import Redacted
+from ledger.export import jsonl
 from ledger.importing import import_ledger
+from ledger.leaf import chain_hash, leaf_hash
+from ledger.store import Row
+from ledger.streams import LEDGER_STREAM
 from tests.moves.support import EMPTY, User, grow, head, opened, position_of, rows
 
 
@@ -80,6 +91,31 @@ def test_a_redacted_ledger_can_be_exported_imported_and_verified(user: User, tmp
     assert f"line {position} of the export holds an event that was changed" in refused(
         tmp_path / "cut.db", b"".join(lines)
     )
+
+
+def test_a_redaction_that_somebody_adds_to_an_export_vouches_for_nothing(user: User, tmp_path: Path) -> None:
+    lines = [Row(*row) for row in rows(user.ledger)]
+    position, last = position_of(user, "EnvSet"), lines[-1]
+    told = lines[position - 1]
+    state = orjson.loads(told.state)
+    state["data"]["values"]["A"], state["meta"]["salt"] = "evil", ""
+    evil = orjson.dumps(state, option=orjson.OPT_SORT_KEYS)
+    said = Redacted(
+        position=position,
+        field="reason",
+        old_digest=sha256(told.state).hexdigest(),
+        new_digest=sha256(evil).hexdigest(),
+        signature=b64encode(bytes(64)).decode(),
+    )
+    place = (last.position + 1, LEDGER_STREAM.bytes, 99)
+    redaction = encode(said, replace(decode(told.topic, told.state)[1], subject=None))
+    leaf = leaf_hash(*place, last.recorded_us, "Redacted", redaction)
+    lines[position - 1] = told._replace(state=evil)
+    lines.append(Row(*place, "Redacted", redaction, last.recorded_us, leaf, chain_hash(last.chain, leaf)))
+    origin = orjson.loads(lines[0].state)["data"]["origin"]
+    forged = jsonl([Entry(row, orjson.loads(row.state)) for row in lines], origin)
+    why = f"line {len(lines)} of the export is a redaction that the ledger's key did not sign"
+    assert why in refused(tmp_path / "forged.db", b"".join(forged))
 
 
 def test_only_an_empty_ledger_is_imported_into(user: User, export: Path) -> None:

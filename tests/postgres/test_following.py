@@ -12,7 +12,7 @@ import pytest
 from ledger.errors import LedgerUnavailableError
 from ledger.follow import Follower
 from ledger.postgres_migrate import migrate
-from ledger.postgres_schema import CHANNEL
+from ledger.postgres_names import CHANNEL
 from ledger.postgres_store import PostgresStore
 from ledger.store import NewRow
 from tests.postgres.between import between

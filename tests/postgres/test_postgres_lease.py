@@ -14,7 +14,7 @@ from ledger.errors import LedgerUnavailableError
 from ledger.postgres_connection import Address, Database
 from ledger.postgres_lease import PostgresLeasePlace
 from ledger.postgres_migrate import migrate
-from ledger.postgres_schema import LEASE_LOCKS
+from ledger.postgres_names import LEASE_LOCKS
 from ledger.postgres_store import PostgresStore
 from tests.candidates import CLUSTER, election, until
 from tests.postgres.between import between

@@ -20,7 +20,7 @@ from ledger.errors import (
     UnknownEventError,
 )
 from ledger.postgres_connection import compiled
-from ledger.postgres_schema import CHANNEL
+from ledger.postgres_names import CHANNEL
 from ledger.postgres_store import BY_INDEX_ONLY, PostgresStore
 from ledger.statements import STATEMENTS
 from ledger.store import Beside, NewRow, RequestRow
