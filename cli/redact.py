@@ -13,16 +13,21 @@ from cli.dry_run import object_changes, tell
 from cli.options import DryRunOption, RequestIdOption, YesOption
 from cli.session import Session
 from ledger.app import App, fold
-from ledger.codec import decode, recorded
+from ledger.codec import decode, recorded, subject_of
 from ledger.commands import Redact
-from ledger.spec import AppId
+from ledger.redaction import also_in, texts
+from ledger.spec import BLANK, AppId
+from ledger.streams import app_stream, observed_stream
 from projections.app_list import APP_LIST
 from projections.runner import rebuild
 
 
 def redact(
     position: Annotated[int, typer.Option(metavar="P", help="Position of the event.")],
-    field: Annotated[str, typer.Option(metavar="FIELD", help="What to blank: values.KEY, message or reason.")],
+    field: Annotated[
+        str,
+        typer.Option(metavar="FIELD", help="What to blank: values.KEY, env.KEY, message, reason or fields.N.found."),
+    ],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")],
     yes: YesOption = False,
     request_id: RequestIdOption = None,
@@ -45,11 +50,14 @@ def redact(
         before, after = _around(session, position, remaining)
         tell(session, [event], _object_changes(session, before, after))
         _warn(session, after)
+        _tell_where_else(session, _also(session, position, field))
         return
     repeated = session.ledger.answered(Redact(position=position, field=field), request) is not None
+    also: Sequence[tuple[int, str]] = ()
     if not repeated:
         _, remaining = session.ledger.plan_redaction(position, field)  # what is refused is not asked about
         _warn(session, _around(session, position, remaining)[1])
+        also = _also(session, position, field)
         if not yes and not terminal.confirm(f"Blank {field} at position {position}? It cannot be read again."):
             terminal.info("Aborted.")
             if terminal.json:
@@ -61,6 +69,7 @@ def redact(
         terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
     terminal.success(f"{field} at position {position} is blank")
     terminal.notice("Running pods, the cluster's ConfigMap and backups still hold it: change it there too.")
+    _tell_where_else(session, also)
     if terminal.json:
         terminal.document(
             {
@@ -68,6 +77,7 @@ def redact(
                 "position": position,
                 "field": field,
                 "recorded_at_position": recorded_at,
+                "also_in": [{"position": position, "field": field} for position, field in also],
                 "request_id": request.request_id,
                 "repeated": repeated,
             }
@@ -85,6 +95,23 @@ def _around(session: Session, position: int, remaining: bytes) -> tuple[App | No
     history = session.reader.history(app_id)
     without = [replace(line, event=event) if line.position == position else line for line in history]
     return fold(App(id=app_id), history), fold(App(id=app_id), without)
+
+
+def _also(session: Session, position: int, field: str) -> Sequence[tuple[int, str]]:
+    """Where else in the app's history the text stands that is to be blanked."""
+    (row,) = session.store.positions(position, position, limit=1)
+    subject, text = subject_of(row.state), texts(row).get(field)
+    if subject is None or text is None or text == BLANK:
+        return ()
+    stream = app_stream(subject.app_id)
+    rows = session.store.two_streams(stream.bytes, observed_stream(stream).bytes)
+    return also_in((each for each in rows if each.position != position), text)
+
+
+def _tell_where_else(session: Session, also: Sequence[tuple[int, str]]) -> None:
+    if also:
+        places = ", ".join(f"{field} at position {position}" for position, field in also)
+        session.terminal.warn(f"The same text is also in {places}. Redact it there, too.")
 
 
 def _object_changes(session: Session, before: App | None, after: App | None) -> Sequence[tuple[str, str, str]]:

@@ -330,16 +330,10 @@ class Ledger(SecretReader):
         return rows[0]
 
     def _signing_key(self) -> SigningKey:
-        from ledger.checkpoint import CheckpointError, load_signing_key  # noqa: PLC0415 - few commands sign
-        from ledger.ledger_key import ledger_key  # noqa: PLC0415
+        from ledger.checkpoint import load_signing_key  # noqa: PLC0415 - few commands sign
+        from ledger.ledger_key import own_key  # noqa: PLC0415
 
-        path = self._keys.signing_path(self.ledger_id() or "")
-        key = load_signing_key(path)
-        if key.verifier != ledger_key(self.store):
-            raise CheckpointError(
-                f"the signing key {path} is not this ledger's", hint="Point ONECTL_SIGNING_KEY to it."
-            )
-        return key
+        return own_key(self.store, load_signing_key(self._keys.signing_path(self.ledger_id() or "")))
 
     def set_identity(self, public_key: str, request: Request, *, version: int) -> Recorded:
         """Record whose key new lives are sealed to from here on.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ledger.checkpoint import CheckpointError, VerifierKey
+from dataclasses import replace
+
+from ledger.checkpoint import CheckpointError, SigningKey, VerifierKey
 from ledger.codec import decode
 from ledger.errors import LedgerDamagedError
 from ledger.events import LedgerCreated
@@ -23,3 +25,19 @@ def ledger_key(store: Store) -> VerifierKey:
     if not isinstance(event, LedgerCreated) or not isinstance(event.verification_key, str):
         raise LedgerDamagedError("position 1 of the ledger does not say whose ledger it is")
     return VerifierKey.parse(event.verification_key)
+
+
+def own_key(store: Store, key: SigningKey) -> SigningKey:
+    """A signing key under the ledger's own name: one key file may serve several ledgers.
+
+    Raises:
+        CheckpointError: The ledger is empty, or it names another key.
+    """
+    ours = ledger_key(store)
+    key = replace(key, name=ours.name)
+    if key.verifier != ours:
+        raise CheckpointError(
+            f"the signing key is not the one that the ledger names at position 1 ({ours.name})",
+            hint="Point ONECTL_SIGNING_KEY to the key file of this ledger.",
+        )
+    return key

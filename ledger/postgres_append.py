@@ -120,6 +120,7 @@ BEGIN
             WHEN field = 'message' THEN ARRAY['data', 'message']
             WHEN field ~ '^(values|env)[.]' THEN
                 ARRAY['data', split_part(field, '.', 1), substring(field FROM position('.' IN field) + 1)]
+            WHEN field ~ '^fields[.][0-9]+[.](wanted|found)$' THEN ARRAY['data'] || string_to_array(field, '.')
         END;
         IF (told ->> 'position' = redact_position::text AND told ->> 'old_digest' = before.digest
             AND told ->> 'new_digest' = encode(sha256(redact_state), 'hex')

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ledger import checkpoint as notes
-from ledger.checkpoint import Checkpoint, CheckpointError, SigningKey
+from ledger.checkpoint import Checkpoint, SigningKey
 from ledger.errors import LedgerDamagedError
 from ledger.leaf import leaf_of
-from ledger.ledger_key import ledger_key
+from ledger.ledger_key import ledger_key, own_key
 from ledger.merkle import Tree, verify_inclusion
 from ledger.proof import Extension, Proof, ProofError
 from ledger.redaction import redactions
@@ -33,13 +31,7 @@ def checkpoint_now(
         CheckpointError: The ledger is empty, or the key is not its own.
         LedgerDamagedError: It does not continue `previous`; a line is missing or is not what was hashed.
     """
-    ours = ledger_key(store)
-    key = replace(key, name=ours.name)  # one key file may serve several ledgers, each under its own origin
-    if key.verifier != ours:
-        raise CheckpointError(
-            f"the signing key is not the one that the ledger names at position 1 ({ours.name})",
-            hint="Point ONECTL_SIGNING_KEY to the key file of this ledger.",
-        )
+    key = own_key(store, key)
     size = store.head().position
     tree = ledger_tree(store) if tree is None else tree
     tree.grow(size)
@@ -53,7 +45,7 @@ def checkpoint_now(
             "nothing was signed",
             hint="It was changed, cut, or an older copy was put back.",
         )
-    return notes.sign(Checkpoint(ours.name, size, tree.root(size)), key)
+    return notes.sign(Checkpoint(key.name, size, tree.root(size)), key)
 
 
 def prove_position(store: Store, position: int, note: bytes, *, tree: Tree | None = None) -> bytes:

@@ -10,8 +10,9 @@ Without the signature, anyone who can append could put other bytes into a line t
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,13 @@ if TYPE_CHECKING:
     from ledger.checkpoint import SigningKey, VerifierKey
     from ledger.store import Row, Store
 
-_FREE_TEXT = ("values.", "env.", "message", "reason")
-"""Fields that hold what a person or a cluster wrote. Blanking others would change what happened."""
+_PLACES = (
+    (re.compile(r"reason"), "meta"),
+    (re.compile(r"message"), "data"),
+    (re.compile(r"(values|env)\..+", re.DOTALL), "data"),
+    (re.compile(r"fields\.\d+\.(wanted|found)"), "data"),
+)
+"""Fields that hold what a person or a cluster wrote, and where. Blanking others would change what happened."""
 
 
 @short_value
@@ -138,17 +144,12 @@ def redacted(row: Row, field: str) -> tuple[Redacted, bytes]:
     Raises:
         RefusedError: The line has no such field, or it is not free text, or is blank already.
     """
-    if not field.startswith(_FREE_TEXT):
-        raise RefusedError(
-            f'"{field}" cannot be redacted: only what people or clusters wrote can',
-            hint="Fields: values.KEY or env.KEY (environment), message (of a failure), reason (of a request)",
-        )
     document: dict[str, Any] = orjson.loads(row.state)
-    holder: Any = document["meta"] if field == "reason" else document["data"]
-    *path, last = field.split(".", 1)
+    *path, last = _path(field)
+    holder: Any = document
     for name in path:
-        holder = holder.get(name) if isinstance(holder, dict) else None
-    if not isinstance(holder, dict) or not isinstance(holder.get(last), str):
+        holder = _part(holder, name)
+    if not isinstance(_part(holder, last), str):
         raise RefusedError(
             f'the event at position {row.position} has no text "{field}"', hint="See its fields: 1ctl -o json audit log"
         )
@@ -167,3 +168,53 @@ def redacted(row: Row, field: str) -> tuple[Redacted, bytes]:
         signature="",
     )
     return event, remaining
+
+
+def texts(row: Row) -> Mapping[str, str]:
+    """The fields of a stored line that can be redacted, with what is in them."""
+    document: dict[str, Any] = orjson.loads(row.state)
+    data, reason = document["data"], document["meta"].get("reason")
+    found = {"reason": reason, "message": data.get("message")}
+    for holder in ("values", "env"):
+        values = data.get(holder)
+        found |= {f"{holder}.{key}": value for key, value in values.items()} if isinstance(values, dict) else {}
+    for number, each in enumerate(data.get("fields") or ()):
+        if isinstance(each, dict):
+            found |= {f"fields.{number}.{name}": each.get(name) for name in ("wanted", "found")}
+    return {field: text for field, text in found.items() if isinstance(text, str)}
+
+
+_LONG = 6
+"""Characters from which a text is looked for within others; shorter ones occur by chance."""
+
+
+def also_in(rows: Iterable[Row], text: str) -> Sequence[tuple[int, str]]:
+    """Position and field wherever a text that is to be blanked stands as well, in the order of the rows."""
+    quoted = orjson.dumps(text).decode()  # as drift tells what it found
+
+    def holds(other: str) -> bool:
+        return other in (text, quoted) or (len(text) >= _LONG and (text in other or quoted[1:-1] in other))
+
+    return [(row.position, field) for row in rows for field, other in texts(row).items() if holds(other)]
+
+
+def _path(field: str) -> tuple[str, ...]:
+    """Where in a stored line a field is.
+
+    Raises:
+        RefusedError: It is not one that can be redacted.
+    """
+    for pattern, inside in _PLACES:
+        if pattern.fullmatch(field):
+            return (inside, *field.split(".", -1 if field.startswith("fields.") else 1))
+    raise RefusedError(
+        f'"{field}" cannot be redacted: only what people or clusters wrote can',
+        hint="Fields: values.KEY or env.KEY (environment), message (of a failure), reason (of a request), "
+        "fields.N.wanted or fields.N.found (of drift)",
+    )
+
+
+def _part(holder: Any, name: str) -> Any:
+    if isinstance(holder, list):
+        return holder[int(name)] if name.isdecimal() and int(name) < len(holder) else None
+    return holder.get(name) if isinstance(holder, dict) else None

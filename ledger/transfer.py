@@ -115,7 +115,14 @@ def beside_digest(source: Asking) -> str:
     return f"{total % 2**256:064x}"
 
 
-def verified(store: Store, told: Told | None = None, *, what: str = "the ledger", following: bool = True) -> Head:
+def verified(
+    store: Store,
+    told: Told | None = None,
+    *,
+    what: str = "the ledger",
+    following: bool = True,
+    beside: bool = True,
+) -> Head:
     """The head of a ledger whose every line was checked.
 
     Args:
@@ -123,11 +130,12 @@ def verified(store: Store, told: Told | None = None, *, what: str = "the ledger"
         told: Told how far it is.
         what: What it is called in an error.
         following: As for `verify_chain`.
+        beside: As for `verify_chain`.
 
     Raises:
         LedgerDamagedError: One is not what was recorded; where.
     """
-    result = verify_chain(store, progress=told, following=following)
+    result = verify_chain(store, progress=told, following=following, beside=beside)
     if result.damage is not None:
         damage = result.damage
         raise LedgerDamagedError(

@@ -60,7 +60,11 @@ class Verification:
 
 
 def verify_chain(
-    store: Store, *, progress: Callable[[int, int], None] | None = None, following: bool = True
+    store: Store,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    following: bool = True,
+    beside: bool = True,
 ) -> Verification:
     """Check every line of the ledger, in order; reads pages, so memory stays small.
 
@@ -68,14 +72,14 @@ def verify_chain(
         store: The ledger.
         progress: Called after each page with the number of lines checked and of all lines.
         following: Whether to go on with what others append meanwhile, or to end at the head as it is now.
+        beside: Whether to compare what lies beside the log, too; not where it is yet to be written.
 
     Raises:
         UnknownEventError: A newer program made the tables.
     """
     intact = Head(0, 0, GENESIS)
     try:
-        redacted = redactions(store)
-        for reached, damage in _walk(store, redacted, progress, following=following):
+        for reached, damage in _walk(store, progress, following=following, beside=beside):
             intact = reached
             if damage is not None:
                 return Verification(events=intact.position, head=intact, damage=_told(store, damage))
@@ -83,7 +87,7 @@ def verify_chain(
         raise
     except LedgerDamagedError as error:
         return _line_by_line(store, intact, error)
-    return Verification(events=intact.position, head=intact, damage=None, redacted=tuple(sorted(redacted)))
+    return Verification(events=intact.position, head=intact, damage=None, redacted=tuple(sorted(redactions(store))))
 
 
 def _told(store: Store, damage: Damage) -> Damage:
@@ -98,28 +102,32 @@ def _told(store: Store, damage: Damage) -> Damage:
 
 
 def _walk(
-    store: Store, redacted: Mapping[int, Remains], progress: Callable[[int, int], None] | None, *, following: bool
+    store: Store, progress: Callable[[int, int], None] | None, *, following: bool, beside: bool
 ) -> Iterator[tuple[Head, Damage | None]]:
     """After each page, how far all is intact, and what is wrong then, if something is: that ends it."""
     head = store.head()
-    beside = BesideCheck(store)
+    redacted, check = redactions(store), BesideCheck(store) if beside else None
     reached = Head(0, 0, GENESIS)
     if strays := store.positions(-(2**63), 0, limit=1):
         yield reached, _stray(strays[0])
         return
     while rows := store.positions(reached.position + 1, None if following else head.position, limit=PAGE):
-        for row in rows:
-            damage = _check(reached, row, redacted)
+        for read in rows:
+            row, damage = read, _check(reached, read, redacted)
+            while damage is not None and (newer := redactions(store)) != redacted:  # somebody redacts meanwhile
+                redacted = newer
+                row = next(iter(store.positions(row.position, row.position, limit=1)), row)
+                damage = _check(reached, row, redacted)
             if damage is not None:
                 yield reached, _reordered(store, row, redacted, head.position) or damage
                 return
             reached = Head(row.position, row.recorded_us, row.chain)
-        yield reached, _check_streams(store, rows) or _misled(beside.page(rows))
+        yield reached, _check_streams(store, rows) or _misled(check.page(rows) if check else None)
         if reached.position > head.position:
             head = store.head()  # others append while we read
         if progress is not None:
             progress(reached.position, max(head.position, reached.position))
-    yield reached, _check_end(head, reached) or _misled(beside.end(reached.position))
+    yield reached, _check_end(head, reached) or _misled(check.end(reached.position) if check else None)
 
 
 def _line_by_line(store: Store, intact: Head, error: LedgerDamagedError) -> Verification:

@@ -117,3 +117,20 @@ def test_a_reason_is_blanked_and_changes_nothing_in_the_cluster(deployed: Cli) -
     assert "❗️" not in deployed.run(*args, "--reason", "x", "-y").done().stderr
     assert CANARY not in deployed.run("-o", "json", "audit", "log").done().stdout
     assert "Ledger is intact" in deployed.run("audit", "verify").done().stdout
+
+
+def test_where_the_text_stands_as_well_is_said_so_that_it_can_be_redacted_there(noted: Cli) -> None:
+    noted.run("deploy", "--image", "nginx:2").done()
+    noted.run("deploy", "--image", "nginx:3").done()
+    noted.run("deploy", "rollback", "--version", "2", "-y").done()
+    position = position_of(noted, "RolledBack")
+    told = noted.run(*redact(noted, "--dry-run")).done()
+    assert f"The same text is also in env.NOTE at position {position}." in told.stderr
+    blanked = noted.run("-o", "json", *redact(noted, "-y")).done()
+    assert blanked.json["also_in"] == [{"position": position, "field": "env.NOTE"}]
+    there = ("--position", str(position), "--field", "env.NOTE", "--reason", "there, too", "-y")
+    assert noted.run("-o", "json", "ledger", "redact", *there).done().json["also_in"] == []
+    assert CANARY.encode() not in noted.ledger.read_bytes()
+    assert noted.run("-o", "json", "audit", "verify").done().json["redacted"] == sorted(
+        [position_of(noted, "EnvSet"), position]
+    )

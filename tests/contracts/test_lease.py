@@ -15,9 +15,10 @@ import pytest
 
 from ledger.errors import LedgerEndedError, OneCtlError
 from ledger.lease import LeaseRow
-from ledger.store import Beside, ModelStore, NewRow
+from ledger.store import Beside, ModelStore
 from ledger.stores import open_store
 from tests.candidates import CLUSTER, Candidate, election, until
+from tests.ledger.telling import telling
 from tests.postgres_support import administer
 from tests.seeds import seeds
 
@@ -117,8 +118,8 @@ def test_a_lease_that_is_not_renewed_ends_by_itself(store: ModelStore) -> None:
 def test_a_ledger_that_ended_has_no_leader_any_more(store: ModelStore) -> None:
     lease = store.lease(CLUSTER, holder="one", note="", seconds=SLOW)
     assert lease.acquire()
-    moved = NewRow(b"s" * 16, 1, "LedgerMoved", b"{}")
-    store.append([moved], clock_us=0, beside=Beside(moved=("another", "elsewhere")))
+    moved = Beside(moved=("another", "elsewhere"))
+    store.append(telling(moved, b"s" * 16), clock_us=0, beside=moved)
     with pytest.raises(LedgerEndedError, match="goes on elsewhere: elsewhere"):
         lease.renew(1)
     other = store.lease("other", holder="two", note="", seconds=SLOW)

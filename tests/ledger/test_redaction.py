@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from ledger.app import App
 from ledger.checkpoint import CheckpointError, SigningKey
+from ledger.codec import decode
 from ledger.commands import Deploy, SetEnv
 from ledger.envelope import Source
 from ledger.errors import RefusedError
+from ledger.events import DriftDetected, FieldDrift, ObservedEvent
 from ledger.keys import KeyFiles
 from ledger.ledger import Ledger
+from ledger.redaction import also_in
 from ledger.request import Request
 from ledger.spec import BLANK, AppId
 from ledger.sqlite_store import SqliteStore
+from ledger.store import Row
+from ledger.stored_leaves import ledger_tree
 from ledger.verify import verify_chain
 
 APP = AppId("sandbox", "default", "shop")
@@ -129,3 +138,69 @@ def test_a_blank_field_is_not_blanked_again(ledger: Ledger) -> None:
     ledger.redact(position, "values.NOTE", request("3", "oops"))
     with pytest.raises(RefusedError, match="redacted already"):
         ledger.redact(position, "values.NOTE", request("4", "oops"))
+
+
+@pytest.mark.parametrize("field", ["fields.1.found", "fields.1.wanted"])
+def test_what_was_found_in_a_cluster_can_be_redacted(ledger: Ledger, field: str) -> None:
+    """An object that was edited by hand may hold the very value that should not have been recorded."""
+    fields = (
+        FieldDrift(field="data.other", wanted='"1"', found='"2"', manager=None),
+        FieldDrift(field="data.note", wanted=f'"{CANARY}"', found=f'"{CANARY}"', manager="kubectl"),
+    )
+    event = DriftDetected(kind="ConfigMap", name="shop-environments", fields=fields)
+
+    def make(app: App) -> tuple[str, ObservedEvent, int]:
+        assert app.life is not None
+        return app.life.deployment_id, event, app.head
+
+    ledger.observe(APP, request("drift"), make)
+    position = ledger.store.head().position
+    ledger.redact(position, field, request("3", "oops"))
+    (row,) = ledger.store.positions(position, position, limit=1)
+    drift, _ = decode(row.topic, row.state)
+    assert isinstance(drift, DriftDetected)
+    assert getattr(drift.fields[1], field.rpartition(".")[2]) == BLANK
+    assert drift.fields[0] == fields[0]
+    assert verify_chain(ledger.store).damage is None
+    for other in ("fields.7.found", "fields.x.found", "fields.0.manager", "fields.0"):
+        with pytest.raises(RefusedError):
+            ledger.redact(position, other, request(other))
+
+
+def test_the_same_text_is_found_wherever_it_stands(ledger: Ledger) -> None:
+    set_env = ledger.store.positions(position_of(ledger, "EnvSet"), limit=1)[0]
+    assert also_in([set_env], CANARY) == [(set_env.position, "values.NOTE"), (set_env.position, "values.OTHER")]
+    assert also_in([set_env], CANARY + "2") == [(set_env.position, "values.OTHER")]
+    assert also_in([set_env], "f") == [], "a short text occurs by chance"
+
+
+class Busy(SqliteStore):
+    """Somebody redacts when the first page is read."""
+
+    def __init__(self, ledger: Ledger, path: Path) -> None:
+        super().__init__(path)
+        self._redact: Callable[[], object] | None = partial(
+            ledger.redact, position_of(ledger, "EnvSet"), "values.NOTE", request("meanwhile")
+        )
+
+    def positions(self, start: int, stop: int | None = None, *, limit: int) -> Sequence[Row]:
+        meanwhile, self._redact = (self._redact, None) if start > 0 else (None, self._redact)
+        if meanwhile is not None:
+            meanwhile()
+        return super().positions(start, stop, limit=limit)
+
+
+def test_a_redaction_while_the_ledger_is_verified_is_no_damage(ledger: Ledger, tmp_path: Path) -> None:
+    with closing(Busy(ledger, tmp_path / "ledger.db")) as store:
+        verification = verify_chain(store)
+    assert verification.damage is None
+    assert verification.redacted == (position_of(ledger, "EnvSet"),)
+
+
+def test_a_redaction_while_the_ledger_is_signed_is_no_damage(ledger: Ledger, tmp_path: Path) -> None:
+    with closing(Busy(ledger, tmp_path / "ledger.db")) as store:
+        size = store.head().position
+        tree = ledger_tree(store)
+        tree.grow(size)
+        assert tree.size == size
+        assert verify_chain(store).redacted == (position_of(ledger, "EnvSet"),)

@@ -16,9 +16,10 @@ from ledger import snapshots
 from ledger.app import App, fold
 from ledger.app_state import shape
 from ledger.codec import encode
-from ledger.events import Redacted
+from ledger.redaction import redacted, texts
 from ledger.snapshot_upkeep import rebuild_snapshots, wrong_snapshot
 from ledger.snapshots import WORTH, folded
+from ledger.spec import BLANK
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Beside, ModelStore, NewRow, Row, SnapshotRow
 from ledger.streams import LEDGER_STREAM
@@ -205,15 +206,18 @@ def test_a_snapshot_of_another_history_is_not_used(ledgers: Ledgers, ledger: Scr
 
 def redact(store: ModelStore) -> None:
     """Record a redaction; which text it blanks does not matter here."""
-    event = Redacted(position=3, field="values.A", old_digest="00" * 32, new_digest="00" * 32, signature="")
+    left = (
+        (row, field) for row in store.positions(1, limit=1000) for field, text in texts(row).items() if text != BLANK
+    )
+    line, field = next(left)
+    event, blank = redacted(line, field)
     row = NewRow(
         LEDGER_STREAM.bytes,
         store.stream_version(LEDGER_STREAM.bytes) + 1,
         "Redacted",
         encode(event, Script().lines[0].envelope),
     )
-    state = store.positions(3, limit=1)[0].state
-    store.append([row], clock_us=START_US, beside=Beside(redact=(3, state)))
+    store.append([row], clock_us=START_US, beside=Beside(redact=(line.position, blank)))
 
 
 def test_a_redaction_takes_all_snapshots_along(store: ModelStore) -> None:

@@ -10,6 +10,7 @@ from ledger.errors import LedgerEndedError
 from ledger.instance import BACKUP, REPLICA, incoming, new_instance
 from ledger.store import Beside, ModelStore, NewRow
 from ledger.transfer import instance_of, set_instance
+from tests.ledger.telling import telling
 from tests.moves.support import EMPTY, opened
 
 LINE = NewRow(b"a" * 16, 1, "Noted", b"{}")
@@ -66,8 +67,8 @@ def test_the_only_instance_that_may_append_does(elsewhere: str) -> None:
 
 def test_the_event_that_moves_a_ledger_is_the_last_one_in_it(elsewhere: str) -> None:
     with closing(opened(elsewhere)) as store:
-        moved = NewRow(b"a" * 16, 1, "LedgerMoved", b"{}")
-        store.append([moved], clock_us=1, beside=Beside(moved=("another", "postgresql://there")))
+        moved = Beside(moved=("another", "postgresql://there"))
+        store.append(telling(moved, b"a" * 16), clock_us=1, beside=moved)
         with pytest.raises(LedgerEndedError, match="goes on elsewhere: postgresql://there"):
             store.append([LINE], clock_us=1)
         assert store.head().position == 1

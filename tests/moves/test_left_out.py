@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ledger.codec import decode, encode
+from ledger.redaction import redacted, texts
 from ledger.store import Beside, NewRow
 from tests.moves.support import User, files_holding, opened
 from tests.postgres_support import administer
@@ -97,6 +99,8 @@ def test_an_import_has_neither(user: User, place: str, tmp_path: Path) -> None:
 
 def test_a_redaction_takes_every_snapshot_along_since_one_may_hold_what_was_blanked(place: str) -> None:
     with closing(opened(place)) as store:
-        said = NewRow(b"some other words", 1, "Redacted", b"{}")
-        store.append([said], clock_us=0, beside=Beside(redact=(1, store.positions(1, limit=1)[0].state)))
+        line = next(row for row in store.positions(1, limit=100) if texts(row))
+        event, blank = redacted(line, next(iter(texts(line))))
+        said = NewRow(b"some other words", 1, "Redacted", encode(event, decode(line.topic, line.state)[1]))
+        store.append([said], clock_us=0, beside=Beside(redact=(line.position, blank)))
     assert counts(place) == [1, 0]
