@@ -9,7 +9,7 @@ AT_ONCE ?= $(shell expr \( $$(getconf _NPROCESSORS_ONLN) \* 3 + 1 \) / 2)
 .PHONY: help demo test faults-short faults bench check format lock sql soak clean
 
 help: ## Show what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 # The stamp is the last thing written, so an interrupted set-up begins again.
 $(VENV)/.ready: requirements-dev.txt pyproject.toml
