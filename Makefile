@@ -44,7 +44,7 @@ check: $(VENV)/.ready ## Format, lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/.ready ## Format and mend what can be mended
+format: $(VENV)/.ready ## Format, and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

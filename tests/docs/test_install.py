@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ledger.keys import KeyFiles
+
 ROOT = Path(__file__).parents[2]
 INSTALL = ROOT / "docs" / "install"
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
@@ -36,7 +38,7 @@ def variables(container: dict[str, Any]) -> dict[str, Any]:
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
 
 
-@pytest.mark.parametrize("directory", ["worker", "app-namespace"])
+@pytest.mark.parametrize("directory", ["worker", "app-namespace", "user-namespace"])
 def test_every_manifest_is_applied(directory: str) -> None:
     listed = manifest(f"{directory}/kustomization.yaml")["resources"]
     assert {*listed, "kustomization.yaml"} == {path.name for path in (INSTALL / directory).iterdir()}
@@ -82,9 +84,8 @@ def test_nothing_secret_is_written_down_and_every_key_is_where_the_variables_say
     assert given["ONECTL_LEDGER"] == {"secretKeyRef": {"name": "onectl-ledger", "key": "url"}}
     assert given["ONECTL_IN_CLUSTER"] == "1"
     mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
-    for volume, variable in (("identity", "ONECTL_IDENTITY"), ("signing", "ONECTL_SIGNING_KEY")):
-        assert Path(given[variable]).parent == Path(mounts[volume])
-        assert all(each["readOnly"] for each in container["volumeMounts"] if each["name"] == volume)
+    assert Path(given["ONECTL_IDENTITY"]).parent == Path(mounts["identity"])
+    assert all(each["readOnly"] for each in container["volumeMounts"] if each["name"] == "identity")
     written = [mounts[volume["name"]] for volume in pod["volumes"] if "emptyDir" in volume]
     assert written == [given["ONECTL_HOME"]] == [given["HOME"]] == [given["TMPDIR"]]
 
@@ -93,6 +94,43 @@ def test_every_secret_that_the_pod_needs_is_made_by_a_command_in_the_readme(pod:
     readme = (INSTALL / "README.md").read_text()
     secrets = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume} | {"onectl-ledger"}
     assert set(re.findall(r"create secret generic (\S+)", readme)) == secrets
+
+
+def test_the_readme_names_the_files_that_keys_really_lie_in() -> None:
+    identity = KeyFiles(Path("keys")).identity_path("LEDGER-ID")
+    readme = (INSTALL / "README.md").read_text()
+    assert f"`{identity}`" in readme
+    used = re.findall(r'--from-file=identity\.key="\$HOME/\.local/share/1ctl/([^"]+)"', readme)
+    assert used == [str(identity)] * 2
+
+
+def rules(role: dict[str, Any]) -> dict[str, set[str]]:
+    """Verbs by resource."""
+    return {
+        ".".join(filter(None, (resource, *rule["apiGroups"]))): set(rule["verbs"])
+        for rule in role["rules"]
+        for resource in rule["resources"]
+    }
+
+
+def roles(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((INSTALL / name / "role.yaml").read_text()))
+
+
+@pytest.mark.parametrize(("directory", "column"), [("app-namespace", "the worker"), ("user-namespace", "a user")])
+def test_a_role_is_the_column_of_the_table_in_operations(directory: str, column: str) -> None:
+    section = (ROOT / "docs/operations.md").read_text().split("## Rights in the cluster\n")[1].split("\n## ")[0]
+    head, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"
+    ]
+    verbs = {
+        resource: set(re.findall(r"[a-z]+", row[head.index(column)])) - {"none"}
+        for row in rows
+        for resource in re.findall(r"`([^`]+)`", row[0])
+    }
+    role, binding = roles(directory)
+    assert rules(role) == {resource: allowed for resource, allowed in verbs.items() if allowed}
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
 
 
 def test_the_image_is_pinned_and_ends_as_the_number_that_the_pod_runs_as(pod: dict[str, Any]) -> None:

@@ -39,12 +39,14 @@ class Installed:
         worker: The administrator's kubectl in the worker's namespace.
         apps: The same in the apps' namespace.
         account: kubectl in the apps' namespace as the service account.
+        user: The same as somebody of the group that user-namespace is for.
     """
 
     directory: Path
     worker: Kubectl
     apps: Kubectl
     account: Kubectl
+    user: Kubectl
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
         worker, apps = (Kubectl(file, administrator.context, namespace) for namespace in (own, shop))
         edit(ROOT / "docs" / "install", directory, {"onectl": own, "shop": shop})
         apps("apply", "-k", str(directory / "app-namespace"))
+        apps("apply", "-k", str(directory / "user-namespace"))
         worker("apply", "-k", str(directory / "worker"))
         token = worker(
             "create",
@@ -67,8 +70,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
             "-",
             given=json.dumps(TOKEN),
         )
-        account = as_account(file, json.loads(token)["status"]["token"], directory)
-        yield Installed(directory, worker, apps, Kubectl(account, "worker", shop))
+        account = as_somebody(file, {"token": json.loads(token)["status"]["token"]}, directory / "account.kubeconfig")
+        own_user = {**own_user_of(file), "as": "ana", "as-groups": ["deployers"]}
+        user = as_somebody(file, own_user, directory / "user.kubeconfig")
+        yield Installed(directory, worker, apps, Kubectl(account, "worker", shop), Kubectl(user, "worker", shop))
         worker("delete", "namespace", own, "--wait=false")
     administrator.close()
 
@@ -85,8 +90,15 @@ def edit(source: Path, target: Path, namespaces: Mapping[str, str]) -> None:
     namespace.write_text(namespace.read_text().replace("  name: onectl", f"  name: {namespaces['onectl']}"))
 
 
-def as_account(file: Path, token: str, directory: Path) -> Path:
-    """A kubeconfig of the same server that holds nothing but a token."""
+def own_user_of(file: Path) -> dict[str, Any]:
+    """The administrator's credentials: whoever has them may act as anybody."""
+    (user,) = json.loads(file.read_text())["users"]
+    found: dict[str, Any] = user["user"]
+    return found
+
+
+def as_somebody(file: Path, user: Mapping[str, Any], path: Path) -> Path:
+    """A kubeconfig of the same server for a user with these credentials and nothing else."""
     content = json.loads(file.read_text())
     (cluster,) = content["clusters"]
     context = {"cluster": cluster["name"], "user": "worker"}
@@ -95,22 +107,21 @@ def as_account(file: Path, token: str, directory: Path) -> Path:
         "kind": "Config",
         "clusters": [cluster],
         "contexts": [{"name": "worker", "context": context}],
-        "users": [{"name": "worker", "user": {"token": token}}],
+        "users": [{"name": "worker", "user": dict(user)}],
     }
-    path = directory / "account.kubeconfig"
     path.touch(mode=0o600)
     path.write_text(json.dumps(document))
     return path
 
 
-def documented() -> dict[str, set[str]]:
-    """The worker's verbs by resource, as docs/operations.md has them."""
+def documented(column: str = "the worker") -> dict[str, set[str]]:
+    """Verbs by resource, as docs/operations.md has them."""
     section = (ROOT / "docs/operations.md").read_text().split("## Rights in the cluster\n")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:2] == "| "]
-    columns = rows[0].index("the worker")
+    place = rows[0].index(column)
     found: dict[str, set[str]] = {}
     for row in rows[1:]:
-        verbs = set(row[columns].replace("none", "").replace(",", " ").split())
+        verbs = set(row[place].replace("none", "").replace(",", " ").split())
         found |= dict.fromkeys(re.findall(r"`([^`]+)`", row[0]), verbs)
     return {resource: verbs for resource, verbs in found.items() if verbs}
 
@@ -154,16 +165,28 @@ def test_both_pods_run(installed: Installed) -> None:
     assert [pod["spec"]["serviceAccountName"] for pod in pods] == ["onectl-worker"] * 2
 
 
-def test_the_account_may_do_what_the_table_says_and_nothing_else(installed: Installed) -> None:
-    code, listed = answer(installed.account, "auth", "can-i", "--list", "--no-headers")
-    assert code == 0
-    allowed = {
+def allowed(kubectl: Kubectl) -> dict[str, set[str]]:
+    """Verbs by resource, as the server lists them."""
+    code, listed = answer(kubectl, "auth", "can-i", "--list", "--no-headers")
+    assert code == 0, listed
+    return {
         resource: set(verbs.split())
         for resource, verbs in re.findall(r"^(\S+) +\[\] +\[\] +\[(.*)\]$", listed, re.MULTILINE)
         if resource not in EVERYBODYS
     }
-    assert allowed == documented()
-    assert len(allowed) == 8
+
+
+def test_the_account_may_do_what_the_table_says_and_nothing_else(installed: Installed) -> None:
+    assert allowed(installed.account) == documented()
+    assert len(documented()) == 8
+
+
+def test_a_user_may_do_what_the_table_says_and_nothing_else(installed: Installed) -> None:
+    assert allowed(installed.user) == documented("a user")
+    assert len(documented("a user")) == 9
+    assert may(installed.user, "get", f"namespaces/{installed.apps.namespace}")
+    assert not may(installed.user, "list", "namespaces")
+    assert not may(installed.user, "get", "pods", "-n", installed.worker.namespace)
 
 
 @pytest.mark.parametrize("resource", ["secrets", "pods", "deployments.apps", "roles.rbac.authorization.k8s.io"])
@@ -201,11 +224,12 @@ def test_the_account_cannot_read_a_secret_in_any_way(installed: Installed) -> No
         assert "canary-5d1f" not in said
 
 
-def test_the_guide_works_with_exactly_those_rights(installed: Installed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("who", ["account", "user"])
+def test_the_guide_works_with_exactly_those_rights(installed: Installed, tmp_path: Path, who: str) -> None:
     app, kubectl = "user-service", installed.apps
     write_toml(tmp_path / app, app, 8081)
     user = Cli(tmp_path / "home", tmp_path / app)
-    make_profile(user, "worker", installed.account.file, "worker", kubectl.namespace)
+    make_profile(user, "worker", getattr(installed, who).file, "worker", kubectl.namespace)
     user.run("profile", "use", "worker").done()
 
     user.run("deploy", "--image", "nginx:alpine", "--machine", "compute-main-01", "--wait").done()

@@ -285,3 +285,14 @@ def test_a_worker_with_a_copy_of_the_key_needs_the_new_one_and_no_restart(cli: C
         cli.run("worker", "retry").done()
         eventually(lambda: not cli.run("-o", "json", "worker", "status").done().json["parked"])
         cli.run("deploy", "--image", "nginx:2", "--wait").done()
+
+
+def test_a_worker_needs_no_signing_key(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--wait").done()
+    (key,) = (cli.home / "keys").glob("*.signing.key")
+    key.unlink()
+    with worker(cli.having(ONECTL_SIGNING_KEY=str(key))):
+        cli.run("secret", "create", "--key", "TOKEN", input="one\n").done()
+        cli.run("deploy", "--image", "nginx:2", "--wait").done()
+        cli.run("deploy", "destroy", "-y").done()
+    assert not key.exists()
