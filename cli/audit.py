@@ -1,4 +1,4 @@
-"""`1ctl audit`: read the ledger, check it, take it away."""
+"""`1ctl audit`: query, verify and export the ledger."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Examples:
 
 @app.callback(epilog=_EPILOG)
 def audit() -> None:
-    """Read the ledger, check it, take it away."""
+    """Query, verify and export the ledger."""
 
 
 def verify(

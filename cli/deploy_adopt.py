@@ -22,7 +22,10 @@ from ledger.spec import AppId
 
 def adopt(
     named: Annotated[str, typer.Argument(metavar="KIND/NAME", help="The object: service/shop.")],
-    uid: Annotated[str, typer.Option(metavar="UID", help="Its uid; another object of that name is not meant.")],
+    uid: Annotated[
+        str,
+        typer.Option(metavar="UID", help="The object's uid, so that another object of the same name is not adopted."),
+    ],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")],
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,

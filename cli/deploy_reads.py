@@ -75,7 +75,7 @@ def list_deployments(
 ) -> None:
     """List the apps of the namespace, oldest first.
 
-    A release is one of the app of this directory.
+    --at-release N counts releases of the app in this directory.
 
     Example:  1ctl -o json deploy list | jq -r '.[].app_label'
     """

@@ -89,7 +89,7 @@ def mark_bad(
     request_id: RequestIdOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Keep everybody from rolling back to a release.
+    """Block rollbacks to a release.
 
     Example:  1ctl deploy mark-bad 2 --reason "loses orders"
     """

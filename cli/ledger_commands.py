@@ -1,4 +1,4 @@
-"""`1ctl ledger`: care for the ledger itself."""
+"""`1ctl ledger`: maintain the ledger."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Examples:
 
 @app.callback(epilog=_EPILOG)
 def ledger() -> None:
-    """Care for the ledger itself."""
+    """Maintain the ledger."""
 
 
 def status() -> None:
