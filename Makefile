@@ -54,6 +54,7 @@ sql: $(VENV)/.ready ## Compile the statements ahead for SQLite
 lock: ## Pin the newest versions allowed, with hashes (needs uv)
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements.txt
 	uv pip compile pyproject.toml --group dev -c requirements.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements-dev.txt
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | uv pip compile - -c requirements-dev.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q -o requirements-build.txt
 
 clean: ## Remove what was set up and built here
 	rm -rf $(VENV) dist .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

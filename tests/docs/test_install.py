@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,33 @@ def test_the_image_is_pinned_and_ends_as_the_number_that_the_pod_runs_as(pod: di
     context = pod["securityContext"]
     users = re.findall(r"^USER (\S+)$", CONTAINERFILE, re.MULTILINE)
     assert users[-1] == f"{context['runAsUser']}:{context['runAsGroup']}"
+
+
+def pins(name: str) -> dict[str, str]:
+    """Each requirement's hashes, by name and version."""
+    text = (ROOT / name).read_text()
+    return dict(re.findall(r"^(\S+==\S+)(?: ; [^\\]+)?((?: \\\n    --hash=sha256:[0-9a-f]{64})+)", text, re.MULTILINE))
+
+
+def test_what_builds_it_is_pinned_by_hash_and_is_what_is_tested() -> None:
+    build = pins("requirements-build.txt")
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert build.keys() >= set(required)
+    assert len(build) == len(re.findall(r"^\w", (ROOT / "requirements-build.txt").read_text(), re.MULTILINE))
+    assert build.items() <= pins("requirements-dev.txt").items()
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-build.txt"])
+def test_pins_name_no_index(name: str) -> None:
+    assert "://" not in (ROOT / name).read_text()
+
+
+def test_every_install_from_here_checks_hashes_or_fetches_nothing() -> None:
+    lines = [line for text in (CONTAINERFILE, (ROOT / "README.md").read_text()) for line in text.splitlines()]
+    installs = [line.split() for line in lines if re.search(r"/pip (install|wheel) ", line)]
+    assert len(installs) == 6
+    for words in installs:
+        assert "--require-hashes" in words or {"--no-deps", "--no-build-isolation"} <= {*words} or "--no-index" in words
 
 
 def test_the_image_is_made_from_what_is_there_and_holds_every_package() -> None:
