@@ -16,11 +16,15 @@ import pytest
 
 from cli.exit_codes import ExitCode
 from ledger.events import SCHEMA_VERSIONS
+from tests.docs import command_lines
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("ledger", "projections", "effects", "cli")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 ADRS = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
+
+OF_THE_SOAK = {"--apps", "--commands", "--faults"}
+"""Options that documents name and that are not those of `1ctl`."""
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _END = "-- end of a command --"
@@ -103,6 +107,36 @@ def test_links_lead_somewhere(document: Path) -> None:
     dead = [link for link in _links(document.read_text()) if not _resolves(document, link)]
 
     assert dead == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_commands_that_documents_show_or_name_exist_with_their_options(document: Path) -> None:
+    text = document.read_text()
+    faults = {line: command_lines.fault(line) for line in (*command_lines.shown(text), *command_lines.named(text))}
+
+    assert {line: fault for line, fault in faults.items() if fault is not None} == {}
+    assert set(command_lines.options(text)) - command_lines.known_options() - OF_THE_SOAK == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("1ctl deploy --at-release 1", "1ctl deploy has no option --at-release"),
+        ("1ctl -p prod deploy list --limit 3 | jq .", None),
+        ("1ctl deploy lst", "1ctl deploy has no command lst"),
+        ("1ctl deploy adopt service/shop --uid U --reason ours", None),
+        ("1ctl env list KEY", "1ctl env list takes 0 arguments"),
+        ("1ctl app get --config=staging > file", None),
+    ],
+)
+def test_a_command_that_nobody_could_run_is_found(line: str, fault: str | None) -> None:
+    assert command_lines.fault(line) == fault
+
+
+def test_there_are_commands_to_look_at() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len([*command_lines.shown(text)]) > 20
+    assert len([*command_lines.named(text)]) > 5
 
 
 def _links(text: str) -> Iterator[str]:
