@@ -21,7 +21,7 @@ from tests.docs import command_lines
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("ledger", "projections", "effects", "cli")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-ADRS = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
+ADRS = sorted(path.name for path in (ROOT / "docs" / "adr").glob("[0-9]*.md"))
 
 OF_THE_SOAK = {"--apps", "--commands", "--faults"}
 """Options that documents name and that are not those of `1ctl`."""
@@ -137,6 +137,42 @@ def test_there_are_commands_to_look_at() -> None:
     text = (ROOT / "README.md").read_text()
     assert len([*command_lines.shown(text)]) > 20
     assert len([*command_lines.named(text)]) > 5
+
+
+def test_every_page_is_reached_by_links_from_the_readme() -> None:
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        linked = [(page.parent / link.partition("#")[0]).resolve() for link in _links(page.read_text())]
+        waiting += [each / "README.md" if each.is_dir() else each for each in linked if _is_page(each)]
+
+    assert [path for path in DOCUMENTS if path not in reached] == []
+
+
+def _is_page(path: Path) -> bool:
+    return path.suffix == ".md" or (path / "README.md").is_file()
+
+
+def test_the_index_has_every_page_and_its_purpose() -> None:
+    rows = re.findall(r"^\| \[([^\]]+)\]\(([^)]+)\) \| (.+) \|$", (ROOT / "docs/README.md").read_text(), re.MULTILINE)
+
+    assert all(purpose for _, _, purpose in rows)
+    pages = {path for path in DOCUMENTS if path.parent in (ROOT / "docs", ROOT / "docs" / "install")}
+    pages |= {ROOT / "docs/adr/README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"}
+    assert sorted((ROOT / "docs" / link).resolve() for _, link, _ in rows) == sorted(pages - {ROOT / "docs/README.md"})
+
+
+def test_the_index_of_decisions_has_each_with_its_title_and_status() -> None:
+    text = (ROOT / "docs/adr/README.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| \[(.+)\]\((\S+)\) \| (.+) \| (.+) \|$", text, re.MULTILINE)
+
+    assert [name for _, _, name, _, _ in rows] == ADRS
+    for number, title, name, _, status in rows:
+        assert (ROOT / "docs/adr" / name).read_text().startswith(f"# {number}. {title}\n")
+        assert re.match(r"accepted|superseded by \d+", status)
 
 
 def _links(text: str) -> Iterator[str]:
