@@ -14,8 +14,8 @@ _INTRODUCTION = f"""\
 Written by `make bench` from [bench.json](bench.json) and the notes in `tests/bench/notes`; edits by hand are lost.
 `make bench ROW=B4` measures one row again, `make bench ROW="B1 B2"` two.
 
-Absolute times do not travel, so every figure stands beside another one of the same run: a *peer*, which is a program
-that people use for the same, or a *floor*, which is the same work in the fewest lines. Both are measured in turns (A B A B
+Absolute times depend on the machine, so every figure stands beside another one of the same run: a *peer*, which is a
+program that people use for the same purpose, or a *floor*, which is the same work in the fewest lines. Both are measured in turns (A B A B
 …), at least {LEAST_TURNS} times unless said otherwise. A figure is the median, with the quartiles in brackets; a ratio is
 the median of the ratios of neighbours. Aims were set before anything was measured, and a figure that misses its aim stays here.
 """
