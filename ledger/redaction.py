@@ -130,7 +130,7 @@ def statement(event: Redacted, origin: str) -> bytes:
         "origin": origin,
         "position": event.position,
     }
-    return b"1ctl redaction v1\n" + orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+    return b"1ctl.dev/redaction/v1\n" + orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
 
 
 def signed(event: Redacted, key: SigningKey) -> Redacted:
