@@ -14,7 +14,7 @@ from cli.proof_tree import keep_tree, with_kept_tree
 from cli.session import Session
 from ledger import checkpoint as notes
 from ledger import proof as proofs
-from ledger.checkpoint import Checkpoint, SigningKey, VerifierKey
+from ledger.checkpoint import Checkpoint, CheckpointError, SigningKey, VerifierKey
 from ledger.comparing import Comparison, verify_against
 from ledger.errors import LedgerDamagedError, RefusedError
 from ledger.kept_checkpoints import KeptCheckpoints
@@ -252,11 +252,17 @@ def _read(path: Path) -> bytes:
 
 
 def _key(text: str) -> VerifierKey:
-    """A verifier key, given as text or as the name of a file that holds it."""
-    path = Path(text)
-    if "+" not in text or path.is_file():
-        text = _read(path).decode(errors="replace").strip()
-    return VerifierKey.parse(text)
+    """A verifier key, given as text or as the name of a file that holds it.
+
+    What is a key is never the name of a file: who sends a forged proof could send a file of that name beside it.
+    """
+    try:
+        return VerifierKey.parse(text.strip())
+    except CheckpointError:
+        path = Path(text)
+        if "+" in text and not path.is_file():
+            raise
+    return VerifierKey.parse(_read(path).decode(errors="replace").strip())
 
 
 def _give(terminal: Terminal, content: bytes, file: Path | None, document: dict[str, object]) -> None:

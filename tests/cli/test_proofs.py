@@ -6,14 +6,18 @@ import shutil
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ledger import checkpoint as notes
+from ledger.checkpoint import SigningKey, sign
 from ledger.commands import Deploy
 from ledger.keys import KeyFiles
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.ledger import Ledger
+from ledger.proof import Proof
 from ledger.spec import AppId
 from ledger.stores import open_store
 from tests.cli import in_process
@@ -82,6 +86,23 @@ def test_a_release_is_proved_to_somebody_who_has_the_file_and_the_key_only(audit
     assert not (tmp_path / "nobody").exists()
     script = [sys.executable, str(ROOT / "docs" / "verify_proof.py"), auditor.file("p"), "--key", auditor.key]
     assert "PROVED" in subprocess.run(script, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_file_named_like_the_key_does_not_take_its_place(auditor: Auditor, tmp_path: Path) -> None:
+    auditor.run("audit", "prove", "--position", "3", "--file", auditor.file("p")).done()
+    mallory = SigningKey.generate(auditor.key.split("+")[0])
+    signed = Proof.parse(Path(auditor.file("p")).read_bytes())
+    forged = replace(signed, note=sign(notes.unverified(signed.note), mallory))
+    sent = tmp_path / "sent"
+    named = sent / auditor.key
+    named.parent.mkdir(parents=True)
+    named.write_text(str(mallory.verifier))
+    (sent / "p").write_bytes(forged.to_bytes())
+    for key in (auditor.key, f" {auditor.key}\n"):
+        refused = in_process.run("audit", "verify-proof", "p", "--key", key, cwd=sent, env={})
+        assert "is not signed by the given key" in refused.failed(1).error
+    (sent / "key").write_text(f"{mallory.verifier}\n")
+    in_process.run("audit", "verify-proof", "p", "--key", "key", cwd=sent, env={}).done()
 
 
 def test_a_proof_with_a_changed_byte_proves_nothing(auditor: Auditor) -> None:
