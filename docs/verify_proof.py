@@ -41,6 +41,7 @@ PROOF = re.compile(
     rf"(?P<signatures>(?:\u2014 [^\s\x00-\x1f+]+ {BASE64}\n){{1,100}})"
 )
 KEY = re.compile(rf"(?P<name>[^\s\x00-\x1f+]+)\+(?P<id>[0-9a-f]{{8}})\+(?P<material>{BASE64})")
+TOPIC = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 ENTRY_HEAD = 42  # bytes before the topic
 
 
@@ -116,7 +117,7 @@ def match(text: bytes) -> re.Match[str]:
         found = PROOF.fullmatch(text.decode())
     except UnicodeDecodeError:
         found = None
-    if found is None:
+    if found is None or not found["origin"].isprintable():
         raise NotProvedError("the file is not a proof of a 1ctl ledger, or it was damaged")
     return found
 
@@ -168,7 +169,7 @@ def read_entry(entry: bytes) -> Event:
     except (ValueError, OverflowError):
         raise NotProvedError("the entry is not one of a 1ctl ledger") from None
     length = int.from_bytes(entry[40:ENTRY_HEAD], "big")
-    if not length or len(entry) != ENTRY_HEAD + length + 32:
+    if len(entry) != ENTRY_HEAD + length + 32 or not TOPIC.fullmatch(event.topic):
         raise NotProvedError("the entry is not one of a 1ctl ledger")
     return event
 

@@ -191,6 +191,8 @@ class Checkpoint:
         if len(lines) < 4 or lines.pop() or not all(lines):
             raise CheckpointError("a checkpoint has three lines: origin, size and root")
         origin, size, root, *extensions = lines
+        if not origin.decode().isprintable():  # it is shown to people, also where the checkpoint is refused
+            raise CheckpointError("the checkpoint's origin holds characters that cannot be shown")
         extra = tuple(line.decode() for line in extensions)
         return cls(origin.decode(), parse_decimal(size, "the size"), parse_hash(root, "the root"), extra)
 

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from base64 import b64encode
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ MAX_PATH = 63
 
 _HEADER = b"c2sp.org/tlog-proof@v1"
 _HEAD = struct.Struct(">Q16sQqH")
+# What is proved is shown to people, so whoever made the proof must not choose sentences or control characters for them.
+_TOPIC = re.compile(rb"[A-Za-z][A-Za-z0-9]{0,63}")
 
 
 class ProofError(OneCtlError):
@@ -66,13 +69,13 @@ class Entry:
         """
         try:
             position, stream, version, recorded_us, length = _HEAD.unpack_from(entry)
-            topic = entry[_HEAD.size : -HASH_SIZE].decode()
             iso(recorded_us)
-        except (struct.error, UnicodeDecodeError, OverflowError, ValueError):
+        except (struct.error, OverflowError, ValueError):
             raise ProofError("the proof's entry is not one of a 1ctl ledger") from None
-        if len(entry) != _HEAD.size + length + HASH_SIZE or not topic:
+        topic = entry[_HEAD.size : -HASH_SIZE]
+        if len(entry) != _HEAD.size + length + HASH_SIZE or not _TOPIC.fullmatch(topic):
             raise ProofError("the proof's entry is not one of a 1ctl ledger")
-        return cls(position, stream, version, recorded_us, topic, entry[-HASH_SIZE:])
+        return cls(position, stream, version, recorded_us, topic.decode(), entry[-HASH_SIZE:])
 
     @property
     def stream_id(self) -> UUID:

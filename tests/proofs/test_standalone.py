@@ -156,6 +156,49 @@ def test_both_refuse_an_entry_that_stands_at_another_position_than_it_says(progr
     assert verdicts(program, bad, str(key.verifier)) == (False, False)
 
 
+def signed_alone(topic: str, key: SigningKey) -> bytes:
+    """A proof of a ledger of one event, by whoever holds its key."""
+    entry = entry_bytes(1, APP.bytes, 1, START_US, topic, bytes(32))
+    note = sign(Checkpoint(key.name, 1, leaf_of(entry)), key)
+    return Proof(entry=entry, index=0, path=(), note=note).to_bytes()
+
+
+@pytest.mark.parametrize("topic", ["EnvSet", "x", "X9" * 32])
+def test_both_accept_names_of_events(program: ModuleType, topic: str) -> None:
+    key = SigningKey(ORIGIN, bytes(32))
+    assert verdicts(program, signed_alone(topic, key), str(key.verifier)) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "",
+        "Deployed\nPROVED: more",
+        "Deployed by the board",
+        "\x1b[2JDeployed",
+        "Deployed\n",
+        "9",
+        "É",
+        "\u202eX",
+        "X" * 65,
+    ],
+)
+def test_both_refuse_an_event_whose_name_says_more_than_a_name(program: ModuleType, topic: str) -> None:
+    key = SigningKey(ORIGIN, bytes(32))
+    assert verdicts(program, signed_alone(topic, key), str(key.verifier)) == (False, False)
+
+
+@pytest.mark.parametrize("char", ["\x7f", "\x9b", "\u202e", "\u2028"])
+def test_both_refuse_an_origin_that_cannot_be_shown_before_they_show_it(program: ModuleType, char: str) -> None:
+    key, other = SigningKey(f"ledger{char}of", bytes(32)), SigningKey(ORIGIN, bytes(32)).verifier
+    text = signed_alone("EnvSet", key)
+    with pytest.raises(OneCtlError) as refused:
+        verify_proof(text, other)
+    with pytest.raises(program.NotProvedError) as not_proved:
+        program.check(text, program.read_key(str(other)), None)
+    assert char not in f"{refused.value.message}{not_proved.value}"
+
+
 def test_both_refuse_every_changed_byte(program: ModuleType, ledger: RealLedger, text: bytes) -> None:
     vkey = str(ledger.verifier)
     for at, byte in enumerate(text):
