@@ -11,6 +11,7 @@ from cli.recording import record
 from cli.session import Session
 from cli.target import loaded
 from ledger.commands import PurgeSecret, SetEnv, SetSecrets, UnsetEnv, UnsetSecrets
+from ledger.text import Lines, lines_of
 
 ConfigurationCommand: TypeAlias = SetEnv | UnsetEnv | SetSecrets | UnsetSecrets | PurgeSecret
 
@@ -56,7 +57,8 @@ def changed(
     if outcome.repeated and isinstance(command, SetSecrets):
         session.terminal.notice("Secret values of a repeated request are not compared.")
     session.applying.apply(app.id, request)
-    session.terminal.line(done.replace("{app}", app.id.name))
+    for line in lines_of(done):
+        session.terminal.line(line.replace("{app}", app.id.name))
     session.terminal.notice("Running pods keep what they have until the next deploy or restart: 1ctl deploy restart")
     if session.terminal.json:
         assert outcome.app.life is not None
@@ -73,7 +75,7 @@ def changed(
 
 def removed_line(keys: Sequence[str], where: str) -> str:
     """What `unset` says."""
-    return "\n".join(f'✅ Key "{key}" removed from {where}' for key in dict.fromkeys(keys))
+    return Lines(*(f'✅ Key "{key}" removed from {where}' for key in dict.fromkeys(keys)))
 
 
 def _keys(command: ConfigurationCommand) -> list[str]:

@@ -16,6 +16,7 @@ from ledger import values
 from ledger.commands import Deploy
 from ledger.errors import RefusedError
 from ledger.events import Deployed, DomainAssigned
+from ledger.text import Lines
 
 if TYPE_CHECKING:
     from cli.satusky_toml import AppConfig
@@ -117,7 +118,7 @@ def _app_and_file(session: Session, wish: Wish) -> tuple[AppId, AppConfig | None
     if name is None:
         raise RefusedError(
             "no app name: there is no satusky.toml here or above",
-            hint='Pass --name NAME, or write satusky.toml:\n  [app]\n  name = "your-app"',
+            hint=Lines("Pass --name NAME, or write satusky.toml:", "  [app]", '  name = "your-app"'),
         )
     return session.app_id(values.app_name(name)), file
 

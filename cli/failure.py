@@ -14,6 +14,7 @@ from cli.exit_codes import ExitCode, UsageError, exit_code
 from cli.options import INVOCATION
 from cli.terminal import OutputError, Terminal
 from ledger.errors import InvalidValueError, OneCtlError
+from ledger.text import Lines
 
 _OPTIONS = {
     "name": "--name",
@@ -84,7 +85,7 @@ def _report(error: Exception, terminal: Terminal) -> int:
     find_out = _find_out()
     terminal.error(
         f"something unexpected went wrong in 1ctl itself ({type(error).__name__})",
-        bug if find_out is None else f"{bug}\n{find_out}",
+        bug if find_out is None else Lines(bug, find_out),
     )
     return _code(error)
 

@@ -11,6 +11,7 @@ from effects.cluster import ClusterError, LogsUnavailableError, NotOursError
 from effects.inventory import Inventory
 from effects.reconcile import ParkedError, Progress
 from ledger.errors import ConflictError, RefusedError, SealedError
+from ledger.text import Lines
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -41,8 +42,11 @@ class Inline:
             self._session.reader.refuse_ended()  # a replica has no sealed values; that it is one is what counts
             raise RefusedError(
                 f'app "{app.id.name}" has secrets that this machine cannot open',
-                hint="Run the command where the identity is, or point ONECTL_IDENTITY to it (on PostgreSQL, with the"
-                " worker's role).\nOr let one process apply what everybody records: 1ctl worker run",
+                hint=Lines(
+                    "Run the command where the identity is, or point ONECTL_IDENTITY to it (on PostgreSQL, with the"
+                    " worker's role).",
+                    "Or let one process apply what everybody records: 1ctl worker run",
+                ),
             )
 
     def check_place(self, app: App, request: Request) -> None:
@@ -168,7 +172,7 @@ def _print_logs(session: Session, app: App, progress: RolloutProgress) -> None:
         else:
             session.terminal.notice(f"Last lines of pod {pod.name}:")
             for line in lines:
-                session.terminal.notice_line(line)
+                session.terminal.notice_line(line.expandtabs())
 
 
 def _why_not_ready(progress: RolloutProgress) -> str:

@@ -53,7 +53,7 @@ def roles(
     if session.terminal.json:
         session.terminal.document({"prefix": prefix, "sql": script})
     else:
-        session.terminal.line(script.rstrip("\n"))
+        session.terminal.bytes([f"{script.rstrip()}\n".encode()])
 
 
 def _database(session: Session) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli.exit_codes import CommandError, ExitCode
 from ledger.errors import LedgerBusyError, LedgerEndedError, LedgerUnavailableError, OutcomeUnknownError
+from ledger.text import Lines, lines_of
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -55,7 +56,9 @@ def not_applied(message: str, *, hint: str | None, again: str) -> CommandError:
     """
     again = f"It is recorded. {again}"
     return CommandError(
-        f"recorded, but not applied: {message}", code=ExitCode.NOT_APPLIED, hint=f"{hint}\n{again}" if hint else again
+        f"recorded, but not applied: {message}",
+        code=ExitCode.NOT_APPLIED,
+        hint=Lines(*lines_of(hint), again) if hint else again,
     )
 
 

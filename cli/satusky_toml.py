@@ -18,12 +18,13 @@ from typing import Any
 
 from ledger import values
 from ledger.errors import InvalidValueError, RefusedError
+from ledger.text import Lines, lines_of
 from ledger.value import Value, value
 
 FILE_NAME = "satusky.toml"
 MAX_FILE_BYTES = 1_048_576
 
-_NEEDS_NAME = 'Add:\n  [app]\n  name = "your-app"'
+_NEEDS_NAME = Lines("Add:", "  [app]", '  name = "your-app"')
 
 _CHECKS: Mapping[str, Callable[[Any], str | int]] = {
     "name": values.app_name,
@@ -156,7 +157,8 @@ def _alternatives(directory: Path) -> str:
         there = []
     if there:
         return f"In {shown(directory)} there is: {', '.join(there)}"
-    return f"Check the path, or create the file. {_NEEDS_NAME}"
+    first, *more = lines_of(_NEEDS_NAME)
+    return Lines(f"Check the path, or create the file. {first}", *more)
 
 
 # Reading

@@ -1,6 +1,7 @@
 """What a person or a script sees. Results go to stdout, everything said about them to stderr.
 
 In JSON mode stdout holds one document and nothing else: the lines that a person would read go to stderr.
+A text is one line, whatever is in it (`ledger.text`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from ledger.errors import OneCtlError
+from ledger.text import lines_of, printable
 
 _COLOURS = {"✅": "32", "💡": "36", "❗️": "33", "❌": "31"}
 
@@ -55,14 +57,15 @@ class Terminal:
         _write(sys.stderr, f"❗️ {text}")
 
     def error(self, message: str, hint: str | None) -> None:
-        """Why the command failed, and the next step."""
+        """Why the command failed, and the next step, which may have several lines (`ledger.text.Lines`)."""
         _write(sys.stderr, f"❌ {message}")
         if hint:
-            _write(sys.stderr, hint)
+            for line in lines_of(hint):
+                _write(sys.stderr, line)
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Left-aligned columns as wide as their longest cell, two spaces apart, a rule under each header."""
-        shown = [[_printable(cell) for cell in row] for row in rows]
+        shown = [[printable(cell) for cell in row] for row in rows]
         widths = [max(map(_width, column)) for column in zip(headers, *shown, strict=True)]
         for cells in (headers, ["─" * width for width in widths], *shown):
             padded = [cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)]
@@ -70,11 +73,12 @@ class Terminal:
 
     def fields(self, title: str, values: Mapping[str, str]) -> None:
         """A title, its rule, and one aligned line a field."""
+        title = printable(title)
         self.line(title)
         self.line("─" * _width(title))
         width = max(map(_width, values)) + 1
         for name, value in values.items():
-            self.line(f"{name + ':':<{width}} {_printable(value)}")
+            self.line(f"{name + ':':<{width}} {printable(value)}")
 
     def document(self, content: object) -> None:
         """The one JSON document of a command: two-space indent, keys in a stable order."""
@@ -90,7 +94,7 @@ class Terminal:
 
     def confirm(self, question: str) -> bool:
         """Whether the user says yes; the end of input means no."""
-        sys.stderr.write(f"{question} [y/N]: ")
+        sys.stderr.write(f"{printable(question)} [y/N]: ")
         sys.stderr.flush()
         answer = sys.stdin.readline()
         if not answer.endswith("\n"):
@@ -99,6 +103,8 @@ class Terminal:
 
 
 def _write(stream: TextIO, text: str) -> None:
+    """One line. Part of it may come from a cluster, a database or a file that somebody sent, so it can hold anything."""
+    text = printable(text)
     if stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
         text = _coloured(text)
     with _output_errors():
@@ -122,13 +128,6 @@ def _coloured(text: str) -> str:
         if text.startswith(glyph):
             return f"\033[{colour}m{text}\033[0m"
     return text
-
-
-def _printable(text: str) -> str:
-    r"""The text with ``\n`` for a line break and so on: what somebody else set must not draw on a reader's screen."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _width(text: str) -> int:

@@ -14,6 +14,7 @@ from cli.options import YesOption
 from cli.progress import progress
 from cli.session import Session
 from ledger.errors import OneCtlError, RefusedError
+from ledger.text import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,7 +71,7 @@ def replay(
             }
         )
     for app_id, error in failed:
-        hint = f"  ({error.hint})" if error.hint else ""
+        hint = f"  ({' '.join(lines_of(error.hint))})" if error.hint else ""
         session.terminal.warn(f"{app_id.namespace}/{app_id.name}: {error.message}{hint}")
     if failed:
         raise CommandError(

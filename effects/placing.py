@@ -32,6 +32,7 @@ from effects.secret_values import LazyValues
 from ledger.app import App, Life
 from ledger.events import AppliedObject, FieldDrift
 from ledger.ledger import Ledger
+from ledger.text import Lines
 
 
 class LedgerBehindError(ClusterError):
@@ -226,8 +227,10 @@ class Placer:
         if position > (self.epoch, self.ledger.store.head().position):
             raise LedgerBehindError(
                 f"{ref} reflects position {position[1]} of this ledger, which ends before it",
-                hint="An older copy of the ledger was put back, or its database lost lines in a fail-over.\n"
-                "To go on with the ledger as it is: 1ctl ledger restore --accept-loss",
+                hint=Lines(
+                    "An older copy of the ledger was put back, or its database lost lines in a fail-over.",
+                    "To go on with the ledger as it is: 1ctl ledger restore --accept-loss",
+                ),
             )
         if position > (self.epoch, app.head):
             raise ChangedMeanwhileError(f"{ref} reflects a later position than was read")
@@ -259,6 +262,8 @@ def not_ours(ref: Ref, seen: Seen) -> NotOursError:
         return NotOursError(ref, hint=f"Remove it, or deploy under another name: {look}")
     return NotOursError(
         ref,
-        hint=f"Remove it, or deploy under another name: {look}\n"
-        f"Or take it over: 1ctl deploy adopt {ref} --uid {seen.uid} --reason TEXT",
+        hint=Lines(
+            f"Remove it, or deploy under another name: {look}",
+            f"Or take it over: 1ctl deploy adopt {ref} --uid {seen.uid} --reason TEXT",
+        ),
     )

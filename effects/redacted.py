@@ -12,6 +12,7 @@ from effects.cluster import ClusterError, Ref
 from effects.desired import owner
 from ledger.app import App, Life
 from ledger.events import AppliedObject
+from ledger.text import Lines
 
 
 class RedactedError(ClusterError):
@@ -31,8 +32,10 @@ def refuse_redacted(app: App, life: Life) -> None:
     anew = [key for key in life.configuration.blanked if key in blanked]
     raise RedactedError(
         f'{keys} was redacted in the ledger while pods of app "{app.id.name}" read it; they keep what they have',
-        hint=(f"Set it anew: 1ctl env create --env {anew[0]}=VALUE\n" if anew else "")
-        + "Replace the pods by ones that read what is set now: 1ctl deploy restart",
+        hint=Lines(
+            *(f"Set it anew: 1ctl env create --env {key}=VALUE" for key in anew[:1]),
+            "Replace the pods by ones that read what is set now: 1ctl deploy restart",
+        ),
     )
 
 

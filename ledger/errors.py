@@ -9,8 +9,8 @@ class OneCtlError(Exception):
     """The base of all errors of this project.
 
     Attributes:
-        message: One or more lines saying what happened and why; never holds a secret.
-        hint: The next step for the reader, or None.
+        message: One line saying what happened and why; never holds a secret. What others said is in it as they said it.
+        hint: The next step for the reader, or None; of several lines only as `ledger.text.Lines`.
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:

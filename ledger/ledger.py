@@ -67,6 +67,7 @@ from ledger.secret_reader import SecretReader
 from ledger.spec import AppId, SecretVersion
 from ledger.store import NOTHING_BESIDE, Beside, LifeKeyRow, LifeRow, ModelStore, RequestRow, Row, SealedRow
 from ledger.streams import LEDGER_STREAM, app_stream, domain_stream
+from ledger.text import Lines
 
 if TYPE_CHECKING:
     from ledger.checkpoint import SigningKey
@@ -568,9 +569,9 @@ def _refuse_other(prior: RequestRow, app_id: AppId | None, command: Command | Le
 
 
 def _how_to_find_out(request_id: str) -> str:
-    return (
-        f"Find out: 1ctl audit log --request-id {request_id}\n"
-        f"Or repeat the very same command with --request-id {request_id}: it is recorded once."
+    return Lines(
+        f"Find out: 1ctl audit log --request-id {request_id}",
+        f"Or repeat the very same command with --request-id {request_id}: it is recorded once.",
     )
 
 

@@ -38,6 +38,7 @@ from ledger.events import WorkerIdentitySet
 from ledger.ledger import ATTEMPTS
 from ledger.store import Rewrapped
 from ledger.streams import LEDGER_STREAM
+from ledger.text import Lines
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
@@ -178,8 +179,10 @@ def _refuse_missing(found: Standing) -> None:
     where = f": {line.envelope.actor} made it on {line.envelope.source.host}" if line else ""
     raise RefusedError(
         f"the keys of {count} of {total} lives are wrapped for an identity that this machine does not hold",
-        hint=f"Run it where that identity is{where}. Or point ONECTL_IDENTITY to a copy of its file.\n"
-        "If it is lost for good, --accept-loss rotates without it; what those lives have sealed stays unreadable.",
+        hint=Lines(
+            f"Run it where that identity is{where}. Or point ONECTL_IDENTITY to a copy of its file.",
+            "If it is lost for good, --accept-loss rotates without it; what those lives have sealed stays unreadable.",
+        ),
     )
 
 

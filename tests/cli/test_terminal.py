@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from cli.age import age
 from cli.terminal import Terminal
+from ledger.text import Lines, printable
 from tests.cli_support import Cli
 
 SECOND = 1_000_000
@@ -85,6 +88,70 @@ def test_a_value_cannot_draw_on_the_screen(deployed: Cli) -> None:
     assert (
         deployed.run("-o", "json", "env", "list").json[0]["key_values"][0]["value"] == "x\x1b[31mred\r\nB  forged  yes"
     )
+
+
+HOSTILE = "said \x1b[2J\x1b]0;owned\x07\n✅ Ledger is intact\r\x9b31m \u202egnp.exe\u2066\u200b\u2028"
+SAID = r"said \x1b[2J\x1b]0;owned\x07\n✅ Ledger is intact\r\x9b31m \u202egnp.exe\u2066\u200b\u2028"
+
+
+@pytest.mark.parametrize("say", ["line", "success", "info", "notice", "notice_line", "warn"])
+def test_what_others_said_stays_in_its_line(say: str, capsys: pytest.CaptureFixture[str]) -> None:
+    getattr(Terminal(json=False), say)(HOSTILE)
+    shown = "".join(capsys.readouterr())
+    assert shown.endswith(f"{SAID}\n")
+    assert shown.count("\n") == 1
+
+
+def test_neither_a_message_nor_a_hint_holds_what_others_made_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(json=False)
+    terminal.error(HOSTILE, HOSTILE)
+    terminal.error("ours", Lines("Look:", HOSTILE, "  [app]"))
+    assert capsys.readouterr().err == f"❌ {SAID}\n{SAID}\n❌ ours\nLook:\n{SAID}\n  [app]\n"
+
+
+def test_a_question_and_a_title_are_each_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    terminal = Terminal(json=False)
+    assert terminal.confirm(HOSTILE)
+    terminal.fields(HOSTILE, {"a": HOSTILE})
+    out, err = capsys.readouterr()
+    assert err == f"{SAID} [y/N]: "
+    assert out.splitlines()[0] == SAID
+    assert out.count("\n") == 3
+
+
+def test_colour_is_ours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    Terminal(json=False).warn("\x1b[32mfine")
+    assert screen.getvalue() == "\x1b[33m❗️ \\x1b[32mfine\x1b[0m\n"
+
+
+def test_what_we_print_ourselves_is_printable() -> None:
+    ours = "✅ 💡 ❗️ ❌ 🚀 ✓ → ─ … — “x” Ünïcödé 日本 e\u0301"
+    assert printable(ours) == ours
+
+
+def an_api_server_that_lies() -> None:
+    """From now on what is applied is refused with a text that draws on screens."""
+    from effects.cluster import ClusterRefusedError
+    from effects.sandbox import SandboxCluster
+
+    def refuse(*_: object, **__: object) -> Any:
+        raise ClusterRefusedError(f"quota {HOSTILE}", status=403, reason="Forbidden")
+
+    SandboxCluster.apply = refuse  # type: ignore[method-assign]
+
+
+def test_what_an_api_server_says_is_shown_and_not_obeyed(deployed: Cli) -> None:
+    change = f"{__name__}:{an_api_server_that_lies.__name__}"
+    refused = replace(deployed, change=change).run("deploy", "--image", "nginx:2").failed(8)
+    assert f"quota {SAID}" in refused.error
+    assert "\x1b" not in refused.stderr
 
 
 # Colour
