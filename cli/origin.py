@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import uuid
 from collections.abc import Mapping
 
@@ -15,7 +14,6 @@ from ledger.request import Request
 
 _CI_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR", "CIRCLE_USERNAME", "BUILD_USER_ID")
 _CI_RUNS = ("CI_JOB_URL", "BUILDKITE_BUILD_URL", "CIRCLE_BUILD_URL", "BUILD_URL")
-_GIT_SECONDS = 2.0
 
 
 def request(*, request_id: str | None = None, reason: str | None = None, git: bool = False) -> Request:
@@ -24,7 +22,7 @@ def request(*, request_id: str | None = None, reason: str | None = None, git: bo
     Args:
         request_id: The user's own, or None.
         reason: Why, or None.
-        git: Whether to record the commit of the working directory; costs a `git status`.
+        git: Whether to record the commit of the working directory; costs a `git status` (`cli.checkout`).
 
     Raises:
         InvalidValueError: Id or reason are not acceptable.
@@ -70,14 +68,6 @@ def _ci_run(environ: Mapping[str, str]) -> str | None:
 
 
 def _commit() -> tuple[str | None, bool | None]:
-    """The commit checked out here and whether tracked files differ; (None, None) where that cannot be told."""
-    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return None, None
-    lines = done.stdout.splitlines()
-    commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), None)
-    if commit is None or commit == "(initial)":
-        return None, None
-    return commit, any(not line.startswith("#") for line in lines)
+    from cli.checkout import commit  # noqa: PLC0415 - deploys only
+
+    return commit()
