@@ -23,7 +23,7 @@ app = typer.Typer(
             "checkpoint": "cli.audit_proofs:checkpoint",
             "prove": "cli.audit_proofs:prove",
             "verify-proof": "cli.audit_proofs:verify_proof",
-            "witness": "cli.audit_proofs:witness",
+            "witness": "cli.audit_witness:witness",
             "export": "cli.audit_log:export",
             "import": "cli.audit_import:import_",
         },

@@ -1,4 +1,4 @@
-"""`1ctl audit checkpoint|prove|verify-proof|witness`: proofs that outsiders can check without us."""
+"""`1ctl audit checkpoint|prove|verify-proof`: proofs that outsiders can check without us."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.exit_codes import CommandError, ExitCode, UsageError
-from cli.options import ConfigOption, DeploymentIdOption
+from cli.exit_codes import UsageError
+from cli.options import INVOCATION, ConfigOption, DeploymentIdOption
 from cli.proof_tree import keep_tree, with_kept_tree
 from cli.session import Session
 from ledger import checkpoint as notes
@@ -42,7 +42,7 @@ def checkpoint(file: FileOption = None) -> None:
     """
     session = Session()
     note = signed_now(session)
-    _give(session.terminal, note, file, {"checkpoint": note.decode(), **_shown(notes.unverified(note))})
+    _give(session.terminal, note, file, {"checkpoint": note.decode(), **signed_fields(notes.unverified(note))})
 
 
 def prove(
@@ -75,7 +75,7 @@ def prove(
         position = _position_of(session, release, deployment_id=deployment_id, config=config)
     elif position is not None:
         at_position(session.store, position)
-    old = notes.unverified(_read(since)) if since is not None else None
+    old = notes.unverified(read_input(since)) if since is not None else None
     kept = kept_checkpoints(session)
 
     def make(tree: Tree) -> bytes:
@@ -85,7 +85,7 @@ def prove(
         return prove_position(session.store, position, note, tree=tree)
 
     if checkpoint is not None:
-        note = _read(checkpoint)
+        note = read_input(checkpoint)
         proof = with_kept_tree(session, kept, make)
     else:
         tree = ledger_tree(session.store)  # what is signed is hashed, not remembered
@@ -107,15 +107,15 @@ def verify_proof(
     """
     from cli.terminal import Terminal  # noqa: PLC0415 - no session: there need be no ledger here
 
-    terminal = Terminal(json=_json())
-    verifier = _key(key)
+    terminal = Terminal(json=INVOCATION.json)
+    verifier = verifier_key(key)
     if old is not None:
-        signed = proofs.verify_extension(_read(file), notes.open_note(_read(old), verifier), verifier)
+        signed = proofs.verify_extension(read_input(file), notes.open_note(read_input(old), verifier), verifier)
         terminal.success(f"The ledger only grew: position {signed.size} continues what the older checkpoint says")
         if terminal.json:
-            terminal.document({"proved": "consistency", **_shown(signed)})
+            terminal.document({"proved": "consistency", **signed_fields(signed)})
         return
-    proven = proofs.verify_proof(_read(file), verifier, state=_read(event) if event else None)
+    proven = proofs.verify_proof(read_input(file), verifier, state=read_input(event) if event else None)
     entry = proven.entry
     terminal.success(
         f"{entry.topic} was recorded at position {entry.position} on {entry.recorded_at}, "
@@ -134,58 +134,15 @@ def verify_proof(
                 "version": entry.version,
                 "state_sha256": entry.state_digest.hex(),
                 "state_checked": proven.state_checked,
-                **_shown(proven.checkpoint),
+                **signed_fields(proven.checkpoint),
             }
         )
 
 
-def witness(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the witness keeps what it accepted.")],
-    accept: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A consistency proof that was sent; default: this ledger's.")
-    ] = None,
-    key: KeyOption = None,
-) -> None:
-    """Keep a checkpoint outside of the ledger.
-
-    It is kept if it continues the one kept before, and refused if the ledger was changed, cut or rolled back.
-
-    Run it where the ledger's administrator has no say: on another machine with --accept and --key, or on a mount.
-
-    Example:  1ctl audit witness /mnt/auditors/1ctl
-    """
-    from cli.terminal import Terminal  # noqa: PLC0415
-    from ledger.proof import Extension  # noqa: PLC0415
-    from ledger.witness import Witness, WitnessError  # noqa: PLC0415
-
-    kept = Witness(directory)
-    if accept is not None:
-        if key is None:
-            raise UsageError("--accept needs --key: a witness must not take the key from whom it watches")
-        terminal, verifier, extension = Terminal(json=_json()), _key(key), _read(accept)
-    else:
-        session = Session()
-        terminal, verifier = session.terminal, _key(key) if key else ledger_key(session.store)
-        note, newest = signed_now(session), kept.newest(verifier.name)
-        if newest is None:
-            extension = Extension(old_size=0, path=(), note=note).to_bytes()
-        else:
-            extension = prove_since(session.store, notes.open_note(newest, verifier), note)
-    try:
-        signed = notes.unverified(kept.accept(extension, verifier))
-    except WitnessError as error:
-        if error.refusal is None:
-            raise
-        raise CommandError(error.message, code=ExitCode.DAMAGED, hint=error.hint) from error
-    terminal.success(f"Witnessed: {signed.origin} at position {signed.size}")
-    if terminal.json:
-        terminal.document({"witnessed": True, **_shown(signed)})
-
-
 def compare(session: Session, against: Path, key: str | None) -> Comparison:
     """The ledger beside a checkpoint that was kept elsewhere."""
-    verifier = _key(key) if key else ledger_key(session.store)
-    return verify_against(session.store, _read(against), verifier)
+    verifier = verifier_key(key) if key else ledger_key(session.store)
+    return verify_against(session.store, read_input(against), verifier)
 
 
 def signed_now(session: Session, tree: Tree | None = None) -> bytes:
@@ -244,17 +201,26 @@ def _position_of(session: Session, release: int, *, deployment_id: str | None, c
     return asked.position
 
 
-def _read(path: Path) -> bytes:
+def read_input(path: Path) -> bytes:
+    """The content of a file that the user named; ``-`` is stdin.
+
+    Raises:
+        RefusedError: It cannot be read.
+    """
     try:
         return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
         raise RefusedError(f"{path} cannot be read: {error.strerror}", hint="Name another file.") from error
 
 
-def _key(text: str) -> VerifierKey:
+def verifier_key(text: str) -> VerifierKey:
     """A verifier key, given as text or as the name of a file that holds it.
 
     What is a key is never the name of a file: who sends a forged proof could send a file of that name beside it.
+
+    Raises:
+        CheckpointError: It is no key.
+        RefusedError: The file cannot be read.
     """
     try:
         return VerifierKey.parse(text.strip())
@@ -262,7 +228,7 @@ def _key(text: str) -> VerifierKey:
         path = Path(text)
         if "+" in text and not path.is_file():
             raise
-    return VerifierKey.parse(_read(path).decode(errors="replace").strip())
+    return VerifierKey.parse(read_input(path).decode(errors="replace").strip())
 
 
 def _give(terminal: Terminal, content: bytes, file: Path | None, document: dict[str, object]) -> None:
@@ -278,11 +244,6 @@ def _give(terminal: Terminal, content: bytes, file: Path | None, document: dict[
         terminal.document(document)
 
 
-def _shown(signed: Checkpoint) -> dict[str, object]:
+def signed_fields(signed: Checkpoint) -> dict[str, object]:
+    """What JSON shows of a checkpoint."""
     return {"origin": signed.origin, "size": signed.size, "root": signed.root.hex()}
-
-
-def _json() -> bool:
-    from cli.options import INVOCATION  # noqa: PLC0415
-
-    return INVOCATION.json

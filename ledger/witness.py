@@ -9,7 +9,7 @@ mail. For a ledger's origin, of which the file names hold the SHA-256 in hex, it
   Refused ones are kept if they were signed: two signed checkpoints that contradict each other convict the signer.
 * ``HASH.lock``, and what belongs to it: so that two requests are not both checked against the same older checkpoint.
 
-The first checkpoint of a ledger is accepted as it is: what it covers was not witnessed before.
+The first checkpoint of a ledger is accepted as it is, also without a proof: what it covers was not witnessed before.
 """
 
 from __future__ import annotations
@@ -95,6 +95,11 @@ class Witness:
             except FileNotFoundError:
                 return None
 
+    def knows_others(self, origin: str) -> bool:
+        """Whether checkpoints of other ledgers were accepted."""
+        with _files(self._directory):
+            return any(path != self._path(origin, "checkpoint") for path in self._directory.glob("*.checkpoint"))
+
     def history(self, origin: str) -> list[HistoryLine]:
         """All that the witness was shown about a ledger, oldest first; a line cut off by a crash is left out."""
         with _files(self._directory):
@@ -104,12 +109,12 @@ class Witness:
                 return []
         return [line for line in map(_history_line, lines) if line is not None]
 
-    def accept(self, extension: bytes, key: VerifierKey) -> bytes:
+    def accept(self, sent: bytes, key: VerifierKey) -> bytes:
         """Keep a checkpoint that continues the kept one. The same one may be sent again.
 
         Args:
-            extension: The consistency proof with the signed checkpoint, as `ledger.proof.Extension` writes it: from
-                the kept size, or from 0 with no hashes for the first one.
+            sent: The consistency proof with the signed checkpoint, as `ledger.proof.Extension` writes it, from the kept
+                size; or a signed checkpoint alone, as the first one, or the very one that is kept.
             key: The ledger's key, which the witness must know from elsewhere.
 
         Returns:
@@ -119,12 +124,12 @@ class Witness:
             WitnessError: It does not continue the kept one, or it cannot be kept.
             ProofError, CheckpointError: The text is malformed or not signed by the key; it was not looked at further.
         """
-        request = Extension.parse(extension)
+        request = _request(sent)
         signed = notes.open_note(request.note, key)
         with _files(self._directory), self._locked(signed.origin):
             kept = self._kept(signed.origin, key)
             try:
-                _check(kept, signed, request)
+                _check(kept, signed, request, at=self._path(signed.origin, "checkpoint"))
             except WitnessError as refused:
                 self._record(signed.origin, request.note, str(refused.refusal))
                 raise
@@ -170,8 +175,13 @@ class Witness:
         return self._directory / f"{sha256(origin.encode()).hexdigest()}.{suffix}"
 
 
-def _check(kept: Checkpoint | None, signed: Checkpoint, request: Extension) -> None:
-    """Refuse what is not a continuation."""
+def _request(sent: bytes) -> Extension:
+    """What was sent, a checkpoint alone as one that continues an empty ledger."""
+    return Extension.parse(sent) if sent.startswith(b"old ") else Extension(old_size=0, path=(), note=sent)
+
+
+def _check(kept: Checkpoint | None, signed: Checkpoint, request: Extension, *, at: Path) -> None:
+    """Refuse what is not a continuation of the kept one, which is at a path."""
     old = kept or Checkpoint(signed.origin, 0, EMPTY_ROOT)
     if signed.size < old.size:
         raise WitnessError(
@@ -188,17 +198,27 @@ def _check(kept: Checkpoint | None, signed: Checkpoint, request: Extension) -> N
     if signed.size == old.size:
         return
     if request.old_size != old.size:
-        raise WitnessError(
-            f"the proof begins at size {request.old_size}, the checkpoint that was kept has size {old.size}",
-            hint="Make the proof from the checkpoint that the witness kept.",
-            refusal="other size",
-        )
+        raise WitnessError(_begins_elsewhere(kept, request), hint=_from_kept(kept, at), refusal="other size")
     if not verify_consistency(old.size, signed.size, old.root, signed.root, request.path):
         raise WitnessError(
             f"the checkpoint of size {signed.size} is not shown to continue the one of size {old.size}",
             hint="The ledger was rewritten, or the proof was damaged.",
             refusal="unproved",
         )
+
+
+def _begins_elsewhere(kept: Checkpoint | None, request: Extension) -> str:
+    if kept is None:
+        return f"the proof begins at size {request.old_size}, but no checkpoint of this ledger was kept here"
+    if request.old_size == 0:
+        return f"the checkpoint comes without a proof that it continues the one that was kept, of size {kept.size}"
+    return f"the proof begins at size {request.old_size}, the checkpoint that was kept has size {kept.size}"
+
+
+def _from_kept(kept: Checkpoint | None, at: Path) -> str:
+    if kept is None:
+        return "Begin with a checkpoint, made where the ledger is: 1ctl audit checkpoint --file FILE"
+    return f"Make it where the ledger is, from a copy of {at}: 1ctl audit prove --since COPY --file FILE"
 
 
 def _history_line(line: bytes) -> HistoryLine | None:

@@ -21,7 +21,7 @@ from ledger.proof import Proof
 from ledger.spec import AppId
 from ledger.stores import open_store
 from tests.cli import in_process
-from tests.cli_support import DROP_GUARDS, ROOT, Result, write_toml
+from tests.cli_support import DROP_GUARDS, ROOT, Result, match, write_toml
 from tests.effects.worlds import request
 
 
@@ -160,6 +160,51 @@ def test_a_witness_on_another_machine_takes_a_proof_and_the_key_it_knows(auditor
     accepted = auditor.run("audit", "witness", auditor.file("w"), "--accept", auditor.file("e"), "--key", auditor.key)
     assert "Witnessed" in accepted.done().stdout
     assert auditor.run("audit", "witness", auditor.file("w"), "--accept", auditor.file("e")).code == 2
+
+
+def test_a_witness_on_another_machine_begins_with_a_checkpoint_alone(auditor: Auditor) -> None:
+    there = ("audit", "witness", auditor.file("w"), "--key", auditor.key, "--accept")
+    auditor.run("audit", "checkpoint", "--file", auditor.file("first")).done()
+    begun = auditor.run(*there, auditor.file("first")).done()
+    assert "the first of this ledger here: nothing before it was witnessed" in begun.stdout
+    again = auditor.run("-o", "json", *there, auditor.file("first")).done().json
+    assert (again["witnessed"], again["first"]) == (True, False)
+    auditor.run("deploy", "restart").done()
+    auditor.run("audit", "checkpoint", "--file", auditor.file("second")).done()
+    refused = auditor.run(*there, auditor.file("second")).failed(3)
+    assert f"the one that was kept, of size {again['size']}" in refused.error
+    kept = match(r"(?s).*from a copy of (\S+): 1ctl audit prove --since COPY --file FILE\n", refused.error)[1]
+    auditor.run("audit", "prove", "--since", kept, "--file", auditor.file("next")).done()
+    assert "the first" not in auditor.run(*there, auditor.file("next")).done().stdout
+
+
+def test_a_proof_that_begins_elsewhere_is_no_damage(auditor: Auditor) -> None:
+    there = ("audit", "witness", auditor.file("w"), "--key", auditor.key, "--accept")
+    auditor.run("audit", "checkpoint", "--file", auditor.file("first")).done()
+    auditor.run("deploy", "restart").done()
+    auditor.run("audit", "checkpoint", "--file", auditor.file("second")).done()
+    auditor.run("audit", "prove", "--since", auditor.file("first"), "--file", auditor.file("p")).done()
+    refused = auditor.run(*there, auditor.file("p")).failed(3)
+    assert "no checkpoint of this ledger was kept here" in refused.error
+    assert "1ctl audit checkpoint --file" in refused.error
+    auditor.run(*there, auditor.file("second")).done()
+    auditor.run("deploy", "restart").done()
+    auditor.run("audit", "prove", "--since", auditor.file("first"), "--file", auditor.file("p")).done()
+    assert "the checkpoint that was kept has size" in auditor.run(*there, auditor.file("p")).failed(3).error
+    assert "was accepted before" in auditor.run(*there, auditor.file("first")).failed(7).error
+
+
+def test_another_ledger_does_not_take_the_watched_ones_place_unnoticed(auditor: Auditor, tmp_path: Path) -> None:
+    first = auditor.run("-o", "json", "audit", "witness", auditor.file("w")).done().json
+    other = Auditor(tmp_path / "other")
+    refused = other.run("audit", "witness", auditor.file("w")).failed(3)
+    assert f"none of {other.key.split('+')[0]}" in refused.error
+    accepted = other.run("-o", "json", "audit", "witness", auditor.file("w"), "--new-ledger").done()
+    assert (first["first"], accepted.json["first"]) == (True, True)
+    for each in (auditor, other):
+        assert each.run("-o", "json", "audit", "witness", auditor.file("w")).done().json["first"] is False
+    third = Auditor(tmp_path / "third")
+    third.run("audit", "witness", auditor.file("w"), "--key", third.key).done()
 
 
 @pytest.mark.parametrize("args", [("--release", "9"), ("--position", "999"), ()])

@@ -149,6 +149,22 @@ def test_a_proof_from_another_size_is_refused_with_the_kept_size(ledger: RealLed
     assert refused.value.refusal == "other size"
 
 
+def test_a_checkpoint_alone_begins_and_repeats_and_does_nothing_else(ledger: RealLedger, witness: Witness) -> None:
+    note = checkpoint_now(ledger.store, ledger.key)
+    assert witness.accept(note, ledger.verifier) == witness.accept(note, ledger.verifier) == note
+    ledger.grow(50)
+    with pytest.raises(WitnessError, match="without a proof that it continues the one that was kept, of size 40") as no:
+        witness.accept(checkpoint_now(ledger.store, ledger.key), ledger.verifier)
+    assert no.value.refusal == "other size"
+    forged = sign(Checkpoint(ORIGIN, 40, bytes(32)), ledger.key)
+    with pytest.raises(WitnessError) as refused:
+        witness.accept(forged, ledger.verifier)
+    assert refused.value.refusal == "forked"
+    with pytest.raises(CheckpointError):
+        witness.accept(sign(Checkpoint(ORIGIN, 60, bytes(32)), SigningKey.generate(ORIGIN)), ledger.verifier)
+    assert witness.newest(ORIGIN) == note
+
+
 def test_the_first_checkpoint_comes_without_a_proof(ledger: RealLedger, witness: Witness) -> None:
     note = checkpoint_now(ledger.store, ledger.key)
     for bad in (Extension(old_size=0, path=(bytes(32),), note=note), Extension(old_size=40, path=(), note=note)):
