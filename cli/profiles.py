@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ledger import values
-from ledger.errors import OneCtlError, RefusedError
+from ledger.errors import InvalidValueError, OneCtlError, RefusedError
 
 SANDBOX = "sandbox"
 """The cluster name of the sandbox, and of no other cluster."""
@@ -115,6 +115,7 @@ class Profiles:
                 hint=f"Give this one another name, or remove that one first: 1ctl profile delete {name}",
             )
         check(profile)
+        _check_address(profile.ledger)
         self.all[name] = profile
         self._write()
 
@@ -165,6 +166,19 @@ def check(profile: Profile) -> None:
     if profile.context is not None and (profile.cluster or profile.context) == SANDBOX:
         raise RefusedError(
             'the cluster name "sandbox" is kept for the sandbox', hint="Give this cluster another name: --cluster NAME"
+        )
+
+
+def _check_address(address: str | None) -> None:
+    """A profile is kept in a file, and shown: nothing secret belongs into it."""
+    if address is None or "://" not in address:
+        return
+    from ledger.postgres_address import Address  # noqa: PLC0415 - most ledgers are files
+
+    if Address(address).has_secret:
+        raise RefusedError(
+            "the address of the ledger holds a password, which a profile does not keep",
+            hint="Leave it out, and put it into ~/.pgpass (or where PGPASSFILE says), PGPASSWORD or a service file.",
         )
 
 
@@ -228,11 +242,15 @@ def lasting_address(given: str) -> str:
 
 
 def shown_address(address: Path | str | None) -> str | None:
-    """The address for people to see: a password in it is ``***``."""
+    """The address for people to see, without what is secret in it; of one that is none, nothing but its kind."""
     if address is None or isinstance(address, Path) or "://" not in address:
         return None if address is None else str(address)
-    text = re.sub(r"(://[^/@]*?:)[^/@]+@", r"\1***@", address)
-    return re.sub(r"([?&](?:password|sslpassword)=)[^&]*", r"\1***", text)
+    from ledger.postgres_address import Address  # noqa: PLC0415 - most ledgers are files
+
+    try:
+        return Address(address).shown
+    except InvalidValueError:
+        return "postgresql://***"
 
 
 def _profile(content: Mapping[str, object]) -> Profile:

@@ -1,4 +1,4 @@
-"""The door to PostgreSQL: addresses, the pool of connections, and the driver's errors made ours.
+"""The door to PostgreSQL: the pool of connections, and the driver's errors made ours.
 
 Invariants:
 
@@ -10,13 +10,11 @@ Invariants:
 from __future__ import annotations
 
 import functools
-import re
 import select
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -29,7 +27,6 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from ledger.errors import (
     ConflictError,
-    InvalidValueError,
     LedgerBusyError,
     LedgerDamagedError,
     LedgerDeniedError,
@@ -40,18 +37,9 @@ from ledger.errors import (
     RefusedError,
 )
 from ledger.instance import ended_error
+from ledger.postgres_address import Address, invalid_address, parse
 from ledger.postgres_names import ENDED, SCHEMA, WRONG_CLOCK
 
-_EXAMPLE = "postgresql://user@host/database"
-_SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
-_DEFAULTS = {
-    "application_name": "1ctl",
-    "connect_timeout": "10",
-    # A server that vanished is noticed within a minute, also by a command that waits for its answer.
-    "keepalives_idle": "30",
-    "keepalives_interval": "10",
-    "keepalives_count": "3",
-}
 _NOTHING = "Nothing was recorded."
 _MIGRATE = f"{_NOTHING} Its owner creates or updates the tables with: 1ctl ledger migrate"
 _RESTORE = f"Restore it from a backup. {_NOTHING}"
@@ -62,43 +50,6 @@ Statement: TypeAlias = ClauseElement
 """A statement of SQLAlchemy's."""
 
 _DIALECT: Dialect = postgresql_psycopg.dialect()  # type: ignore[no-untyped-call]
-
-
-class Address:
-    """Where a database is, from a ``postgresql://`` URL as libpq understands it.
-
-    Attributes:
-        given: What the address says.
-        parameters: What the driver is given: that, and defaults.
-        shown: The address as it may be shown: its password, if there is one, as ``***``.
-
-    Raises:
-        InvalidValueError: It is not such a URL.
-    """
-
-    def __init__(self, url: str) -> None:
-        text = re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", url)
-        try:
-            given = {key: str(value) for key, value in conninfo_to_dict(text).items()}
-        except psycopg.Error:
-            given = {}
-        # A password with a bare "@", "/" or ":" spills into these; the driver would then print half of it.
-        host, port = given.get("host", ""), given.get("port", "")
-        if not text.startswith("postgresql://") or not given or "@" in host or not re.fullmatch(r"[\d,]*", port):
-            raise InvalidValueError(
-                "ledger address",
-                None,
-                "is not a PostgreSQL URL (special characters of a password are written as %40 for @, %2F for /)",
-                example=_EXAMPLE,
-            )
-        # Of several hosts, the one that can be written; what a standby says may be older than what was acknowledged.
-        several = {"target_session_attrs": "read-write"} if "," in host else {}
-        self.given = several | given | {"client_encoding": "UTF8"}
-        self.parameters = _DEFAULTS | self.given
-        self.shown = _shown(given)
-
-    def __repr__(self) -> str:
-        return f"Address({self.shown!r})"
 
 
 class Database:
@@ -113,6 +64,7 @@ class Database:
     """
 
     def __init__(self, address: Address, *, lock_timeout: float) -> None:
+        _check_reading(address)
         self.shown = address.shown
         self.lock_timeout_ms = max(1, int(lock_timeout * 1000))
         self._parameters, self._given = address.parameters, address.given
@@ -289,6 +241,16 @@ def compiled(statement: Statement) -> tuple[bytes, Mapping[str, object]]:
     return str(result).encode(), {name: value for name, value in result.params.items() if value is not None}
 
 
+def _check_reading(address: Address) -> None:
+    """Refuse what libpq reads otherwise than we do, or does not know; its own words could quote a password."""
+    try:
+        read = conninfo_to_dict(address.url)
+    except (psycopg.Error, UnicodeDecodeError):
+        raise invalid_address() from None
+    if read != parse(address.url):
+        raise invalid_address()
+
+
 def _broke(connection: psycopg.Connection[Any], error: psycopg.Error) -> bool:
     """Whether the connection is at its end; if the server said so before hanging up, hang up as well."""
     if error.diag.severity_nonlocalized in {"FATAL", "PANIC"}:
@@ -362,18 +324,3 @@ def _first_line(error: psycopg.Error) -> str:
     """What the server said, without the details that repeat values."""
     said = error.diag.message_primary or str(error).strip() or type(error).__name__
     return said.splitlines()[0]
-
-
-def _shown(parameters: Mapping[str, str]) -> str:
-    user = quote(parameters.get("user", ""), safe="")
-    password = ":***" if parameters.get("password") else ""
-    hosts, ports = parameters.get("host", "").split(","), parameters.get("port", "").split(",")
-    sockets = any(host.startswith("/") for host in hosts)
-    places = [
-        f"{host}:{port}" if port else host
-        for host, port in zip(hosts, ports * len(hosts) if len(ports) == 1 else ports, strict=False)
-    ]
-    place = "" if sockets else ",".join(places)
-    query = f"?host={','.join(hosts)}" if sockets else ""
-    at = "@" if user or password else ""
-    return f"postgresql://{user}{password}{at}{place}/{quote(parameters.get('dbname', ''), safe='')}{query}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Integer, column, select, table, text
 
 from ledger.errors import LedgerUnavailableError, UnknownEventError
-from ledger.postgres_connection import Address, Database, Transaction
+from ledger.postgres_address import Address
+from ledger.postgres_connection import Database, Transaction
 from ledger.postgres_names import MIGRATION_LOCK, SCHEMA
 from ledger.postgres_schema import SCHEMA_VERSION, schema_text, upgrade_text
 from ledger.postgres_tables import TABLE_EXISTS

@@ -22,9 +22,10 @@ from ledger.follow import Growth
 from ledger.instance import Instance
 from ledger.leaf import GENESIS
 from ledger.lease import Lease, LeaseRow, RowLease, lease_row
+from ledger.postgres_address import Address
 from ledger.postgres_append import append_statement
 from ledger.postgres_arrays import Numbers, Octets, Texts
-from ledger.postgres_connection import Address, Database, Statement, Transaction
+from ledger.postgres_connection import Database, Statement, Transaction
 from ledger.postgres_growth import PostgresGrowth
 from ledger.postgres_lease import SERVER_STATEMENTS, PostgresLeasePlace
 from ledger.postgres_migrate import create_or_update, refuse_newer, schema_version

@@ -188,3 +188,53 @@ def test_a_relative_kubeconfig_means_the_same_file_everywhere(cli: Cli) -> None:
     cli.run("profile", "create", "p", "--context", "c", "--namespace", "n", "--kubeconfig", "kc").done()
     elsewhere = cli.within(cli.home.parent)
     assert elsewhere.run("-p", "p", "-o", "json", "profile", "current").done().json["kubeconfig"] == str(cli.cwd / "kc")
+
+
+# Addresses of databases
+
+CANARY = "c4n4ry"
+SECRET = [
+    f"postgresql://u:{CANARY}@h/db",
+    f"postgresql://u:p%2F{CANARY}@h/db",
+    f"postgresql://u@h/db?password={CANARY}",
+    f"postgresql://u@h/db?oauth_client_secret={CANARY}",
+    f"postgresql://u@h/db?sslpassword={CANARY}",
+]
+MALFORMED = [f"postgresql://u:p/{CANARY}@h/db", f"postgresql://u:p@{CANARY}@h/db", f"postgresql://u@h/db?{CANARY}"]
+
+
+@pytest.mark.parametrize("address", SECRET)
+def test_a_profile_keeps_no_password(cli: Cli, address: str) -> None:
+    refused = cli.run(*PROD, "--ledger", address).failed(3)
+    assert "holds a password" in refused.error
+    assert "~/.pgpass" in refused.error
+    assert CANARY not in refused.stdout + refused.stderr
+    assert not cli.home.exists()
+
+
+@pytest.mark.parametrize("address", MALFORMED)
+def test_a_profile_keeps_no_address_that_is_none(cli: Cli, address: str) -> None:
+    refused = cli.run(*PROD, "--ledger", address).failed(3)
+    assert "is not a PostgreSQL URL" in refused.error
+    assert "Example: --ledger postgresql://user@host/database" in refused.error
+    assert CANARY not in refused.stdout + refused.stderr
+    assert not cli.home.exists()
+
+
+@pytest.mark.parametrize("address", [*SECRET, *MALFORMED])
+def test_an_address_is_shown_without_what_is_secret_in_it(prod: Cli, address: str) -> None:
+    file = prod.home / "profiles.json"
+    file.write_text(file.read_text().replace('"ledger": null', f'"ledger": "{address}"'))  # of an earlier version
+    for args in (["-o", "json", "profile", "list"], ["-p", "prod", "profile", "current"]):
+        shown = prod.run(*args).done().stdout
+        assert CANARY not in shown
+        assert "postgresql://" in shown
+    named = prod.having(ONECTL_LEDGER=address)
+    assert CANARY not in named.run("-o", "json", "profile", "current").done().stdout
+
+
+def test_an_address_without_a_password_is_kept_as_it_is(cli: Cli) -> None:
+    address = "postgresql://alice@db.example.com:5433/ledger?sslmode=verify-full"
+    cli.run(*PROD, "--ledger", address).done()
+    assert address in (cli.home / "profiles.json").read_text()
+    assert current(cli, "-p", "prod")["ledger"] == "postgresql://alice@db.example.com:5433/ledger"

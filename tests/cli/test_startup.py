@@ -163,6 +163,11 @@ def test_a_write_on_the_embedded_default_imports_only_what_it_uses(
     assert cost(used, *args).of(*(HEAVY - allowed - needed)) == set()
 
 
+def test_an_address_is_shown_without_waiting_for_its_driver(used: Cli) -> None:
+    named = used.having(ONECTL_LEDGER="postgresql://u:p@db.example.com/ledger")
+    assert cost(named, "profile", "current").of(*HEAVY) == set()
+
+
 def test_a_deploy_that_only_records_imports_nothing_that_applies_or_seals(cli: Cli) -> None:
     write_toml(cli.cwd, "user-service")
     cli.run("deploy", "--image", "nginx:1", "--detach").done()

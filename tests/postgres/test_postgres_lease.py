@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import LedgerUnavailableError
-from ledger.postgres_connection import Address, Database
+from ledger.postgres_address import Address
+from ledger.postgres_connection import Database
 from ledger.postgres_lease import PostgresLeasePlace
 from ledger.postgres_migrate import migrate
 from ledger.postgres_names import LEASE_LOCKS
