@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import functools
+import os
 import select
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,10 +40,15 @@ from ledger.errors import (
 from ledger.instance import ended_error
 from ledger.postgres_address import Address, invalid_address, parse
 from ledger.postgres_names import ENDED, SCHEMA, WRONG_CLOCK
+from ledger.postgres_tls import tls_parameters
 
 _NOTHING = "Nothing was recorded."
 _MIGRATE = f"{_NOTHING} Its owner creates or updates the tables with: 1ctl ledger migrate"
 _RESTORE = f"Restore it from a backup. {_NOTHING}"
+_TLS = (
+    f"{_NOTHING} A server elsewhere must have a certificate for its name, by an authority that is trusted here: name its file"
+    " with ?sslrootcert=FILE in the address. To ask for less: ?sslmode=require"
+)
 _REPEAT = "Repeat with the same request id to find out."
 
 
@@ -67,7 +73,8 @@ class Database:
         _check_reading(address)
         self.shown = address.shown
         self.lock_timeout_ms = max(1, int(lock_timeout * 1000))
-        self._parameters, self._given = address.parameters, address.given
+        self._given = address.given
+        self._parameters = tls_parameters(address.given, os.environ) | address.parameters
         self._timeout = lock_timeout
         self._pool = QueuePool(self._pooled, timeout=lock_timeout, reset_on_return=None)
         event.listen(self._pool, "checkout", _refuse_dead)
@@ -296,6 +303,8 @@ def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: C901, P
             return LedgerDamagedError(f"{ledger} has lost its head row or its instance row", hint=_RESTORE)
         case "XX001" | "XX002":
             return LedgerDamagedError(f"{ledger} is damaged: {said}", hint=_RESTORE)
+        case None if "SSL" in str(error) or "certificate" in str(error):
+            return LedgerUnavailableError(f"{ledger} cannot be reached: {said}", hint=_TLS)
         case None:
             return LedgerUnavailableError(
                 f"{ledger} cannot be reached: {said}", hint=f"{_NOTHING} Check its address, and that it is up."
