@@ -17,6 +17,7 @@ from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError
 from ledger.instance import BACKUP, BACKUP_OF_ENDED, REPLICA, Instance, new_instance
 from ledger.sqlite_database import create_schema
 from ledger.sqlite_files import copy_database, file_errors, making, put_in_place, reading, remove
+from ledger.sqlite_guard import refuse_strange, schema_of
 from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import SqliteTables, transaction
 from ledger.store import Head, ModelStore
@@ -133,6 +134,7 @@ def _refuse_other_file(path: Path) -> None:
         return
     try:
         with reading(path) as connection:
+            refuse_strange(schema_of(connection))
             is_backup = instance_of(SqliteTables(connection)).is_backup
     except (OneCtlError, sqlite3.Error):
         is_backup = False

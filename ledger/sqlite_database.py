@@ -36,6 +36,7 @@ from ledger.file_lock import FileLock
 from ledger.instance import new_instance
 from ledger.leaf import GENESIS
 from ledger.sqlite_files import copy_database, escaped
+from ledger.sqlite_guard import guarded, refuse_strange, schema_of
 from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of
 
 STORE_VERSION = 4
@@ -272,7 +273,10 @@ class SqliteDatabase:
             sync_directory(self.path.parent)
         mode = "rw" if os.access(self.path, os.W_OK) else "ro"
         address = f"file:{escaped(self.path.absolute())}?mode={mode}"
-        return sqlite3.connect(address, uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            address, uri=True, timeout=self._timeout, isolation_level=None, check_same_thread=False
+        )
+        return guarded(connection)
 
     def _unavailable(self, verb: str, error: OSError) -> LedgerUnavailableError:
         return LedgerUnavailableError(f"the ledger {self.path} cannot be {verb}: {error.strerror}", hint=_hint(error))
@@ -303,21 +307,28 @@ def wal_is_safe(version: tuple[int, ...]) -> bool:
 
 
 def _set_journal(connection: sqlite3.Connection) -> None:
-    wanted = "wal" if wal_is_safe(sqlite3.sqlite_version_info) else "truncate"
-    current = connection.execute("PRAGMA journal_mode").fetchone()[0]
-    if wanted == "truncate" or current != wanted:
-        connection.execute(f"PRAGMA journal_mode={wanted}")
+    if not wal_is_safe(sqlite3.sqlite_version_info):
+        connection.execute("PRAGMA journal_mode=truncate")
+    elif connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        connection.execute("PRAGMA journal_mode=wal")
 
 
 def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    ours = connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID
-    if not ours and (version or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
+    schema = schema_of(connection)
+    ours = {"ledger_head", "ledger_instance"} <= {entry.name for entry in schema} or _has_our_id(connection)
+    if not ours and (version or schema):
         raise LedgerUnavailableError(
             f"{path} is a SQLite database of something else, not a ledger", hint="Name another file with --ledger."
         )
     _refuse_newer(version, path)
+    refuse_strange(schema)
     return bool(version)
+
+
+def _has_our_id(connection: sqlite3.Connection) -> bool:
+    found: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    return found == _APPLICATION_ID
 
 
 def _refuse_newer(version: int, path: Path) -> None:

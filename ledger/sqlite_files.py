@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ledger.durable_files import make_directory, sync_directory, sync_file
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError
+from ledger.sqlite_guard import guarded
 
 
 def escaped(path: Path) -> str:
@@ -33,7 +34,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A database that is only looked at."""
     connection = sqlite3.connect(f"file:{escaped(path.absolute())}?mode=ro", uri=True, isolation_level=None)
     try:
-        yield connection
+        yield guarded(connection)
     finally:
         connection.close()
 
@@ -65,7 +66,7 @@ def making(path: Path) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(path, isolation_level=None)
         try:
             connection.execute("PRAGMA synchronous=OFF")  # synced as a whole, below
-            yield connection
+            yield guarded(connection)
             connection.execute("PRAGMA journal_mode=DELETE")  # one file, whatever it was copied from
         except BaseException:
             connection.close()

@@ -6,9 +6,15 @@ import os
 import pty
 import shutil
 import signal
+import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +24,7 @@ from tests.bench.make_ledger import fill
 from tests.cli_support import Cli
 
 EVENTS, APPS = 12_000, 200
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
 
 WORK = {
     "verify": ("audit", "verify"),
@@ -104,3 +111,44 @@ def test_interrupted_work_is_done_by_the_next_try(user: Cli, name: str) -> None:
     ledger = {"import": "replica.db", "copy": "moved.db"}.get(name)
     events = user.run("-o", "json", "audit", "verify", *(("--ledger", ledger) if ledger else ())).done().json["events"]
     assert events >= EVENTS
+
+
+def ask_without_end() -> None:
+    """From now on the ledger's head is the answer of a statement that never ends."""
+
+    def head(store: SqliteStore) -> Any:
+        sys.stderr.write("asking\n")
+        sys.stderr.flush()
+        return store.query(f"{ENDLESS} SELECT count(*) FROM n", {})
+
+    SqliteStore.head = head  # type: ignore[assignment, method-assign]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_statement_that_does_not_end_is_ended_by_a_signal(deployed: Cli, number: int, code: int) -> None:
+    asking = replace(deployed, change=f"{__name__}:{ask_without_end.__name__}")
+    with asking.start("audit", "verify") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"asking\n"
+        time.sleep(0.2)  # into the statement
+        process.send_signal(number)
+        try:
+            _, stderr = process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert process.returncode == code
+    assert b"Nothing was recorded." in stderr
+    assert b"Traceback" not in stderr
+
+
+def test_a_file_that_would_never_answer_is_refused_at_once(deployed: Cli) -> None:
+    with closing(sqlite3.connect(deployed.cwd / "sent.db")) as sent:
+        with closing(sqlite3.connect(deployed.ledger)) as ours:
+            ours.backup(sent)
+        sent.execute("DROP TABLE stored_events")
+        sent.execute(f"CREATE VIEW stored_events AS {ENDLESS} SELECT x AS notification_id FROM n")
+    for args in (("ledger", "restore", "sent.db", "-y"), ("--ledger", "sent.db", "audit", "verify")):
+        refused = deployed.run(*args).failed(7)
+        assert 'a view "stored_events", which no ledger has' in refused.error
+    deployed.run("audit", "verify").done()
