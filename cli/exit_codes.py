@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     """Something broke; nothing was recorded."""
     USAGE = 2
-    """The command line cannot be understood; nothing was recorded."""
+    """The command line cannot be understood, or asks what nobody is there to answer; nothing was recorded."""
     REFUSED = 3
     """A rule said no; nothing was recorded."""
     ROLLOUT_FAILED = 4
@@ -51,7 +51,7 @@ class EndedError(KeyboardInterrupt):
 
 
 class UsageError(OneCtlError):
-    """The command line cannot be understood. Nothing was recorded."""
+    """The command line cannot be understood, or asks what nobody is there to answer. Nothing was recorded."""
 
 
 class CommandError(OneCtlError):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
+from cli.exit_codes import UsageError
 from ledger.errors import OneCtlError
 from ledger.text import lines_of, printable
 
@@ -93,12 +94,21 @@ class Terminal:
             sys.stdout.buffer.flush()
 
     def confirm(self, question: str) -> bool:
-        """Whether the user says yes; the end of input means no."""
+        """Whether the user says yes; on a terminal, the end of input means no.
+
+        Raises:
+            UsageError: Nobody is there to answer: the input, which is no terminal, ends before there is an answer.
+        """
         sys.stderr.write(f"{printable(question)} [y/N]: ")
         sys.stderr.flush()
         answer = sys.stdin.readline()
         if not answer.endswith("\n"):
             sys.stderr.write("\n")
+        if not answer and not sys.stdin.isatty():
+            # Not a "no", which would end with 0: a script that forgot --yes has to be told that nothing was done.
+            raise UsageError(
+                "nobody is there to answer", hint="Nothing was changed. To go on without being asked: -y/--yes"
+            )
         return answer.strip().lower() in {"y", "yes"}
 
 

@@ -76,7 +76,7 @@ def test_a_yes_destroys(deployed: Cli, answer: str) -> None:
     assert "Destroyed" in deployed.events()
 
 
-@pytest.mark.parametrize("answer", ["n\n", "\n", "", "no\n", "yeah\n", "yy\n", "j\n", "\x00\n", "y n\n"])
+@pytest.mark.parametrize("answer", ["n\n", "\n", "n", "no\n", "yeah\n", "yy\n", "j\n", "\x00\n", "y n\n"])
 def test_anything_else_does_not(deployed: Cli, answer: str) -> None:
     result = deployed.run("deploy", "destroy", input=answer)
     assert result.code == 0
@@ -86,8 +86,37 @@ def test_anything_else_does_not(deployed: Cli, answer: str) -> None:
     assert deployed.objects()
 
 
-def test_the_end_of_input_ends_the_line_of_the_question(deployed: Cli) -> None:
-    assert deployed.run("deploy", "destroy").stderr.endswith("[y/N]: \n")
+def test_where_nobody_can_answer_it_is_no_success(deployed: Cli) -> None:
+    asked = deployed.run("deploy", "destroy").failed(2)
+    question, error = asked.stderr.split("❌ ")
+    match(QUESTION + r"\n", question)
+    assert error.startswith("nobody is there to answer\n")
+    assert "-y/--yes" in error
+    assert asked.stdout == ""
+    assert "Destroyed" not in deployed.events()
+    assert deployed.objects()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("deploy", "rollback"),
+        ("secret", "purge", "TOKEN"),
+        ("secret", "rotate-keys"),
+        ("ledger", "redact", "--position", "4", "--field", "reason", "--reason", "oops"),
+        ("ledger", "restore", "--accept-loss"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_that_asks_is_done_without_an_answer(deployed: Cli, args: tuple[str, ...]) -> None:
+    deployed.run("secret", "create", input="TOKEN=x\n").done()
+    deployed.run("deploy", "--image", "nginx:2", "--reason", "because", "--wait").done()
+    position = deployed.run("-o", "json", "audit", "log", "--kind", "Deployed").json[-1]["position"]
+    before = deployed.events()
+    named = [str(position) if each == "4" else each for each in args]
+    assert "nobody is there to answer" in deployed.run(*named).failed(2).error
+    assert deployed.events() == before
+    assert deployed.run(*named, input="n\n").done().stdout.endswith("💡 Aborted.\n")
 
 
 @pytest.mark.parametrize("flag", ["-y", "--yes"])
