@@ -116,10 +116,12 @@ def export(
 
     Example:  1ctl audit export --format jsonl --file ledger.jsonl
     """
+    from cli.options import INVOCATION  # noqa: PLC0415
     from cli.progress import progress  # noqa: PLC0415
     from ledger.durable_files import write_all_durably  # noqa: PLC0415
     from ledger.export import FORMATS  # noqa: PLC0415
 
+    INVOCATION.has_output = file is None  # who keeps what comes on stdout must not keep an error for an export
     if format_ not in FORMATS:
         raise UsageError(f'invalid --format "{format_}": expected {", ".join(FORMATS)}')
     session = Session()

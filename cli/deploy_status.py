@@ -85,7 +85,6 @@ def _now(session: Session, app: App, request: Request, *, check_dns: bool) -> tu
 
 def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> None:
     """A line for each change until interrupted; in JSON mode one document a line."""
-    import sys  # noqa: PLC0415
     import time  # noqa: PLC0415
     from contextlib import suppress  # noqa: PLC0415
 
@@ -97,8 +96,7 @@ def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> 
             app, found = _now(session, session.reader.app(app.id), request, check_dns=check_dns)
             document = _document(app, app.life or app.leaving, found)
             if document != said and session.terminal.json:
-                sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
-                sys.stdout.buffer.flush()
+                session.terminal.bytes([orjson.dumps(document) + b"\n"])
             elif document != said:
                 release = app.life.release if app.life else "-"
                 session.terminal.line(

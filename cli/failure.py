@@ -6,7 +6,9 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 
 import typer
 
@@ -39,11 +41,22 @@ _ENDED = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated", signal.SIG
 
 
 def report(error: Exception, *, json: bool) -> int:
-    """Print an error to stderr, if it can be written; the exit code to end with."""
-    try:
-        return _report(error, Terminal(json=json))
-    except (OutputError, BrokenPipeError):  # there is nowhere to say it
-        return _code(error)
+    """Print an error to stderr and, in JSON mode, its document if there is no other; the exit code to end with."""
+    terminal, code = Terminal(json=json), _code(error)
+    if isinstance(error, OutputError):
+        _give_up_stdout()
+        INVOCATION.has_output = True
+    elif not isinstance(error, OneCtlError | typer.TyperException) and os.environ.get("ONECTL_DEBUG"):
+        traceback.print_exception(error)
+    message, hint = _told(error)
+    with suppress(OutputError, BrokenPipeError):  # then there is nowhere to say it
+        terminal.error(message, hint)
+    if (json or (code == ExitCode.USAGE and _asks_for_json(sys.argv[1:]))) and not INVOCATION.has_output:
+        try:
+            terminal.document({"error": _fields(message, hint, code)})
+        except (OutputError, BrokenPipeError):
+            _give_up_stdout()
+    return code
 
 
 def report_end(number: int | None) -> int:
@@ -66,28 +79,49 @@ def report_end(number: int | None) -> int:
     return 128 + number
 
 
-def _report(error: Exception, terminal: Terminal) -> int:
+def _told(error: Exception) -> tuple[str, str | None]:
+    """What happened, and the next step."""
     if isinstance(error, OutputError):
-        # What is still buffered cannot be written either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        terminal.error(error.message, _find_out())
-        return _code(error)
+        return error.message, _find_out()
     if isinstance(error, OneCtlError):
-        terminal.error(error.message, _hint(error))
-        return _code(error)
+        return error.message, _hint(error)
     if isinstance(error, typer.TyperException):
-        terminal.error(_sentence(error), _usage_hint(error))
-        return _code(error)
-    if os.environ.get("ONECTL_DEBUG"):
-        traceback.print_exception(error)
+        return _sentence(error), _usage_hint(error)
     # Without its text: an unexpected error may quote anything, a secret included.
     bug = "This is a bug. With ONECTL_DEBUG=1 in the environment it says where; the text may hold what you typed."
     find_out = _find_out()
-    terminal.error(
+    return (
         f"something unexpected went wrong in 1ctl itself ({type(error).__name__})",
         bug if find_out is None else Lines(bug, find_out),
     )
-    return _code(error)
+
+
+def _fields(message: str, hint: str | None, code: int) -> dict[str, object]:
+    return {
+        "code": int(code),
+        "name": ExitCode(code).name,
+        "message": _unicode(message),
+        "hint": None if hint is None else _unicode(hint),
+        "request_id": INVOCATION.request_id,
+    }
+
+
+def _unicode(text: str) -> str:
+    """The text without the surrogates that stand for bytes of a file name which is no UTF-8: JSON has none."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether the command line says ``-o json``; for where it was given up before that was looked at."""
+    given = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    apart = any(pair in {("-o", "json"), ("--output", "json")} for pair in pairwise(given))
+    return apart or "-ojson" in given or "--output=json" in given
+
+
+def _give_up_stdout() -> None:
+    """What is still buffered cannot be written either; Python would try again at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _code(error: Exception) -> int:

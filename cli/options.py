@@ -19,6 +19,7 @@ class Invocation:
         ledger: Ledger file or URL for this run only, or None.
         closing: What to call when the run ends, however it does.
         request_id: Of the request that is made; None as long as there is none, so nothing can have been recorded.
+        has_output: Whether something was written on stdout for a program, or would be that is no JSON document.
     """
 
     def __init__(self) -> None:
@@ -27,6 +28,7 @@ class Invocation:
         self.ledger: str | None = None
         self.closing: list[Callable[[], None]] = []
         self.request_id: str | None = None
+        self.has_output = False
 
     def close(self) -> None:
         """Give back what the run has opened."""

@@ -1,6 +1,7 @@
 """What a person or a script sees. Results go to stdout, everything said about them to stderr.
 
-In JSON mode stdout holds one document and nothing else: the lines that a person would read go to stderr.
+In JSON mode stdout holds one document and nothing else, that of the error if a command fails before it has another:
+the lines that a person would read go to stderr.
 A text is one line, whatever is in it (`ledger.text`).
 """
 
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from cli.exit_codes import UsageError
+from cli.options import INVOCATION
 from ledger.errors import OneCtlError
 from ledger.text import lines_of, printable
 
@@ -89,6 +91,7 @@ class Terminal:
 
     def bytes(self, content: Iterable[bytes]) -> None:
         """A result that is not for reading, or not for people."""
+        INVOCATION.has_output = True
         with _output_errors():
             sys.stdout.buffer.writelines(content)
             sys.stdout.buffer.flush()

@@ -27,6 +27,7 @@ def run(*args: str, cwd: Path, env: Mapping[str, str], stdin: str = "") -> Resul
 def _surroundings(args: tuple[str, ...], cwd: Path, env: Mapping[str, str], stdin: str) -> Iterator[None]:
     argv, directory, environ, old_stdin = sys.argv, Path.cwd(), dict(os.environ), sys.stdin
     INVOCATION.output, INVOCATION.profile, INVOCATION.ledger, INVOCATION.request_id = "table", None, None, None
+    INVOCATION.has_output = False
     sys.argv = ["1ctl", *args]
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
     os.environ.update(env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -297,9 +298,15 @@ def test_6_for_what_nobody_expected_once_there_is_a_request(
 
 
 @pytest.mark.parametrize(("error", "code"), [(OutcomeUnknownError("?"), 6), (LedgerDamagedError("!"), 7)])
-def test_6_and_7_are_what_their_errors_report(error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report(error, json=True) == code
+def test_6_and_7_are_what_their_errors_report(
+    error: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(INVOCATION, "has_output", False)  # commands of other tests run in this process, too
+    assert report(error, json=False) == code
     assert capsys.readouterr() == ("", f"❌ {error}\n")
+    assert report(error, json=True) == code
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["error"]["code"], err) == (code, f"❌ {error}\n")
 
 
 INTERRUPTED = """

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.cli_support import GOLDEN, ID, Cli, Result, commands, compare_golden, match, query, write_toml
+from cli.exit_codes import ExitCode
+from tests.cli_support import GOLDEN, ID, Cli, Result, commands, compare_golden, match, query, tamper, write_toml
 
 FOLDER = GOLDEN / "json"
 
@@ -216,5 +219,102 @@ def test_another_format_is_refused(cli: Cli, args: list[str]) -> None:
     assert cli.run(*args).failed(2).error.startswith('❌ invalid --output "x": expected table or json\n')
 
 
-def test_a_failure_leaves_stdout_empty(cli: Cli) -> None:
-    assert cli.run("-o", "json", "deploy", "get").failed(3).stdout == ""
+# A failure has a document, too
+
+
+def error_of(result: Result) -> dict[str, Any]:
+    """The document of an error, which says what stderr says."""
+    (name, error), *more = result.json.items()
+    assert (name, more) == ("error", [])
+    assert list(error) == ["code", "name", "message", "hint", "request_id"]
+    assert error["code"] == result.code
+    assert error["name"] == ExitCode(result.code).name
+    said = [f"❌ {error['message']}", *(error["hint"] or "").splitlines()]
+    assert result.error.splitlines() == said
+    return error  # type: ignore[no-any-return]
+
+
+def test_a_refusal_is_a_document(cli: Cli) -> None:
+    refused = error_of(cli.run("-o", "json", "deploy", "get").failed(3))
+    assert refused["name"] == "REFUSED"
+    assert refused["request_id"] is None
+    assert "Run '1ctl deploy' first" in refused["hint"]
+
+
+def test_a_refused_request_is_named(deployed: Cli) -> None:
+    refused = deployed.run("-o", "json", "deploy", "--image", "a b", "--request-id", "r-1").failed(3)
+    assert error_of(refused)["request_id"] == "r-1"
+
+
+def test_what_is_recorded_and_not_applied_is_a_document(deployed: Cli) -> None:
+    lying = replace(deployed, change="tests.cli.test_terminal:an_api_server_that_lies")
+    failed = (
+        lying.run("-o", "json", "deploy", "scale", "--replicas", "2", "--request-id", "r-2").failed(8).json["error"]
+    )
+    assert (failed["name"], failed["request_id"]) == ("NOT_APPLIED", "r-2")
+    assert "\x1b" in failed["message"], "as it was said"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("-o", "json", "deploy", "--nonsense"),
+        ("deploy", "--nonsense", "-o", "json"),
+        ("deploy", "lst", "--output=json"),
+        ("-ojson", "deploy", "--replicas", "many"),
+        ("-o", "json", "deploy", "destroy"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_line_that_is_not_understood_is_a_document_as_well(deployed: Cli, args: tuple[str, ...]) -> None:
+    result = deployed.run(*args).failed(2)
+    assert (result.json["error"]["name"], result.json["error"]["request_id"] is None) == (
+        "USAGE",
+        args[-1] != "destroy",
+    )
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("deploy", "--nonsense"),
+        ("deploy", "--reason", "-o json", "--nonsense"),
+        ("deploy", "--nonsense", "--", "-o", "json"),
+    ],
+    ids=" ".join,
+)
+def test_who_did_not_ask_for_json_gets_none(cli: Cli, args: tuple[str, ...]) -> None:
+    assert cli.run(*args).failed(2).stdout == ""
+
+
+def test_a_name_that_is_no_utf_8_does_not_spoil_the_document(cli: Cli) -> None:
+    refused = cli.run("-o", "json", "deploy", "--config", "b\udcff.toml").failed(3)
+    assert "b\\udcff.toml" in refused.json["error"]["message"]
+
+
+def test_an_error_after_the_document_adds_no_other(deployed: Cli) -> None:
+    tamper(deployed.ledger, "UPDATE stored_events SET state = '{}' WHERE topic = 'Deployed'")
+    assert deployed.run("-o", "json", "audit", "verify").failed(7).json["intact"] is False
+    (cli := deployed.within(deployed.cwd.parent / "other")).cwd.mkdir()
+    write_toml(cli.cwd, "other")
+    assert cli.run("-o", "json", "deploy", "--image", "broken:2", "--wait").failed(4).json["release"] == 1
+
+
+def test_an_export_is_never_mixed_with_an_error(deployed: Cli) -> None:
+    tamper(deployed.ledger, "UPDATE stored_events SET state = x'7b' WHERE topic = 'Deployed'")
+    assert '"error"' not in deployed.run("-o", "json", "audit", "export").failed(7).stdout
+    refused = deployed.run("-o", "json", "audit", "export", "--format", "xml").failed(2)
+    assert refused.stdout == ""
+    named = deployed.run("-o", "json", "audit", "export", "--format", "xml", "--file", "x").failed(2)
+    assert error_of(named)["name"] == "USAGE"
+
+
+def test_an_error_that_nobody_reads_keeps_its_code(cli: Cli) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with cli.start("-o", "json", "deploy", "get", stdout=writer) as process:
+        os.close(writer)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert b"Run '1ctl deploy' first" in stderr
+    assert b"BrokenPipe" not in stderr
