@@ -15,8 +15,8 @@ from cli.terminal import Terminal
 from ledger import checkpoint as notes
 from ledger.checkpoint import VerifierKey
 from ledger.errors import RefusedError
+from ledger.ledger_key import ledger_key
 from ledger.proving import prove_since
-from ledger.stored_leaves import ledger_key
 from ledger.witness import Witness, WitnessError
 
 
