@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from cli import origin, satusky_toml
+from cli import answers, origin, satusky_toml
 from cli.exit_codes import UsageError
+from cli.moment import life_of
 from cli.recording import record
 from cli.session import Session
 from cli.target import target, working_directory
@@ -16,6 +17,7 @@ from ledger import values
 from ledger.commands import Deploy
 from ledger.errors import RefusedError
 from ledger.events import Deployed, DomainAssigned
+from ledger.landmarks import release_lines
 from ledger.text import Lines
 
 if TYPE_CHECKING:
@@ -92,8 +94,7 @@ def run(wish: Wish) -> None:
     try:
         app = _apply(session, outcome, request)
         if wish.wait:
-            assert app.life is not None
-            session.applying.wait(app, app.life, request, timeout=timeout)
+            answers.wait(session, app, outcome, request, timeout=timeout)
     finally:  # what is recorded is told, also when its pods fail
         _print_document(session, app_id, outcome, request)
 
@@ -269,7 +270,14 @@ def _print_document(session: Session, app_id: AppId, outcome: Outcome, request: 
         return
     from projections.app_views import deployment  # noqa: PLC0415
 
-    life = session.reader.app(app_id).life
-    if life is not None:
-        document = deployment(app_id, life).to_json()
-        session.terminal.document({**document, "request_id": request.request_id, "repeated": outcome.repeated})
+    document = deployment(app_id, _as_it_last_was(session, app_id, _released(outcome))).to_json()
+    session.terminal.document({**document, "request_id": request.request_id, "repeated": outcome.repeated})
+
+
+def _as_it_last_was(session: Session, app_id: AppId, released: Deployed) -> Life:
+    """The life while that release was its newest."""
+    span = life_of(session, app_id, released.deployment_id)
+    _, following = release_lines(session.store, span, released.release)
+    life = session.reader.app(app_id, upto=following.position - 1 if following is not None else None).life
+    assert life is not None
+    return life

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import origin
+from cli import answers, origin
 from cli.deploy import DEFAULT_TIMEOUT
 from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
 from cli.recording import record
@@ -65,8 +65,8 @@ def rollback(
     applied = session.applying.apply(app.id, request)
     session.terminal.success(f"Rollback to version {rolled.target} initiated")
     session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
-    if wait and applied.life is not None:
-        session.applying.wait(applied, applied.life, request, timeout=seconds)
+    if wait:
+        answers.wait(session, applied, outcome, request, timeout=seconds)
     if session.terminal.json:
         session.terminal.document(
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from cli.answers import tell_verdict
 from cli.exit_codes import CommandError, ExitCode
 from cli.recording import LEDGER_FAILURES, not_applied, status_hint
 from effects.cluster import ClusterError, LogsUnavailableError, NotOursError
@@ -135,9 +136,7 @@ class Inline:
             case "failed":
                 raise _failed(session, app, life, progress)
             case "superseded":
-                raise CommandError(
-                    f"release {life.release} was superseded before its pods were ready", code=ExitCode.ROLLOUT_FAILED
-                )
+                tell_verdict(session, app.id, life)
             case "waiting":
                 raise CommandError(
                     f"the pods were not ready within {timeout:g} s ({progress.ready} of {progress.desired} ready)"

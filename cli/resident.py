@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from cli.answers import rollout_failed, tell_verdict
 from cli.exit_codes import CommandError, ExitCode
 from cli.recording import LEDGER_FAILURES, not_applied, status_hint
 from effects.cluster import Ref
@@ -86,20 +87,13 @@ class Resident:
                     or current.deployment_id != life.deployment_id
                     or current.roll.position != life.roll.position
                 ):
-                    raise CommandError(
-                        f"release {life.release} was superseded before its pods were ready",
-                        code=ExitCode.ROLLOUT_FAILED,
-                    )
+                    tell_verdict(self._session, app.id, life)
+                    return
                 if current.rollout == "completed":
                     terminal.success("Deployment is healthy — pods Running")
                     return
                 if current.rollout == "failed":
-                    reason, message = current.rollout_failure or ("Unknown", "")
-                    raise CommandError(
-                        f"release {life.release} failed: {reason}: {message}.".replace("..", "."),
-                        code=ExitCode.ROLLOUT_FAILED,
-                        hint=status_hint(life),
-                    )
+                    raise rollout_failed(life, *(current.rollout_failure or ("Unknown", "")))
         except LEDGER_FAILURES as error:
             raise CommandError(
                 f"applied, but the ledger cannot be followed: {error.message}",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.codec import recorded
 from ledger.errors import RefusedError
-from ledger.events import Deployed, Destroyed, RolledBack
-from ledger.streams import app_stream
+from ledger.events import Deployed, Destroyed, RolledBack, RolloutCompleted, RolloutFailed
+from ledger.streams import app_stream, observed_stream
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
@@ -117,6 +117,30 @@ def release_lines(store: Store, life: Span, release: int) -> tuple[Recorded, Rec
     if not found or isinstance(found[0].event, Destroyed):
         raise no_such_release(release, newest_releases(store, life, 1).newest)
     return found[0], found[1] if len(found) > 1 else None
+
+
+def roll_verdict(store: Store, app_id: AppId, roll: int) -> RolloutCompleted | RolloutFailed | None:
+    """The newest word about the pods of one roll, before the first about those of a later one; None if there is none.
+
+    Args:
+        store: The ledger's storage.
+        app_id: The app.
+        roll: Position of the event that asked for these pods.
+    """
+    stream, found, read = observed_stream(app_stream(app_id)).bytes, None, 0
+    while rows := store.landmarks(stream, start=roll, skip=read, limit=_TOLD):
+        read += len(rows)
+        for event in (recorded(row).event for row in rows):
+            if not isinstance(event, RolloutCompleted | RolloutFailed):
+                continue
+            if event.roll > roll:
+                return found
+            found = event if event.roll == roll else found
+    return found
+
+
+_TOLD = 20
+"""Lines read at once: few are told about one roll before the next one is asked for."""
 
 
 def no_such_release(release: int, newest: int) -> RefusedError:

@@ -110,3 +110,31 @@ def test_a_repeated_detached_deploy_names_the_release_it_made(cli: Cli) -> None:
     cli.run("deploy", "--image", "nginx:2", "--detach").done()
     assert cli.run(*DEPLOY, "--detach").done().stdout == first.stdout
     assert first.lines[1] == "✅ Release 1 of user-service is recorded"
+
+
+def test_a_repeated_deploy_is_answered_about_its_own_release(cli: Cli) -> None:
+    broken = ("deploy", "--image", "broken:1", "--request-id", "b1", "--wait")
+    cli.run(*broken).failed(4)
+    cli.run("deploy", "--image", "nginx:30", "--request-id", "n1", "--wait").done()
+    again = cli.run("-o", "json", *broken).failed(4)
+    assert "release 1 failed: ImagePullBackOff" in again.error
+    found = again.json
+    assert (found["release"], found["image"], found["request_id"]) == (1, "broken:1", "b1")
+    cli.run("deploy", "--image", "nginx:31", "--wait").done()
+    assert "Release 2 became healthy" in cli.run("deploy", "--image", "nginx:30", "--request-id", "n1", "--wait").stdout
+
+
+def test_a_release_that_was_overtaken_before_anybody_looked_was_superseded(cli: Cli) -> None:
+    first = ("deploy", "--image", "nginx:1", "--request-id", "ci-1")
+    cli.run(*first, "--detach").done()
+    cli.run("deploy", "--image", "nginx:2", "--wait").done()
+    assert "release 1 was superseded before its pods were ready" in cli.run(*first, "--wait").failed(4).error
+
+
+def test_a_repeated_rollback_waits_for_its_own_pods(cli: Cli) -> None:
+    cli.run("deploy", "--image", "broken:1", "--wait").failed(4)
+    cli.run("deploy", "--image", "nginx:2", "--wait").done()
+    back = ("deploy", "rollback", "--version", "1", "-y", "--wait", "--request-id", "r1")
+    cli.run(*back).failed(4)
+    cli.run("deploy", "--image", "nginx:3", "--wait").done()
+    assert "release 3 failed: ImagePullBackOff" in cli.run(*back).failed(4).error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ledger import candidates as module
+from ledger import landmarks
 from ledger.app import App, Life, fold
 from ledger.candidates import candidates, ended_life
 from ledger.envelope import Recorded
 from ledger.errors import RefusedError
-from ledger.events import Destroyed
+from ledger.events import Deployed, Destroyed, Restarted, RolledBack, RolloutCompleted, RolloutFailed
+from ledger.landmarks import roll_verdict
 from ledger.reader import LedgerReader
 from ledger.rollback import PastRelease, default_target, past_releases
 from ledger.sqlite_store import SqliteStore
@@ -33,6 +36,7 @@ calm = settings(
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WINDOWS", (2, 4, None))
+    monkeypatch.setattr(landmarks, "_TOLD", 2)
 
 
 @contextmanager
@@ -105,6 +109,19 @@ def test_an_ended_life_is_what_it_was_just_before(plan: list[Step]) -> None:
             assert ended_life(reader, app, life.deployment_id) == life
         if app.life is not None:
             assert ended_life(reader, app, app.life.deployment_id) is None
+
+
+@calm
+@given(plan=steps(min_size=20, max_size=80))
+def test_the_verdict_on_a_roll_is_the_newest_word_about_its_pods(plan: list[Step]) -> None:
+    history = about(script(plan).lines, APP)
+    rolls = [line.position for line in history if isinstance(line.event, Deployed | RolledBack | Restarted)]
+    verdicts = [line.event for line in history if isinstance(line.event, RolloutCompleted | RolloutFailed)]
+    with kept(script(plan)) as reader:
+        for roll in rolls:
+            while_it_counted = takewhile(lambda event: event.roll <= roll, verdicts)  # noqa: B023 - asked at once
+            told = [event for event in while_it_counted if event.roll == roll]
+            assert roll_verdict(reader.store, APP, roll) == (told[-1] if told else None)
 
 
 def test_only_the_end_is_read_when_a_healthy_release_is_near_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,14 @@ def test_with_a_worker_a_deploy_prints_the_same_lines_and_only_records(cli: Cli)
         assert cli.objects() == {}
 
 
+def test_with_a_worker_a_repeated_deploy_is_answered_about_its_own_release(cli: Cli) -> None:
+    with worker(cli):
+        broken = ("deploy", "--image", "broken:1", "--request-id", "b1", "--wait")
+        assert "release 1 failed: ImagePullBackOff" in cli.run(*broken).failed(4).error
+        cli.run("deploy", "--image", "nginx:2", "--wait").done()
+        assert "release 1 failed: ImagePullBackOff" in cli.run(*broken).failed(4).error
+
+
 def tell_when_garbage_is_collected() -> None:
     """In another process: a worker that only says this."""
     Worker.run_once = lambda *_: bool(print(gc.get_threshold(), file=sys.stderr)) or True  # type: ignore[method-assign]

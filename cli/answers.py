@@ -1,0 +1,83 @@
+"""What a request is answered with: its own events, whatever was asked for since.
+
+A request may be repeated, or overtaken by another one while it is still being applied. So its deployment, its release
+and the fate of its pods are never taken from the app as it is by now.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cli.exit_codes import CommandError, ExitCode
+from cli.recording import LEDGER_FAILURES, status_hint
+from ledger.events import RolloutCompleted, RolloutFailed
+from ledger.landmarks import roll_verdict
+
+if TYPE_CHECKING:
+    from cli.session import Session
+    from ledger.app import App, Life
+    from ledger.ledger import Outcome
+    from ledger.request import Request
+    from ledger.spec import AppId
+
+
+def wait(session: Session, applied: App, outcome: Outcome, request: Request, *, timeout: float) -> None:
+    """Wait for the pods of the roll that this very request asked for.
+
+    Args:
+        session: This run's session.
+        applied: The app as it was when the cluster was made equal to the ledger.
+        outcome: What was recorded for the request; a roll is among it.
+        request: The request.
+        timeout: Seconds.
+
+    Raises:
+        CommandError: The rollout failed or was superseded (exit code 4), or took too long (exit code 5).
+    """
+    asked, newest = _when_asked(session, outcome), applied.life
+    if newest is not None and newest.roll.position == asked.roll.position:
+        session.applying.wait(applied, newest, request, timeout=timeout)
+    else:
+        tell_verdict(session, applied.id, asked)
+
+
+def tell_verdict(session: Session, app_id: AppId, life: Life) -> None:
+    """Say how a life's roll ended that is not the newest any more, as far as that was recorded while it was.
+
+    Raises:
+        CommandError: Its pods failed, or it was superseded before they were ready (exit code 4); or nobody can say,
+            since the ledger cannot be read (exit code 5).
+    """
+    try:
+        verdict = roll_verdict(session.store, app_id, life.roll.position)
+    except LEDGER_FAILURES as error:
+        raise CommandError(
+            f"applied, but the ledger cannot be asked what became of the pods: {error.message}",
+            code=ExitCode.TIMED_OUT,
+            hint=status_hint(life),
+        ) from error
+    match verdict:
+        case RolloutCompleted():
+            session.terminal.success(f"Release {life.release} became healthy; something newer was asked for since")
+        case RolloutFailed() as failed:
+            raise rollout_failed(life, failed.reason, failed.message)
+        case None:
+            raise CommandError(
+                f"release {life.release} was superseded before its pods were ready", code=ExitCode.ROLLOUT_FAILED
+            )
+
+
+def rollout_failed(life: Life, reason: str, message: str) -> CommandError:
+    """The error of a roll whose pods will not become ready, as the ledger knows it."""
+    return CommandError(
+        f"release {life.release} failed: {reason}: {message}.".replace("..", "."),
+        code=ExitCode.ROLLOUT_FAILED,
+        hint=status_hint(life),
+    )
+
+
+def _when_asked(session: Session, outcome: Outcome) -> Life:
+    """The life as it was when the request had just been recorded."""
+    app = session.reader.app(outcome.app.id, upto=outcome.recorded[-1].position) if outcome.repeated else outcome.app
+    assert app.life is not None
+    return app.life
