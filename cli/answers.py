@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cli.exit_codes import CommandError, ExitCode
 from cli.recording import LEDGER_FAILURES, status_hint
+from ledger.errors import RefusedError
 from ledger.events import RolloutCompleted, RolloutFailed
 from ledger.landmarks import roll_verdict
 
@@ -19,6 +20,30 @@ if TYPE_CHECKING:
     from ledger.ledger import Outcome
     from ledger.request import Request
     from ledger.spec import AppId
+
+
+def own_deployment(outcome: Outcome) -> str | None:
+    """The deployment id of the life that a request was about when it was recorded; None if there was no life."""
+    if outcome.recorded:
+        subject = outcome.recorded[0].envelope.subject
+        return subject.deployment_id or None if subject is not None else None
+    return outcome.app.life.deployment_id if outcome.app.life is not None else None
+
+
+def own_life(outcome: Outcome) -> Life:
+    """That life as it is now.
+
+    Raises:
+        RefusedError: The request is a repeated one, and the life was destroyed since. Whatever was deployed then is not
+            what it was about.
+    """
+    own, life = own_deployment(outcome), outcome.app.life
+    if life is None or life.deployment_id != own:
+        raise RefusedError(
+            f"what this request was about, {own}, was destroyed since",
+            hint="Nothing was recorded. To ask for it again, use a new request id.",
+        )
+    return life
 
 
 def wait(session: Session, applied: App, outcome: Outcome, request: Request, *, timeout: float) -> None:

@@ -17,7 +17,7 @@ class Applying(Protocol):
     def prepare(self) -> None:
         """Find out before anything is recorded what would keep it from being applied."""
 
-    def check_roll(self, app: App) -> None:
+    def check_roll(self, app: App, request: Request) -> None:
         """Refuse, before it is recorded, a roll whose pods could not be made.
 
         Raises:

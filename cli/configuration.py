@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from cli import origin
+from cli.answers import own_life
 from cli.recording import record
 from cli.session import Session
-from cli.target import loaded
+from cli.target import meant
 from ledger.commands import PurgeSecret, SetEnv, SetSecrets, UnsetEnv, UnsetSecrets
 from ledger.text import Lines, lines_of
 
@@ -46,7 +47,7 @@ def changed(
     """
     session = session or Session()
     request = origin.request(request_id=options.request_id, reason=options.reason)
-    app = loaded(session, deployment_id=options.deployment_id, config=options.config)
+    app = meant(session, request, deployment_id=options.deployment_id, config=options.config)
     if options.dry_run:
         from cli.dry_run import show  # noqa: PLC0415
 
@@ -54,6 +55,7 @@ def changed(
         return
     session.applying.look_back(app, request)
     outcome = record(session, app.id, command, request, secret_values=secret_values)
+    life = own_life(outcome)
     if outcome.repeated and isinstance(command, SetSecrets):
         session.terminal.notice("Secret values of a repeated request are not compared.")
     session.applying.apply(app.id, request)
@@ -61,10 +63,9 @@ def changed(
         session.terminal.line(line.replace("{app}", app.id.name))
     session.terminal.notice("Running pods keep what they have until the next deploy or restart: 1ctl deploy restart")
     if session.terminal.json:
-        assert outcome.app.life is not None
         session.terminal.document(
             {
-                "deployment_id": outcome.app.life.deployment_id,
+                "deployment_id": life.deployment_id,
                 "app_label": app.id.name,
                 "keys": _keys(command),
                 "request_id": request.request_id,

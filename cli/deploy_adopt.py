@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import origin
+from cli.answers import own_deployment, own_life
 from cli.dry_run import tell
 from cli.exit_codes import UsageError
 from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, RequestIdOption
@@ -43,7 +44,8 @@ def adopt(
     request = origin.request(request_id=request_id, reason=reason)
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
     ref = _ref(app_id, named)
-    if not session.reader.has_worker(session.place.cluster):
+    repeated = session.store.request(request.request_id) is not None
+    if not repeated and not session.reader.has_worker(session.place.cluster):
         _check(session, ref, uid)
     command = AdoptObject(kind=ref.kind, name=ref.name, uid=uid)
     if dry_run:
@@ -51,6 +53,8 @@ def adopt(
         tell(session, plan.events, [("update", ref.kind, ref.name)] if plan.after.life is not None else [])
         return
     outcome = record(session, app_id, command, request)
+    if own_deployment(outcome) is not None:
+        own_life(outcome)
     if outcome.app.life is not None:
         session.applying.apply(app_id, request)
         session.terminal.success(f"{ref} belongs to {app_id.name} now")

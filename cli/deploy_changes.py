@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import origin
+from cli.answers import own_deployment, own_life
 from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
 from cli.recording import record
 from cli.session import Session
-from cli.target import destroyed_error, loaded, target
+from cli.target import destroyed_error, meant, target
 from ledger.app import open_life
 from ledger.commands import Destroy, Restart, Scale
 
@@ -42,14 +43,13 @@ def scale(
     """
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
-    app = loaded(session, deployment_id=deployment_id, config=config)
+    app = meant(session, request, deployment_id=deployment_id, config=config)
     if dry_run:
         show_plan(session, app.id, Scale(replicas=replicas))
         return
     session.applying.look_back(app, request)
     outcome = record(session, app.id, Scale(replicas=replicas), request)
-    life = outcome.app.life
-    assert life is not None
+    life = own_life(outcome)
     if outcome.recorded:
         session.applying.apply(app.id, request)
         session.terminal.success(f"Scaled deployment {life.deployment_id} to {replicas} replicas")
@@ -73,15 +73,14 @@ def restart(
     """
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
-    app = loaded(session, deployment_id=deployment_id, config=config)
+    app = meant(session, request, deployment_id=deployment_id, config=config)
     if dry_run:
         show_plan(session, app.id, Restart())
         return
-    session.applying.check_roll(app)
+    session.applying.check_roll(app, request)
     session.applying.look_back(app, request)
     outcome = record(session, app.id, Restart(), request)
-    life = outcome.app.life
-    assert life is not None
+    life = own_life(outcome)
     session.announce_sandbox()
     session.terminal.info(f"Initiating rolling restart for deployment {life.deployment_id}...")
     session.applying.apply(app.id, request)
@@ -153,9 +152,7 @@ def _repeated(session: Session, app_id: AppId, request: Request) -> str | None:
     if session.store.request(request.request_id) is None:
         return None
     outcome = record(session, app_id, Destroy(), request)
-    subject = outcome.recorded[0].envelope.subject
-    assert subject is not None
-    return subject.deployment_id
+    return own_deployment(outcome)
 
 
 def _document(session: Session, deployment_id: str, request: Request, **content: object) -> None:

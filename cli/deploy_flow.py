@@ -80,11 +80,7 @@ def run(wish: Wish) -> None:
     _check_before(session, before, request, detach=wish.detach)
     outcome = record(session, app_id, command, request, applies=not wish.detach)
     released = _released(outcome)
-    if outcome.app.life is None or outcome.app.life.deployment_id != released.deployment_id:
-        raise RefusedError(
-            f"what this request deployed, {released.deployment_id}, was destroyed since",
-            hint="Nothing was recorded. To deploy the app again, use a new request id.",
-        )
+    answers.own_life(outcome)
     session.terminal.info(f"Using pre-built image: {released.spec.image}")
     _say_changes(session, before, outcome)
     if wish.detach:
@@ -181,7 +177,7 @@ def _check_before(session: Session, app: App, request: Request, *, detach: bool)
     """Refuse what could not be applied, while nothing is recorded."""
     if detach and not (app.life is not None and app.life.secrets):
         return  # before the effects side is imported, which such a request does not need
-    session.applying.check_roll(app)
+    session.applying.check_roll(app, request)
     if detach:
         return
     session.applying.check_place(app, request)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import origin
+from cli.answers import own_life
 from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption
 from cli.recording import record
 from cli.session import Session
@@ -51,9 +52,8 @@ def restore(
         return
     session.applying.check_place(session.ledger.app(app_id), request)
     outcome = record(session, app_id, command, request, secret_values=given)
+    life = own_life(outcome)
     session.applying.apply(app_id, request)
-    life = outcome.app.life
-    assert life is not None
     session.terminal.success(f"App {app_id.name} is restored. Your app is live at: https://{life.domain}")
     session.terminal.line(f"Deployment ID: {life.deployment_id}")
     if session.terminal.json:

@@ -11,7 +11,7 @@ from cli.deploy import DEFAULT_TIMEOUT
 from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
 from cli.recording import record
 from cli.session import Session
-from cli.target import loaded
+from cli.target import meant
 from ledger import values
 from ledger.commands import MarkBad, Rollback
 from ledger.events import RolledBack
@@ -43,14 +43,14 @@ def rollback(
     session = Session()
     seconds = values.duration(timeout)
     request = origin.request(request_id=request_id, reason=reason)
-    app = loaded(session, deployment_id=deployment_id, config=config)
+    app = meant(session, request, deployment_id=deployment_id, config=config)
     command = Rollback(version=version, only=only)
     if dry_run:
         from cli.dry_run import show  # noqa: PLC0415
 
         show(session, app.id, command)
         return
-    session.applying.check_roll(app)
+    session.applying.check_roll(app, request)
     session.applying.look_back(app, request)
     if not yes and not _agreed(session, app.id, command, request.request_id):
         session.terminal.info("Aborted.")
@@ -58,9 +58,8 @@ def rollback(
             session.terminal.document({"rolled_back": False, "request_id": request.request_id})
         return
     outcome = record(session, app.id, command, request)
-    life = outcome.app.life
+    life = answers.own_life(outcome)
     rolled = next((each.event for each in outcome.recorded if isinstance(each.event, RolledBack)), None)
-    assert life is not None
     assert rolled is not None
     applied = session.applying.apply(app.id, request)
     session.terminal.success(f"Rollback to version {rolled.target} initiated")
@@ -95,24 +94,24 @@ def mark_bad(
     """
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
-    app = loaded(session, deployment_id=deployment_id, config=config)
+    app = meant(session, request, deployment_id=deployment_id, config=config)
     if dry_run:
         from cli.dry_run import show  # noqa: PLC0415
 
         show(session, app.id, MarkBad(release=release))
         return
     outcome = record(session, app.id, MarkBad(release=release), request)
-    assert outcome.app.life is not None
+    life = answers.own_life(outcome)
     if outcome.recorded:
         session.terminal.success(f"Release {release} is marked as bad")
     else:
-        session.terminal.info(f"Release {release} was marked as bad before: {outcome.app.life.bad[release]}")
+        session.terminal.info(f"Release {release} was marked as bad before: {life.bad[release]}")
     if session.terminal.json:
         session.terminal.document(
             {
-                "deployment_id": outcome.app.life.deployment_id,
+                "deployment_id": life.deployment_id,
                 "release": release,
-                "bad": outcome.app.life.bad[release],
+                "bad": life.bad[release],
                 "request_id": request.request_id,
             }
         )

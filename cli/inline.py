@@ -37,8 +37,10 @@ class Inline:
         """What is wrong with the cluster's configuration is told before anything is recorded."""
         _ = self._session.cluster
 
-    def check_roll(self, app: App) -> None:
-        """Pods would need secrets that this machine cannot open."""
+    def check_roll(self, app: App, request: Request) -> None:
+        """Pods would need secrets that this machine cannot open. What was recorded before cannot be refused any more."""
+        if self._session.store.request(request.request_id) is not None:
+            return
         if app.life is not None and app.life.secrets and not self._session.ledger.can_open_secrets(app.life):
             self._session.reader.refuse_ended()  # a replica has no sealed values; that it is one is what counts
             raise RefusedError(

@@ -39,7 +39,7 @@ class Resident:
     def prepare(self) -> None:
         """Nothing is needed here: the worker has the cluster."""
 
-    def check_roll(self, app: App) -> None:
+    def check_roll(self, app: App, request: Request) -> None:
         """The worker holds the identity that opens secrets."""
 
     def check_place(self, app: App, request: Request) -> None:

@@ -10,6 +10,7 @@ from ledger.errors import AppNotFoundError, RefusedError
 if TYPE_CHECKING:
     from cli.session import Session
     from ledger.app import App
+    from ledger.request import Request
     from ledger.spec import AppId
 
 
@@ -77,6 +78,17 @@ def destroyed_error(app_id: AppId, deployment_id: str) -> AppNotFoundError:
         f'deployment "{deployment_id}" of app "{app_id.name}" was destroyed',
         hint=f"Its history is still there: 1ctl deploy releases --deployment-id {deployment_id}",
     )
+
+
+def meant(session: Session, request: Request, *, deployment_id: str | None, config: str | None) -> App:
+    """The app that a request is about: with an open life, or whatever became of it if the request is a repeated one.
+
+    Raises:
+        AppNotFoundError: It is a new request, and the app has no open life.
+    """
+    if session.store.request(request.request_id) is None:
+        return loaded(session, deployment_id=deployment_id, config=config)
+    return session.reader.app(target(session, deployment_id=deployment_id, config=config, ended=True))
 
 
 def loaded(session: Session, *, deployment_id: str | None, config: str | None) -> App:

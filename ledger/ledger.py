@@ -24,6 +24,7 @@ from ledger.commands import (
     Deploy,
     Destroy,
     LedgerCommand,
+    MarkBad,
     PurgeSecret,
     Redact,
     Restore,
@@ -64,7 +65,7 @@ from ledger.events import (
 from ledger.redaction import redacted, signed, unsigned
 from ledger.request import Request, request_digest
 from ledger.secret_reader import SecretReader
-from ledger.spec import AppId, SecretVersion
+from ledger.spec import BLANK, AppId, SecretVersion
 from ledger.store import NOTHING_BESIDE, Beside, LifeKeyRow, LifeRow, ModelStore, RequestRow, Row, SealedRow
 from ledger.streams import LEDGER_STREAM, app_stream, domain_stream
 from ledger.text import Lines
@@ -160,7 +161,8 @@ class Ledger(SecretReader):
         Args:
             app_id: The app it is about.
             command: What is asked for.
-            request: Who asks and why. The same id and command again give the first answer and record nothing.
+            request: Who asks and why. The same id and command again give the first answer and record nothing; what led
+                to no event was not recorded and is decided anew.
             secret_values: For `SetSecrets`: the values by key. They leave this function only sealed.
 
         Raises:
@@ -172,7 +174,7 @@ class Ledger(SecretReader):
         for _ in range(ATTEMPTS):
             prior = self.store.request(request.request_id)
             if prior is not None:
-                return self._repeated(app_id, command, prior)
+                return self._repeated(app_id, command, request, prior)
             app = self.app(app_id)
             minted, beside = self._mint(app, command, secret_values or {})
             events = decide(command, app, minted)
@@ -401,13 +403,15 @@ class Ledger(SecretReader):
 
     # -- The beats of a command ------------------------------------------------------------------------------------
 
-    def _repeated(self, app_id: AppId, command: Command, prior: RequestRow) -> Outcome:
+    def _repeated(self, app_id: AppId, command: Command, request: Request, prior: RequestRow) -> Outcome:
         _refuse_other(prior, app_id, command)
         rows = self.store.positions(
             prior.first_position, prior.last_position, limit=prior.last_position - prior.first_position + 1
         )
         stream = app_stream(app_id).bytes
         answer = [recorded(row) for row in rows if row.stream == stream]
+        if isinstance(command, MarkBad):
+            _refuse_other_reason(prior, answer[0].envelope.reason, request.reason)
         return Outcome(app=self.app(app_id), recorded=answer, repeated=True)
 
     def _mint(self, app: App, command: Command, secret_values: Mapping[str, bytes]) -> _MintedBeside:
@@ -562,10 +566,20 @@ class Ledger(SecretReader):
 
 def _refuse_other(prior: RequestRow, app_id: AppId | None, command: Command | LedgerCommand) -> None:
     if request_digest(prior.salt, app_id, command) != prior.digest:
-        raise RequestReusedError(
-            f'request id "{prior.request_id}" was used for another request',
-            hint="Nothing was recorded. Use a new id, or repeat the very same command.",
-        )
+        raise _reused(prior)
+
+
+def _refuse_other_reason(prior: RequestRow, recorded: str | None, given: str | None) -> None:
+    """Why a release is bad is what is asked for with it, but digests never held a reason, so it is compared itself."""
+    if recorded not in (given, BLANK):
+        raise _reused(prior)
+
+
+def _reused(prior: RequestRow) -> RequestReusedError:
+    return RequestReusedError(
+        f'request id "{prior.request_id}" was used for another request',
+        hint="Nothing was recorded. Use a new id, or repeat the very same command.",
+    )
 
 
 def _how_to_find_out(request_id: str) -> str:

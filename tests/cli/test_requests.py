@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli_support import Cli
+from tests.cli_support import Cli, write_toml
 
 DEPLOY = ("deploy", "--image", "nginx:alpine", "--machine", "compute-main-01", "--request-id", "ci-1")
 NOTICE = '💡 Request "ci-1" was recorded before; it is not recorded again.\n'
@@ -138,3 +138,69 @@ def test_a_repeated_rollback_waits_for_its_own_pods(cli: Cli) -> None:
     cli.run(*back).failed(4)
     cli.run("deploy", "--image", "nginx:3", "--wait").done()
     assert "release 3 failed: ImagePullBackOff" in cli.run(*back).failed(4).error
+
+
+ABOUT_A_LIFE = [
+    ["env", "create", "--env", "A=1"],
+    ["secret", "create", "--kv", "TOKEN=value"],
+    ["deploy", "scale", "--replicas", "5"],
+    ["deploy", "restart"],
+    ["deploy", "rollback", "--version", "1", "-y", "--wait"],
+    ["deploy", "mark-bad", "1", "--reason", "slow"],
+]
+
+
+@pytest.mark.parametrize("args", ABOUT_A_LIFE, ids=" ".join)
+def test_a_repeated_request_is_never_answered_about_another_life(deployed: Cli, args: list[str]) -> None:
+    deployed.run("deploy", "--image", "nginx:2").done()
+    request = ("-o", "json", *args, "--request-id", "q1")
+    first = deployed.run(*request).done().json["deployment_id"]
+    deployed.run("deploy", "destroy", "-y").done()
+    while_gone = deployed.run(*request).failed(3)
+    deployed.run("deploy", "--image", "nginx:alpine").done()
+    before = deployed.events()
+    for again in (while_gone, deployed.run(*request).failed(3)):
+        assert f"what this request was about, {first}, was destroyed since" in again.error
+        assert again.stdout == ""
+    assert deployed.events() == before
+
+
+def test_another_reason_to_mark_a_release_as_bad_is_another_request(deployed: Cli) -> None:
+    bad = ("deploy", "mark-bad", "1", "--request-id", "q1", "--reason")
+    deployed.run(*bad, "slow").done()
+    assert 'request id "q1" was used for another request' in deployed.run(*bad, "loses orders").failed(3).error
+    assert NOTICE.replace("ci-1", "q1") in deployed.run(*bad, "slow").done().stderr
+    (position,) = [
+        each["position"]
+        for each in deployed.run("-o", "json", "audit", "log").json
+        if each["kind"] == "ReleaseMarkedBad"
+    ]
+    redact = ["ledger", "redact", "--position", str(position), "--field", "reason", "--reason", "a name", "-y"]
+    deployed.run(*redact).done()
+    deployed.run(*bad, "slow").done()
+
+
+def test_what_was_recorded_before_is_not_refused_for_a_key_that_is_gone(deployed: Cli) -> None:
+    deployed.run("secret", "create", "--kv", "TOKEN=value").done()
+    deployed.run("deploy", "restart", "--request-id", "q1").done()
+    for key in (deployed.home / "keys").glob("*.identity.key"):
+        key.rename(key.with_suffix(".away"))
+    assert "has secrets that this machine cannot open" in deployed.run("deploy", "restart").failed(3).error
+    deployed.run("deploy", "restart", "--request-id", "q1").done()
+
+
+def test_a_repeated_adoption_is_not_refused_because_the_first_one_was_done(deployed: Cli) -> None:
+    cluster = deployed.cluster()
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "other", "namespace": "default"},
+        "spec": {"ports": [{"port": 80, "protocol": "TCP"}], "selector": {"app": "theirs"}},
+    }
+    uid = cluster.apply(manifest, manager="theirs", expect=None).uid
+    cluster.close()
+    other = deployed.within(write_toml(deployed.cwd.parent / "other", "other").parent)
+    adopt = ("deploy", "adopt", "service/other", "--uid", uid, "--reason", "ours", "--request-id", "q1")
+    other.run(*adopt).done()
+    other.run("deploy", "--image", "nginx:alpine").done()
+    assert "service/other belongs to other now" in other.run(*adopt).done().stdout
