@@ -6,7 +6,9 @@ and the fate of its pods are never taken from the app as it is by now.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeAlias
 
 from cli.exit_codes import CommandError, ExitCode
 from cli.recording import LEDGER_FAILURES, status_hint
@@ -20,6 +22,34 @@ if TYPE_CHECKING:
     from ledger.ledger import Outcome
     from ledger.request import Request
     from ledger.spec import AppId
+
+
+Content: TypeAlias = Callable[[], Mapping[str, object]]
+"""Makes what a command's JSON document says besides what all of them say."""
+
+
+@contextmanager
+def answering(session: Session, request: Request, outcome: Outcome, content: Content) -> Iterator[None]:
+    """A block that follows what was recorded; see `documented`."""
+    own = own_deployment(outcome)
+    with documented(session, request, content, deployment_id=own, repeated=outcome.repeated):
+        yield
+
+
+@contextmanager
+def documented(
+    session: Session, request: Request, content: Content, *, deployment_id: str | None, repeated: bool
+) -> Iterator[None]:
+    """A block that ends with the command's JSON document, if JSON is asked for, also where it fails.
+
+    What is recorded is told just then: whoever has to find out what became of it needs its names.
+    """
+    try:
+        yield
+    finally:
+        if session.terminal.json:
+            names = {"request_id": request.request_id, "repeated": repeated}
+            session.terminal.document({"deployment_id": deployment_id, **content(), **names})
 
 
 def own_deployment(outcome: Outcome) -> str | None:

@@ -138,6 +138,8 @@ def export(
         except OSError as error:
             raise RefusedError(f"{file} cannot be written: {error.strerror}", hint="Name another file.") from error
     session.terminal.success(f"Exported {head} events to {file}")
+    if session.terminal.json:
+        session.terminal.document({"file": str(file), "format": format_, "events": head})
 
 
 def _counted(entries: Iterable[Entry], head: int, told: Callable[[int, int], None]) -> Iterator[Entry]:

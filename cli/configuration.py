@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from cli import origin
-from cli.answers import own_life
+from cli.answers import answering, own_life
 from cli.recording import record
 from cli.session import Session
 from cli.target import meant
 from ledger.commands import PurgeSecret, SetEnv, SetSecrets, UnsetEnv, UnsetSecrets
+from ledger.spec import AppId
 from ledger.text import Lines, lines_of
 
 ConfigurationCommand: TypeAlias = SetEnv | UnsetEnv | SetSecrets | UnsetSecrets | PurgeSecret
@@ -55,28 +56,26 @@ def changed(
         return
     session.applying.look_back(app, request)
     outcome = record(session, app.id, command, request, secret_values=secret_values)
-    life = own_life(outcome)
-    if outcome.repeated and isinstance(command, SetSecrets):
-        session.terminal.notice("Secret values of a repeated request are not compared.")
-    session.applying.apply(app.id, request)
-    for line in lines_of(done):
-        session.terminal.line(line.replace("{app}", app.id.name))
-    session.terminal.notice("Running pods keep what they have until the next deploy or restart: 1ctl deploy restart")
-    if session.terminal.json:
-        session.terminal.document(
-            {
-                "deployment_id": life.deployment_id,
-                "app_label": app.id.name,
-                "keys": _keys(command),
-                "request_id": request.request_id,
-                "repeated": outcome.repeated,
-            }
+    own_life(outcome)
+    with answering(session, request, outcome, lambda: _content(app.id, command)):
+        if outcome.repeated and isinstance(command, SetSecrets):
+            session.terminal.notice("Secret values of a repeated request are not compared.")
+        session.applying.apply(app.id, request)
+        for line in lines_of(done):
+            session.terminal.line(line.replace("{app}", app.id.name))
+        session.terminal.notice(
+            "Running pods keep what they have until the next deploy or restart: 1ctl deploy restart"
         )
 
 
 def removed_line(keys: Sequence[str], where: str) -> str:
     """What `unset` says."""
     return Lines(*(f'✅ Key "{key}" removed from {where}' for key in dict.fromkeys(keys)))
+
+
+def _content(app_id: AppId, command: ConfigurationCommand) -> dict[str, object]:
+    content: dict[str, object] = {"app_label": app_id.name, "keys": _keys(command)}
+    return {**content, "purged": True} if isinstance(command, PurgeSecret) else content
 
 
 def _keys(command: ConfigurationCommand) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import origin
-from cli.answers import own_deployment, own_life
+from cli.answers import answering, own_deployment, own_life
 from cli.dry_run import tell
 from cli.exit_codes import UsageError
 from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, RequestIdOption
@@ -55,22 +55,13 @@ def adopt(
     outcome = record(session, app_id, command, request)
     if own_deployment(outcome) is not None:
         own_life(outcome)
-    if outcome.app.life is not None:
-        session.applying.apply(app_id, request)
-        session.terminal.success(f"{ref} belongs to {app_id.name} now")
-    else:
-        session.terminal.success(f"{ref} may be taken over: the next deploy of {app_id.name} does it")
-    if session.terminal.json:
-        session.terminal.document(
-            {
-                "app_label": app_id.name,
-                "kind": ref.kind,
-                "name": ref.name,
-                "uid": uid,
-                "request_id": request.request_id,
-                "repeated": outcome.repeated,
-            }
-        )
+    content = {"app_label": app_id.name, "kind": ref.kind, "name": ref.name, "uid": uid}
+    with answering(session, request, outcome, lambda: content):
+        if outcome.app.life is not None:
+            session.applying.apply(app_id, request)
+            session.terminal.success(f"{ref} belongs to {app_id.name} now")
+        else:
+            session.terminal.success(f"{ref} may be taken over: the next deploy of {app_id.name} does it")
 
 
 def _ref(app_id: AppId, named: str) -> Ref:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import origin
-from cli.answers import own_deployment, own_life
+from cli.answers import answering, documented, own_deployment, own_life
 from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
 from cli.recording import record
 from cli.session import Session
@@ -50,12 +51,13 @@ def scale(
     session.applying.look_back(app, request)
     outcome = record(session, app.id, Scale(replicas=replicas), request)
     life = own_life(outcome)
-    if outcome.recorded:
-        session.applying.apply(app.id, request)
-        session.terminal.success(f"Scaled deployment {life.deployment_id} to {replicas} replicas")
-    else:
-        session.terminal.info(f"Deployment {life.deployment_id} already at {replicas} replicas — no change.")
-    _document(session, life.deployment_id, request, replicas=replicas, changed=bool(outcome.recorded))
+    content = {"replicas": replicas, "changed": bool(outcome.recorded)}
+    with answering(session, request, outcome, lambda: content):
+        if outcome.recorded:
+            session.applying.apply(app.id, request)
+            session.terminal.success(f"Scaled deployment {life.deployment_id} to {replicas} replicas")
+        else:
+            session.terminal.info(f"Deployment {life.deployment_id} already at {replicas} replicas — no change.")
 
 
 def restart(
@@ -81,12 +83,12 @@ def restart(
     session.applying.look_back(app, request)
     outcome = record(session, app.id, Restart(), request)
     life = own_life(outcome)
-    session.announce_sandbox()
-    session.terminal.info(f"Initiating rolling restart for deployment {life.deployment_id}...")
-    session.applying.apply(app.id, request)
-    session.terminal.success("Rolling restart initiated. Pods are being replaced one by one.")
-    session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
-    _document(session, life.deployment_id, request, restarted=True)
+    with answering(session, request, outcome, lambda: {"restarted": True}):
+        session.announce_sandbox()
+        session.terminal.info(f"Initiating rolling restart for deployment {life.deployment_id}...")
+        session.applying.apply(app.id, request)
+        session.terminal.success("Rolling restart initiated. Pods are being replaced one by one.")
+        session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
 
 
 def destroy(
@@ -110,18 +112,20 @@ def destroy(
     if dry_run:
         show_plan(session, app_id, Destroy())
         return
-    ending = _repeated(session, app_id, request) or _ending(app, deployment_id)
+    before = _repeated(session, app_id, request)
+    ending = before or _ending(app, deployment_id)
+    told = partial(documented, session, request, deployment_id=ending, repeated=before is not None)
     session.announce_sandbox()
     if app.life is not None and app.life.deployment_id == ending:
         if not yes and not session.terminal.confirm(_question(ending)):
-            session.terminal.info("Aborted.")
-            _document(session, ending, request, destroyed=False)
+            with told(lambda: {"destroyed": False}):
+                session.terminal.info("Aborted.")
             return
         record(session, app_id, Destroy(), request)
-    session.terminal.info(f"Destroying deployment {ending}...")
-    session.applying.apply(app_id, request)
-    session.terminal.success(f"Deployment {ending} destroyed successfully")
-    _document(session, ending, request, destroyed=True)
+    with told(lambda: {"destroyed": True}):
+        session.terminal.info(f"Destroying deployment {ending}...")
+        session.applying.apply(app_id, request)
+        session.terminal.success(f"Deployment {ending} destroyed successfully")
 
 
 def _question(deployment_id: str) -> str:
@@ -153,8 +157,3 @@ def _repeated(session: Session, app_id: AppId, request: Request) -> str | None:
         return None
     outcome = record(session, app_id, Destroy(), request)
     return own_deployment(outcome)
-
-
-def _document(session: Session, deployment_id: str, request: Request, **content: object) -> None:
-    if session.terminal.json:
-        session.terminal.document({"deployment_id": deployment_id, **content, "request_id": request.request_id})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cli import answers, origin, satusky_toml
 from cli.exit_codes import UsageError
 from cli.moment import life_of
-from cli.recording import record
+from cli.recording import LEDGER_FAILURES, record
 from cli.session import Session
 from cli.target import target, working_directory
 from ledger import values
@@ -81,18 +81,15 @@ def run(wish: Wish) -> None:
     outcome = record(session, app_id, command, request, applies=not wish.detach)
     released = _released(outcome)
     answers.own_life(outcome)
-    session.terminal.info(f"Using pre-built image: {released.spec.image}")
-    _say_changes(session, before, outcome)
-    if wish.detach:
-        _detached(session, app_id, released)
-        _print_document(session, app_id, outcome, request)
-        return
-    try:
+    with answers.answering(session, request, outcome, lambda: _content(session, outcome)):
+        session.terminal.info(f"Using pre-built image: {released.spec.image}")
+        _say_changes(session, before, outcome)
+        if wish.detach:
+            _detached(session, app_id, released)
+            return
         app = _apply(session, outcome, request)
         if wish.wait:
             answers.wait(session, app, outcome, request, timeout=timeout)
-    finally:  # what is recorded is told, also when its pods fail
-        _print_document(session, app_id, outcome, request)
 
 
 # -- Before recording --------------------------------------------------------------------------------------------------
@@ -261,17 +258,19 @@ def _shown(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _print_document(session: Session, app_id: AppId, outcome: Outcome, request: Request) -> None:
-    if not session.terminal.json:
-        return
+def _content(session: Session, outcome: Outcome) -> dict[str, object]:
+    """The release that was made, as it last was while it was the newest."""
     from projections.app_views import deployment  # noqa: PLC0415
 
-    document = deployment(app_id, _as_it_last_was(session, app_id, _released(outcome))).to_json()
-    session.terminal.document({**document, "request_id": request.request_id, "repeated": outcome.repeated})
+    try:
+        life = _as_it_last_was(session, outcome.app.id, _released(outcome))
+    except LEDGER_FAILURES:  # it was read when the release was recorded; what failed since has its own error
+        assert outcome.app.life is not None
+        life = outcome.app.life
+    return deployment(outcome.app.id, life).to_json()
 
 
 def _as_it_last_was(session: Session, app_id: AppId, released: Deployed) -> Life:
-    """The life while that release was its newest."""
     span = life_of(session, app_id, released.deployment_id)
     _, following = release_lines(session.store, span, released.release)
     life = session.reader.app(app_id, upto=following.position - 1 if following is not None else None).life

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import origin
-from cli.answers import own_life
+from cli.answers import answering, own_life
 from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption
 from cli.recording import record
 from cli.session import Session
@@ -53,16 +53,8 @@ def restore(
     session.applying.check_place(session.ledger.app(app_id), request)
     outcome = record(session, app_id, command, request, secret_values=given)
     life = own_life(outcome)
-    session.applying.apply(app_id, request)
-    session.terminal.success(f"App {app_id.name} is restored. Your app is live at: https://{life.domain}")
-    session.terminal.line(f"Deployment ID: {life.deployment_id}")
-    if session.terminal.json:
-        session.terminal.document(
-            {
-                "deployment_id": life.deployment_id,
-                "app_label": app_id.name,
-                "domain": f"https://{life.domain}",
-                "request_id": request.request_id,
-                "repeated": outcome.repeated,
-            }
-        )
+    content = {"app_label": app_id.name, "domain": f"https://{life.domain}"}
+    with answering(session, request, outcome, lambda: content):
+        session.applying.apply(app_id, request)
+        session.terminal.success(f"App {app_id.name} is restored. Your app is live at: https://{life.domain}")
+        session.terminal.line(f"Deployment ID: {life.deployment_id}")

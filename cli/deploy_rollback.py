@@ -55,29 +55,21 @@ def rollback(
     if not yes and not _agreed(session, app.id, command, request.request_id):
         session.terminal.info("Aborted.")
         if session.terminal.json:
-            session.terminal.document({"rolled_back": False, "request_id": request.request_id})
+            deployment_id = app.life.deployment_id if app.life is not None else None
+            names = {"request_id": request.request_id, "repeated": False}
+            session.terminal.document({"deployment_id": deployment_id, "rolled_back": False, **names})
         return
     outcome = record(session, app.id, command, request)
     life = answers.own_life(outcome)
     rolled = next((each.event for each in outcome.recorded if isinstance(each.event, RolledBack)), None)
     assert rolled is not None
-    applied = session.applying.apply(app.id, request)
-    session.terminal.success(f"Rollback to version {rolled.target} initiated")
-    session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
-    if wait:
-        answers.wait(session, applied, outcome, request, timeout=seconds)
-    if session.terminal.json:
-        session.terminal.document(
-            {
-                "deployment_id": life.deployment_id,
-                "rolled_back": True,
-                "release": rolled.release,
-                "target": rolled.target,
-                "only": rolled.only,
-                "request_id": request.request_id,
-                "repeated": outcome.repeated,
-            }
-        )
+    content = {"rolled_back": True, "release": rolled.release, "target": rolled.target, "only": rolled.only}
+    with answers.answering(session, request, outcome, lambda: content):
+        applied = session.applying.apply(app.id, request)
+        session.terminal.success(f"Rollback to version {rolled.target} initiated")
+        session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
+        if wait:
+            answers.wait(session, applied, outcome, request, timeout=seconds)
 
 
 def mark_bad(
@@ -102,19 +94,11 @@ def mark_bad(
         return
     outcome = record(session, app.id, MarkBad(release=release), request)
     life = answers.own_life(outcome)
-    if outcome.recorded:
-        session.terminal.success(f"Release {release} is marked as bad")
-    else:
-        session.terminal.info(f"Release {release} was marked as bad before: {life.bad[release]}")
-    if session.terminal.json:
-        session.terminal.document(
-            {
-                "deployment_id": life.deployment_id,
-                "release": release,
-                "bad": life.bad[release],
-                "request_id": request.request_id,
-            }
-        )
+    with answers.answering(session, request, outcome, lambda: {"release": release, "bad": life.bad[release]}):
+        if outcome.recorded:
+            session.terminal.success(f"Release {release} is marked as bad")
+        else:
+            session.terminal.info(f"Release {release} was marked as bad before: {life.bad[release]}")
 
 
 def _agreed(session: Session, app_id: AppId, command: Rollback, request_id: str) -> bool:

@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from cli import origin
+from cli.answers import documented
 from cli.dry_run import object_changes, tell
 from cli.options import DryRunOption, RequestIdOption, YesOption
 from cli.session import Session
 from ledger.app import App, fold
 from ledger.codec import decode, recorded, subject_of
 from ledger.commands import Redact
+from ledger.envelope import Subject
 from ledger.redaction import also_in, texts
 from ledger.spec import BLANK, AppId
 from ledger.streams import app_stream, observed_stream
@@ -64,33 +66,31 @@ def redact(
                 terminal.document({"redacted": False})
             return
     recorded_at = session.ledger.redact(position, field, request).position
-    rebuild(session.store, APP_LIST)
-    if repeated:
-        terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
-    terminal.success(f"{field} at position {position} is blank")
-    terminal.notice("Running pods, the cluster's ConfigMap and backups still hold it: change it there too.")
-    _tell_where_else(session, also)
-    if terminal.json:
-        terminal.document(
-            {
-                "redacted": True,
-                "position": position,
-                "field": field,
-                "recorded_at_position": recorded_at,
-                "also_in": [{"position": position, "field": field} for position, field in also],
-                "request_id": request.request_id,
-                "repeated": repeated,
-            }
-        )
+    content = {
+        "redacted": True,
+        "position": position,
+        "field": field,
+        "recorded_at_position": recorded_at,
+        "also_in": [{"position": position, "field": field} for position, field in also],
+    }
+    about = _subject(session, position)
+    deployment_id = about.deployment_id if about is not None else None
+    with documented(session, request, lambda: content, deployment_id=deployment_id, repeated=repeated):
+        rebuild(session.store, APP_LIST)
+        if repeated:
+            terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
+        terminal.success(f"{field} at position {position} is blank")
+        terminal.notice("Running pods, the cluster's ConfigMap and backups still hold it: change it there too.")
+        _tell_where_else(session, also)
 
 
 def _around(session: Session, position: int, remaining: bytes) -> tuple[App | None, App | None]:
     """The app that an event is about as it is, and as it would be if the event were made of these bytes."""
-    (row,) = session.store.positions(position, position, limit=1)
-    subject = recorded(row).envelope.subject
+    subject = _subject(session, position)
     if subject is None:
         return None, None
     app_id = AppId(subject.cluster, subject.namespace, subject.app)
+    (row,) = session.store.positions(position, position, limit=1)
     event, _ = decode(row.topic, remaining)
     history = session.reader.history(app_id)
     without = [replace(line, event=event) if line.position == position else line for line in history]
@@ -112,6 +112,12 @@ def _tell_where_else(session: Session, also: Sequence[tuple[int, str]]) -> None:
     if also:
         places = ", ".join(f"{field} at position {position}" for position, field in also)
         session.terminal.warn(f"The same text is also in {places}. Redact it there, too.")
+
+
+def _subject(session: Session, position: int) -> Subject | None:
+    """What the event at a position is about; None for the ledger itself."""
+    (row,) = session.store.positions(position, position, limit=1)
+    return recorded(row).envelope.subject
 
 
 def _object_changes(session: Session, before: App | None, after: App | None) -> Sequence[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import origin
+from cli.answers import answering
 from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption, YesOption
 from cli.recording import record
 from cli.session import Session
@@ -36,15 +37,13 @@ def retry(
     else:
         app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
     outcome = record(session, app_id, RetryApply(), request)
-    if outcome.recorded:
-        session.applying.apply(app_id, request)
-        session.terminal.success(f"What was refused of {app_id.name} is applied")
-    else:
-        session.terminal.info(f"Nothing of {app_id.name} was refused — no change.")
-    if session.terminal.json:
-        session.terminal.document(
-            {"app_label": app_id.name, "retried": bool(outcome.recorded), "request_id": request.request_id}
-        )
+    content = {"app_label": app_id.name, "retried": bool(outcome.recorded)}
+    with answering(session, request, outcome, lambda: content):
+        if outcome.recorded:
+            session.applying.apply(app_id, request)
+            session.terminal.success(f"What was refused of {app_id.name} is applied")
+        else:
+            session.terminal.info(f"Nothing of {app_id.name} was refused — no change.")
 
 
 def disable(yes: YesOption = False, reason: ReasonOption = None) -> None:

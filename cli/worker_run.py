@@ -188,6 +188,9 @@ def _run_once(session: Session, worker: Worker, stop: threading.Event) -> None:
         for app_id in session.reader.apps(session.place.cluster)
         if (app := session.reader.app(app_id)).dirty or (app.life is not None and app.life.parked is not None)
     ]
+    if session.terminal.json:
+        apps = [{"namespace": app_id.namespace, "app_label": app_id.name} for app_id in left]
+        session.terminal.document({"cluster": session.place.cluster, "applied": not left, "left": apps})
     if left:
         names = ", ".join(app_id.name for app_id in left)
         raise not_applied(names, hint="See why: 1ctl worker status", again="Run this again when that is mended.")
