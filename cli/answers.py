@@ -96,6 +96,27 @@ def wait(session: Session, applied: App, outcome: Outcome, request: Request, *, 
         tell_verdict(session, applied.id, asked)
 
 
+def wait_scaled(
+    session: Session, applied: App, outcome: Outcome, request: Request, *, replicas: int, timeout: float
+) -> None:
+    """Wait until as many pods are ready as this very request asked for. No roll begins with it.
+
+    Raises:
+        CommandError: The pods failed, or another number was asked for meanwhile (exit code 4); or it took too long, or
+            nobody here can ask about the pods (exit code 5).
+    """
+    life = _scaled(applied, outcome, replicas)
+    session.applying.wait_pods(applied, life, request, timeout=timeout)
+    _scaled(session.reader.app(applied.id), outcome, replicas)
+
+
+def _scaled(app: App, outcome: Outcome, replicas: int) -> Life:
+    life = app.life
+    if life is None or life.deployment_id != own_deployment(outcome) or life.spec.replicas != replicas:
+        raise CommandError(f"{replicas} replicas are not what is asked for any more", code=ExitCode.ROLLOUT_FAILED)
+    return life
+
+
 def tell_verdict(session: Session, app_id: AppId, life: Life) -> None:
     """Say how a life's roll ended that is not the newest any more, as far as that was recorded while it was.
 

@@ -42,6 +42,13 @@ class Applying(Protocol):
             RefusedError: This is a replica, a backup, or a ledger that goes on elsewhere.
         """
 
+    def wait_pods(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
+        """As `wait`, though no roll was asked for: as many pods as are asked for by now.
+
+        Raises:
+            CommandError: As for `wait`; also if nobody here can ask about the pods (exit code 5).
+        """
+
     def wait(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
         """Wait until the newest roll's pods are ready, saying how far they are whenever that changes.
 

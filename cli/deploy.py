@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from cli.lazy import group
-from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption
+from cli.options import (
+    DEFAULT_TIMEOUT,
+    ConfigOption,
+    DeploymentIdOption,
+    DryRunOption,
+    ReasonOption,
+    RequestIdOption,
+    TimeoutOption,
+    WaitOption,
+)
 
 _CHANGES = "cli.deploy_changes"
 _READS = "cli.deploy_reads"
@@ -51,9 +60,6 @@ def _bare() -> None:
     pass
 
 
-DEFAULT_TIMEOUT = "5m"
-
-
 _EPILOG = """\b
 Examples:
   1ctl deploy --image nginx:alpine --machine compute-main-01 --wait
@@ -80,8 +86,8 @@ def deploy(
         Path | None, typer.Option(metavar="FILE", help="Environment from a file of KEY=VALUE lines.")
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Accept values that look like credentials.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the new pods are ready.")] = False,
-    timeout: Annotated[str, typer.Option(metavar="TIME", help="How long to wait: 90, 30s, 5m.")] = DEFAULT_TIMEOUT,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it is recorded; do not apply it.")] = False,
     dry_run: DryRunOption = False,
     config: ConfigOption = None,

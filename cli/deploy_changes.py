@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import origin
-from cli.answers import answering, documented, own_deployment, own_life
-from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
+from cli import answers, origin
+from cli.options import (
+    DEFAULT_TIMEOUT,
+    ConfigOption,
+    DeploymentIdOption,
+    DryRunOption,
+    ReasonOption,
+    RequestIdOption,
+    TimeoutOption,
+    WaitOption,
+    YesOption,
+)
 from cli.recording import record
 from cli.session import Session
 from cli.target import destroyed_error, meant, target
+from ledger import values
 from ledger.app import open_life
 from ledger.commands import Destroy, Restart, Scale
 
@@ -32,6 +42,8 @@ def show_plan(session: Session, app_id: AppId, command: Command) -> None:
 
 def scale(
     replicas: Annotated[int, typer.Option(metavar="N", help="Number of pods.")],
+    wait: WaitOption = False,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
     reason: ReasonOption = None,
@@ -40,9 +52,10 @@ def scale(
 ) -> None:
     """Change the number of pods.
 
-    Example:  1ctl deploy scale --replicas 3
+    Example:  1ctl deploy scale --replicas 3 --wait
     """
     session = Session()
+    seconds = values.duration(timeout)
     request = origin.request(request_id=request_id, reason=reason)
     app = meant(session, request, deployment_id=deployment_id, config=config)
     if dry_run:
@@ -50,17 +63,21 @@ def scale(
         return
     session.applying.look_back(app, request)
     outcome = record(session, app.id, Scale(replicas=replicas), request)
-    life = own_life(outcome)
+    life = answers.own_life(outcome)
     content = {"replicas": replicas, "changed": bool(outcome.recorded)}
-    with answering(session, request, outcome, lambda: content):
+    with answers.answering(session, request, outcome, lambda: content):
+        applied = session.applying.apply(app.id, request) if outcome.recorded or wait else app
         if outcome.recorded:
-            session.applying.apply(app.id, request)
             session.terminal.success(f"Scaled deployment {life.deployment_id} to {replicas} replicas")
         else:
             session.terminal.info(f"Deployment {life.deployment_id} already at {replicas} replicas — no change.")
+        if wait:
+            answers.wait_scaled(session, applied, outcome, request, replicas=replicas, timeout=seconds)
 
 
 def restart(
+    wait: WaitOption = False,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
     reason: ReasonOption = None,
@@ -71,9 +88,10 @@ def restart(
 
     The new pods read the environment values and secrets that are set by now.
 
-    Example:  1ctl deploy restart
+    Example:  1ctl deploy restart --wait
     """
     session = Session()
+    seconds = values.duration(timeout)
     request = origin.request(request_id=request_id, reason=reason)
     app = meant(session, request, deployment_id=deployment_id, config=config)
     if dry_run:
@@ -82,13 +100,15 @@ def restart(
     session.applying.check_roll(app, request)
     session.applying.look_back(app, request)
     outcome = record(session, app.id, Restart(), request)
-    life = own_life(outcome)
-    with answering(session, request, outcome, lambda: {"restarted": True}):
+    life = answers.own_life(outcome)
+    with answers.answering(session, request, outcome, lambda: {"restarted": True}):
         session.announce_sandbox()
         session.terminal.info(f"Initiating rolling restart for deployment {life.deployment_id}...")
-        session.applying.apply(app.id, request)
+        applied = session.applying.apply(app.id, request)
         session.terminal.success("Rolling restart initiated. Pods are being replaced one by one.")
         session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
+        if wait:
+            answers.wait(session, applied, outcome, request, timeout=seconds)
 
 
 def destroy(
@@ -114,7 +134,7 @@ def destroy(
         return
     before = _repeated(session, app_id, request)
     ending = before or _ending(app, deployment_id)
-    told = partial(documented, session, request, deployment_id=ending, repeated=before is not None)
+    told = partial(answers.documented, session, request, deployment_id=ending, repeated=before is not None)
     session.announce_sandbox()
     if app.life is not None and app.life.deployment_id == ending:
         if not yes and not session.terminal.confirm(_question(ending)):
@@ -156,4 +176,4 @@ def _repeated(session: Session, app_id: AppId, request: Request) -> str | None:
     if session.store.request(request.request_id) is None:
         return None
     outcome = record(session, app_id, Destroy(), request)
-    return own_deployment(outcome)
+    return answers.own_deployment(outcome)

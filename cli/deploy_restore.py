@@ -7,12 +7,21 @@ from typing import Annotated
 
 import typer
 
-from cli import origin
-from cli.answers import answering, own_life
-from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption
+from cli import answers, origin
+from cli.options import (
+    DEFAULT_TIMEOUT,
+    ConfigOption,
+    DeploymentIdOption,
+    DryRunOption,
+    ReasonOption,
+    RequestIdOption,
+    TimeoutOption,
+    WaitOption,
+)
 from cli.recording import record
 from cli.session import Session
 from cli.target import target
+from ledger import values
 from ledger.commands import Restore
 
 
@@ -24,6 +33,8 @@ def restore(
         list[str] | None, typer.Option("--key", "-k", metavar="KEY", help="Ask for this secret's value; repeatable.")
     ] = None,
     without_secrets: Annotated[bool, typer.Option("--without-secrets", help="Leave out secrets not given.")] = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
     dry_run: DryRunOption = False,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
@@ -36,11 +47,12 @@ def restore(
 
     Its secrets were shredded, so they have to be given again.
 
-    Example:  1ctl deploy restore --kv-file secrets.env
+    Example:  1ctl deploy restore --kv-file secrets.env --wait
     """
     from cli.secret_input import given_secrets  # noqa: PLC0415
 
     session = Session()
+    seconds = values.duration(timeout)
     request = origin.request(request_id=request_id, reason=reason)
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
     given = given_secrets(session.terminal, pairs=[], file=kv_file, ask=key or []) if kv_file or key else {}
@@ -52,9 +64,11 @@ def restore(
         return
     session.applying.check_place(session.ledger.app(app_id), request)
     outcome = record(session, app_id, command, request, secret_values=given)
-    life = own_life(outcome)
+    life = answers.own_life(outcome)
     content = {"app_label": app_id.name, "domain": f"https://{life.domain}"}
-    with answering(session, request, outcome, lambda: content):
-        session.applying.apply(app_id, request)
+    with answers.answering(session, request, outcome, lambda: content):
+        applied = session.applying.apply(app_id, request)
         session.terminal.success(f"App {app_id.name} is restored. Your app is live at: https://{life.domain}")
         session.terminal.line(f"Deployment ID: {life.deployment_id}")
+        if wait:
+            answers.wait(session, applied, outcome, request, timeout=seconds)

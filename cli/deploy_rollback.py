@@ -7,8 +7,17 @@ from typing import Annotated
 import typer
 
 from cli import answers, origin
-from cli.deploy import DEFAULT_TIMEOUT
-from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
+from cli.options import (
+    DEFAULT_TIMEOUT,
+    ConfigOption,
+    DeploymentIdOption,
+    DryRunOption,
+    ReasonOption,
+    RequestIdOption,
+    TimeoutOption,
+    WaitOption,
+    YesOption,
+)
 from cli.recording import record
 from cli.session import Session
 from cli.target import meant
@@ -26,8 +35,8 @@ def rollback(
         str, typer.Option(metavar="code|config", help="Restore only the image, or only the values.")
     ] = "all",
     yes: YesOption = False,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until the new pods are ready.")] = False,
-    timeout: Annotated[str, typer.Option(metavar="TIME", help="How long to wait: 90, 30s, 5m.")] = DEFAULT_TIMEOUT,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
     dry_run: DryRunOption = False,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,

@@ -7,16 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import origin
+from cli.exit_codes import CommandError, ExitCode, UsageError
 from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
-from cli.options import ConfigOption, DeploymentIdOption
+from cli.options import DEFAULT_TIMEOUT, ConfigOption, DeploymentIdOption, TimeoutOption, WaitOption
 from cli.past import asked
+from cli.recording import status_hint
 from cli.session import Session
 from cli.status_facts import Status, cluster_facts, ledger_facts
 from cli.target import destroyed_error, target
+from ledger import values
 from ledger.app import App, Life, open_life
+from ledger.errors import RefusedError
 
 if TYPE_CHECKING:
     from ledger.request import Request
+
+_HELP = "Run '1ctl deploy status --help' for usage"
+_GO_BACK = "Deploy an image that works, or go back to a release that did: 1ctl deploy rollback"
 
 WATCH_SECONDS = 0.5
 """How often `--watch` looks."""
@@ -24,6 +31,8 @@ WATCH_SECONDS = 0.5
 
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Go on, with a line for each change.")] = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT,
     check_dns: Annotated[
         bool, typer.Option("--check-dns", help="Ask this machine's resolver for the host name.")
     ] = False,
@@ -37,14 +46,26 @@ def status(
 
     Where commands apply what they record, it finishes what one that was cut short left undone.
 
-    Example:  1ctl deploy status
+    With --wait it ends with 0 once its pods are ready, with 4 if they will not become ready, with 5 if not in time.
+
+    Example:  1ctl deploy status --wait --timeout 2m
     """
     when = When(at_release=at_release, as_of=as_of, at_position=at_position)
+    if watch and wait:
+        raise UsageError("--watch and --wait exclude each other", hint=_HELP)
+    if wait and not when.is_now:
+        raise UsageError("nobody can wait for the past: leave out --wait, or --at-release and the like", hint=_HELP)
+    seconds = values.duration(timeout)
     if not when.is_now:
         question = asked(when, deployment_id=deployment_id, config=config)
         _print(question.session, question.app, question.life, ledger_facts(question.life, past=True))
         return
     session = Session()
+    if not session.reader.may_append() and wait:
+        raise RefusedError(
+            "this ledger is only read here, so there is nothing to wait for",
+            hint="See where it goes on: 1ctl ledger status",
+        )
     if not session.reader.may_append():
         session.terminal.notice("This ledger is only read here, so the cluster is not asked.")
         question = asked(when, deployment_id=deployment_id, config=config)
@@ -54,6 +75,9 @@ def status(
     app = _app(session, deployment_id=deployment_id, config=config)
     if watch:
         _watch(session, app, request, check_dns=check_dns)
+        return
+    if wait:
+        _wait(session, app, request, check_dns=check_dns, timeout=seconds)
         return
     app, found = _now(session, app, request, check_dns=check_dns)
     _print(session, app, app.life or app.leaving, found)
@@ -105,6 +129,35 @@ def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> 
                 )
             said = document
             time.sleep(WATCH_SECONDS)
+
+
+def _wait(session: Session, app: App, request: Request, *, check_dns: bool, timeout: float) -> None:
+    """Look until its pods are ready, will not become ready, or the time is over; show that, and end with its code."""
+    import time  # noqa: PLC0415
+
+    life = open_life(app)
+    deadline = time.monotonic() + timeout
+    session.terminal.info("Waiting for deployment to become healthy...")
+    while True:
+        app = session.reader.app(app.id)
+        if app.dirty:
+            app = session.applying.apply(app.id, request)
+        app, found = _now(session, app, request, check_dns=check_dns)
+        final = found.applied == "yes" and found.status != "NotReady"
+        if final or time.monotonic() >= deadline:
+            break
+        time.sleep(max(0.0, min(WATCH_SECONDS, deadline - time.monotonic())))
+    _print(session, app, app.life or app.leaving, found)
+    if not final:
+        raise CommandError(
+            f"the pods were not ready within {timeout:g} s: {found.message}",
+            code=ExitCode.TIMED_OUT,
+            hint=status_hint(life),
+        )
+    if found.status != "Running":
+        raise CommandError(
+            f"the pods will not become ready: {found.message}".rstrip("."), code=ExitCode.ROLLOUT_FAILED, hint=_GO_BACK
+        )
 
 
 def _print(session: Session, app: App, life: Life | None, found: Status) -> None:

@@ -110,8 +110,12 @@ class Inline:
         """The cluster, each object of which is looked at once, unless a write shows that it is another by then."""
         return Inventory(self._session.cluster, lambda: None, remembers_absence=True)
 
-    def wait(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
-        """Look at the pods again and again."""
+    def wait_pods(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
+        """Look at the pods again and again; a roll is no different."""
+        self.wait(app, life, request, timeout=timeout)
+
+    def wait(self, app: App, life: Life, request: Request, *, timeout: float, records: bool = True) -> None:
+        """Look at the pods again and again, and record what became of the roll unless that is a worker's business."""
         session, terminal = self._session, self._session.terminal
         terminal.info("Waiting for deployment to become healthy...")
         said, progress = None, None
@@ -120,12 +124,16 @@ class Inline:
             terminal.info("Deployment status: NotReady (0 pct)")
             said = 0
         try:
-            for progress in session.watch(request).wait(app.id, life, timeout=timeout):
+            for progress in session.watch(request).wait(app.id, life, timeout=timeout, records=records):
                 # All ready and still waiting: older pods are going, or the cluster has yet to count. No news for a person.
                 if progress.verdict == "waiting" and progress.percent != said and progress.ready < progress.desired:
                     terminal.info(f"Deployment status: NotReady ({progress.percent} pct)")
                     said = progress.percent
-        except (ClusterError, *LEDGER_FAILURES) as error:
+        except (
+            ClusterError,
+            RefusedError,
+            *LEDGER_FAILURES,
+        ) as error:  # refused: nothing says how to reach the cluster
             raise CommandError(
                 f"applied, but the pods cannot be watched: {error.message}",
                 code=ExitCode.TIMED_OUT,

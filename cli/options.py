@@ -98,5 +98,8 @@ RequestIdOption = Annotated[
     ),
 ]
 ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")]
+DEFAULT_TIMEOUT = "5m"
+WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Wait until the pods are ready.")]
+TimeoutOption = Annotated[str, typer.Option(metavar="TIME", help="How long to wait: 90, 30s, 5m.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would happen, and do nothing.")]

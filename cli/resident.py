@@ -72,6 +72,12 @@ class Resident:
             f"the worker has not applied it within {APPLY_SECONDS:g} s", hint="See: 1ctl worker status", again=_AGAIN
         )
 
+    def wait_pods(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
+        """Ask the cluster from here: the worker records what became of rolls only."""
+        from cli.inline import Inline  # noqa: PLC0415 - for this case only
+
+        Inline(self._session).wait(app, life, request, timeout=timeout, records=False)
+
     def wait(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
         """Follow the ledger until the worker says what became of the pods."""
         terminal = self._session.terminal

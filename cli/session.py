@@ -38,6 +38,7 @@ class Session:
         self.home = home()
         self.terminal = Terminal(json=INVOCATION.json)
         self._announced = False
+        self._noticed: set[str] = set()
 
     @cached_property
     def profiles(self) -> Profiles:
@@ -131,6 +132,12 @@ class Session:
             self.terminal.notice(
                 "Sandbox: a simulated cluster on this machine. For a real one: 1ctl profile create --help"
             )
+
+    def notice_once(self, text: str) -> None:
+        """Say something about the circumstances on stderr, unless it was said before: for who looks again and again."""
+        if text not in self._noticed:
+            self._noticed.add(text)
+            self.terminal.notice(text)
 
     def app_id(self, name: str) -> AppId:
         """An app of this run's cluster and namespace."""

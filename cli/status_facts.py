@@ -95,9 +95,7 @@ def cluster_facts(
     except (ClusterError, RefusedError) as error:
         if records:
             raise
-        session.terminal.notice(
-            f"The cluster cannot be asked from here; this is what the ledger knows. ({error.message})"
-        )
+        session.notice_once(f"The cluster cannot be asked from here; this is what the ledger knows. ({error.message})")
         return found
     if known.applied == "yes":
         described = _describe(app.life, progress)

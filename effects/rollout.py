@@ -87,9 +87,22 @@ class RolloutWatch:
         )
 
     def wait(
-        self, app_id: AppId, life: Life, *, timeout: float, sleep: Callable[[float], None] = time.sleep
+        self,
+        app_id: AppId,
+        life: Life,
+        *,
+        timeout: float,
+        records: bool = True,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> Iterator[Progress]:
         """One progress after another until the verdict is final; ends without one after `timeout` seconds.
+
+        Args:
+            app_id: The app.
+            life: Its open life.
+            timeout: Seconds.
+            records: Whether a final result is recorded.
+            sleep: Waits.
 
         Raises:
             ClusterUnreachableError: The cluster could not be asked, up to the end.
@@ -97,7 +110,7 @@ class RolloutWatch:
         deadline = time.monotonic() + timeout
         while True:
             try:
-                progress = self.look(app_id, life)
+                progress = self.look(app_id, life) if records else self.peek(app_id, life)
                 yield progress
                 if progress.verdict != "waiting" or time.monotonic() >= deadline:
                     return

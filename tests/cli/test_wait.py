@@ -1,0 +1,95 @@
+"""``--wait``, on whatever makes pods: 0 once they are ready, 4 if they will not be, 5 if not in time; in both modes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from effects.cluster import Ref
+from tests.cli_support import Cli
+from tests.worker.commands import worker
+
+
+@pytest.fixture(params=["inline", "resident"])
+def user(request: pytest.FixtureRequest, cli: Cli) -> Iterator[Cli]:
+    """A user whose commands apply what they record, and one whose worker does."""
+    if request.param == "inline":
+        yield cli
+    else:
+        with worker(cli):
+            yield cli
+
+
+HEALTHY = "✅ Deployment is healthy — pods Running"
+
+
+def test_a_restart_and_a_scale_wait_for_their_pods(user: Cli) -> None:
+    user.run("deploy", "--image", "nginx:1", "--wait").done()
+    assert user.run("deploy", "restart", "--wait").done().lines[-1] == HEALTHY
+    assert user.run("deploy", "scale", "--replicas", "3", "--wait").done().lines[-1] == HEALTHY
+    cluster = user.cluster()
+    rollout = cluster.rollout(Ref("Deployment", "default", "user-service"))
+    cluster.close()
+    assert rollout is not None
+    assert (rollout.complete, rollout.ready) == (True, 3)
+
+
+def test_a_scale_that_changes_nothing_waits_all_the_same(user: Cli) -> None:
+    user.run("deploy", "--image", "held:1").done()
+    held = user.run("deploy", "scale", "--replicas", "1", "--wait", "--timeout", "0.5s").failed(5)
+    assert "the pods were not ready within 0.5 s" in held.error
+
+
+def test_pods_that_fail_end_a_restart_and_a_restore_with_4(user: Cli) -> None:
+    user.run("deploy", "--image", "broken:1").done()
+    assert "release 1 failed: ImagePullBackOff" in user.run("deploy", "restart", "--wait").failed(4).error
+    user.run("deploy", "destroy", "-y").done()
+    assert "release 1 failed: ImagePullBackOff" in user.run("deploy", "restore", "--wait").failed(4).error
+
+
+def test_pods_that_are_late_end_a_restart_with_5(user: Cli) -> None:
+    user.run("deploy", "--image", "held:1").done()
+    user.run("deploy", "restart", "--wait", "--timeout", "0.5s").failed(5)
+
+
+def test_a_status_waits_for_the_pods_of_whatever_is_newest(user: Cli) -> None:
+    user.run("deploy", "--image", "nginx:1", "--detach").done()
+    done = user.run("-o", "json", "deploy", "status", "--wait").done().json
+    assert (done["status"], done["progress"], done["applied"]) == ("Running", 100, "yes")
+    user.run("deploy", "--image", "broken:2", "--detach").done()
+    failed = user.run("-o", "json", "deploy", "status", "--wait").failed(4)
+    assert (failed.json["status"], failed.json["release"]) == ("Failed", 2)
+    assert "the pods will not become ready: Release 2: ImagePullBackOff" in failed.error
+    assert user.run("deploy", "status").code == 0
+    user.run("deploy", "--image", "held:3", "--detach").done()
+    late = user.run("deploy", "status", "--wait", "--timeout", "0.5s").failed(5)
+    assert "the pods were not ready within 0.5 s" in late.error
+    assert "Status:        NotReady" in late.stdout
+
+
+def test_a_scale_that_another_one_overtook_was_not_done(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--wait").done()
+    scale = ("deploy", "scale", "--replicas", "3", "--request-id", "s1")
+    cli.run(*scale).done()
+    cli.run("deploy", "scale", "--replicas", "2").done()
+    assert "3 replicas are not what is asked for any more" in cli.run(*scale, "--wait").failed(4).error
+
+
+def test_a_scale_cannot_be_waited_for_where_nobody_can_ask_the_cluster(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--wait").done()
+    with worker(cli):
+        away = cli.having(ONECTL_SANDBOX_SECONDS="soon")  # the sandbox cannot be opened with it
+        scale = away.run("deploy", "scale", "--replicas", "2", "--wait").failed(5)
+        assert "applied, but the pods cannot be watched" in scale.error
+        assert away.run("deploy", "status", "--wait").done().stderr.count("The cluster cannot be asked from here") == 1
+
+
+def test_nobody_waits_for_an_app_that_is_gone(deployed: Cli) -> None:
+    deployed.run("deploy", "destroy", "-y").done()
+    assert 'app "user-service" not found' in deployed.run("deploy", "status", "--wait").failed(3).error
+
+
+@pytest.mark.parametrize("args", [["--watch"], ["--at-release", "1"], ["--as-of", "1h ago"], ["--at-position", "1"]])
+def test_a_status_that_waits_is_about_now(deployed: Cli, args: list[str]) -> None:
+    assert "--wait" in deployed.run("deploy", "status", "--wait", *args).failed(2).error
