@@ -57,6 +57,11 @@ def log(
 
     Example:  1ctl audit log --app user-service --since '2h ago'
     """
+    if follow and (until is not None or at_position is not None):
+        raise UsageError(
+            "--follow goes on with what comes; --until and --at-position end before it",
+            hint="Run '1ctl audit log --help' for usage",
+        )
     session = Session()
     now_us = SystemClock().now_us()
     wanted = Filter(
@@ -162,10 +167,12 @@ def _follow(session: Session, wanted: Filter, count: int) -> None:
 
     import orjson  # noqa: PLC0415
 
+    from cli.following import until_interrupted  # noqa: PLC0415
+
     store = session.store
     reached = store.head().position
     fresh: Sequence[Entry] = audit_log.newest(store, wanted, count, upto=reached)
-    with suppress(KeyboardInterrupt):
+    with until_interrupted():
         while True:
             for entry in fresh:
                 if session.terminal.json:

@@ -53,8 +53,10 @@ def status(
     when = When(at_release=at_release, as_of=as_of, at_position=at_position)
     if watch and wait:
         raise UsageError("--watch and --wait exclude each other", hint=_HELP)
-    if wait and not when.is_now:
-        raise UsageError("nobody can wait for the past: leave out --wait, or --at-release and the like", hint=_HELP)
+    if (watch or wait) and not when.is_now:
+        raise UsageError(
+            "--watch and --wait are about now; --at-release, --as-of and --at-position about the past", hint=_HELP
+        )
     seconds = values.duration(timeout)
     if not when.is_now:
         question = asked(when, deployment_id=deployment_id, config=config)
@@ -110,12 +112,13 @@ def _now(session: Session, app: App, request: Request, *, check_dns: bool) -> tu
 def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> None:
     """A line for each change until interrupted; in JSON mode one document a line."""
     import time  # noqa: PLC0415
-    from contextlib import suppress  # noqa: PLC0415
 
     import orjson  # noqa: PLC0415
 
+    from cli.following import until_interrupted  # noqa: PLC0415
+
     said: object = None
-    with suppress(KeyboardInterrupt):
+    with until_interrupted():
         while True:
             app, found = _now(session, session.reader.app(app.id), request, check_dns=check_dns)
             document = _document(app, app.life or app.leaving, found)

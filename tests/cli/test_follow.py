@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -68,6 +69,43 @@ def test_in_json_each_entry_is_a_line(user: Cli) -> None:
         entries = [json.loads(line) for line in printed()]
     assert "EnvSet" in [entry["kind"] for entry in entries]
     assert entries == everything[-len(entries) :]
+
+
+FOLLOWING = [["deploy", "status", "--watch"], ["deploy", "events", "--follow"], ["audit", "log", "--follow"]]
+
+
+@pytest.mark.parametrize("args", FOLLOWING, ids=" ".join)
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0)], ids=["TERM", "HUP", "INT"]
+)
+def test_only_an_interrupt_is_the_good_end_of_what_is_followed(
+    deployed: Cli, args: list[str], number: signal.Signals, code: int
+) -> None:
+    child = deployed.start(*args)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline()
+        child.send_signal(number)
+        child.communicate(timeout=30)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == code
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["audit", "log", "--follow", "--until", "1h ago"],
+        ["audit", "log", "--follow", "--at-position", "1"],
+        ["deploy", "status", "--watch", "--at-release", "1"],
+        ["deploy", "status", "--watch", "--as-of", "1h ago"],
+        ["deploy", "status", "--watch", "--at-position", "1"],
+    ],
+    ids=" ".join,
+)
+def test_nobody_follows_the_past(deployed: Cli, args: list[str]) -> None:
+    assert re.search(r"Run '1ctl \w+ \w+ --help' for usage", deployed.run(*args).failed(2).error)
 
 
 def seen_on_a_terminal(cli: Cli, *args: str) -> str:

@@ -92,4 +92,6 @@ def test_nobody_waits_for_an_app_that_is_gone(deployed: Cli) -> None:
 
 @pytest.mark.parametrize("args", [["--watch"], ["--at-release", "1"], ["--as-of", "1h ago"], ["--at-position", "1"]])
 def test_a_status_that_waits_is_about_now(deployed: Cli, args: list[str]) -> None:
-    assert "--wait" in deployed.run("deploy", "status", "--wait", *args).failed(2).error
+    error = deployed.run("deploy", "status", "--wait", *args).failed(2).error
+    assert "--wait" in error
+    assert "Run '1ctl deploy status --help' for usage" in error
