@@ -70,6 +70,8 @@ def verify(
     session = Session()
     with progress("Verifying") as told:
         result = verify_chain(session.store, progress=told)
+    if result.events == 0 and result.damage is None and against is None:  # beside a checkpoint it was rolled back
+        session.require_named_ledger()
     compared = _compare(session, against, key) if against is not None and result.damage is None else None
     with progress("Comparing snapshots") as told:
         wrong = wrong_snapshot(session.store, told) if result.damage is None else None
@@ -113,7 +115,10 @@ def _refuse_damage(result: Verification, compared: Comparison | None) -> None:
         raise CommandError(
             f"the ledger is not what was signed ({compared.verdict}): {compared.detail}",
             code=ExitCode.DAMAGED,
-            hint="Its chain is intact, so whoever changed it recomputed it. Compare with a backup of your own.",
+            hint="Its chain is intact, so whoever changed it recomputed it. Compare with a backup of your own."
+            if result.events
+            else "See whether it is the ledger that is meant: 1ctl profile current\n"
+            "If it is, put it back from a backup: 1ctl ledger restore FILE",
         )
 
 
@@ -144,7 +149,7 @@ def _document(
         "ledger_id": None if damage else session.reader.ledger_id(),
         "events": result.events,
         "head": result.head.chain.hex(),
-        "intact": found is None,
+        "intact": found is None if result.events or found is not None else None,
         "damage": found,
         "redacted": list(result.redacted),
         "against": None

@@ -131,6 +131,8 @@ def export(
         raise UsageError(f'invalid --format "{format_}": expected {", ".join(FORMATS)}')
     session = Session()
     head = session.store.head().position
+    if head == 0:
+        session.require_named_ledger()
     shown = nullcontext(_silent) if file is None and sys.stdout.isatty() else progress("Exporting")
     with shown as told:
         entries = _counted(audit_log.entries(session.store, Filter(), upto=head), head, told)

@@ -59,6 +59,23 @@ class Session:
         INVOCATION.closing.append(store.close)
         return store
 
+    def require_named_ledger(self) -> None:
+        """Refuse a file that somebody named and that holds no ledger: an answer about nothing would be taken for one.
+
+        The one of this user's own that nobody named is made by the first command that records. A database that is not
+        there says so itself; one that is empty is waiting for `ledger migrate`.
+
+        Raises:
+            RefusedError: An option, a variable or the profile names it, and there is none.
+        """
+        profile = self.profiles.get(self.place.profile) if self.place.profile else None
+        named = INVOCATION.ledger or os.environ.get("ONECTL_LEDGER") or (profile is not None and profile.ledger)
+        if named and isinstance(self.place.ledger, Path) and self.store.instance() is None:
+            raise RefusedError(
+                f"there is no ledger at {self.place.ledger}",
+                hint="Name another with --ledger, or see which one is used without it: 1ctl profile current",
+            )
+
     @cached_property
     def keys(self) -> KeyFiles:
         """The key files of this machine."""

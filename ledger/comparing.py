@@ -97,6 +97,19 @@ def verify_against(store: Store, note: bytes, key: VerifierKey, *, known: Tree |
     return Comparison(verdict=verdict, checkpoint=old, size=size, blame=blame, redacted=blanked, detail=detail)
 
 
+def emptied(note: bytes) -> Comparison:
+    """A ledger without any line beside a checkpoint, whose signature then cannot be checked: everything is gone.
+
+    Raises:
+        CheckpointError: It is no checkpoint.
+    """
+    old = notes.unverified(note)
+    detail = (
+        f"the ledger is empty, the checkpoint, whose signature nobody can check any more, ends at position {old.size}"
+    )
+    return Comparison(verdict="rolled back", checkpoint=old, size=0, blame=None, redacted=(), detail=detail)
+
+
 def _walk(store: Store, size: int, entry_of: EntryOf, frontier: Frontier) -> Blame | None:
     """Hash the lines up to a size; what stopped it, if it was not the end of the ledger."""
     for rows in pages_of(store, 0, size):

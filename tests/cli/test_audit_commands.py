@@ -149,3 +149,43 @@ def test_the_document_tells_every_field_that_there_is(known: Cli) -> None:
     assert {*fields, *line, *event} - {"schema", "origin"} == told
     assert (line["schema"], event["dataschema"].rsplit("/", 1)[1]) == (1, "1")
     assert [name in line for name in ("schema", "origin")] == [True, True]
+
+
+@pytest.mark.parametrize("how", ["option", "variable", "profile"])
+@pytest.mark.parametrize("command", ["verify", "export", "export --file out.jsonl"])
+def test_a_ledger_that_was_named_and_is_not_there_is_no_intact_one(cli: Cli, how: str, command: str) -> None:
+    there = str(cli.cwd / "gone" / "x.db")
+    user, args = cli, ["audit", *command.split()]
+    if how == "option":
+        args = ["--ledger", there, *args]
+    elif how == "variable":
+        user = cli.having(ONECTL_LEDGER=there)
+    else:
+        cli.run("profile", "create", "p", "--context", "c", "--namespace", "n", "--ledger", there).done()
+        args = ["-p", "p", *args]
+    refused = user.run("-o", "json", *args).failed(3)
+    assert refused.stdout == ""
+    assert f"there is no ledger at {there}" in refused.error
+    assert "1ctl profile current" in refused.error
+    assert not (cli.cwd / "out.jsonl").exists()
+
+
+def test_of_a_ledger_that_nobody_named_and_that_is_not_there_yet_nobody_knows_whether_it_is_intact(cli: Cli) -> None:
+    assert "Nothing is recorded yet" in cli.run("audit", "verify").done().stdout
+    found = cli.run("-o", "json", "audit", "verify").done().json
+    assert (found["events"], found["intact"], found["damage"]) == (0, None, None)
+    assert cli.run("-o", "json", "audit", "export", "--file", "out.jsonl").done().json["events"] == 0
+
+
+@pytest.mark.parametrize("key", [(), ("--key", "our+ledger.key")], ids=["", "with its key"])
+@pytest.mark.parametrize("named", [False, True], ids=["", "named"])
+def test_a_ledger_that_is_gone_was_rolled_back_beside_a_checkpoint(
+    known: Cli, *, named: bool, key: tuple[str, ...]
+) -> None:
+    known.run("audit", "checkpoint", "--file", "then").done()
+    known.ledger.unlink()
+    user = known.having(ONECTL_LEDGER=str(known.ledger)) if named else known
+    gone = user.run("-o", "json", "audit", "verify", "--against", "then", *key).failed(7)
+    assert gone.json["intact"] is False
+    assert (gone.json["damage"]["fault"], gone.json["against"]["verdict"]) == ("rolled back", "rolled back")
+    assert "1ctl ledger restore FILE" in gone.error
