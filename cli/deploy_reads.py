@@ -14,9 +14,11 @@ from cli.past import asked
 from cli.session import Session
 from cli.target import target
 from ledger.clock import SystemClock, from_micros
+from ledger.spec import AppId
 
 if TYPE_CHECKING:
     from ledger.landmarks import Span
+    from projections.app_views import Deployment
     from projections.release_page import ReleasePage
 
 
@@ -66,6 +68,7 @@ def get(
 
 
 def list_deployments(
+    wide: Annotated[bool, typer.Option("--wide", help="With what each runs, and whether its pods are ready.")] = False,
     limit: LimitOption = None,
     after: Annotated[str | None, typer.Option(metavar="ID", help="Only those after this deployment id.")] = None,
     at_release: AtReleaseOption = None,
@@ -77,7 +80,7 @@ def list_deployments(
 
     --at-release N counts releases of the app in this directory.
 
-    Example:  1ctl -o json deploy list | jq -r '.[].app_label'
+    Example:  1ctl deploy list --wide
     """
     from projections.app_list import app_list_page  # noqa: PLC0415
 
@@ -94,27 +97,46 @@ def list_deployments(
         position=moment.position if moment else None,
     )
     rows = [row.deployment() for row in page.rows]
+    if wide:
+        rows = [_with_rollout(session, row, moment.position if moment else None) for row in rows]
     if session.terminal.json:
         session.terminal.document([row.to_json() for row in rows])
     elif rows:
         now = moment.at_us if moment else SystemClock().now_us()
         session.terminal.table(
-            ["DEPLOYMENT ID", "HOSTNAMES", "TYPE", "STATUS", "CREATED"],
-            [
-                [
-                    row.deployment_id,
-                    ",".join(row.hostnames) or "any",
-                    "production",
-                    "destroyed" if row.destroyed_us is not None else row.status,
-                    age(row.created_us, now),
-                ]
-                for row in rows
-            ],
+            ["DEPLOYMENT ID", "HOSTNAMES", "TYPE", "STATUS", "CREATED", *(_WIDE if wide else ())],
+            [[*_cells(row, now), *(_wide_cells(row) if wide else ())] for row in rows],
         )
     else:
         session.terminal.info("No deployments found")
     if page.more:
         session.terminal.notice(f"{page.more} more are not shown. The next ones: add --after {rows[-1].deployment_id}")
+
+
+_WIDE = ("APP", "RELEASE", "IMAGE", "PODS")
+
+
+def _cells(row: Deployment, now_us: int) -> list[str]:
+    return [
+        row.deployment_id,
+        ",".join(row.hostnames) or "any",
+        "production",
+        "destroyed" if row.destroyed_us is not None else row.status,
+        age(row.created_us, now_us),
+    ]
+
+
+def _wide_cells(row: Deployment) -> list[str]:
+    pods = "ready" if row.rollout == "completed" else row.rollout or "-"
+    return [row.app_label, str(row.release), row.image, pods]
+
+
+def _with_rollout(session: Session, row: Deployment, upto: int | None) -> Deployment:
+    """A line of the list with what is known about its pods. The list itself does not keep that: each app is folded."""
+    life = session.reader.app(AppId(row.cluster, row.namespace, row.app_label), upto=upto).life
+    if life is None or life.deployment_id != row.deployment_id:
+        return row
+    return row._replace(rollout=life.rollout)
 
 
 def _opened(session: Session, deployment_id: str) -> int:

@@ -11,7 +11,7 @@ from ledger.clock import iso
 from projections.lifecycle import Status, lifecycle
 
 if TYPE_CHECKING:
-    from ledger.app import Life
+    from ledger.app import Life, RolloutState
     from ledger.spec import AppId
 
 
@@ -39,6 +39,7 @@ class Deployment(NamedTuple):
         updated_us: When something was last asked for, likewise.
         destroyed_us: When the life ended, likewise, or None.
         domain: Host name; None where it is unknown or not shown.
+        rollout: What is known about its newest pods; None where nobody asked, and once it is destroyed.
     """
 
     deployment_id: str
@@ -61,6 +62,7 @@ class Deployment(NamedTuple):
     updated_us: int
     destroyed_us: int | None = None
     domain: str | None = None
+    rollout: RolloutState | None = None
 
     @property
     def url(self) -> str | None:
@@ -78,6 +80,7 @@ class Deployment(NamedTuple):
             "type": "production",
             "hostnames": list(self.hostnames),
             "status": self.status,
+            "rollout": self.rollout,
             "release": self.release,
             "image": self.image,
             "replicas": self.replicas,
@@ -123,6 +126,7 @@ def deployment(app_id: AppId, life: Life) -> Deployment:
         updated_us=life.updated_us,
         destroyed_us=None if life.destroyed is None else life.updated_us,
         domain=life.domain,
+        rollout=None if life.destroyed is not None else life.rollout,
     )
 
 

@@ -47,6 +47,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     run("deploy status", "deploy", "status")
     run("deploy get", "deploy", "get")
     run("deploy list", "deploy", "list")
+    run("deploy list wide", "deploy", "list", "--wide")
     run("deploy releases", "deploy", "releases")
     run("deploy diff", "deploy", "diff", "1", "2")
     run("deploy blame", "deploy", "blame")

@@ -41,6 +41,7 @@ def test_a_deployment_has_the_originals_keys(ledger: Script) -> None:
         "type": "production",
         "hostnames": ["m1"],
         "status": "completed",
+        "rollout": "pending",
         "release": 1,
         "image": "nginx:alpine",
         "replicas": 1,

@@ -1,0 +1,36 @@
+"""``deploy list --wide``: whose each line is, what it runs, and whether its pods are ready."""
+
+from __future__ import annotations
+
+from tests.cli_support import Cli, write_toml
+
+COLUMNS = ["DEPLOYMENT ID", "HOSTNAMES", "TYPE", "STATUS", "CREATED", "APP", "RELEASE", "IMAGE", "PODS"]
+
+
+def wide(cli: Cli, *args: str) -> list[list[str]]:
+    """The last four cells of each line, under the header."""
+    head, _, *rows = cli.run("deploy", "list", "--wide", *args).done().lines
+    assert [column for column in COLUMNS if column in head] == COLUMNS
+    return [row.split()[-4:] for row in rows]
+
+
+def test_a_wide_list_tells_apps_apart_and_which_of_them_work(cli: Cli) -> None:
+    for name, image, code in (("good", "nginx:1", 0), ("bad", "broken:1", 4)):
+        directory = write_toml(cli.cwd.parent / name, name).parent
+        assert cli.within(directory).run("deploy", "--image", image, "--wait").code == code
+    good = cli.within(cli.cwd.parent / "good")
+    assert wide(cli) == [["good", "1", "nginx:1", "ready"], ["bad", "1", "broken:1", "failed"]]
+    good.run("deploy", "--image", "held:2").done()
+    assert wide(cli)[0] == ["good", "2", "held:2", "pending"]
+    assert wide(good, "--at-release", "1")[0] == ["good", "1", "nginx:1", "ready"]
+    good.run("deploy", "destroy", "-y").done()
+    assert wide(cli, "--all")[0] == ["good", "2", "held:2", "-"]
+
+
+def test_in_json_a_wide_list_and_a_get_tell_how_the_pods_are(deployed: Cli) -> None:
+    deployed.run("deploy", "status", "--wait").done()
+    (listed,) = deployed.run("-o", "json", "deploy", "list", "--wide").done().json
+    got = deployed.run("-o", "json", "deploy", "get").done().json
+    assert listed["rollout"] == got["rollout"] == "completed"
+    (plain,) = deployed.run("-o", "json", "deploy", "list").done().json
+    assert listed == {**plain, "rollout": "completed"}
