@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cli import answers, origin, satusky_toml
 from cli.exit_codes import UsageError
 from cli.moment import life_of
+from cli.options import INVOCATION
 from cli.recording import LEDGER_FAILURES, record
 from cli.session import Session
 from cli.target import target, working_directory
@@ -80,6 +81,8 @@ def run(wish: Wish) -> None:
     _check_before(session, before, request, detach=wish.detach)
     outcome = record(session, app_id, command, request, applies=not wish.detach)
     released = _released(outcome)
+    if wish.name is not None:
+        INVOCATION.deployment_id = released.deployment_id  # no other command takes a name, and no file may say it
     answers.own_life(outcome)
     with answers.answering(session, request, outcome, lambda: _content(session, outcome)):
         session.terminal.info(f"Using pre-built image: {released.spec.image}")

@@ -40,7 +40,9 @@ def diff(
     session = Session()
     if "live" in (before, after):
         if {before, after} != {"live", "now"}:
-            raise UsageError("live is the cluster as it is now: compare it with the present, 1ctl deploy diff live")
+            raise UsageError(
+                "live is the cluster as it is now: it is compared with the present only", hint="1ctl deploy diff live"
+            )
         _diff_live(session, deployment_id=deployment_id, config=config)
         return
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)

@@ -13,6 +13,7 @@ from itertools import pairwise
 import typer
 
 from cli.exit_codes import ExitCode, UsageError, exit_code
+from cli.follow_up import completed
 from cli.options import INVOCATION
 from cli.terminal import OutputError, Terminal
 from ledger.errors import InvalidValueError, OneCtlError
@@ -74,7 +75,7 @@ def report_end(number: int | None) -> int:
             f"Whether this request was: 1ctl audit log --request-id {INVOCATION.request_id}"
         )
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"\n{told}\n")
+        sys.stderr.write(f"\n{completed(told)}\n")
         sys.stdout.flush()
     return 128 + number
 

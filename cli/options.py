@@ -17,6 +17,8 @@ class Invocation:
         output: ``table`` or ``json``.
         profile: Name of the profile for this run only, or None.
         ledger: Ledger file or URL for this run only, or None.
+        deployment_id: Of the app that the command is about, if it was named so.
+        config: The `satusky.toml` that names it, as given, or None.
         closing: What to call when the run ends, however it does.
         request_id: Of the request that is made; None as long as there is none, so nothing can have been recorded.
         has_output: Whether something was written on stdout for a program, or would be that is no JSON document.
@@ -26,6 +28,8 @@ class Invocation:
         self.output = "table"
         self.profile: str | None = None
         self.ledger: str | None = None
+        self.deployment_id: str | None = None
+        self.config: str | None = None
         self.closing: list[Callable[[], None]] = []
         self.request_id: str | None = None
         self.has_output = False
@@ -65,6 +69,16 @@ def _set_ledger(value: str | None) -> str | None:
     return value
 
 
+def _set_deployment_id(value: str | None) -> str | None:
+    INVOCATION.deployment_id = value
+    return value
+
+
+def _set_config(value: str | None) -> str | None:
+    INVOCATION.config = value
+    return value
+
+
 OutputOption = Annotated[
     str | None, typer.Option("--output", "-o", metavar="table|json", callback=_set_output, help="Output format.")
 ]
@@ -85,10 +99,13 @@ def GLOBAL_OPTIONS(  # noqa: N802 - a signature that is read, never called
 
 ConfigOption = Annotated[
     str | None,
-    typer.Option(metavar="PATH|NAME", help="A satusky.toml, or NAME of satusky.NAME.toml."),
+    typer.Option(metavar="PATH|NAME", callback=_set_config, help="A satusky.toml, or NAME of satusky.NAME.toml."),
 ]
 DeploymentIdOption = Annotated[
-    str | None, typer.Option("--deployment-id", "-d", metavar="ID", help="The app with this deployment id.")
+    str | None,
+    typer.Option(
+        "--deployment-id", "-d", metavar="ID", callback=_set_deployment_id, help="The app with this deployment id."
+    ),
 ]
 LimitOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="At most N [50; JSON: all].")]
 RequestIdOption = Annotated[

@@ -140,5 +140,5 @@ def _warn(session: Session, after: App | None) -> None:
     elif life.roll.configuration.blanked:
         session.terminal.warn(
             "Pods still read it: nothing of the app is applied until they are replaced. Do that first, if you can:"
-            " 1ctl deploy restart"
+            f" 1ctl deploy restart --deployment-id {life.deployment_id}"
         )

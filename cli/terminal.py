@@ -2,7 +2,8 @@
 
 In JSON mode stdout holds one document and nothing else, that of the error if a command fails before it has another:
 the lines that a person would read go to stderr.
-A text is one line, whatever is in it (`ledger.text`).
+A text is one line, whatever is in it (`ledger.text`). Commands that notices and hints name are completed here (see
+`cli.follow_up`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from cli.exit_codes import UsageError
+from cli.follow_up import completed
 from cli.options import INVOCATION
 from ledger.errors import OneCtlError
 from ledger.text import lines_of, printable
@@ -41,7 +43,7 @@ class Terminal:
 
     def info(self, text: str) -> None:
         """Something worth knowing that belongs to the result."""
-        self.line(f"💡 {text}")
+        self.line(f"💡 {completed(text)}")
 
     def step(self, number: int, doing: str, app: str) -> None:
         """One of the five steps of a deploy, once it is true."""
@@ -49,7 +51,7 @@ class Terminal:
 
     def notice(self, text: str) -> None:
         """Something about the circumstances: never part of the result."""
-        _write(sys.stderr, f"💡 {text}")
+        _write(sys.stderr, f"💡 {completed(text)}")
 
     def notice_line(self, text: str) -> None:
         """A line that belongs to the notice before it, indented."""
@@ -57,14 +59,14 @@ class Terminal:
 
     def warn(self, text: str) -> None:
         """Something the user may want to act upon."""
-        _write(sys.stderr, f"❗️ {text}")
+        _write(sys.stderr, f"❗️ {completed(text)}")
 
     def error(self, message: str, hint: str | None) -> None:
         """Why the command failed, and the next step, which may have several lines (`ledger.text.Lines`)."""
         _write(sys.stderr, f"❌ {message}")
         if hint:
             for line in lines_of(hint):
-                _write(sys.stderr, line)
+                _write(sys.stderr, completed(line))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Left-aligned columns as wide as their longest cell, two spaces apart, a rule under each header."""

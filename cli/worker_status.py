@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from cli.follow_up import completed
 from cli.session import Session
 from ledger.spec import AppId
 
@@ -58,7 +59,7 @@ def status() -> None:
             "Cluster": cluster,
             "Applies": "a resident worker"
             if enabled
-            else "each command what it records (1ctl worker run changes that)",
+            else completed("each command what it records (1ctl worker run changes that)"),
             "Leader": _shown(lease),
             "Lag": f"{head - lease.position} positions" if lease is not None and lease.valid else "-",
             "Parked": str(len(parked)),

@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from cli.main import main
-from cli.options import INVOCATION
+from cli.options import INVOCATION, Invocation
 from tests.cli_support import Result
 
 
@@ -26,8 +26,7 @@ def run(*args: str, cwd: Path, env: Mapping[str, str], stdin: str = "") -> Resul
 @contextmanager
 def _surroundings(args: tuple[str, ...], cwd: Path, env: Mapping[str, str], stdin: str) -> Iterator[None]:
     argv, directory, environ, old_stdin = sys.argv, Path.cwd(), dict(os.environ), sys.stdin
-    INVOCATION.output, INVOCATION.profile, INVOCATION.ledger, INVOCATION.request_id = "table", None, None, None
-    INVOCATION.has_output = False
+    vars(INVOCATION).update(vars(Invocation()))
     sys.argv = ["1ctl", *args]
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
     os.environ.update(env)

@@ -1,0 +1,79 @@
+"""The next command, as it has to be typed after this run: with the profile, the ledger and the app that were given.
+
+Messages name commands in their plain form, wherever they are made. Who pastes one means the place that this run was
+about, so what the command line said about it is put in where messages are printed. Variables of the environment stay
+set, and are not repeated.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cli.options import INVOCATION
+
+OF_AN_APP = {
+    "deploy": "get releases status diff blame events scale restart rollback mark-bad adopt restore destroy delete",
+    "env": "create list unset",
+    "secret": "create list unset purge",
+    "audit": "prove",
+    "worker": "retry",
+}
+"""By group, the commands that take ``--deployment-id`` and ``--config``; `1ctl deploy` itself does, too."""
+
+_MENTION = (
+    r"\b1ctl(?P<output> -o json)? "
+    r"(?:(?P<group>deploy|env|secret|audit|ledger|worker)\b(?P<sub> [a-z][a-z-]*)?|profile current\b)"
+    r"(?P<rest>(?:(?!   | 1ctl )[^'\n])*)"
+)
+"""A command about a place, up to where the next one or another thought begins."""
+
+
+def completed(text: str) -> str:
+    """The text with each command in it completed; as it is where this run was given nothing.
+
+    What a command says itself is kept, so that it may be completed again. A password in the ledger's address is not
+    repeated.
+    """
+    given = (INVOCATION.profile, INVOCATION.ledger, INVOCATION.deployment_id, INVOCATION.config)
+    if "1ctl " not in text or not any(given):
+        return text
+    return re.sub(_MENTION, _completed, text)
+
+
+def _completed(found: re.Match[str]) -> str:
+    said, output, rest = found[0], found["output"] or "", f"{found['rest']} "
+    if rest.startswith(" --help "):
+        return said
+    group, sub = found["group"], (found["sub"] or "").strip()
+    end = len(said) - len(found["rest"])
+    if group == "deploy" and sub not in (*OF_AN_APP["deploy"].split(), "list"):
+        end = said.index("deploy") + len("deploy")  # the word after it goes on with the sentence
+        sub = ""
+    of_an_app = sub in OF_AN_APP.get(group or "", "").split() or (group, sub) == ("deploy", "")
+    if of_an_app and group == "worker" and re.match(r" \w", rest):
+        of_an_app = False  # it names its app
+    begin = len("1ctl") + len(output)
+    return f"1ctl{_place(rest)}{output}{said[begin:end]}{_app(rest) if of_an_app else ''}{said[end:]}"
+
+
+def _place(rest: str) -> str:
+    place = f" -p {_quoted(INVOCATION.profile)}" if INVOCATION.profile else ""
+    if INVOCATION.ledger and " --ledger " not in rest:
+        from cli.profiles import shown_address  # noqa: PLC0415 - needed only where an address was given
+
+        place += f" --ledger {_quoted(shown_address(INVOCATION.ledger) or '')}"
+    return place
+
+
+def _app(rest: str) -> str:
+    if any(f" {option} " in rest for option in ("-d", "--deployment-id", "--config")):
+        return ""
+    if INVOCATION.deployment_id:
+        return f" -d {_quoted(INVOCATION.deployment_id)}"
+    return f" --config {_quoted(INVOCATION.config)}" if INVOCATION.config else ""
+
+
+def _quoted(text: str) -> str:
+    import shlex  # noqa: PLC0415 - needed only where something was given
+
+    return shlex.quote(text)
