@@ -22,6 +22,7 @@ class Invocation:
         closing: What to call when the run ends, however it does.
         request_id: Of the request that is made; None as long as there is none, so nothing can have been recorded.
         has_output: Whether something was written on stdout for a program, or would be that is no JSON document.
+        recorded: Whether that request is in the ledger, so that to repeat the command would ask for it once more.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class Invocation:
         self.closing: list[Callable[[], None]] = []
         self.request_id: str | None = None
         self.has_output = False
+        self.recorded = False
 
     def close(self) -> None:
         """Give back what the run has opened."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cli.exit_codes import CommandError, ExitCode
+from cli.options import INVOCATION
 from ledger.errors import LedgerBusyError, LedgerEndedError, LedgerUnavailableError, OutcomeUnknownError
 from ledger.text import Lines, lines_of
 
@@ -36,6 +37,7 @@ def record(
     if applies:
         session.applying.prepare()
     outcome = session.ledger.execute(app_id, command, request, secret_values=secret_values)
+    INVOCATION.recorded = bool(outcome.recorded)
     if outcome.repeated:
         session.terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
     if outcome.clock_behind_us > CLOCK_WARNING_US:
@@ -54,12 +56,13 @@ def not_applied(message: str, *, hint: str | None, again: str) -> CommandError:
         hint: What to do about that, or None.
         again: Who applies it, and when.
     """
-    again = f"It is recorded. {again}"
-    return CommandError(
-        f"recorded, but not applied: {message}",
-        code=ExitCode.NOT_APPLIED,
-        hint=Lines(*lines_of(hint), again) if hint else again,
-    )
+    lines = [*(lines_of(hint) if hint else []), f"It is recorded. {again}"]
+    if INVOCATION.recorded:
+        lines.append(
+            f"The very same command does it, too, but only with --request-id {INVOCATION.request_id}: "
+            "without, it is recorded once more."
+        )
+    return CommandError(f"recorded, but not applied: {message}", code=ExitCode.NOT_APPLIED, hint=Lines(*lines))
 
 
 def status_hint(life: Life) -> str:

@@ -108,7 +108,7 @@ class Door:
         """No usable answer to a request, why, and what to check in the kubeconfig."""
         return ClusterUnreachableError(
             f"No usable answer from cluster {self._name} (to {request.does}): {why}",
-            hint=f"Check {check} in the kubeconfig. It is safe to repeat this.",
+            hint=f"Check {check} in the kubeconfig.",
         )
 
     def _guarded(self, request: ApiRequest, do: Callable[[], T], seconds: float) -> T:

@@ -156,7 +156,7 @@ class ApiAnswer:
         said = "; ".join(f"{manager} owns {', '.join(fields)}" for manager, fields in owners.items())
         return FieldConflictError(
             f"Could not {self.request.does}: {said}",
-            hint="Take these fields out of what the other manager applies, then repeat.",
+            hint="Take these fields out of what the other manager applies.",
             owners=owners,
         )
 

@@ -158,7 +158,7 @@ class Reconciler:
             else:
                 return app
         raise ConflictError(
-            f'app "{app_id.name}" changes faster than it can be applied', hint="Repeat the command when it is quiet."
+            f'app "{app_id.name}" changes faster than it can be applied', hint="Wait until it is quiet."
         )
 
     def _placer(self, ledger_id: str) -> Placer:

@@ -435,7 +435,9 @@ def test_1_when_the_cluster_is_known_to_be_out_of_reach_and_nothing_is_recorded(
     deployed.run("env", "create", "--env", "A=b").done()
 
 
-def test_8_when_somebody_else_holds_a_field(deployed: Cli) -> None:
+@pytest.fixture
+def contended(deployed: Cli) -> Cli:
+    """The number of the app's pods belongs to somebody else."""
     manifest = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -446,10 +448,33 @@ def test_8_when_somebody_else_holds_a_field(deployed: Cli) -> None:
     seen = cluster.look(Ref("Deployment", "default", "user-service"), ledger_id="")
     cluster.apply(manifest, manager="kubectl", expect=seen)
     cluster.close()
-    result = deployed.run("deploy", "scale", "--replicas", "2").failed(8)
+    return deployed
+
+
+def test_8_when_somebody_else_holds_a_field(contended: Cli) -> None:
+    result = contended.run("deploy", "scale", "--replicas", "2").failed(8)
     assert "recorded, but not applied: the cluster refused" in result.error
     assert "kubectl" in result.error
-    assert "Scaled" in deployed.events()
+    assert "Scaled" in contended.events()
+
+
+def test_8_says_how_to_repeat_without_recording_once_more(contended: Cli) -> None:
+    scale = ("deploy", "scale", "--replicas", "2")
+    said = contended.run(*scale).failed(8).error
+    assert "It is recorded. 1ctl deploy status applies it" in said
+    told = re.search(r"only with (--request-id) (\S+): without, it is recorded once more", said)
+    assert told is not None
+    assert "epeat" not in said
+
+    contended.run(*scale, *told.groups()).failed(8)
+
+    assert contended.events().count("Scaled") == 1
+
+
+def test_8_of_a_command_that_only_applies_names_no_request(contended: Cli) -> None:
+    contended.run("deploy", "scale", "--replicas", "2").failed(8)
+
+    assert "--request-id" not in contended.run("deploy", "status").failed(8).error
 
 
 # 129, 130, 141 and 143

@@ -156,7 +156,7 @@ def test_a_tokens_file_is_read_again_after_a_minute(
         token.unlink()
         with pytest.raises(ClusterUnreachableError, match="token's file cannot be read: No such file") as caught:
             cluster.look(ANY, ledger_id=LEDGER)
-        assert caught.value.hint == "Check the user in the kubeconfig. It is safe to repeat this."
+        assert caught.value.hint == "Check the user in the kubeconfig."
     assert [visit.headers["Authorization"] for visit in host.visits] == [
         "Bearer first",
         "Bearer first",
