@@ -59,14 +59,27 @@ def _set_output(value: str | None) -> str | None:
     return value
 
 
-def _set_profile(value: str | None) -> str | None:
-    if value is not None:
+def not_empty(param: typer.CallbackParam, value: str | None) -> str | None:
+    """The value of an option that says where a command acts.
+
+    Raises:
+        UsageError: It is empty, which would silently mean the default place; most likely a variable is not set.
+    """
+    if value == "":
+        raise UsageError(
+            f"{param.opts[0]} is empty", hint="Is the variable set that it comes from? For the default, leave it out."
+        )
+    return value
+
+
+def _set_profile(param: typer.CallbackParam, value: str | None) -> str | None:
+    if not_empty(param, value) is not None:
         INVOCATION.profile = value
     return value
 
 
-def _set_ledger(value: str | None) -> str | None:
-    if value is not None:
+def _set_ledger(param: typer.CallbackParam, value: str | None) -> str | None:
+    if not_empty(param, value) is not None:
         INVOCATION.ledger = value
     return value
 

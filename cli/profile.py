@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.lazy import group
+from cli.options import not_empty
 
 app = typer.Typer(
     cls=group(
@@ -42,20 +43,29 @@ def profile() -> None:
 
 def create(
     name: NameArgument,
-    context: Annotated[str, typer.Option(metavar="CTX", help="Context of the kubeconfig.")],
-    namespace: Annotated[str, typer.Option(metavar="NS", help="Namespace; it must exist.")],
-    kubeconfig: Annotated[str | None, typer.Option(metavar="FILE", help="Kubeconfig [~/.kube/config].")] = None,
+    context: Annotated[str, typer.Option(metavar="CTX", callback=not_empty, help="Context of the kubeconfig.")],
+    namespace: Annotated[str, typer.Option(metavar="NS", callback=not_empty, help="Namespace; it must exist.")],
+    kubeconfig: Annotated[
+        str | None, typer.Option(metavar="FILE", callback=not_empty, help="Kubeconfig [~/.kube/config].")
+    ] = None,
     cluster: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The cluster's lasting name in the ledger [the context's].")
+        str | None,
+        typer.Option(
+            metavar="NAME", callback=not_empty, help="The cluster's lasting name in the ledger [the context's]."
+        ),
     ] = None,
     ledger: Annotated[
-        str | None, typer.Option("--ledger", metavar="FILE|URL", help="Ledger [a file of its own].")
+        str | None,
+        typer.Option("--ledger", metavar="FILE|URL", callback=not_empty, help="Ledger [a file of its own]."),
     ] = None,
     domain_suffix: Annotated[
-        str | None, typer.Option(metavar="DOMAIN", help="End of host names [satusky.com].")
+        str | None, typer.Option(metavar="DOMAIN", callback=not_empty, help="End of host names [satusky.com].")
     ] = None,
     gateway: Annotated[
-        str | None, typer.Option(metavar="NS/NAME", help="Gateway for routes [gateway-system/satusky-gateway].")
+        str | None,
+        typer.Option(
+            metavar="NS/NAME", callback=not_empty, help="Gateway for routes [gateway-system/satusky-gateway]."
+        ),
     ] = None,
 ) -> None:
     """Add a profile for a real cluster.

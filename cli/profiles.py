@@ -1,6 +1,7 @@
 """Profiles: which cluster, namespace and ledger a command is about.
 
 Without one, commands use the sandbox: a real cluster is never chosen by accident, and an ambient KUBECONFIG is ignored.
+The name "sandbox" asks for it where another profile is the default.
 Each field has an environment twin, which wins over the profile: ONECTL_CONTEXT, ONECTL_KUBECONFIG, ONECTL_NAMESPACE,
 ONECTL_CLUSTER, ONECTL_LEDGER, ONECTL_DOMAIN_SUFFIX, ONECTL_GATEWAY; ONECTL_PROFILE names the profile itself.
 """
@@ -189,6 +190,8 @@ def place(profiles: Profiles, *, name: str | None, ledger: str | None, home: Pat
         RefusedError: The profile does not exist, or what is said does not fit together.
     """
     name = name or environ.get("ONECTL_PROFILE") or profiles.current
+    sandbox = name == SANDBOX and name not in profiles.all
+    name = None if sandbox else name
     profile = profiles.get(name) if name else Profile()
     given = {field: environ.get(f"ONECTL_{field.upper()}") for field in Profile._fields}
     profile = profile._replace(**{field: value for field, value in given.items() if value})
@@ -196,6 +199,11 @@ def place(profiles: Profiles, *, name: str | None, ledger: str | None, home: Pat
     in_cluster = bool(environ.get("ONECTL_IN_CLUSTER"))
     cluster = profile.cluster or profile.context or SANDBOX
     real = cluster != SANDBOX
+    if sandbox and (real or in_cluster):
+        raise RefusedError(
+            f"the sandbox is asked for, but the environment names the cluster {cluster if real else 'that this runs in'}",
+            hint="For the sandbox: unset ONECTL_CONTEXT ONECTL_CLUSTER ONECTL_IN_CLUSTER",
+        )
     if in_cluster and not real:
         raise RefusedError(
             "ONECTL_IN_CLUSTER is set, but nothing names the cluster",

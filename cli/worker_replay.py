@@ -10,7 +10,7 @@ import typer
 
 from cli.exit_codes import CommandError, ExitCode
 from cli.moment import AsOfOption, AtPositionOption, When, resolve
-from cli.options import YesOption
+from cli.options import YesOption, not_empty
 from cli.progress import progress
 from cli.session import Session
 from ledger.errors import OneCtlError, RefusedError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def replay(
-    context: Annotated[str, typer.Option(metavar="CTX", help="Context of the cluster to fill.")],
+    context: Annotated[str, typer.Option(metavar="CTX", callback=not_empty, help="Context of the cluster to fill.")],
     kubeconfig: Annotated[Path | None, typer.Option(metavar="FILE", help="Kubeconfig [~/.kube/config].")] = None,
     as_of: AsOfOption = None,
     at_position: AtPositionOption = None,

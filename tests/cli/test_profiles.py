@@ -190,6 +190,53 @@ def test_a_relative_kubeconfig_means_the_same_file_everywhere(cli: Cli) -> None:
     assert elsewhere.run("-p", "p", "-o", "json", "profile", "current").done().json["kubeconfig"] == str(cli.cwd / "kc")
 
 
+@pytest.mark.parametrize("command", [["deploy", "list"], ["profile", "current"]], ids=" ".join)
+@pytest.mark.parametrize("option", ["-p", "--profile", "--ledger"])
+def test_an_empty_option_never_means_the_default_place(cli: Cli, command: list[str], option: str) -> None:
+    for args in ([option, "", *command], [*command, option, ""]):
+        refused = cli.run(*args).failed(2)
+        assert "is empty" in refused.error
+        assert "Is the variable set that it comes from?" in refused.error
+    assert not cli.home.exists()
+
+
+def test_an_empty_variable_means_that_it_is_not_set(cli: Cli) -> None:
+    assert current(cli, ONECTL_PROFILE="", ONECTL_LEDGER="", ONECTL_CONTEXT="") == current(cli)
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--context", "--namespace", "--kubeconfig", "--cluster", "--ledger", "--domain-suffix", "--gateway"],
+)
+def test_a_profile_is_not_made_of_an_empty_option(cli: Cli, option: str) -> None:
+    assert f"{option} is empty" in cli.run(*PROD, option, "").failed(2).error
+    assert not cli.home.exists()
+
+
+def test_the_sandbox_may_be_chosen_for_one_run(prod: Cli) -> None:
+    before = current(prod)
+    prod.run("profile", "use", "prod").done()
+
+    assert current(prod, "-p", "sandbox") == before
+    assert current(prod, ONECTL_PROFILE="sandbox") == before
+    assert current(prod)["cluster"] == "ctx"
+
+
+def test_the_sandbox_is_not_chosen_where_the_environment_names_a_cluster(prod: Cli) -> None:
+    named = prod.having(ONECTL_CONTEXT="ctx", ONECTL_NAMESPACE="shop")
+
+    error = named.run("-p", "sandbox", "deploy", "list").failed(3).error
+
+    assert "the sandbox is asked for, but the environment names the cluster ctx" in error
+
+
+def test_a_hint_keeps_the_sandbox_that_was_chosen(prod: Cli) -> None:
+    prod.run("profile", "use", "prod").done()
+    prod.run("-p", "sandbox", "deploy", "--image", "nginx").done()
+
+    assert "1ctl -p sandbox deploy restart" in prod.run("-p", "sandbox", "env", "create", "--env", "A=1").done().stderr
+
+
 # Addresses of databases
 
 CANARY = "c4n4ry"
