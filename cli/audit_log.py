@@ -12,6 +12,7 @@ import typer
 
 from cli.exit_codes import UsageError
 from cli.moment import AtPositionOption, When, parse_time, resolve
+from cli.options import countable
 from cli.session import Session
 from ledger import audit_log
 from ledger.audit_log import Entry, Filter
@@ -47,7 +48,9 @@ def log(
     until: UntilFilter = None,
     key: KeyFilter = None,
     request_id: RequestFilter = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="The last N [50; JSON: all].")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, callback=countable, help="The last N [50; JSON: all].")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones as they come.")] = False,
     at_position: AtPositionOption = None,
 ) -> None:

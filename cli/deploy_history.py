@@ -8,7 +8,7 @@ import typer
 
 from cli.exit_codes import UsageError
 from cli.moment import When, parse_time, resolve
-from cli.options import ConfigOption, DeploymentIdOption
+from cli.options import DIGITS, ConfigOption, DeploymentIdOption, countable
 from cli.session import Session
 from cli.target import loaded, target
 from ledger.app import App, open_life
@@ -141,7 +141,9 @@ def blame(
 
 
 def events(
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="The last N [50; JSON: all].")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, callback=countable, help="The last N [50; JSON: all].")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones as they come.")] = False,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
@@ -164,10 +166,9 @@ def _life_at(session: Session, app_id: AppId, text: str, deployment_id: str | No
     """The app's life at a moment named on the command line; None if none was open then."""
     if text == "now":
         return session.reader.app(app_id).life
-    if text.isdecimal():
-        when = When(at_release=int(text))
-    elif text.startswith("@") and text[1:].isdecimal():
-        when = When(at_position=int(text[1:]))
+    number = text.removeprefix("@")
+    if number.isdecimal() and len(number) <= DIGITS:
+        when = When(at_position=int(number)) if text.startswith("@") else When(at_release=int(number))
     else:
         try:
             parse_time(text, SystemClock().now_us())

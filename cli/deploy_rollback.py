@@ -17,6 +17,7 @@ from cli.options import (
     TimeoutOption,
     WaitOption,
     YesOption,
+    countable,
 )
 from cli.recording import record
 from cli.session import Session
@@ -29,7 +30,8 @@ from ledger.spec import AppId
 
 def rollback(
     version: Annotated[
-        int | None, typer.Option(metavar="N", help="Release to go back to; default: the last healthy one.")
+        int | None,
+        typer.Option(metavar="N", callback=countable, help="Release to go back to; default: the last healthy one."),
     ] = None,
     only: Annotated[
         str, typer.Option(metavar="code|config", help="Restore only the image, or only the values.")
@@ -82,7 +84,7 @@ def rollback(
 
 
 def mark_bad(
-    release: Annotated[int, typer.Argument(metavar="N", help="Release.")],
+    release: Annotated[int, typer.Argument(metavar="N", callback=countable, help="Release.")],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown to whoever wants to go back to it.")],
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,

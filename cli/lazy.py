@@ -20,7 +20,41 @@ from cli.options import GLOBAL_OPTIONS
 USAGE_EXIT_CODE = 2
 
 
-class LeafCommand(TyperCommand):
+def say(text: str) -> None:
+    """Print what was asked about the program itself, without what commands need to print.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from cli.terminal import OutputError  # noqa: PLC0415 - needed for an error only
+
+        raise OutputError(f"the output cannot be written: {error.strerror}") from error
+
+
+class _Helpful:
+    """A command whose help fails as its other output does."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Like the base class, with our own way to print."""
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+def _show_help(ctx: Any, _param: Any, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        say(ctx.get_help())
+        ctx.exit()
+
+
+class LeafCommand(_Helpful, TyperCommand):
     """One command, with the global options besides its own."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -28,7 +62,7 @@ class LeafCommand(TyperCommand):
         self.params += _global_params(self.params)
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(_Helpful, TyperGroup):
     """A group whose commands are named by text, ``module:function`` or ``module:app``.
 
     Attributes:

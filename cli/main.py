@@ -10,8 +10,8 @@ from typing import Annotated, NoReturn
 import typer
 from typer.main import get_command
 
-from cli.exit_codes import EndedError
-from cli.lazy import group
+from cli.exit_codes import EndedError, UsageError
+from cli.lazy import group, say
 from cli.options import INVOCATION, LedgerOption, OutputOption, ProfileOption
 from cli.version import PROGRAM
 
@@ -40,7 +40,7 @@ app = typer.Typer(
 
 def _version(*, value: bool) -> None:
     if value:
-        sys.stdout.write(f"{PROGRAM}\n")
+        say(PROGRAM)
         raise typer.Exit
 
 
@@ -99,6 +99,7 @@ def _run() -> int:
     _use_utf8()
     if "_1CTL_COMPLETE" in os.environ:
         app(prog_name="1ctl")  # answers the shell, and exits
+    _refuse_what_is_no_text()
     try:
         # Not `app()`, which ends in its own way when it is interrupted or its reader goes away.
         with get_command(app).make_context("1ctl", sys.argv[1:]) as context:
@@ -116,6 +117,21 @@ def _use_utf8() -> None:
             setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
         else:
             stream.reconfigure(encoding="utf-8", errors=errors)
+
+
+def _refuse_what_is_no_text() -> None:
+    """Refuse bytes that are no UTF-8: what is recorded and shown is text.
+
+    Raises:
+        UsageError: An argument or one of our variables has such bytes; they are not shown.
+    """
+    given = [("an argument", text) for text in sys.argv[1:]]
+    given += [(name, text) for name, text in os.environ.items() if name.startswith("ONECTL_")]
+    for what, text in given:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{what} is not UTF-8 text") from None
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from cli.exit_codes import UsageError
+from cli.options import countable
 from ledger.clock import SystemClock, from_micros, to_micros
 from ledger.errors import RefusedError
 
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
     from ledger.spec import AppId
 
 AtReleaseOption = Annotated[
-    int | None, typer.Option(metavar="N", help="As it last was while release N was the newest.")
+    int | None,
+    typer.Option(metavar="N", callback=countable, help="As it last was while release N was the newest."),
 ]
 AsOfOption = Annotated[str | None, typer.Option(metavar="TIME", help="As it was then: 2026-05-01T12:00, or '2h ago'.")]
-AtPositionOption = Annotated[int | None, typer.Option(metavar="P", help="As it was at this position of the ledger.")]
+AtPositionOption = Annotated[
+    int | None, typer.Option(metavar="P", callback=countable, help="As it was at this position of the ledger.")
+]
 
-_AGO = r"(\d+)\s*(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)\s+ago"
+_AGO = r"(\d{1,18})\s*(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)\s+ago"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -99,7 +103,7 @@ def parse_time(text: str, now_us: int) -> int:
     """
     ago = re.fullmatch(_AGO, text.strip().lower())
     if ago is not None:
-        return now_us - int(ago[1]) * _SECONDS[ago[2][0]] * 1_000_000
+        return max(0, now_us - int(ago[1]) * _SECONDS[ago[2][0]] * 1_000_000)
     try:
         return to_micros(datetime.fromisoformat(text.strip()).astimezone(UTC))
     except (ValueError, OverflowError):  # the latter, and both where the year 1 begins somewhere

@@ -84,6 +84,25 @@ def _set_ledger(param: typer.CallbackParam, value: str | None) -> str | None:
     return value
 
 
+LARGEST_NUMBER = 2**53 - 1
+"""No ledger gets there, every storage has room for it, and every reader of JSON keeps it exactly."""
+
+DIGITS = 15
+"""How many digits a number may have that is certainly not larger."""
+
+
+def countable(param: typer.CallbackParam, value: int | None) -> int | None:
+    """The value of an option that counts releases, positions or lines.
+
+    Raises:
+        UsageError: It is larger than any of them can be.
+    """
+    if value is not None and value > LARGEST_NUMBER:
+        name = param.opts[0] if param.opts[0].startswith("-") else param.metavar
+        raise UsageError(f"{name} must be at most {LARGEST_NUMBER}")
+    return value
+
+
 def _set_deployment_id(value: str | None) -> str | None:
     INVOCATION.deployment_id = value
     return value
@@ -122,7 +141,9 @@ DeploymentIdOption = Annotated[
         "--deployment-id", "-d", metavar="ID", callback=_set_deployment_id, help="The app with this deployment id."
     ),
 ]
-LimitOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="At most N [50; JSON: all].")]
+LimitOption = Annotated[
+    int | None, typer.Option(metavar="N", min=1, callback=countable, help="At most N [50; JSON: all].")
+]
 RequestIdOption = Annotated[
     str | None,
     typer.Option(

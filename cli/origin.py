@@ -25,11 +25,11 @@ def request(*, request_id: str | None = None, reason: str | None = None, git: bo
         git: Whether to record the commit of the working directory; costs a `git status` (`cli.checkout`).
 
     Raises:
-        InvalidValueError: Id or reason are not acceptable.
+        InvalidValueError: Id, reason or the actor are not acceptable.
     """
     made = Request(
         request_id=values.request_id(request_id) if request_id is not None else str(uuid.uuid4()),
-        actor=actor(os.environ),
+        actor=values.actor(actor(os.environ)),
         source=source(os.environ, git=git),
         reason=values.reason(reason) if reason is not None else None,
     )
@@ -63,8 +63,10 @@ def _os_user(environ: Mapping[str, str]) -> str:
 def _ci_run(environ: Mapping[str, str]) -> str | None:
     if environ.get("GITHUB_RUN_ID"):
         server = environ.get("GITHUB_SERVER_URL", "https://github.com")
-        return f"{server}/{environ.get('GITHUB_REPOSITORY', '')}/actions/runs/{environ['GITHUB_RUN_ID']}"
-    return next((environ[name] for name in _CI_RUNS if environ.get(name)), None)
+        run = f"{server}/{environ.get('GITHUB_REPOSITORY', '')}/actions/runs/{environ['GITHUB_RUN_ID']}"
+    else:
+        run = next((environ[name] for name in _CI_RUNS if environ.get(name)), "")
+    return run.encode(errors="replace").decode() or None  # it may not even be UTF-8
 
 
 def _commit() -> tuple[str | None, bool | None]:

@@ -11,7 +11,7 @@ import typer
 from cli import origin
 from cli.answers import documented
 from cli.dry_run import object_changes, tell
-from cli.options import DryRunOption, RequestIdOption, YesOption
+from cli.options import DryRunOption, RequestIdOption, YesOption, countable
 from cli.session import Session
 from ledger.app import App, fold
 from ledger.codec import decode, recorded, subject_of
@@ -25,7 +25,7 @@ from projections.runner import rebuild
 
 
 def redact(
-    position: Annotated[int, typer.Option(metavar="P", help="Position of the event.")],
+    position: Annotated[int, typer.Option(metavar="P", callback=countable, help="Position of the event.")],
     field: Annotated[
         str,
         typer.Option(metavar="FIELD", help="What to blank: values.KEY, env.KEY, message, reason or fields.N.found."),

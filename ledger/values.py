@@ -378,6 +378,27 @@ def request_id(text: str) -> str:
     raise _refusal("request id", text, reason, example="ci-4711-deploy")
 
 
+def actor(text: str) -> str:
+    """Returns the name of who asks: one line of at most 256 characters, as given.
+
+    Names that begin with ``1ctl/`` are kept for what is observed: see `Request`.
+
+    Raises:
+        InvalidValueError: It is not such a name, or is one of those.
+    """
+    if not text.strip():
+        fault = "must not be empty"
+    elif len(text) > 256:
+        fault = f"must be at most 256 characters, not {len(text)}"
+    elif re.search(_UNSAFE_IN_LINE, text) or re.search(_SURROGATE, text):
+        fault = "must be one line of text without control characters"
+    elif text.startswith("1ctl/"):
+        fault = "must not begin with 1ctl/, which stands for what 1ctl itself observed"
+    else:
+        return text
+    raise _refusal("actor", text, fault, example="ana", hint="Name who asks: ONECTL_ACTOR=ana")
+
+
 def reason(text: str) -> str:
     """Returns why something was done, in one line of at most 1000 characters, without the space around it.
 

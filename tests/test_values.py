@@ -64,6 +64,7 @@ ACCEPTED: list[tuple[Check, str]] = [
     *((values.env_name, text) for text in ("A", "_", "_LEADING", "jwt_Secret9", "A" * 253)),
     *((values.env_value, text) for text in ("", "a=b", "line\nline", "naïve 🚀", " padded ")),
     *((values.request_id, text) for text in ("1", "!", "ci-4711", "0b9d0f0e-4f0c-7000-8000-000000000000", "~" * 128)),
+    *((values.actor, text) for text in ("ana", "dependabot[bot]", "Ana Löst 🚀", "a" * 256, "1ctl")),
     *((values.reason, text) for text in ("x", "rolls back #12: löst 🚀", "r" * 1000)),
 ]
 
@@ -133,6 +134,10 @@ REFUSED: list[tuple[Check, str, str]] = [
     (values.env_value, "a\0b", "must not have a NUL"),
     (values.env_value, "a\udcffb", "must be valid UTF-8"),
     *((values.request_id, text, "must be 1 to 128 printable") for text in ("", "a b", "a\n", "é", "x" * 129)),
+    *((values.actor, text, "must not be empty") for text in ("", " ", "\n")),
+    (values.actor, "a" * 257, "must be at most 256 characters, not 257"),
+    *((values.actor, text, "must be one line of text") for text in ("a\nb", "a\x1b[2J", "a\u202eb", "\udcff")),
+    *((values.actor, text, "must not begin with 1ctl/") for text in ("1ctl/", "1ctl/effects", "1ctl/worker")),
     *((values.reason, text, "must not be empty") for text in ("", "   ")),
     (values.reason, "r" * 1001, "must be at most 1000 characters, not 1001"),
     *((values.reason, text, "must be one line") for text in ("a\nb", "a\rb", "a\n")),
