@@ -21,9 +21,8 @@ from cli.options import (
 )
 from cli.recording import record
 from cli.session import Session
-from cli.target import destroyed_error, meant, target
+from cli.target import destroyed_error, meant, running, target
 from ledger import values
-from ledger.app import open_life
 from ledger.commands import Destroy, Restart, Scale
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def destroy(
         show_plan(session, app_id, Destroy())
         return
     before = _repeated(session, app_id, request)
-    ending = before or _ending(app, deployment_id)
+    ending = before or _ending(session, app, deployment_id)
     told = partial(answers.documented, session, request, deployment_id=ending, repeated=before is not None)
     session.announce_sandbox()
     if app.life is not None and app.life.deployment_id == ending:
@@ -155,13 +154,13 @@ def _question(deployment_id: str) -> str:
     )
 
 
-def _ending(app: App, named: str | None) -> str:
+def _ending(session: Session, app: App, named: str | None) -> str:
     """The deployment to destroy; also one whose destruction was recorded before but not finished, to finish it.
 
     Raises:
         AppNotFoundError: There is none, or the one named is not the one that runs.
     """
-    life = app.life or app.leaving or open_life(app)
+    life = app.life or app.leaving or running(session, app)
     if named is not None and named != life.deployment_id:
         raise destroyed_error(app.id, named)
     return life.deployment_id

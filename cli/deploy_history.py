@@ -10,7 +10,7 @@ from cli.exit_codes import UsageError
 from cli.moment import When, parse_time, resolve
 from cli.options import DIGITS, ConfigOption, DeploymentIdOption, countable
 from cli.session import Session
-from cli.target import loaded, target
+from cli.target import loaded, running, target
 from ledger.app import App, open_life
 from ledger.audit_log import Filter
 from ledger.clock import SystemClock, from_micros, iso
@@ -100,7 +100,7 @@ def blame(
     """
     session = Session()
     app_id = target(session, deployment_id=deployment_id, config=config)
-    open_life(session.reader.app(app_id))
+    running(session, session.reader.app(app_id))
     found = blamed(App(id=app_id), session.reader.asked(app_id))
     if key is not None:
         wanted = {key, f"env.{key}", f"secrets.{key}", f"pods.env.{key}", f"pods.secrets.{key}"}

@@ -14,9 +14,9 @@ from cli.past import asked
 from cli.recording import status_hint
 from cli.session import Session
 from cli.status_facts import Status, cluster_facts, ledger_facts
-from cli.target import destroyed_error, target
+from cli.target import destroyed_error, running, target
 from ledger import values
-from ledger.app import App, Life, open_life
+from ledger.app import App, Life
 from ledger.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def status(
 
 def _app(session: Session, *, deployment_id: str | None, config: str | None) -> App:
     app = session.reader.app(target(session, deployment_id=deployment_id, config=config, ended=True))
-    running = app.life or app.leaving or open_life(app)
-    if deployment_id is not None and running.deployment_id != deployment_id:
+    shown = app.life or app.leaving or running(session, app)
+    if deployment_id is not None and shown.deployment_id != deployment_id:
         raise destroyed_error(app.id, deployment_id)
     return app
 
@@ -138,7 +138,7 @@ def _wait(session: Session, app: App, request: Request, *, check_dns: bool, time
     """Look until its pods are ready, will not become ready, or the time is over; show that, and end with its code."""
     import time  # noqa: PLC0415
 
-    life = open_life(app)
+    life = running(session, app)
     deadline = time.monotonic() + timeout
     session.terminal.info("Waiting for deployment to become healthy...")
     while True:

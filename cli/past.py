@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cli.moment import When, resolve
 from cli.session import Session
-from cli.target import destroyed_error, target
+from cli.target import destroyed_error, running, target
 from ledger.clock import SystemClock
 from ledger.errors import AppNotFoundError
 
@@ -39,8 +39,6 @@ def asked(when: When, *, deployment_id: str | None, config: str | None) -> Asked
         AppNotFoundError: It had no open life then, or not the one that is named.
         RefusedError: Nothing says which app, or there was no such moment.
     """
-    from ledger.app import open_life  # noqa: PLC0415
-
     session = Session()
     app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
@@ -52,7 +50,7 @@ def asked(when: When, *, deployment_id: str | None, config: str | None) -> Asked
             f'deployment "{deployment_id}" was not open at position {moment.position}',
             hint="See when it was: 1ctl deploy events --deployment-id " + deployment_id,
         )
-    life = open_life(app)
+    life = running(session, app, upto=moment.position if moment else None)
     return Asked(
         session=session,
         app=app,

@@ -9,7 +9,7 @@ from ledger.errors import AppNotFoundError, RefusedError
 
 if TYPE_CHECKING:
     from cli.session import Session
-    from ledger.app import App
+    from ledger.app import App, Life
     from ledger.request import Request
     from ledger.spec import AppId
 
@@ -91,14 +91,46 @@ def meant(session: Session, request: Request, *, deployment_id: str | None, conf
     return session.reader.app(target(session, deployment_id=deployment_id, config=config, ended=True))
 
 
+def running(session: Session, app: App, *, upto: int | None = None) -> Life:
+    """The app's open life.
+
+    Args:
+        session: Where to look for when it ended.
+        app: The app, as it was at that position.
+        upto: That position; None means now.
+
+    Raises:
+        AppNotFoundError: There is none. It says when the last one ended.
+    """
+    from ledger.app import open_life  # noqa: PLC0415
+
+    try:
+        return open_life(app)
+    except AppNotFoundError as error:
+        ended = _ended(session, app.id, upto=upto)
+        if ended is None:
+            raise
+        raise AppNotFoundError(f"{error.message} {ended}", hint=error.hint) from None
+
+
+def _ended(session: Session, app_id: AppId, *, upto: int | None) -> str | None:
+    """The local time at which the app's newest life was destroyed; None if there was none, or it is open."""
+    from ledger.clock import from_micros  # noqa: PLC0415 - needed for an error only
+    from ledger.landmarks import newest_releases, span  # noqa: PLC0415
+
+    life = span(session.store, app_id, None, upto=upto)
+    end = newest_releases(session.store, life, 1).destroyed if life is not None else None
+    if end is None:
+        return None
+    return from_micros(end.recorded_us).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
 def loaded(session: Session, *, deployment_id: str | None, config: str | None) -> App:
     """The app with an open life.
 
     Raises:
         AppNotFoundError: It has none.
     """
-    from ledger.app import open_life  # noqa: PLC0415
-
     app = session.reader.app(target(session, deployment_id=deployment_id, config=config))
-    open_life(app)
+    running(session, app)
     return app

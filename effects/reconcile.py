@@ -321,7 +321,7 @@ class Reconciler:
     def _ledger_id(self) -> str:
         ledger_id = self.ledger.ledger_id()
         if ledger_id is None:
-            raise AppNotFoundError("the ledger is empty", hint="Run '1ctl deploy' first")
+            raise AppNotFoundError("the ledger is empty", hint="Run '1ctl deploy --image IMAGE' first")
         return ledger_id
 
 

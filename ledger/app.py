@@ -227,8 +227,14 @@ def open_life(app: App) -> Life:
     """The app's open life.
 
     Raises:
-        AppNotFoundError: There is none.
+        AppNotFoundError: There is none: it was never deployed, or it was destroyed.
     """
+    if app.life is None and app.lives:
+        raise AppNotFoundError(
+            f'app "{app.id.name}" not found in namespace {app.id.namespace}: it was destroyed',
+            hint="Deploy it again as it last was: 1ctl deploy restore\n"
+            "Its history is still there: 1ctl deploy releases   (and with --at-release N most commands tell what was)",
+        )
     if app.life is None:
         raise AppNotFoundError(
             f'app "{app.id.name}" not found in namespace {app.id.namespace}',

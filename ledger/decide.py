@@ -124,7 +124,7 @@ def decide(  # noqa: C901, PLR0911, PLR0912 - one arm per command, in one place
 
 def _deploy(command: Deploy, app: App, minted: Minted) -> Sequence[AppEvent]:
     values.app_name(app.id.name)
-    spec = _merged(command, app.life)
+    spec = _merged(command, app)
     env = (EnvSet(values=dict(command.env)),) if command.env else ()
     if app.life is not None:
         _check_env(command.env, app.life, plain=command.plain)
@@ -198,14 +198,17 @@ def _opening(spec: Spec, minted: Minted) -> tuple[AppEvent, AppEvent]:
     return opened, DomainAssigned(domain=minted.domain)
 
 
-def _merged(command: Deploy, life: Life | None) -> Spec:
+def _merged(command: Deploy, app: App) -> Spec:
     """Given value, else the life's current one, else the default; every one of them valid."""
     asked = {name: getattr(command, name) for name in _SPEC_FIELDS}
     given = {name: value for name, value in asked.items() if value is not None}
-    if life is not None:
-        return _checked(replace(life.spec, **given))
+    if app.life is not None:
+        return _checked(replace(app.life.spec, **given))
     if "image" not in given:
-        raise RefusedError("no image given", hint="Pass --image, for instance: 1ctl deploy --image nginx:alpine")
+        again = "\nOr as it last was, before it was destroyed: 1ctl deploy restore" if app.lives else ""
+        raise RefusedError(
+            "no image given", hint=f"Pass --image, for instance: 1ctl deploy --image nginx:alpine{again}"
+        )
     machines = values.machines(given.get("machines", ()))
     return _checked(replace(Spec(image=given["image"], replicas=max(1, len(machines))), **given))
 

@@ -16,3 +16,7 @@ def test_a_restart_is_recorded_as_often_as_it_is_asked_for() -> None:
 def test_an_app_without_a_life_is_not_found() -> None:
     given().when(Restart()).refused("not found", error=AppNotFoundError)
     given(*ended()).when(Restart()).refused("not found", error=AppNotFoundError)
+
+
+def test_an_app_that_was_destroyed_is_told_how_it_comes_back() -> None:
+    given(*ended()).when(Restart()).refused("it was destroyed", error=AppNotFoundError, hint="1ctl deploy restore")
