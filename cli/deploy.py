@@ -60,10 +60,7 @@ def _bare() -> None:
     pass
 
 
-_EPILOG = """\b
-Examples:
-  1ctl deploy --image nginx:alpine --machine compute-main-01 --wait
-  1ctl deploy --env LOG_LEVEL=debug --reason 'find the login bug'"""
+_EPILOG = "Example:  1ctl deploy --image nginx:alpine --machine compute-main-01 --wait"
 
 
 @app.callback(epilog=_EPILOG)
@@ -86,6 +83,12 @@ def deploy(
         Path | None, typer.Option(metavar="FILE", help="Environment from a file of KEY=VALUE lines.")
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Accept values that look like credentials.")] = False,
+    kv_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Secrets from a file of KEY=VALUE lines; - is stdin.")
+    ] = None,
+    key: Annotated[
+        list[str] | None, typer.Option("--key", "-k", metavar="KEY", help="Ask for this secret's value; repeatable.")
+    ] = None,
     wait: WaitOption = False,
     timeout: TimeoutOption = DEFAULT_TIMEOUT,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it is recorded; do not apply it.")] = False,
@@ -114,6 +117,8 @@ def deploy(
             env=env or [],
             env_file=env_file,
             plain=plain,
+            kv_file=kv_file,
+            key=key or [],
             wait=wait,
             timeout=timeout,
             detach=detach,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -49,6 +49,8 @@ class Wish:
     env: Sequence[str]
     env_file: Path | None
     plain: bool
+    kv_file: Path | None
+    key: Sequence[str]
     wait: bool
     timeout: str
     detach: bool
@@ -71,6 +73,8 @@ def run(wish: Wish) -> None:
     session = Session()
     timeout = values.duration(wish.timeout)
     app_id, command = _command(session, wish)
+    secrets = _given_secrets(session, wish)
+    command = replace(command, secret_keys=tuple(sorted(secrets)))
     request = origin.request(request_id=wish.request_id, reason=wish.reason, git=True)
     if wish.dry_run:
         from cli.dry_run import show  # noqa: PLC0415
@@ -79,7 +83,9 @@ def run(wish: Wish) -> None:
         return
     before = session.reader.app(app_id)
     _check_before(session, before, request, detach=wish.detach)
-    outcome = record(session, app_id, command, request, applies=not wish.detach)
+    outcome = record(session, app_id, command, request, secret_values=secrets, applies=not wish.detach)
+    if outcome.repeated and secrets:
+        session.terminal.notice("Secret values of a repeated request are not compared.")
     released = _released(outcome)
     if wish.name is not None:
         INVOCATION.deployment_id = released.deployment_id  # no other command takes a name, and no file may say it
@@ -158,6 +164,15 @@ def given_env(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
         env.update(values.env_file(read_text(file), satusky_toml.shown(file)))
     env.update(values.env_pair(pair, secret=False) for pair in pairs)
     return env
+
+
+def _given_secrets(session: Session, wish: Wish) -> Mapping[str, bytes]:
+    """The secrets that come with the release; an app that needs some would fail without."""
+    if wish.kv_file is None and not wish.key:
+        return {}
+    from cli.secret_input import given_secrets  # noqa: PLC0415 - most releases come without
+
+    return given_secrets(session.terminal, pairs=[], file=wish.kv_file, ask=wish.key)
 
 
 def read_text(path: Path) -> str:

@@ -18,7 +18,8 @@ from ledger.value import Value, value
 class Deploy(Value):
     """Make a release. What is not given keeps the life's current value, else gets the default.
 
-    `plain` allows environment values that look like credentials.
+    `plain` allows environment values that look like credentials. Of secrets the command has the keys only; the values
+    travel beside it, sealed.
     """
 
     image: str | None = None
@@ -31,6 +32,7 @@ class Deploy(Value):
     image_pull_secret: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     plain: bool = False
+    secret_keys: tuple[str, ...] = ()
 
 
 @value

@@ -57,7 +57,7 @@ class Minted(Value):
         deployment_id: For a life that opens.
         domain: For a life that opens.
         life_key: For a life that opens: X25519 public key, base64.
-        sealed: For `SetSecrets`: what was stored for each key.
+        sealed: For commands that set secrets: what was stored for each key.
         releases: For `Rollback`: the life's releases that it can choose from, oldest first, the newest one included.
         ended: For `Restore`: the destroyed life, as it last was.
     """
@@ -97,8 +97,8 @@ def decide(  # noqa: C901, PLR0911, PLR0912 - one arm per command, in one place
             _check_set("environment", command.keys, life.env, app)
             return (EnvUnset(keys=command.keys),)
         case SetSecrets():
-            _check_secrets(command.keys, life)
-            return (SecretSet(secrets={key: minted.sealed[key] for key in command.keys}),)
+            _check_secrets(command.keys, life.env, life.secrets)
+            return _sealed(command.keys, minted)
         case UnsetSecrets():
             _check_set("secrets", command.keys, life.secrets, app)
             return (SecretUnset(keys=command.keys),)
@@ -125,14 +125,17 @@ def decide(  # noqa: C901, PLR0911, PLR0912 - one arm per command, in one place
 def _deploy(command: Deploy, app: App, minted: Minted) -> Sequence[AppEvent]:
     values.app_name(app.id.name)
     spec = _merged(command, app)
-    env = (EnvSet(values=dict(command.env)),) if command.env else ()
+    _check_env(command.env, app.life, plain=command.plain)
+    configuration: list[AppEvent] = [EnvSet(values=dict(command.env))] if command.env else []
+    known = app.life.configuration if app.life is not None else Configuration()
+    if command.secret_keys:
+        _check_secrets(command.secret_keys, {**known.env, **command.env}, known.secrets)
+        configuration += _sealed(command.secret_keys, minted)
     if app.life is not None:
-        _check_env(command.env, app.life, plain=command.plain)
         life = app.life
         _check_known({**life.env, **command.env}, app)
-        return (Deployed(deployment_id=life.deployment_id, release=life.release + 1, spec=spec), *env)
-    _check_env(command.env, None, plain=command.plain)
-    return (*_opening(spec, minted), *env)
+        return (Deployed(deployment_id=life.deployment_id, release=life.release + 1, spec=spec), *configuration)
+    return (*_opening(spec, minted), *configuration)
 
 
 def _restore(command: Restore, app: App, minted: Minted) -> Sequence[AppEvent]:
@@ -153,10 +156,7 @@ def _restore(command: Restore, app: App, minted: Minted) -> Sequence[AppEvent]:
             f"the secrets of {ended.deployment_id} were shredded when it was destroyed: {', '.join(missing)}",
             hint="Give them again: 1ctl deploy restore --kv-file FILE   (or leave them out: --without-secrets)",
         )
-    for key in command.secret_keys:
-        values.env_name(key)
-    values.check_keys("secrets", command.secret_keys)
-    _check_apart(command.secret_keys, ended.env, "an environment value", "1ctl env unset --key")
+    _check_secrets(command.secret_keys, ended.env, ())
     if blanked := Configuration(ended.env).blanked:
         raise RefusedError(
             f"{', '.join(blanked)} of {ended.deployment_id} was redacted, so it cannot be set again",
@@ -165,9 +165,7 @@ def _restore(command: Restore, app: App, minted: Minted) -> Sequence[AppEvent]:
     deployed, assigned = _opening(ended.spec, minted)
     assert isinstance(deployed, Deployed)
     env = (EnvSet(values=dict(ended.env)),) if ended.env else ()
-    secrets = (
-        (SecretSet(secrets={key: minted.sealed[key] for key in command.secret_keys}),) if command.secret_keys else ()
-    )
+    secrets = _sealed(command.secret_keys, minted) if command.secret_keys else ()
     return (replace(deployed, restored_from=ended.deployment_id), assigned, *env, *secrets)
 
 
@@ -300,9 +298,10 @@ def _check_env(new: Mapping[str, str], life: Life | None, *, plain: bool) -> Non
             )
         why = None if plain else looks_like_credential(name, text)
         if why is not None:
+            seal = "1ctl secret create" if life else "1ctl deploy"  # before its first release an app has no secrets
             raise RefusedError(
                 f"{name} {why}; environment values are kept in the ledger in plain text, for ever",
-                hint=f"Seal it instead: 1ctl secret create --key {name}   (If it is no secret: --plain)",
+                hint=f"Seal it instead: {seal} --key {name}   (If it is no secret: --plain)",
             )
     env = {**(life.env if life else {}), **new}
     values.check_keys("environment", env)
@@ -319,11 +318,16 @@ def _check_known(env: Mapping[str, str], app: App) -> None:
         )
 
 
-def _check_secrets(keys: Iterable[str], life: Life) -> None:
-    for key in keys:
+def _check_secrets(new: Sequence[str], env: Mapping[str, str], secrets: Iterable[str]) -> None:
+    """Names are valid, no two keys collide in the cluster, and none is an environment value."""
+    for key in new:
         values.env_name(key)
-    values.check_keys("secrets", {*life.secrets, *keys})
-    _check_apart(keys, life.env, "an environment value", "1ctl env unset --key")
+    values.check_keys("secrets", {*secrets, *new})
+    _check_apart(new, env, "an environment value", "1ctl env unset --key")
+
+
+def _sealed(keys: Iterable[str], minted: Minted) -> tuple[SecretSet]:
+    return (SecretSet(secrets={key: minted.sealed[key] for key in keys}),)
 
 
 def _check_apart(keys: Iterable[str], others: Mapping[str, object], what: str, unset: str) -> None:

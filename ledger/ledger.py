@@ -163,7 +163,7 @@ class Ledger(SecretReader):
             command: What is asked for.
             request: Who asks and why. The same id and command again give the first answer and record nothing; what led
                 to no event was not recorded and is decided anew.
-            secret_values: For `SetSecrets`: the values by key. They leave this function only sealed.
+            secret_values: For commands that set secrets: the values by key. They leave this function only sealed.
 
         Raises:
             RefusedError: A rule says no; nothing was recorded.
@@ -203,13 +203,12 @@ class Ledger(SecretReader):
         """
         app = self.app(app_id)
         minted = Minted(deployment_id=_UNMINTED, domain="(random)", life_key="(new key)")
-        if isinstance(command, SetSecrets) and app.life is not None:
-            versions = app.life.secret_versions
-            sealed = {key: SecretVersion(versions.get(key, 0) + 1, f"(sealed {key})") for key in command.keys}
+        if keys := _secret_keys(command):
+            versions = app.life.secret_versions if app.life is not None else {}
+            sealed = {key: SecretVersion(versions.get(key, 0) + 1, f"(sealed {key})") for key in keys}
             minted = replace(minted, sealed=sealed)
         if isinstance(command, Restore):
-            sealed = {key: SecretVersion(1, f"(sealed {key})") for key in command.secret_keys}
-            minted = replace(minted, sealed=sealed, ended=ended_life(self, app, command.deployment_id))
+            minted = replace(minted, ended=ended_life(self, app, command.deployment_id))
         if isinstance(command, Rollback) and app.life is not None:
             minted = replace(minted, releases=candidates(self, app, command.version))
         events = decide(command, app, minted)
@@ -418,10 +417,11 @@ class Ledger(SecretReader):
         """What the decision may need that is not decided, and what makes the rows beside it, once it was taken."""
         life = app.life
         if isinstance(command, Deploy) and life is None:
-            return self._mint_life(app.id)
+            return self._mint_life(app.id, secret_values)
         if isinstance(command, Restore) and life is None:
-            return self._mint_restored(app, command, secret_values)
-        if isinstance(command, SetSecrets) and life is not None:
+            minted, beside = self._mint_life(app.id, secret_values)
+            return replace(minted, ended=ended_life(self, app, command.deployment_id)), beside
+        if life is not None and isinstance(command, Deploy | SetSecrets) and secret_values:
             self._check_secret_size(life, secret_values)
             assert life.life_key is not None
             sealed, rows = _seal(life.deployment_id, life.life_key, life.secret_versions, secret_values)
@@ -434,10 +434,12 @@ class Ledger(SecretReader):
             return Minted(releases=candidates(self, app, command.version)), lambda *_: NOTHING_BESIDE
         return Minted(), lambda *_: NOTHING_BESIDE
 
-    def _mint_life(self, app_id: AppId) -> _MintedBeside:
+    def _mint_life(self, app_id: AppId, secret_values: Mapping[str, bytes]) -> _MintedBeside:
+        values.check_size("secrets", {key: len(value) for key, value in secret_values.items()})
         deployment_id = str(uuid.uuid4())
         private, public = sealing.generate()
-        minted = Minted(deployment_id=deployment_id, domain=self._free_domain(), life_key=public)
+        sealed, rows = _seal(deployment_id, public, {}, secret_values)
+        minted = Minted(deployment_id=deployment_id, domain=self._free_domain(), life_key=public, sealed=sealed)
         life = LifeRow(deployment_id, app_id.cluster, app_id.namespace, app_id.name, 0)
 
         def beside(identity: str, version: int) -> Beside:
@@ -445,6 +447,7 @@ class Ledger(SecretReader):
             return Beside(
                 life=life,
                 life_key=LifeKeyRow(deployment_id, identity, wrapped),
+                sealed=rows,
                 # Wrapped for an identity that was replaced meanwhile, nobody might be able to open it any more.
                 unchanged=(LEDGER_STREAM.bytes, version),
             )
@@ -457,15 +460,6 @@ class Ledger(SecretReader):
             version = self.store.stream_version(domain_stream(domain).bytes)
             if version == 0:  # a name is never given out twice, so that old links lead nowhere new
                 return domain
-
-    def _mint_restored(self, app: App, command: Restore, secret_values: Mapping[str, bytes]) -> _MintedBeside:
-        minted, beside = self._mint_life(app.id)
-        assert minted.deployment_id is not None
-        assert minted.life_key is not None
-        values.check_size("secrets", {key: len(value) for key, value in secret_values.items()})
-        sealed, rows = _seal(minted.deployment_id, minted.life_key, {}, secret_values)
-        ended = ended_life(self, app, command.deployment_id)
-        return replace(minted, sealed=sealed, ended=ended), lambda *identity: replace(beside(*identity), sealed=rows)
 
     def _check_secret_size(self, life: Life, secret_values: Mapping[str, bytes]) -> None:
         stored = self.store.sealed_sizes(life.deployment_id) if life.secrets else {}
@@ -606,6 +600,17 @@ def _deployment_id(app: App, events: Sequence[AppEvent]) -> str:
 
 def _ended(app: App, events: Sequence[AppEvent]) -> Life | None:
     return app.life if any(isinstance(event, Destroyed) for event in events) else None
+
+
+def _secret_keys(command: Command) -> Sequence[str]:
+    """The secrets that a command sets."""
+    match command:
+        case SetSecrets():
+            return command.keys
+        case Deploy() | Restore():
+            return command.secret_keys
+        case _:
+            return ()
 
 
 def _seal(

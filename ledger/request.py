@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import orjson
 
-from ledger.commands import Command, LedgerCommand, Restore, SetSecrets
+from ledger.commands import Command, Deploy, LedgerCommand, Restore, SetSecrets
 from ledger.envelope import Source
 from ledger.spec import AppId
 from ledger.value import Value, value
@@ -38,7 +38,7 @@ def request_digest(salt: bytes, app: AppId | None, command: Command | LedgerComm
     asked: object = command
     if isinstance(command, SetSecrets):
         asked = {"keys": sorted(command.keys)}
-    if isinstance(command, Restore):
+    if isinstance(command, Deploy | Restore):
         asked = replace(command, secret_keys=tuple(sorted(command.secret_keys)))
     content = [type(command).__name__, str(app), asked]
     return sha256(salt + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.canary import CANARY
+from tests.canary import CANARY, files_that_leak, leaks
 from tests.cli_support import Cli
 
 WARNING = "❗️ A secret on the command line is visible to others in `ps`, and stays in your shell's history.\n"
@@ -139,3 +139,71 @@ def test_a_pair_wins_over_a_line_of_a_file_in_what_pods_read(deployed: Cli) -> N
         after("--kv-file", "secrets.env"),
     )
     assert both == pair != file
+
+
+# With a release
+
+
+def in_pods(cli: Cli) -> dict[str, str]:
+    """Of each secret, whether the pods have it."""
+    return {line.split()[0]: line.split()[-1] for line in cli.run("secret", "list").done().lines[2:]}
+
+
+def test_the_first_release_comes_with_its_secrets_in_one_append(cli: Cli) -> None:
+    (cli.cwd / "secrets.env").write_text("TOKEN=one\n")
+
+    cli.run("deploy", "--image", "nginx", "--env", "A=b", "--kv-file", "secrets.env", "--wait").done()
+
+    assert cli.events()[2:7] == ["Deployed", "DomainAssigned", "EnvSet", "SecretSet", "DomainClaimed"]
+    assert cli.events().count("ResourcesApplied") == 1
+    assert in_pods(cli) == {"TOKEN": "yes"}
+
+
+@pytest.mark.parametrize("args", [["--kv-file", "-"], ["--key", "TOKEN"]])
+def test_the_values_of_a_release_may_be_typed(cli: Cli, args: list[str]) -> None:
+    cli.run("deploy", "--image", "nginx", *args, input="TOKEN=one\n").done()
+    assert in_pods(cli) == {"TOKEN": "yes"}
+
+
+def test_a_later_release_sets_secrets_and_keeps_the_others(deployed: Cli) -> None:
+    deployed.run("secret", "create", "--key", "OLD", input="one\n").done()
+    deployed.run("deploy", "--key", "NEW", "--key", "OLD", input="two\nthree\n").done()
+
+    assert in_pods(deployed) == {"NEW": "yes", "OLD": "yes"}
+    versions = {line.split()[0]: line.split()[1] for line in deployed.run("secret", "list").done().lines[2:]}
+    assert versions == {"NEW": "1", "OLD": "2"}
+
+
+def test_a_repeated_first_release_does_not_compare_secret_values(cli: Cli) -> None:
+    args = ("deploy", "--image", "nginx", "--key", "TOKEN", "--request-id", "ci-1")
+    cli.run(*args, input="one\n").done()
+
+    assert "Secret values of a repeated request are not compared." in cli.run(*args, input="two\n").done().stderr
+    assert cli.events().count("Deployed") == 1
+    cli.run("deploy", "--image", "nginx", "--request-id", "ci-1").failed(3)
+
+
+def test_a_first_release_with_secrets_can_be_shown_without_making_it(cli: Cli) -> None:
+    shown = cli.run("deploy", "--image", "nginx", "--key", "TOKEN", "--dry-run", input="one\n").done()
+    assert "Would record: Deployed, DomainAssigned, SecretSet" in shown.stdout
+    assert not cli.events()
+
+
+def test_a_key_is_either_a_secret_or_an_environment_value_of_a_release(cli: Cli) -> None:
+    args = ("deploy", "--image", "nginx", "--env", "A=b", "--key", "A")
+    assert "A is an environment value of this app already" in cli.run(*args, input="one\n").failed(3).error
+
+
+def test_a_password_in_the_environment_of_a_first_release_is_told_how_it_can_be_sealed(cli: Cli) -> None:
+    refused = cli.run("deploy", "--image", "nginx", "--env", "PASSWORD=hunter2").failed(3)
+    assert "Seal it instead: 1ctl deploy --key PASSWORD" in refused.error
+
+    cli.run("deploy", "--image", "nginx", "--key", "PASSWORD", input="hunter2\n").done()
+
+
+def test_the_secrets_of_a_release_are_kept_as_sealed_as_any(cli: Cli) -> None:
+    (cli.home.parent / "secrets.env").write_text(f"TOKEN='{CANARY.replace(chr(39), '')}'\n")
+    told = cli.run("deploy", "--image", "nginx", "--kv-file", str(cli.home.parent / "secrets.env"), "--detach").done()
+
+    assert not leaks(CANARY.replace("'", ""), (told.stdout + told.stderr).encode())
+    assert files_that_leak(CANARY.replace("'", ""), cli.home) == {}

@@ -250,3 +250,25 @@ def test_what_is_set_already_counts_against_the_limit_unless_it_was_unset() -> N
 def test_a_life_cannot_open_without_what_has_to_be_minted() -> None:
     with pytest.raises(ValueError, match="cannot open"):
         decide(Deploy(image="a"), app(), Minted())
+
+
+def test_secrets_come_with_the_first_release() -> None:
+    given().when(Deploy(image="orders:1", env={"A": "1"}, secret_keys=("TOKEN",)), secrets={"TOKEN": sealed(1)}).then(
+        *first(Spec(image="orders:1")), EnvSet(values={"A": "1"}), SecretSet(secrets={"TOKEN": sealed(1)})
+    )
+
+
+def test_secrets_come_with_a_later_release_and_reach_its_pods() -> None:
+    after = app(*opened(), ("again", deployed(release=2)), ("again", SecretSet(secrets={"TOKEN": sealed(1)})))
+    assert after.life is not None
+    assert after.life.roll.configuration.secrets == {"TOKEN": sealed(1)}
+
+
+@pytest.mark.parametrize(("env", "keys"), [({"A": "1"}, ("A",)), ({}, ("B",))])
+def test_a_secret_of_a_release_that_is_an_environment_value_is_refused(
+    env: dict[str, str], keys: tuple[str, ...]
+) -> None:
+    answer = given(*opened(), EnvSet(values={"B": "1"})).when(
+        Deploy(env=env, secret_keys=keys), secrets={key: sealed(1) for key in keys}
+    )
+    answer.refused("is an environment value of this app already", hint="1ctl env unset --key")
