@@ -80,7 +80,7 @@ def deploy(
     health_path: Annotated[str | None, typer.Option(metavar="PATH", help="Path of the readiness probe.")] = None,
     env: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Environment; repeatable.")] = None,
     env_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Environment from a file of KEY=VALUE lines.")
+        Path | None, typer.Option(metavar="FILE", help="Environment, a file of KEY=VALUE lines; - is stdin.")
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Accept values that look like credentials.")] = False,
     kv_file: Annotated[

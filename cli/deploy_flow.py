@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -153,7 +154,7 @@ def _flags_over_file(wish: Wish, file: AppConfig | None) -> Deploy:
 
 
 def given_env(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
-    """Environment from a file and from flags, which win.
+    """Environment from a file, which may be ``-`` for stdin, and from flags, which win.
 
     Raises:
         InvalidValueError: A line or a pair is not KEY=VALUE.
@@ -161,7 +162,9 @@ def given_env(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
     """
     env: dict[str, str] = {}
     if file is not None:
-        env.update(values.env_file(read_text(file), satusky_toml.shown(file)))
+        stdin = str(file) == "-"
+        text, label = (sys.stdin.read(), "stdin") if stdin else (read_text(file), satusky_toml.shown(file))
+        env.update(values.env_file(text, label))
     env.update(values.env_pair(pair, secret=False) for pair in pairs)
     return env
 

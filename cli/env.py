@@ -34,7 +34,7 @@ def env() -> None:
 def create(
     env: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A value; repeatable.")] = None,
     env_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Values from a file of KEY=VALUE lines.")
+        Path | None, typer.Option(metavar="FILE", help="Values from a file of KEY=VALUE lines; - is stdin.")
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Accept values that look like credentials.")] = False,
     deployment_id: DeploymentIdOption = None,

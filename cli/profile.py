@@ -67,6 +67,7 @@ def create(
             metavar="NS/NAME", callback=not_empty, help="Gateway for routes [gateway-system/satusky-gateway]."
         ),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a profile of that name, all of it.")] = False,
 ) -> None:
     """Add a profile for a real cluster.
 
@@ -78,6 +79,7 @@ def create(
     from cli.session import Session  # noqa: PLC0415
 
     session = Session()
+    existed = name in session.profiles.all
     session.profiles.create(
         name,
         Profile(
@@ -89,8 +91,9 @@ def create(
             domain_suffix=domain_suffix,
             gateway=gateway,
         ),
+        replace=force,
     )
-    session.terminal.success(f"Profile {name} created")
+    session.terminal.success(f"Profile {name} {'replaced' if existed else 'created'}")
     session.terminal.notice(f"Use it by default: 1ctl profile use {name}   For one run: 1ctl -p {name} ...")
     _document(name)
 

@@ -100,8 +100,8 @@ class Profiles:
             )
         return self.all[name]
 
-    def create(self, name: str, profile: Profile) -> None:
-        """Add a profile.
+    def create(self, name: str, profile: Profile, *, replace: bool = False) -> None:
+        """Add a profile, or replace the one of that name.
 
         Raises:
             RefusedError: The name is taken, or a value is not acceptable.
@@ -110,10 +110,11 @@ class Profiles:
             raise RefusedError(f'"{name}" is not a profile name', hint="Use letters, digits, - and _: staging")
         if name == SANDBOX:
             raise RefusedError('the name "sandbox" is kept for the sandbox', hint="Give the profile another name.")
-        if name in self.all:
+        if name in self.all and not replace:
             raise RefusedError(
                 f'profile "{name}" exists already',
-                hint=f"Give this one another name, or remove that one first: 1ctl profile delete {name}",
+                hint="Give this one another name, or replace all of that one: --force   (or remove it: "
+                f"1ctl profile delete {name})",
             )
         check(profile)
         _check_address(profile.ledger)

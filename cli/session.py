@@ -170,11 +170,8 @@ class Session:
         if not self.cluster.namespace_exists(namespace):
             raise RefusedError(
                 f'namespace "{namespace}" does not exist in cluster {self.place.cluster}',
-                hint=f"Create it: kubectl {self._context_option()}create namespace {namespace}",
+                hint=f"Create it: {create_namespace(namespace, self.place.context, self.place.kubeconfig)}",
             )
-
-    def _context_option(self) -> str:
-        return f"--context {self.place.context} " if self.place.context else ""
 
     def reconciler(self, request: Request, cluster: Cluster | None = None) -> Reconciler:
         """What makes the cluster, or a view of it, equal to the ledger on behalf of a request."""
@@ -199,6 +196,14 @@ class Session:
         from ledger.domains import mint_domain  # noqa: PLC0415 - first deploys only
 
         return mint_domain(self.place.domain_suffix)
+
+
+def create_namespace(namespace: str, context: str | None, kubeconfig: Path | None) -> str:
+    """The command that makes a namespace in the cluster that is meant, not in the one that kubectl uses by default."""
+    import shlex  # noqa: PLC0415 - needed for an error only
+
+    words = ["kubectl", *(["--context", context] if context else []), "create", "namespace", namespace]
+    return shlex.join([*words, *(["--kubeconfig", str(kubeconfig)] if kubeconfig else [])])
 
 
 def _startup_seconds() -> float:

@@ -12,7 +12,7 @@ from cli.exit_codes import CommandError, ExitCode
 from cli.moment import AsOfOption, AtPositionOption, When, resolve
 from cli.options import YesOption, not_empty
 from cli.progress import progress
-from cli.session import Session
+from cli.session import Session, create_namespace
 from ledger.errors import OneCtlError, RefusedError
 from ledger.text import lines_of
 
@@ -53,7 +53,7 @@ def replay(
 
         there = make()
         apps = [app_id for app_id in session.reader.apps(session.place.cluster) if there.life(app_id) is not None]
-        _check_namespaces(cluster.namespace_exists, apps, context)
+        _check_namespaces(cluster.namespace_exists, apps, context, kubeconfig)
         question = f"Apply {len(apps)} apps of cluster {session.place.cluster} to context {context}?"
         if not yes and not session.terminal.confirm(question):
             session.terminal.info("Aborted.")
@@ -82,12 +82,14 @@ def replay(
     session.terminal.success(f"{len(apps)} apps are in {context} as the ledger asks; {sent} objects were sent")
 
 
-def _check_namespaces(exists: Callable[[str], bool], apps: Sequence[AppId], context: str) -> None:
+def _check_namespaces(
+    exists: Callable[[str], bool], apps: Sequence[AppId], context: str, kubeconfig: Path | None
+) -> None:
     missing = [name for name in sorted({app_id.namespace for app_id in apps}) if not exists(name)]
     if missing:
         raise RefusedError(
             f"context {context} has no namespace {', '.join(missing)}",
-            hint=f"Create them: kubectl --context {context} create namespace {missing[0]}",
+            hint=f"Create them: {create_namespace(missing[0], context, kubeconfig)}",
         )
 
 

@@ -35,7 +35,10 @@ def from_kubeconfig(file: Path, context: str) -> Access:
         ClusterError: The file or the context cannot be used.
     """
     if not file.is_file():
-        raise ClusterError(f"There is no kubeconfig at {file}", hint="Name the file with --kubeconfig.")
+        raise ClusterError(
+            f"There is no kubeconfig at {file}",
+            hint="Name the file: ONECTL_KUBECONFIG=FILE, or in the profile: 1ctl profile create --help",
+        )
     problem = "it has no such context"
     names: Sequence[str] = ()
     try:

@@ -373,7 +373,9 @@ class SandboxCluster:
 def _unreachable(error: OSError | sqlite3.Error) -> ClusterUnreachableError:
     return ClusterUnreachableError(
         f"the sandbox cluster's file cannot be used: {error}",
-        hint="If it is damaged, remove the file: the sandbox then starts empty.",
+        hint="If it is damaged, remove the file: the sandbox then starts empty."
+        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        else "ONECTL_HOME names the directory it is in: check that it is yours, can be written, and has room.",
     )
 
 

@@ -785,8 +785,10 @@ def test_a_context_that_does_not_exist_is_answered_with_those_that_do(tmp_path: 
 
 
 def test_a_missing_kubeconfig_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="no kubeconfig at"):
+    with pytest.raises(ClusterError, match="no kubeconfig at") as caught:
         KubernetesCluster.connect(kubeconfig=tmp_path / "none", context="staging")
+    assert caught.value.hint is not None
+    assert "ONECTL_KUBECONFIG=FILE" in caught.value.hint
 
 
 @pytest.mark.parametrize("text", [f"users: [{{token: {TOKEN}", f"- {TOKEN}", "", f"users: [{{user: {TOKEN}}}]"])

@@ -732,3 +732,12 @@ def test_threads_may_share_it(cluster: SandboxCluster) -> None:
     for thread in threads:
         thread.join()
     assert [kept["data"] for kept in cluster.objects("default")] == [{"count": "19"}] * 4
+
+
+def test_a_home_that_cannot_be_used_is_named_instead_of_a_file_to_remove(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("in the way")
+    with pytest.raises(ClusterUnreachableError) as caught:
+        SandboxCluster.open(tmp_path / "home" / "sandbox.db", startup_seconds=1)
+    assert caught.value.hint is not None
+    assert "ONECTL_HOME names the directory" in caught.value.hint
+    assert "remove" not in caught.value.hint

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.session import create_namespace
 from tests.cli_support import Cli
 
 PROD = ("profile", "create", "prod", "--context", "ctx", "--namespace", "shop")
@@ -235,6 +237,24 @@ def test_a_hint_keeps_the_sandbox_that_was_chosen(prod: Cli) -> None:
     prod.run("-p", "sandbox", "deploy", "--image", "nginx").done()
 
     assert "1ctl -p sandbox deploy restart" in prod.run("-p", "sandbox", "env", "create", "--env", "A=1").done().stderr
+
+
+def test_a_profile_is_changed_by_replacing_it(prod: Cli) -> None:
+    prod.run("profile", "use", "prod").done()
+    again = ("profile", "create", "prod", "--context", "other", "--namespace", "team-a")
+    assert "replace all of that one: --force" in prod.run(*again).failed(3).error
+    assert current(prod)["context"] == "ctx"
+
+    assert prod.run(*again, "--force").done().stdout == "✅ Profile prod replaced\n"
+
+    assert (current(prod)["context"], current(prod)["namespace"]) == ("other", "team-a")
+
+
+def test_a_namespace_is_made_in_the_cluster_that_is_meant() -> None:
+    assert create_namespace("shop", "my ctx", Path("/my/kc")) == (
+        "kubectl --context 'my ctx' create namespace shop --kubeconfig /my/kc"
+    )
+    assert create_namespace("shop", None, None) == "kubectl create namespace shop"
 
 
 # Addresses of databases

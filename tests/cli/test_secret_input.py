@@ -207,3 +207,12 @@ def test_the_secrets_of_a_release_are_kept_as_sealed_as_any(cli: Cli) -> None:
 
     assert not leaks(CANARY.replace("'", ""), (told.stdout + told.stderr).encode())
     assert files_that_leak(CANARY.replace("'", ""), cli.home) == {}
+
+
+@pytest.mark.parametrize("args", [["deploy", "--image", "nginx"], ["env", "create"]], ids=" ".join)
+def test_the_environment_may_come_from_stdin_as_secrets_do(deployed: Cli, args: list[str]) -> None:
+    deployed.run(*args, "--env-file", "-", input="# comment\nA=1\nB='two words'\n").done()
+    assert deployed.run("-o", "json", "env", "list").done().stdout.count("two words") == 1
+
+    refused = deployed.run(*args, "--env-file", "-", input="no pair\n").failed(3)
+    assert "stdin:1" in refused.error
