@@ -12,7 +12,7 @@ import typer
 
 from cli.exit_codes import UsageError
 from cli.moment import AtPositionOption, When, parse_time, resolve
-from cli.options import countable
+from cli.options import countable, offer
 from cli.session import Session
 from ledger import audit_log
 from ledger.audit_log import Entry, Filter
@@ -31,7 +31,10 @@ AppFilter = Annotated[str | None, typer.Option("--app", metavar="NAME", help="On
 NamespaceFilter = Annotated[str | None, typer.Option("--namespace", metavar="NS", help="Only this namespace.")]
 ActorFilter = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Only what this actor asked for.")]
 KindFilter = Annotated[
-    list[str] | None, typer.Option("--kind", metavar="KIND", help="Only this kind, e.g. Deployed; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--kind", metavar="KIND", autocompletion=offer("kinds"), help="Only this kind, e.g. Deployed; repeatable."
+    ),
 ]
 SinceFilter = Annotated[str | None, typer.Option("--since", metavar="TIME", help="From then: ISO 8601, or '2h ago'.")]
 UntilFilter = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Up to then.")]
@@ -115,7 +118,9 @@ def show(session: Session, wanted: Filter, *, limit: int | None, follow: bool, u
 
 
 def export(
-    format_: Annotated[str, typer.Option("--format", metavar="jsonl|csv|cloudevents", help="Format.")] = "jsonl",
+    format_: Annotated[
+        str, typer.Option("--format", metavar="jsonl|csv|cloudevents", autocompletion=offer("formats"), help="Format.")
+    ] = "jsonl",
     file: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to; default: stdout.")] = None,
 ) -> None:
     """Write the whole ledger to a file or stdout.

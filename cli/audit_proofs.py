@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import UsageError
-from cli.options import INVOCATION, ConfigOption, DeploymentIdOption, countable
+from cli.options import INVOCATION, ConfigOption, DeploymentIdOption, countable, offer
 from cli.proof_tree import keep_tree, with_kept_tree
 from cli.session import Session
 from ledger import checkpoint as notes
@@ -47,7 +47,14 @@ def checkpoint(file: FileOption = None) -> None:
 
 def prove(
     release: Annotated[
-        int | None, typer.Option("--release", metavar="N", callback=countable, help="That this release was recorded.")
+        int | None,
+        typer.Option(
+            "--release",
+            metavar="N",
+            callback=countable,
+            autocompletion=offer("releases"),
+            help="That this release was recorded.",
+        ),
     ] = None,
     position: Annotated[
         int | None, typer.Option("--position", metavar="P", callback=countable, help="That this event was recorded.")

@@ -18,6 +18,7 @@ from cli.options import (
     WaitOption,
     YesOption,
     countable,
+    offer,
 )
 from cli.recording import record
 from cli.session import Session
@@ -31,10 +32,18 @@ from ledger.spec import AppId
 def rollback(
     version: Annotated[
         int | None,
-        typer.Option(metavar="N", callback=countable, help="Release to go back to; default: the last healthy one."),
+        typer.Option(
+            metavar="N",
+            callback=countable,
+            autocompletion=offer("releases"),
+            help="Release to go back to; default: the last healthy one.",
+        ),
     ] = None,
     only: Annotated[
-        str, typer.Option(metavar="code|config", help="Restore only the image, or only the values.")
+        str,
+        typer.Option(
+            metavar="code|config", autocompletion=offer("parts"), help="Restore only the image, or only the values."
+        ),
     ] = "all",
     yes: YesOption = False,
     wait: WaitOption = False,
@@ -84,7 +93,9 @@ def rollback(
 
 
 def mark_bad(
-    release: Annotated[int, typer.Argument(metavar="N", callback=countable, help="Release.")],
+    release: Annotated[
+        int, typer.Argument(metavar="N", callback=countable, autocompletion=offer("releases"), help="Release.")
+    ],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown to whoever wants to go back to it.")],
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,

@@ -10,7 +10,7 @@ import typer
 from cli.exit_codes import UsageError
 from cli.lazy import group
 from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
-from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption
+from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, offer
 
 app = typer.Typer(
     cls=group({"create": "cli.env:create", "list": "cli.env:list_values", "unset": "cli.env:unset"}),
@@ -67,7 +67,12 @@ def create(
 
 
 def unset(
-    key: Annotated[list[str], typer.Option("--key", "-k", metavar="KEY", help="Key to remove; repeatable.")],
+    key: Annotated[
+        list[str],
+        typer.Option(
+            "--key", "-k", metavar="KEY", autocompletion=offer("environment"), help="Key to remove; repeatable."
+        ),
+    ],
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
     reason: ReasonOption = None,

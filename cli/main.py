@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -28,6 +29,7 @@ _COMMANDS = {
     "ledger": "cli.ledger_commands:app",
     "worker": "cli.worker:app",
     "profile": "cli.profile:app",
+    "completion": "cli.completion:completion",
 }
 
 app = typer.Typer(
@@ -97,8 +99,10 @@ def end_process(number: int | None) -> NoReturn:
 
 def _run() -> int:
     _use_utf8()
-    if "_1CTL_COMPLETE" in os.environ:
-        app(prog_name="1ctl")  # answers the shell, and exits
+    if os.environ.get("_1CTL_COMPLETE"):
+        with suppress(Exception):  # the user is still typing
+            app(prog_name="1ctl")  # answers the shell, and exits
+        return 0
     _refuse_what_is_no_text()
     try:
         # Not `app()`, which ends in its own way when it is interrupted or its reader goes away.

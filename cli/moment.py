@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from cli.exit_codes import UsageError
-from cli.options import countable
+from cli.options import countable, offer
 from ledger.clock import SystemClock, from_micros, to_micros
 from ledger.errors import RefusedError
 
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 AtReleaseOption = Annotated[
     int | None,
-    typer.Option(metavar="N", callback=countable, help="As it last was while release N was the newest."),
+    typer.Option(
+        metavar="N",
+        callback=countable,
+        autocompletion=offer("releases"),
+        help="As it last was while release N was the newest.",
+    ),
 ]
 AsOfOption = Annotated[str | None, typer.Option(metavar="TIME", help="As it was then: 2026-05-01T12:00, or '2h ago'.")]
 AtPositionOption = Annotated[

@@ -59,6 +59,21 @@ def _set_output(value: str | None) -> str | None:
     return value
 
 
+def offer(of: str) -> Callable[[str], list[tuple[str, str]]]:
+    """What completes the value of an option in a shell; see `cli.offers`, which is imported only then.
+
+    Args:
+        of: What sort of value it is.
+    """
+
+    def offered(incomplete: str) -> list[tuple[str, str]]:
+        from cli.offers import offers  # noqa: PLC0415 - only for a shell that asks
+
+        return [(value, about) for value, about in offers(of) if value.startswith(incomplete)]
+
+    return offered
+
+
 def not_empty(param: typer.CallbackParam, value: str | None) -> str | None:
     """The value of an option that says where a command acts.
 
@@ -114,11 +129,26 @@ def _set_config(value: str | None) -> str | None:
 
 
 OutputOption = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="table|json", callback=_set_output, help="Output format.")
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="table|json",
+        callback=_set_output,
+        autocompletion=offer("outputs"),
+        help="Output format.",
+    ),
 ]
 ProfileOption = Annotated[
     str | None,
-    typer.Option("--profile", "-p", metavar="NAME", callback=_set_profile, help="Profile for this run only."),
+    typer.Option(
+        "--profile",
+        "-p",
+        metavar="NAME",
+        callback=_set_profile,
+        autocompletion=offer("profiles"),
+        help="Profile for this run only.",
+    ),
 ]
 LedgerOption = Annotated[
     str | None, typer.Option("--ledger", metavar="FILE|URL", callback=_set_ledger, help="Ledger for this run only.")
@@ -138,7 +168,12 @@ ConfigOption = Annotated[
 DeploymentIdOption = Annotated[
     str | None,
     typer.Option(
-        "--deployment-id", "-d", metavar="ID", callback=_set_deployment_id, help="The app with this deployment id."
+        "--deployment-id",
+        "-d",
+        metavar="ID",
+        callback=_set_deployment_id,
+        autocompletion=offer("deployments"),
+        help="The app with this deployment id.",
     ),
 ]
 LimitOption = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.lazy import group
-from cli.options import not_empty
+from cli.options import not_empty, offer
 
 app = typer.Typer(
     cls=group(
@@ -25,6 +25,9 @@ app = typer.Typer(
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the profile.")]
+KnownNameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=offer("profiles"), help="Name of the profile.")
+]
 
 
 _EPILOG = """\b
@@ -98,7 +101,7 @@ def create(
     _document(name)
 
 
-def use(name: NameArgument) -> None:
+def use(name: KnownNameArgument) -> None:
     """Make a profile the default.
 
     The name `sandbox` goes back to the simulated cluster on this machine.
@@ -180,7 +183,7 @@ def list_profiles() -> None:
     )
 
 
-def delete(name: NameArgument) -> None:
+def delete(name: KnownNameArgument) -> None:
     """Remove a profile. Its ledger stays where it is.
 
     Example:  1ctl profile delete prod

@@ -9,7 +9,7 @@ import typer
 
 from cli.lazy import group
 from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
-from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption
+from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption, offer
 
 app = typer.Typer(
     cls=group(
@@ -81,7 +81,10 @@ def create(
 
 
 def unset(
-    key: Annotated[list[str], typer.Option("--key", "-k", metavar="KEY", help="Key to remove; repeatable.")],
+    key: Annotated[
+        list[str],
+        typer.Option("--key", "-k", metavar="KEY", autocompletion=offer("secrets"), help="Key to remove; repeatable."),
+    ],
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,
     reason: ReasonOption = None,
@@ -106,7 +109,9 @@ def unset(
 
 
 def purge(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="Secret whose value leaked.")],
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", autocompletion=offer("secrets"), help="Secret whose value leaked.")
+    ],
     yes: YesOption = False,
     deployment_id: DeploymentIdOption = None,
     config: ConfigOption = None,

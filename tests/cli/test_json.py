@@ -18,6 +18,7 @@ WITHOUT_DOCUMENT = {("audit", name) for name in ("checkpoint", "prove", "verify-
     ("ledger", "migrate"),
     ("ledger", "roles"),
     ("worker", "replay"),
+    ("completion",),
 }
 """Commands whose output has a format of its own, or that are about a database or a cluster."""
 
