@@ -102,7 +102,7 @@ def _fields(message: str, hint: str | None, code: int) -> dict[str, object]:
         "code": int(code),
         "name": ExitCode(code).name,
         "message": _unicode(message),
-        "hint": None if hint is None else _unicode(hint),
+        "hint": None if hint is None else _unicode(completed(hint)),
         "request_id": INVOCATION.request_id,
     }
 

@@ -288,8 +288,8 @@ def test_who_did_not_ask_for_json_gets_none(cli: Cli, args: tuple[str, ...]) -> 
 
 
 def test_a_name_that_is_no_utf_8_does_not_spoil_the_document(cli: Cli) -> None:
-    refused = cli.run("-o", "json", "deploy", "--config", "b\udcff.toml").failed(3)
-    assert "b\\udcff.toml" in refused.json["error"]["message"]
+    refused = cli.run("-o", "json", "deploy", "--config", "b\udcff.toml").failed(2)
+    assert "not UTF-8" in refused.json["error"]["message"]
 
 
 def test_an_error_after_the_document_adds_no_other(deployed: Cli) -> None:

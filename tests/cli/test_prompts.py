@@ -110,7 +110,8 @@ def test_where_nobody_can_answer_it_is_no_success(deployed: Cli) -> None:
 )
 def test_nothing_that_asks_is_done_without_an_answer(deployed: Cli, args: tuple[str, ...]) -> None:
     deployed.run("secret", "create", input="TOKEN=x\n").done()
-    deployed.run("deploy", "--image", "nginx:2", "--reason", "because", "--wait").done()
+    for image in ("nginx:2", "nginx:3"):
+        deployed.run("deploy", "--image", image, "--reason", "because", "--wait").done()
     position = deployed.run("-o", "json", "audit", "log", "--kind", "Deployed").json[-1]["position"]
     before = deployed.events()
     named = [str(position) if each == "4" else each for each in args]
