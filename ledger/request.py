@@ -41,6 +41,6 @@ def request_digest(salt: bytes, app: AppId | None, command: Command | LedgerComm
     if isinstance(command, Deploy | Restore):
         asked = replace(command, secret_keys=tuple(sorted(command.secret_keys)))
     if isinstance(command, Deploy) and not command.secret_keys:  # as it was digested before a release could have any
-        asked = {name: getattr(command, name) for name in command.__dataclass_fields__ if name != "secret_keys"}  # type: ignore[attr-defined]
+        asked = {name: getattr(command, name) for name in command.__dataclass_fields__ if name != "secret_keys"}
     content = [type(command).__name__, str(app), asked]
     return sha256(salt + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()

@@ -24,7 +24,7 @@ PATHS = {path for path in commands() if path}
 DRY_RUN = "--dry-run"
 FREE = {"data", "events[].data", "configuration.set", "configuration.in_pods", "fingerprints"}
 """Objects whose keys are the user's, or those of an event."""
-ELSEWHERE = {"audit export", "audit witness", "worker run"}
+ELSEWHERE = {"completion"}
 """Commands with a format of their own, which is described where it belongs."""
 NOT_ON_THE_SANDBOX = {"ledger migrate", "worker replay"}
 """Commands that need a database or another cluster."""
