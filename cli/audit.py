@@ -103,6 +103,7 @@ def _compare(session: Session, against: Path, key: str | None) -> Comparison:
 
 def _refuse_damage(result: Verification, compared: Comparison | None) -> None:
     from cli.exit_codes import CommandError, ExitCode  # noqa: PLC0415
+    from ledger.text import Lines  # noqa: PLC0415
 
     damage = result.damage
     if damage is not None:
@@ -117,8 +118,10 @@ def _refuse_damage(result: Verification, compared: Comparison | None) -> None:
             code=ExitCode.DAMAGED,
             hint="Its chain is intact, so whoever changed it recomputed it. Compare with a backup of your own."
             if result.events
-            else "See whether it is the ledger that is meant: 1ctl profile current\n"
-            "If it is, put it back from a backup: 1ctl ledger restore FILE",
+            else Lines(
+                "See whether it is the ledger that is meant: 1ctl profile current",
+                "If it is, put it back from a backup: 1ctl ledger restore FILE",
+            ),
         )
 
 

@@ -49,6 +49,7 @@ from ledger.events import (
 )
 from ledger.spec import AppId, Configuration, SecretVersion, Spec
 from ledger.streams import app_stream, observed_stream
+from ledger.text import Lines
 from ledger.value import Value, short_value, value
 
 if TYPE_CHECKING:
@@ -232,8 +233,10 @@ def open_life(app: App) -> Life:
     if app.life is None and app.lives:
         raise AppNotFoundError(
             f'app "{app.id.name}" not found in namespace {app.id.namespace}: it was destroyed',
-            hint="Deploy it again as it last was: 1ctl deploy restore\n"
-            "Its history is still there: 1ctl deploy releases   (and with --at-release N most commands tell what was)",
+            hint=Lines(
+                "Deploy it again as it last was: 1ctl deploy restore",
+                "Its history is still there: 1ctl deploy releases   (and with --at-release N most commands tell what was)",
+            ),
         )
     if app.life is None:
         raise AppNotFoundError(

@@ -46,6 +46,7 @@ from ledger.events import (
 )
 from ledger.rollback import PastRelease, default_target
 from ledger.spec import BLANK, Configuration, SecretVersion, Spec
+from ledger.text import Lines
 from ledger.value import Value, value
 
 
@@ -203,10 +204,10 @@ def _merged(command: Deploy, app: App) -> Spec:
     if app.life is not None:
         return _checked(replace(app.life.spec, **given))
     if "image" not in given:
-        again = "\nOr as it last was, before it was destroyed: 1ctl deploy restore" if app.lives else ""
-        raise RefusedError(
-            "no image given", hint=f"Pass --image, for instance: 1ctl deploy --image nginx:alpine{again}"
-        )
+        ways = ["Pass --image, for instance: 1ctl deploy --image nginx:alpine"]
+        if app.lives:
+            ways.append("Or as it last was, before it was destroyed: 1ctl deploy restore")
+        raise RefusedError("no image given", hint=Lines(*ways))
     machines = values.machines(given.get("machines", ()))
     return _checked(replace(Spec(image=given["image"], replicas=max(1, len(machines))), **given))
 

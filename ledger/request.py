@@ -40,7 +40,9 @@ def request_digest(salt: bytes, app: AppId | None, command: Command | LedgerComm
         asked = {"keys": sorted(command.keys)}
     if isinstance(command, Deploy | Restore):
         asked = replace(command, secret_keys=tuple(sorted(command.secret_keys)))
-    if isinstance(command, Deploy) and not command.secret_keys:  # as it was digested before a release could have any
-        asked = {name: getattr(command, name) for name in command.__dataclass_fields__ if name != "secret_keys"}
+    if isinstance(command, Deploy) and not command.secret_keys:
+        # As it was digested before a release could bring any: they are its last field.
+        text = orjson.dumps(command, option=orjson.OPT_SORT_KEYS)
+        asked = orjson.Fragment(text.removesuffix(b',"secret_keys":[]}') + b"}")
     content = [type(command).__name__, str(app), asked]
     return sha256(salt + orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()

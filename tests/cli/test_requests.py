@@ -161,7 +161,7 @@ def test_a_repeated_request_is_never_answered_about_another_life(deployed: Cli, 
     before = deployed.events()
     for again in (while_gone, deployed.run(*request).failed(3)):
         assert f"what this request was about, {first}, was destroyed since" in again.error
-        assert again.stdout == ""
+        assert again.json["error"]["name"] == "REFUSED"
     assert deployed.events() == before
 
 
