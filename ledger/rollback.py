@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ledger.app import App, Life, evolve
-from ledger.events import RolledBack, RolloutCompleted, RolloutFailed
+from ledger.events import Deployed, RolledBack, RolloutCompleted, RolloutFailed
 from ledger.spec import Configuration, Spec
+from ledger.standing import Standing
 from ledger.value import Value, value
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class PastRelease(Value):
         spec: What it ran, scaling included.
         configuration: What its pods last read.
         healthy: Whether its pods were ever all ready.
-        failed: The cluster's reason if they will not become ready, or None.
+        failed: The cluster's reason if its own pods will not become ready, or None.
         rolled_away: Number of the rollback that left it, or left a release that restored it, or None.
         newest: Whether it is the life's newest release, which runs already.
         bad: Why it was marked as bad, or None.
@@ -66,16 +67,17 @@ def past_releases(history: Iterable[Recorded], app: App, deployment_id: str) -> 
         deployment_id: The life.
     """
     records: dict[int, PastRelease] = {}
+    standing = Standing()
     life: Life | None = None
     for recorded in history:
         app = evolve(app, recorded)
         subject = recorded.envelope.subject
         if subject is None or subject.deployment_id != deployment_id:
             continue
-        if app.life is not None:
+        if app.life is not None and app.life.deployment_id == deployment_id:
             life = app.life
-            _follow(records, life, recorded)
-        _note(records, recorded)
+            _follow(records, life)
+        _note(records, standing, recorded)
     return [_as_known_to(life, records[number]) for number in sorted(records)] if life else []
 
 
@@ -119,36 +121,37 @@ def _as_known_to(life: Life, record: PastRelease) -> PastRelease:
     )
 
 
-def _follow(records: dict[int, PastRelease], life: Life, recorded: Recorded) -> None:
+def _follow(records: dict[int, PastRelease], life: Life) -> None:
     """Keeps the newest release's picture up to date."""
-    event = recorded.event
-    target = None
-    if isinstance(event, RolledBack):
-        target = event.target
-        _leave(records, event)
+    spec, configuration = life.spec, life.roll.configuration
     known = records.get(life.release)
     if known is None:
-        known = PastRelease(release=life.release, target=target, spec=life.spec, configuration=life.roll.configuration)
-    records[life.release] = replace(known, spec=life.spec, configuration=life.roll.configuration)
+        known = PastRelease(release=life.release, target=None, spec=spec, configuration=configuration)
+    records[life.release] = replace(known, spec=spec, configuration=configuration)
 
 
-def _leave(records: dict[int, PastRelease], event: RolledBack) -> None:
-    """What a rollback leaves is left under every number it ran under, else the next one would return to it."""
-    active = [record for record in records.values() if record.failed is None]
-    if not active:
-        return
-    left = max(active, key=lambda record: record.release)
-    for number in (left.release, left.target):
-        if number in records and number != event.target:
-            records[number] = replace(records[number], rolled_away=event.release)
-
-
-def _note(records: dict[int, PastRelease], recorded: Recorded) -> None:
-    """Keeps outcomes."""
-    match recorded.event:
-        case RolloutCompleted(release=number) if number in records:
-            records[number] = replace(records[number], healthy=True, failed=None)
-        case RolloutFailed(release=number, reason=reason) if number in records:
-            records[number] = replace(records[number], failed=reason)
+def _note(records: dict[int, PastRelease], standing: Standing, recorded: Recorded) -> None:
+    """Keeps what a rollback leaves, and outcomes."""
+    event = recorded.event
+    match event:
+        case Deployed():
+            standing.ask(recorded, event)
+        case RolledBack():
+            _leave(records, standing.active, event)
+            standing.ask(recorded, event)
+            records[event.release] = replace(records[event.release], target=event.target)
+        case RolloutCompleted() if standing.complete(event):
+            records[event.release] = replace(records[event.release], healthy=True, failed=None)
+        case RolloutFailed() if standing.fail(event):
+            records[event.release] = replace(records[event.release], failed=event.reason)
         case _:
             pass
+
+
+def _leave(records: dict[int, PastRelease], active: int | None, event: RolledBack) -> None:
+    """What a rollback leaves is left under every number it ran under, else the next one would return to it."""
+    if active is None:
+        return
+    for number in (active, records[active].target):
+        if number in records and number != event.target:
+            records[number] = replace(records[number], rolled_away=event.release)

@@ -7,15 +7,13 @@ Which release is active is a question about everything that came after it, so a 
 * ``rolled_back``: it was active when a rollback came, and was not what the rollback restored.
 * ``superseded``: all others.
 
-The first of these that is true is said; no release of an ended life is active. A failed restart does not fail the
-release, whose own pods were fine before. A completed one does heal it: pods of a release that become ready, in
-whichever roll, show that the release runs.
+The first of these that is true is said; no release of an ended life is active. `ledger.standing` says what a restart has
+to do with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal, NamedTuple, assert_never
 from uuid import UUID, uuid5
 
@@ -53,6 +51,7 @@ from ledger.events import (
     WorkerEnabled,
     WorkerIdentitySet,
 )
+from ledger.standing import Standing
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
@@ -177,44 +176,36 @@ class _Life:
         self.rolled_back: set[int] = set()
         self.marked_bad: dict[int, str] = {}
         self.destroyed_us: int | None = None
-        self._standing: list[int] = []  # a heap, newest first, of all that were not failed when they were put there
+        self._standing = Standing()
 
     def ask(self, recorded: Recorded, event: Deployed | RolledBack) -> None:
         """A release begins."""
         self.asked[event.release] = (recorded, event)
-        heappush(self._standing, -event.release)
+        self._standing.ask(recorded, event)
 
     def roll_back(self, event: RolledBack) -> None:
         """A release is left, if it is another than the one that comes back."""
-        active = self._active()
+        active = self._standing.active
         if active is not None and active != event.target:
             self.rolled_back.add(active)
 
     def complete(self, recorded: Recorded, event: RolloutCompleted) -> None:
         """A release runs."""
-        if isinstance(self.outcomes.get(event.release), Failure):
-            heappush(self._standing, -event.release)
-        self.outcomes[event.release] = Completion(recorded.recorded_us, event.image_digest)
+        if self._standing.complete(event):
+            self.outcomes[event.release] = Completion(recorded.recorded_us, event.image_digest)
 
     def fail(self, recorded: Recorded, event: RolloutFailed) -> None:
         """A release fails, if the roll is its own."""
-        asked = self.asked.get(event.release)
-        if asked is not None and asked[0].position == event.roll:
+        if self._standing.fail(event):
             self.outcomes[event.release] = Failure(recorded.recorded_us, event.reason, event.message)
 
     def statuses(self) -> dict[int, ReleaseStatus]:
         """Of every release, by its number."""
-        active = self._active() if self.destroyed_us is None else None
+        active = self._standing.active if self.destroyed_us is None else None
         return {number: self._status(number, active) for number in self.asked}
 
-    def _active(self) -> int | None:
-        standing = self._standing
-        while standing and isinstance(self.outcomes.get(-standing[0]), Failure):
-            heappop(standing)
-        return -standing[0] if standing else None
-
     def _status(self, number: int, active: int | None) -> ReleaseStatus:
-        if isinstance(self.outcomes.get(number), Failure):
+        if self._standing.failed(number):
             return "failed"
         if number == active:
             return "active"

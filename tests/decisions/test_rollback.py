@@ -61,6 +61,17 @@ def test_rolling_back_to_the_release_that_runs_since_a_failed_one_leaves_nothing
     given(*facts).when(Rollback()).then(rolled(5, 1, ONE))
 
 
+def test_a_failed_restart_does_not_keep_the_next_rollback_from_leaving_the_release() -> None:
+    facts = (*TWO_RELEASES, deployed(3, spec=THREE), healthy(3, 6), Restarted(), failed(3, 8))
+    given(*facts).when(Rollback()).then(rolled(4, 2, TWO))
+    given(*facts, rolled(4, 2, TWO), healthy(4, 10)).when(Rollback()).then(rolled(5, 1, ONE))
+
+
+def test_a_rollback_leaves_the_release_that_ran_and_not_the_failed_one_after_it() -> None:
+    facts = (*TWO_RELEASES, deployed(3, spec=THREE), failed(3, 6), rolled(4, 1, ONE), healthy(4, 8))
+    given(*facts).when(Rollback()).refused("no previous release")
+
+
 def test_the_pods_last_configuration_comes_back_and_not_what_was_set_later() -> None:
     facts = (
         *opened(ONE),

@@ -6,12 +6,22 @@ from collections.abc import Sequence
 
 from ledger.app import App
 from ledger.envelope import Recorded
-from ledger.events import EnvSet, Event, RolloutCompleted, RolloutFailed, Scaled, SecretSet, SecretsFingerprinted
+from ledger.events import (
+    Destroyed,
+    EnvSet,
+    Event,
+    Restarted,
+    RolloutCompleted,
+    RolloutFailed,
+    Scaled,
+    SecretSet,
+    SecretsFingerprinted,
+)
 from ledger.spec import Spec
 from projections.fingerprints import fingerprints
 from projections.release_details import ReleaseDetails, release_details
 from projections.releases import releases
-from tests.decisions.scenario import APP, deployed, opened, sealed, told
+from tests.decisions.scenario import APP, NEXT_LIFE, deployed, opened, sealed, told
 
 
 def details(*facts: Event) -> Sequence[ReleaseDetails]:
@@ -67,6 +77,23 @@ def test_the_outcome_and_the_time_to_ready_are_told() -> None:
     assert (healthy.to_json({})["outcome"], healthy.to_json({})["seconds_to_ready"]) == ("healthy", 2.0)
     assert (failed.to_json({})["outcome"], failed.to_json({})["failure_reason"]) == ("failed", "ImagePullBackOff")
     assert (unknown.to_json({})["outcome"], unknown.to_json({})["seconds_to_ready"]) == ("unknown", None)
+
+
+def test_a_failed_restart_does_not_fail_the_release() -> None:
+    (only,) = details(
+        *opened(ONE), RolloutCompleted(release=1, roll=1, replicas=1),
+        Restarted(), RolloutFailed(release=1, roll=4, reason="CrashLoopBackOff", message="no"),
+    )  # fmt: skip
+    assert (only.release.status, only.to_json({})["outcome"]) == ("active", "healthy")
+
+
+def test_what_the_pods_of_an_ended_life_tell_late_is_not_about_the_next_life() -> None:
+    ended = (*opened(ONE), Destroyed())
+    history = [*told(*ended), *told(deployed(life=NEXT_LIFE, spec=TWO), after=3)]
+    late = told(RolloutCompleted(release=1, roll=1, replicas=1), after=4)
+    first = releases([*history, *late])[0]
+    (only,) = release_details(App(id=APP), [*history, *late], first.releases, {})
+    assert (only.past.spec, only.past.healthy) == (ONE, True)
 
 
 def test_what_is_set_is_told_apart_from_what_the_pods_read() -> None:
