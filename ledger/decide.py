@@ -181,11 +181,16 @@ def _adopt(command: AdoptObject, app: App) -> Sequence[AppEvent]:
     return (ObjectAdopted(kind=command.kind, name=command.name, uid=command.uid),)
 
 
+def retried(app: App) -> Life | None:
+    """The life that `RetryApply` is about: the one that the cluster refused; what leaves goes first. None if neither is."""
+    lives = (app.leaving, app.life)
+    return next((life for life in lives if life is not None and life.parked is not None), None)
+
+
 def _retry(app: App) -> Sequence[AppEvent]:
-    if app.leaving is not None and app.leaving.parked is not None:
-        return (ApplyRetried(),)
-    life = open_life(app) if app.leaving is None else app.life
-    return (ApplyRetried(),) if life is not None and life.parked is not None else ()
+    if app.leaving is None:
+        open_life(app)
+    return (ApplyRetried(),) if retried(app) is not None else ()
 
 
 def _opening(spec: Spec, minted: Minted) -> tuple[AppEvent, AppEvent]:

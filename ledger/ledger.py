@@ -32,7 +32,7 @@ from ledger.commands import (
     RotateKeys,
     SetSecrets,
 )
-from ledger.decide import Minted, decide
+from ledger.decide import Minted, decide, retried
 from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.errors import (
     ConflictError,
@@ -591,7 +591,7 @@ def _deployment_id(app: App, events: Sequence[AppEvent]) -> str:
     opening = events[0]
     if isinstance(opening, Deployed):
         return opening.deployment_id
-    life = app.life or (app.leaving if isinstance(opening, ApplyRetried) else None)
+    life = retried(app) if isinstance(opening, ApplyRetried) else app.life
     if life is None:  # only an object can be adopted before there is a life
         assert isinstance(opening, ObjectAdopted)
         return ""

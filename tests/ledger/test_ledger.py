@@ -23,6 +23,7 @@ from ledger.commands import (
     Deploy,
     Destroy,
     Restart,
+    RetryApply,
     Scale,
     SetEnv,
     SetSecrets,
@@ -42,6 +43,7 @@ from ledger.errors import (
     SealedError,
 )
 from ledger.events import (
+    ApplyRefused,
     Deployed,
     DomainReleased,
     LedgerCreated,
@@ -677,6 +679,13 @@ def applied(app: App) -> tuple[str, ObservedEvent, int] | None:
     return life.deployment_id, ResourcesApplied(release=life.release, through=life.changed, objects=()), life.changed
 
 
+def refused(life: Life | None) -> tuple[str, ObservedEvent, int]:
+    """What is recorded when the cluster refuses what a life asks for."""
+    assert life is not None
+    fact = ApplyRefused(release=life.release, through=life.changed, reason="Forbidden", message="no")
+    return life.deployment_id, fact, life.changed
+
+
 def test_a_fact_is_recorded_in_the_second_stream_with_its_cause(running: Bench) -> None:
     before = running.ledger.app(APP)
     after = running.ledger.observe(APP, request("first"), applied)
@@ -740,3 +749,18 @@ def test_a_fact_observed_does_not_make_a_command_begin_again(running: Bench, mon
     running.ask(Restart())
     assert len(appends) == 2
     assert running.kinds()[-2:] == ["ResourcesApplied", "Restarted"]
+
+
+def test_a_removal_that_was_refused_is_tried_again_also_behind_a_new_life(running: Bench) -> None:
+    running.ask(Destroy())
+    running.ledger.observe(APP, request("first"), lambda app: refused(app.leaving))
+    running.ask(Deploy(image="orders:2"))
+    running.ledger.observe(APP, request("first"), lambda app: refused(app.life))
+    (removal,) = running.ask(RetryApply()).recorded
+    tried = running.ledger.app(APP)
+    assert tried.leaving is not None
+    assert (tried.leaving.parked, tried.leaving.changed) == (None, removal.position)
+    assert running.life().parked is not None
+    running.ask(RetryApply())
+    assert running.life().parked is None
+    assert running.ask(RetryApply()).recorded == ()
