@@ -5,6 +5,7 @@ Invariants:
 * No message, hint or repr holds a password, nor a value that was sent to the server.
 * What failed before a statement was sent, or was refused by the server, was not recorded. What was under way when the
   connection broke may have been, and is said to be unknown.
+* Nothing outlives a transaction in a connection, unless the server itself is at its other end.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sqlalchemy import ClauseElement, Dialect, event
 from sqlalchemy.dialects.postgresql import psycopg as postgresql_psycopg
 from sqlalchemy.exc import DisconnectionError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
 from ledger.errors import (
     ConflictError,
@@ -41,6 +42,9 @@ from ledger.instance import ended_error
 from ledger.postgres_address import Address, invalid_address, parse
 from ledger.postgres_names import ENDED, SCHEMA, WRONG_CLOCK
 from ledger.postgres_tls import tls_parameters
+
+_REPEATED = 5
+"""How often a connection is used before it is asked who is at its other end, and a statement run before it is prepared."""
 
 _NOTHING = "Nothing was recorded."
 _MIGRATE = f"{_NOTHING} Its owner creates or updates the tables with: 1ctl ledger migrate"
@@ -78,6 +82,7 @@ class Database:
         self._timeout = lock_timeout
         self._pool = QueuePool(self._pooled, timeout=lock_timeout, reset_on_return=None)
         event.listen(self._pool, "checkout", _refuse_dead)
+        event.listen(self._pool, "checkout", _prepare_if_used_often)
         self._closed = threading.Event()
 
     def run(
@@ -168,7 +173,7 @@ class Database:
         self._pool.dispose()
 
     def connect(self, defaults: Mapping[str, str]) -> psycopg.Connection[tuple[Any, ...]]:
-        """A connection outside of the pool, on which every statement is a transaction of its own.
+        """A connection outside of the pool, on which every statement is a transaction of its own and none is prepared.
 
         Args:
             defaults: Parameters where the address gives none.
@@ -180,10 +185,10 @@ class Database:
         if self._closed.is_set():
             raise self._was_closed()
         parameters = self._parameters | dict(defaults) | self._given
-        return psycopg.connect(**parameters, autocommit=True)  # type: ignore[arg-type] # all are text
+        return _connect(parameters)
 
     def _pooled(self) -> Any:
-        return psycopg.connect(**self._parameters, autocommit=True)  # type: ignore[arg-type] # all are text
+        return _connect(self._parameters)
 
     def _was_closed(self) -> LedgerUnavailableError:
         return LedgerUnavailableError(f"the ledger {self.shown} was closed")
@@ -239,6 +244,21 @@ class Transaction:
         """Run statements without parameters."""
         for statement in statements:
             self._connection.execute(statement.encode())
+
+
+def prepare_if_direct(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the server itself is at the other end; statements that are repeated are prepared there from now on.
+
+    A pooler tells its clients process numbers of its own. It may give the next statement to another process of the server,
+    which knows nothing of what was prepared.
+
+    Raises:
+        psycopg.Error: The server did not answer.
+    """
+    ((process,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
+    direct: bool = process == connection.info.backend_pid
+    connection.prepare_threshold = _REPEATED if direct else None
+    return direct
 
 
 @functools.cache
@@ -322,6 +342,17 @@ def _refuse_dead(connection: Any, _record: object, _proxy: object) -> None:
     poll.register(connection.pgconn.socket, select.POLLIN)
     if poll.poll(0):
         raise DisconnectionError
+
+
+def _prepare_if_used_often(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Only then is preparing worth a question of its own, which a command that asks for little does without."""
+    record.info["uses"] = record.info.get("uses", 0) + 1
+    if record.info["uses"] == _REPEATED:
+        prepare_if_direct(connection)
+
+
+def _connect(parameters: Mapping[str, str]) -> psycopg.Connection[tuple[Any, ...]]:
+    return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type] # all are text
 
 
 def _rollback(connection: psycopg.Connection[Any]) -> None:

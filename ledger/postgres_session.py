@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from ledger.postgres_connection import Database, Statement, compiled
+from ledger.postgres_connection import Database, Statement, compiled, prepare_if_direct
 
 _HANGS_UP = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere the kernel says POLLHUP
 
@@ -23,8 +23,7 @@ class Session:
 
     Attributes:
         number: Counts the connections: what belonged to an earlier one is gone.
-        is_direct: Whether the server itself is at the other end of the newest one. A pooler tells its clients process
-            numbers of its own.
+        is_direct: Whether the server itself is at the other end of the newest one, and not a pooler.
     """
 
     def __init__(self, database: Database, *, patience: float) -> None:
@@ -130,5 +129,4 @@ class Session:
         with self._database.errors():
             connection = self._connection = self._database.connect(self._given_up)
             self.number += 1
-            ((process,),) = connection.execute("SELECT pg_backend_pid()").fetchall()
-        self.is_direct = process == connection.info.backend_pid
+            self.is_direct = prepare_if_direct(connection)

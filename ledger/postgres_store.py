@@ -6,7 +6,7 @@ Invariants:
   sealed values. The head row is locked until it is committed, so positions become visible in their order.
 * It is acknowledged after the server synced it to disk, whatever `synchronous_commit` the user or database has.
 * Nothing is kept in the session, so a connection pooler may stand between; but for leases and who follows, which have
-  connections of their own (`ledger.postgres_session`).
+  connections of their own (`ledger.postgres_session`), and for statements prepared where none stands between.
 * Reading creates nothing; the first append creates the tables, where its user may.
 """
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DisconnectionError
 
 from ledger.errors import (
@@ -20,10 +21,12 @@ from ledger.errors import (
     UnknownEventError,
 )
 from ledger.postgres_connection import compiled
+from ledger.postgres_migrate import migrate
 from ledger.postgres_names import CHANNEL
 from ledger.postgres_store import BY_INDEX_ONLY, PostgresStore
 from ledger.statements import STATEMENTS
 from ledger.store import Beside, NewRow, RequestRow
+from tests.postgres.between import between
 from tests.postgres.conftest import OpenStore
 from tests.postgres_support import administer, holding, once_waiting
 
@@ -236,3 +239,27 @@ def test_lines_are_looked_for_by_the_index_of_their_stream(store: PostgresStore,
         plan = connection.execute(b"EXPLAIN " + text, {**constants, "start": 1, "stop": 100}).fetchall()
 
     assert [step for (step,) in plan if "stored_events_stream" in step], plan
+
+
+def test_a_pooler_may_give_each_transaction_to_another_connection(database: str, open_postgres: OpenStore) -> None:
+    migrate(database)
+    with between(database, like="pooler of transactions") as pooler:
+        store = open_postgres(pooler.address)
+        for version in range(1, 21):
+            assert append(store, version, request=f"r{version}") == version
+            assert [row.version for row in store.stream(A)] == list(range(1, version + 1))
+            with store.change() as tables:
+                assert tables.knows("ledger.lives")
+        lease = store.lease("prod", holder="one", note="", seconds=30)
+        assert all(lease.acquire() for _ in range(20))
+        lease.release()
+
+
+def test_a_statement_that_is_repeated_is_prepared_where_no_pooler_stands_between(
+    store: PostgresStore, database: str
+) -> None:
+    migrate(database)
+    prepared = text("SELECT statement FROM pg_prepared_statements")
+    for _ in range(20):
+        store.head()
+    assert any("ledger_head" in said for (said,) in store._database.run(prepared, {}))
