@@ -7,8 +7,8 @@ Invariants:
 * Reading never creates the file, and works while others write.
 
 SQLite 3.7.0 to 3.51.2 can lose data of a WAL that several connections reset at once (fixed in 3.51.3, and in 3.50.7
-and 3.44.6 of their branches); there, and on file systems where WAL is not known to be safe, a rollback journal is
-used. It is truncated rather than deleted: SQLite then syncs the end of each commit.
+and 3.44.6 of their branches); there a rollback journal is used. It is truncated rather than deleted: SQLite then syncs
+the end of each commit.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of
 STORE_VERSION = 4
 """Version of the tables, in ``PRAGMA user_version``. An older file is brought up to it by the first write."""
 
+_BUSY, _FULL = "SQLITE_BUSY", "SQLITE_FULL"
 _APPLICATION_ID = 0x31435450  # "1CTP", so that `file` and a careless path can tell whose database it is
 
 
@@ -134,7 +135,7 @@ class SqliteDatabase:
             wait: Whether to wait for the lock, and for those who read while the transaction is to be committed.
 
         Raises:
-            LedgerBusyError: The lock was not free in time.
+            LedgerBusyError: The lock was not free in time, or a reader kept the commit from beginning.
             LedgerUnavailableError: The file cannot be written; nothing was recorded.
             OutcomeUnknownError: The commit itself failed.
         """
@@ -219,7 +220,8 @@ class SqliteDatabase:
             try:
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
-                _rollback(connection)
+                if _was_taken_back(connection, error):
+                    self._fail_before_commit(error)
                 raise OutcomeUnknownError(
                     f"the ledger {self.path} failed while committing ({error}): the request may or may not be recorded"
                 ) from error
@@ -293,8 +295,17 @@ class SqliteDatabase:
             raise LedgerBusyError(
                 f"the ledger {self.path} is locked by another process", hint="Nothing was recorded. Try again."
             ) from error
-        kind = LedgerFullError if name == "SQLITE_FULL" else LedgerUnavailableError
+        kind = LedgerFullError if name == _FULL else LedgerUnavailableError
         raise kind(f"the ledger {self.path} cannot be used: {error}", hint="Nothing was recorded.") from error
+
+
+    def _fail_before_commit(self, error: sqlite3.Error) -> NoReturn:
+        if error.sqlite_errorname == _BUSY:
+            raise LedgerBusyError(
+                f"the ledger {self.path} cannot be written while another process keeps reading it",
+                hint="Nothing was recorded. End what reads it, such as a shell with an open transaction, and try again.",
+            ) from error
+        self._fail(error)
 
 
 def wal_is_safe(version: tuple[int, ...]) -> bool:
@@ -390,6 +401,17 @@ def _rollback(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
         except sqlite3.Error:
             connection.interrupt()  # the disk is gone; the journal restores the file when it is next opened
+
+
+def _was_taken_back(connection: sqlite3.Connection, error: sqlite3.Error) -> bool:
+    """Whether a commit that failed is known not to have happened: SQLite kept the transaction open, and rolled it back.
+
+    It does so where a reader was in the way before anything was written. An error of the disk may come after the commit.
+    """
+    name = getattr(error, "sqlite_errorname", "")
+    kept = connection.in_transaction and name in (_BUSY, _FULL)
+    _rollback(connection)
+    return kept and not connection.in_transaction
 
 
 def _hint(error: OSError) -> str:

@@ -21,7 +21,9 @@ from ledger.errors import (
     ConflictError,
     LedgerBusyError,
     LedgerDamagedError,
+    LedgerFullError,
     LedgerUnavailableError,
+    OneCtlError,
     OutcomeUnknownError,
     UnknownEventError,
 )
@@ -604,17 +606,62 @@ def test_a_full_disk_is_a_clear_error_and_the_ledger_goes_on_when_there_is_room(
         assert_sound(store)
 
 
+def test_a_reader_that_stays_keeps_a_commit_from_beginning_and_nothing_is_recorded(
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_database, "wal_is_safe", lambda version: False)
+    write(store, 1)
+    request = Beside(request=RequestRow("r", b"salt", b"digest", 0, 0))
+    with closing(SqliteStore(path, lock_timeout=0.2)) as late:
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM stored_events").fetchall()
+            with pytest.raises(LedgerBusyError, match="while another process keeps reading it") as caught:
+                late.append([line(2)], clock_us=START_US, beside=request)
+        assert "Nothing was recorded. End what reads it" in str(caught.value.hint)
+        assert late.request("r") is None
+        assert write(late, 1)[0].position == 2
+    assert_sound(store)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept_open", "known"),
+    [
+        ("SQLITE_BUSY", True, True), ("SQLITE_FULL", True, True), ("SQLITE_IOERR_FSYNC", True, False),
+        ("SQLITE_BUSY", False, False), ("SQLITE_FULL", False, False), ("SQLITE_IOERR_WRITE", False, False),
+    ],
+)  # fmt: skip
+def test_a_commit_is_known_to_have_failed_only_where_sqlite_kept_the_transaction(
+    path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kept_open: bool, known: bool
+) -> None:
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=CommitFails))
+    monkeypatch.setattr(CommitFails, "name", name)
+    monkeypatch.setattr(CommitFails, "happened", not kept_open)
+    with closing(SqliteStore(path)) as store:
+        write(store, 1)
+        monkeypatch.setattr(CommitFails, "armed", True)
+        with pytest.raises(OneCtlError) as caught:
+            store.append([line(2)], clock_us=START_US)
+        monkeypatch.setattr(CommitFails, "armed", False)
+        assert isinstance(caught.value, OutcomeUnknownError) is not known
+        assert isinstance(caught.value, LedgerFullError) is (known and name == "SQLITE_FULL")
+        assert store.head().position == (1 if kept_open else 2)
+
+
 class CommitFails(sqlite3.Connection):
     """A connection that is lost at the commit: before it happened, or just after."""
 
     happened = False
     armed = False
+    name = "SQLITE_IOERR"
 
     def execute(self, text: str, *parameters: Any) -> sqlite3.Cursor:
         if text == "COMMIT" and CommitFails.armed:
             if CommitFails.happened:
                 super().execute(text)
-            raise sqlite3.OperationalError("disk I/O error")
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorname = self.name
+            raise error
         return super().execute(text, *parameters)
 
 
