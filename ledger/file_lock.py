@@ -121,7 +121,11 @@ def _in_time(descriptor: int, lock: Callable[[int], None], deadline: float) -> i
     try:
         lock(fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _wait_in_kernel(descriptor, lock, max(0.0, deadline - time.monotonic()))
+        timeout = deadline - time.monotonic()
+        if timeout <= 0:
+            os.close(descriptor)
+            return -1
+        return _wait_in_kernel(descriptor, lock, timeout)
     except BaseException:
         os.close(descriptor)
         raise

@@ -195,5 +195,17 @@ def test_giving_up_and_giving_back_leave_no_descriptor_open(path: Path) -> None:
     assert _open_files() <= before
 
 
+@pytest.mark.parametrize("where", ["in the queue", "at the lock"])
+def test_who_does_not_wait_leaves_neither_a_thread_nor_a_descriptor(path: Path, where: str) -> None:
+    lock = FileLock(path)
+    with holder(path.with_suffix("")):
+        if where == "at the lock":
+            assert not lock.acquire(0.02), "who comes after one that gave up waits for nobody's turn"
+        before = _open_files(), threading.active_count()
+        for _ in range(10):
+            assert not lock.acquire(0)
+        assert (_open_files(), threading.active_count()) == before
+
+
 def _open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
