@@ -16,11 +16,11 @@ import orjson
 from ledger.clock import iso
 from ledger.errors import LedgerDamagedError
 from ledger.events import Destroyed, DomainAssigned, DomainClaimed, DomainReleased
+from ledger.pages import PAGE, lines
 from ledger.spec import AppId
 from ledger.store import Row, Store
 from ledger.streams import app_stream, domain_stream, observed_stream
 
-PAGE = 1000
 WINDOW = 20
 """Lines that are read besides those asked for, since some may not match; one append has fewer."""
 
@@ -142,41 +142,42 @@ def entry_of(row: Row) -> Entry:
 
 
 def entries(store: Store, wanted: Filter, *, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
-    """Matching entries in rising position; reads pages, or the lines of one app, so memory stays small."""
+    """Matching entries in rising position; reads pages, or the lines of one app, so memory stays small.
+
+    Raises:
+        LedgerDamagedError: A line is missing, or is not JSON; those before it were given out.
+    """
     app_id = wanted.app_id
-    lines = _pages(store, after, upto) if app_id is None else _about(store, app_id, upto)
-    for row in lines:
+    rows = lines(store, after + 1, upto) if app_id is None else _about(store, app_id, upto)
+    for row in rows:
         if row.position > after and wanted.wants(entry := entry_of(row)):
             yield entry
 
 
 def newest(store: Store, wanted: Filter, count: int, *, upto: int | None = None) -> list[Entry]:
-    """The last `count` matching entries in rising position; reads backwards, no further than needed."""
+    """The last `count` matching entries in rising position; reads backwards, no further than needed.
+
+    Raises:
+        LedgerDamagedError: A line is missing, or is not JSON.
+    """
     if wanted.app_id is not None:
         return _newest_about(store, wanted.app_id, wanted, count, upto)
     found = (entry for row in _pages_backwards(store, upto) if wanted.wants(entry := entry_of(row)))
     return list(islice(found, count))[::-1]
 
 
-def _pages(store: Store, after: int, upto: int | None) -> Iterator[Row]:
-    position = after + 1
-    while rows := store.positions(position, upto, limit=PAGE):
-        yield from rows
-        position = rows[-1].position + 1
-
-
 def _pages_backwards(store: Store, upto: int | None) -> Iterator[Row]:
     stop = store.head().position if upto is None else upto
     while stop > 0:
         start = max(1, stop - PAGE + 1)
-        yield from reversed(store.positions(start, stop, limit=PAGE))
+        yield from reversed([*lines(store, start, stop)])
         stop = start - 1
 
 
 def _newest_about(store: Store, app_id: AppId, wanted: Filter, count: int, upto: int | None) -> list[Entry]:
     found: list[Entry] = []
-    for lines in _windows(store, app_id, count, upto):
-        found = [entry for row in lines if wanted.wants(entry := entry_of(row))]
+    for rows in _windows(store, app_id, count, upto):
+        found = [entry for row in rows if wanted.wants(entry := entry_of(row))]
         if len(found) >= count:
             break
     return found[-count:] if count else []
@@ -193,16 +194,16 @@ def _windows(store: Store, app_id: AppId, count: int, upto: int | None) -> Itera
             break
         # Below the last line of one stream are lines that were not read, and lines of its own append beside it.
         oldest = max(more, key=_position)
-        lines = [row for rows in newest_of for row in rows if row.recorded_us > oldest.recorded_us]
-        yield sorted([*lines, *_claims_beside(store, lines)], key=_position)
+        whole = [row for rows in newest_of for row in rows if row.recorded_us > oldest.recorded_us]
+        yield sorted([*whole, *_claims_beside(store, whole)], key=_position)
         limit *= 8
     yield _about(store, app_id, upto)
 
 
-def _claims_beside(store: Store, lines: Sequence[Row]) -> list[Row]:
+def _claims_beside(store: Store, rows: Sequence[Row]) -> list[Row]:
     """What was recorded about host names together with these lines: in the same append, some lines later."""
     found = []
-    for row in lines:
+    for row in rows:
         if row.topic in {DomainAssigned.__name__, Destroyed.__name__}:
             following = store.positions(row.position + 1, limit=WINDOW)
             found += [line for line in following if line.topic in _CLAIMS and _is_of_same_request(line, row)]

@@ -15,13 +15,14 @@ from pathlib import Path
 from ledger.durable_files import write_durably
 from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError
 from ledger.instance import BACKUP, BACKUP_OF_ENDED, REPLICA, Instance, new_instance
+from ledger.pages import pages
 from ledger.sqlite_database import create_schema
 from ledger.sqlite_files import copy_database, file_errors, making, put_in_place, reading, remove
 from ledger.sqlite_guard import refuse_strange, schema_of
 from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import SqliteTables, transaction
 from ledger.store import Head, ModelStore
-from ledger.transfer import Progress, beside_digest, instance_of, pages, put_beside, put_rows, set_instance, verified
+from ledger.transfer import Progress, beside_digest, instance_of, put_beside, put_rows, set_instance, verified
 
 CHECKPOINT_SUFFIX = ".checkpoint"
 _DIGEST = "sha256:"

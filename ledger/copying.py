@@ -12,13 +12,13 @@ from typing import Literal, NamedTuple
 
 from ledger.errors import ConflictError, LedgerDamagedError, LedgerUnavailableError, RefusedError
 from ledger.instance import Instance, incoming
+from ledger.pages import pages
 from ledger.store import Head, ModelStore
 from ledger.transfer import (
     Progress,
     beside_digest,
     instance_of,
     locked_head,
-    pages,
     put_beside,
     put_rows,
     set_instance,

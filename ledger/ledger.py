@@ -62,6 +62,7 @@ from ledger.events import (
     WorkerEnabled,
     WorkerIdentitySet,
 )
+from ledger.pages import line_at, lines
 from ledger.redaction import redacted, signed, unsigned
 from ledger.request import Request, request_digest
 from ledger.secret_reader import SecretReader
@@ -355,12 +356,13 @@ class Ledger(SecretReader):
 
         Raises:
             RequestReusedError: The request id stands for another request.
+            LedgerDamagedError: The event is missing.
         """
         prior = self.store.request(request.request_id)
         if prior is None:
             return None
         _refuse_other(prior, None, command)
-        return recorded(self.store.positions(prior.first_position, prior.first_position, limit=1)[0])
+        return recorded(line_at(self.store, prior.first_position))
 
     def _record(
         self,
@@ -404,9 +406,7 @@ class Ledger(SecretReader):
 
     def _repeated(self, app_id: AppId, command: Command, request: Request, prior: RequestRow) -> Outcome:
         _refuse_other(prior, app_id, command)
-        rows = self.store.positions(
-            prior.first_position, prior.last_position, limit=prior.last_position - prior.first_position + 1
-        )
+        rows = lines(self.store, prior.first_position, prior.last_position)
         stream = app_stream(app_id).bytes
         answer = [recorded(row) for row in rows if row.stream == stream]
         if isinstance(command, MarkBad):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ledger.clock import iso
 from ledger.errors import RefusedError
 from ledger.landmarks import release_lines
+from ledger.pages import line_at
 
 if TYPE_CHECKING:
     from ledger.landmarks import Span
@@ -32,6 +33,7 @@ def at_position(store: Store, position: int) -> Moment:
 
     Raises:
         RefusedError: There is no such position.
+        LedgerDamagedError: There was, and its line is missing.
     """
     head = store.head()
     if not 1 <= position <= head.position:
@@ -46,6 +48,7 @@ def as_of(store: Store, at_us: int) -> Moment:
 
     Raises:
         RefusedError: The ledger was empty then.
+        LedgerDamagedError: A line is missing.
     """
     head = store.head()
     first_us = _recorded_us(store, 1) if head.position else None
@@ -81,4 +84,4 @@ def at_release(store: Store, life: Span, release: int, now_us: int) -> Moment:
 
 
 def _recorded_us(store: Store, position: int) -> int:
-    return store.positions(position, position, limit=1)[0].recorded_us
+    return line_at(store, position).recorded_us

@@ -9,6 +9,7 @@ from ledger.codec import decode, recorded
 from ledger.events import LedgerCreated, LedgerRestored, WorkerDisabled, WorkerEnabled, WorkerIdentitySet
 from ledger.instance import ended_error
 from ledger.landmarks import span
+from ledger.pages import missing
 from ledger.spec import AppId
 from ledger.streams import LEDGER_STREAM, app_stream, observed_stream
 
@@ -53,13 +54,19 @@ class LedgerReader:
         return snapshots.folded(self.store, app_id, upto=upto)
 
     def asked(self, app_id: AppId) -> list[Recorded]:
-        """What was asked for in the app's newest life, in rising position."""
+        """What was asked for in the app's newest life, in rising position.
+
+        Raises:
+            LedgerDamagedError: The life does not begin where it is said to.
+        """
         life = span(self.store, app_id, None)
         if life is None:
             return []
         stream = app_stream(app_id).bytes
-        opening = self.store.landmarks(stream, start=life.start, limit=1)[0]
-        return [recorded(row) for row in self.store.stream(stream, after=opening.version - 1)]
+        opening = self.store.landmarks(stream, start=life.start, limit=1)
+        if not opening:
+            raise missing(life.start)
+        return [recorded(row) for row in self.store.stream(stream, after=opening[0].version - 1)]
 
     def find(self, deployment_id: str) -> AppId | None:
         """Whose deployment id this is, destroyed lives included."""

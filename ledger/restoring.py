@@ -21,13 +21,14 @@ from ledger.durable_files import sync_file
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError, OneCtlError, RefusedError
 from ledger.instance import BACKUP_OF_ENDED, REPLICA, Instance, new_instance
 from ledger.ledger_key import ledger_key
+from ledger.pages import pages
 from ledger.reader import LedgerReader
 from ledger.sqlite_database import create_schema
 from ledger.sqlite_files import copy_database, making, put_in_place, structural_fault
 from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import SqliteTables, transaction
 from ledger.store import Head, ModelStore
-from ledger.transfer import Progress, instance_of, locked_head, pages, put_beside, put_rows, set_instance, verified
+from ledger.transfer import Progress, instance_of, locked_head, put_beside, put_rows, set_instance, verified
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -298,7 +298,6 @@ class SqliteDatabase:
         kind = LedgerFullError if name == _FULL else LedgerUnavailableError
         raise kind(f"the ledger {self.path} cannot be used: {error}", hint="Nothing was recorded.") from error
 
-
     def _fail_before_commit(self, error: sqlite3.Error) -> NoReturn:
         if error.sqlite_errorname == _BUSY:
             raise LedgerBusyError(

@@ -76,20 +76,6 @@ def put_rows(tables: Tables, rows: Sequence[Row]) -> None:
     )
 
 
-def pages(store: Store, start: int, stop: int) -> Iterator[Sequence[Row]]:
-    """Lines from one position to another, both included, a page at a time.
-
-    Raises:
-        LedgerDamagedError: A line is missing.
-    """
-    while start <= stop:
-        rows = store.positions(start, stop, limit=PAGE)
-        if not rows or rows[0].position != start or rows[-1].position != start + len(rows) - 1:
-            raise LedgerDamagedError(f"an event is missing at or after position {start}", hint="See: 1ctl audit verify")
-        yield rows
-        start = rows[-1].position + 1
-
-
 def put_beside(tables: Tables, source: Asking) -> None:
     """Replace the tables beside the log by those of another ledger."""
     for each in _TABLES:

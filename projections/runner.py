@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ledger.codec import told
 from ledger.errors import LedgerBusyError, LedgerUnavailableError, OutcomeUnknownError, UnknownEventError
 from ledger.events import Redacted
+from ledger.pages import page, pages
 from ledger.sqlite_tables import SqliteTables
 
 if TYPE_CHECKING:
@@ -140,16 +141,16 @@ def _catch_up(store: ModelStore, projection: Projection[Any, Any], head: int, *,
 
 def _advance(store: ModelStore, projection: Projection[Any, Any], position: int, *, wait: bool) -> None:
     """Fold a page of events, unless another process was first."""
-    page = store.positions(position + 1, limit=PAGE)
-    if _has_redaction(page):
+    rows = page(store, position + 1, limit=PAGE)
+    if _has_redaction(rows):
         rebuild(store, projection)
         return
-    history = list(_decoded(page, projection))  # before the lock: others may be waiting for it
+    history = list(_decoded(rows, projection))  # before the lock: others may be waiting for it
     with store.change(wait=wait) as tables:
         moved = tables.execute(
             "projections.move_checkpoint",
             {
-                "position": page[-1].position,
+                "position": rows[-1].position,
                 "of": projection.name,
                 "expected_version": projection.version,
                 "expected_position": position,
@@ -165,11 +166,11 @@ def _advance(store: ModelStore, projection: Projection[Any, Any], position: int,
 def _fold_in_memory(store: ModelStore, projection: Projection[R, Any], upto: int | None) -> Unstored[R]:
     """The rows that events after the checkpoint lead to; all rows if there is no table that can be built on."""
     position = _position(store, projection)
-    if position is not None and any(map(_has_redaction, _pages(store, position, None))):
+    if position is not None and any(map(_has_redaction, pages(store, position + 1, limit=AT_ONCE))):
         position = None
     fold = _Fold(projection, store if position is not None else None)
-    for page in _pages(store, position or 0, upto):
-        fold.add(_decoded(page, projection))
+    for rows in pages(store, (position or 0) + 1, upto, limit=AT_ONCE):
+        fold.add(_decoded(rows, projection))
         fold.past.clear()  # only what was before the checkpoint is asked for
     return Unstored(table_exists=position is not None, rows=fold.rows, replaced=fold.replaced)
 
@@ -183,15 +184,15 @@ def _fold_into(
 ) -> int:
     """Fold everything after a position into the scratch database; the position reached."""
     fold = _Fold(projection, scratch)
-    for page in _pages(store, position, None):
-        fold.add(_decoded(page, projection))
+    for rows in pages(store, position + 1, limit=AT_ONCE):
+        fold.add(_decoded(rows, projection))
         projection.save_past(scratch, fold.past)
         fold.past.clear()
         if len(fold.rows) > ROWS_IN_MEMORY:
             projection.save(scratch, fold.rows.values())
             fold.rows.clear()
             fold.replaced.clear()
-        position = page[-1].position
+        position = rows[-1].position
         if progress is not None:
             progress(position, store.head().position)
     projection.save(scratch, fold.rows.values())
@@ -286,18 +287,11 @@ def _position(tables: Asking, projection: Projection[Any, Any]) -> int | None:
     return int(position) if version == projection.version else None
 
 
-def _pages(store: ModelStore, position: int, upto: int | None) -> Iterator[Sequence[Row]]:
-    """Everything after a position, up to another, a page at a time, until there is no more."""
-    while page := store.positions(position + 1, upto, limit=AT_ONCE):
-        yield page
-        position = page[-1].position
-
-
-def _has_redaction(page: Iterable[Row]) -> bool:
+def _has_redaction(rows: Iterable[Row]) -> bool:
     """Whether an earlier event was blanked: what it said may still be in any row."""
-    return any(row.topic == Redacted.__name__ for row in page)
+    return any(row.topic == Redacted.__name__ for row in rows)
 
 
-def _decoded(page: Iterable[Row], projection: Projection[Any, Any]) -> Iterator[Line]:
-    """The events of a page that the projection does not ignore. A topic that nobody knows is refused, not skipped."""
-    return (told(row) for row in page if row.topic not in projection.ignored)
+def _decoded(rows: Iterable[Row], projection: Projection[Any, Any]) -> Iterator[Line]:
+    """The events that the projection does not ignore. A topic that nobody knows is refused, not skipped."""
+    return (told(row) for row in rows if row.topic not in projection.ignored)

@@ -36,6 +36,7 @@ from ledger.errors import (
     ConflictError,
     InvalidValueError,
     LedgerBusyError,
+    LedgerDamagedError,
     LedgerUnavailableError,
     OutcomeUnknownError,
     RefusedError,
@@ -303,6 +304,15 @@ def test_a_request_id_cannot_stand_for_another_request(running: Bench, command: 
     with pytest.raises(RequestReusedError, match='"first" was used for another request'):
         running.ask(command, "first", app=app)
     assert running.store.head() == head
+
+
+def test_an_answer_whose_events_are_missing_is_damage(running: Bench) -> None:
+    running.ask(SetEnv(values={"A": "1"}), "twice")
+    with closing(sqlite3.connect(running.path)) as connection, connection:
+        connection.execute("DROP TRIGGER stored_events_no_delete")
+        connection.execute("DELETE FROM stored_events WHERE topic = 'EnvSet'")
+    with pytest.raises(LedgerDamagedError, match="there is no event at position"):
+        running.ask(SetEnv(values={"A": "1"}), "twice")
 
 
 def test_the_order_of_environment_values_does_not_make_another_request(running: Bench) -> None:

@@ -5,8 +5,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -203,6 +203,25 @@ def test_after_a_redaction_no_older_row_is_shown(ledgers: Ledgers, store: ModelS
     redacted = Redacted(position=3, field="spec.image", old_digest="o", new_digest="n", signature="")
     store.append([NewRow(b"s" * 16, 1, "Redacted", encode(redacted, Script().lines[0].envelope))], clock_us=START_US)
     assert lives(ledgers.outsider() if outside else ledgers.open()) == before
+
+
+@pytest.mark.parametrize(("cut", "first"), [("= 4", 4), ("> 5", 6)])
+@pytest.mark.parametrize("answer", [lives, lambda store: rebuild(store, APP_LIST)])
+@pytest.mark.parametrize("outside", [False, True])
+def test_nothing_is_folded_over_a_line_that_is_missing(
+    path: Path, ledger: Script, cut: str, first: int, answer: Callable[[ModelStore], object], outside: bool
+) -> None:
+    with closing(SqliteStore(path)) as store:
+        write(store, ledger.lines[:3])
+        catch_up(store, [APP_LIST])
+        write(store, ledger.lines[3:])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TRIGGER stored_events_no_delete")
+        connection.execute(f"DELETE FROM stored_events WHERE notification_id {cut}")
+    with closing((ReadOnlyStore if outside else SqliteStore)(path)) as store:
+        with pytest.raises(LedgerDamagedError, match=f"no event at position {first}"):
+            answer(store)
+        assert checkpoint(store)[1] < first
 
 
 def test_a_rebuild_tells_how_far_it_is(store: ModelStore, ledger: Script, monkeypatch: pytest.MonkeyPatch) -> None:
