@@ -16,7 +16,7 @@ import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,13 +26,11 @@ from ledger.errors import LedgerDamagedError, OneCtlError
 from ledger.file_lock import FileLock
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from ledger.checkpoint import SigningKey
 
 _IDENTITY = "1CTL-IDENTITY-1"
 _SHARED = "identity.key"  # of all ledgers, before each had a file of its own
-_SIGNING = "PRIVATE+KEY"
 _LOCK_SECONDS = 30.0
-_ED25519 = b"\x01"  # the algorithm byte of a C2SP signed-note key
 
 
 class KeyFileError(OneCtlError):
@@ -145,16 +143,17 @@ class KeyFiles:
 
         A key that the named file holds already (``ONECTL_SIGNING_KEY``) is used: under its new origin it is another
         verifier key, and what nobody can sign with must not get into the ledger.
+
+        Raises:
+            KeyFileError: The file cannot be written, or what it holds cannot sign for a ledger.
         """
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+        from ledger.checkpoint import SigningKey  # noqa: PLC0415 - only a ledger's first write makes one
 
         path = self.signing_path(ledger_id)
-        key = Ed25519PrivateKey.generate()
-        public, digest = _verifier(key, origin)
-        private = b64encode(_ED25519 + key.private_bytes_raw()).decode()
-        if not _write_once(path, f"{_SIGNING}+{origin}+{digest}+{private}\n"):
-            public, digest = _verifier(Ed25519PrivateKey.from_private_bytes(_signing_private(path)), origin)
-        return f"{origin}+{digest}+{b64encode(public).decode()}"
+        key = SigningKey.generate(origin)
+        if not _write_once(path, key.to_text()):
+            key = replace(_signing_key(path), name=origin)
+        return str(key.verifier)
 
     def forget_signing_key(self, ledger_id: str) -> None:
         """Remove a signing key whose ledger did not come to be, unless its file was named: it may serve others."""
@@ -244,29 +243,30 @@ def _read(path: Path) -> str | None:
         raise KeyFileError(f"the key file {path} cannot be read: {error}") from error
 
 
-def _key_bytes(text: str, path: Path, *, prefix: bytes = b"") -> bytes:
-    """The 32 bytes of a private key, behind a prefix."""
+def _key_bytes(text: str, path: Path) -> bytes:
+    """The 32 bytes of a private key."""
     try:
         decoded = b64decode(text, validate=True)
     except ValueError:
         decoded = b""
-    if len(decoded) != len(prefix) + 32 or not decoded.startswith(prefix):
+    if len(decoded) != 32:
         # Without "from" and without the text: what was read may be a key.
         raise KeyFileError(f"the key in {path} is damaged", hint="Restore the file from a copy.")
-    return decoded.removeprefix(prefix)
+    return decoded
 
 
-def _signing_private(path: Path) -> bytes:
-    kind, _, rest = (_read(path) or "").strip().partition(f"{_SIGNING}+")
-    if kind or rest.count("+") < 2:
-        raise KeyFileError(f"{path} is not a signing key", hint="Name the right file, or one that is not there yet.")
-    return _key_bytes(rest.split("+", 2)[2], path, prefix=_ED25519)
+def _signing_key(path: Path) -> SigningKey:
+    """The key of a file that was there before its ledger."""
+    from ledger.checkpoint import ED25519, CheckpointError, load_signing_key  # noqa: PLC0415
 
-
-def _verifier(key: Ed25519PrivateKey, origin: str) -> tuple[bytes, str]:
-    """The public key with its algorithm byte, and the C2SP key hash."""
-    public = _ED25519 + key.public_key().public_bytes_raw()
-    return public, sha256(f"{origin}\n".encode() + public).digest()[:4].hex()
+    hint = "Name the right file, or one that is not there yet."
+    try:
+        key = load_signing_key(path)
+    except CheckpointError as error:
+        raise KeyFileError(f"a ledger cannot be signed with {path}: {error.message}", hint=hint) from error
+    if key.algorithm != ED25519:
+        raise KeyFileError(f"a ledger cannot be signed with {path}: it is the key of a witness", hint=hint)
+    return key
 
 
 def _write_once(path: Path, text: str) -> bool:

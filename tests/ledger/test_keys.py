@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger import sealing
+from ledger.checkpoint import COSIGNATURE, SigningKey
 from ledger.errors import LedgerDamagedError
 from ledger.keys import KeyFileError, KeyFiles
 from tests.ledger.support import PATIENCE
@@ -286,3 +287,19 @@ def test_a_named_file_that_is_no_signing_key_is_refused_and_kept(home: Path, tmp
         KeyFiles(home, signing=named).make_signing_key("l-1", ORIGIN)
     assert "hush" not in caught.value.message
     assert named.read_text() == content
+
+
+def test_a_named_key_that_was_damaged_founds_no_ledger(home: Path, tmp_path: Path) -> None:
+    named = tmp_path / "signing.key"
+    kept = SigningKey.generate("example.com/before").to_text()
+    damaged = SigningKey(name="example.com/before", seed=b"other" * 6 + b"!!").to_text()
+    named.write_text("+".join([*kept.split("+")[:4], damaged.split("+", 4)[4]]))
+    with pytest.raises(KeyFileError, match="its hash does not fit"):
+        KeyFiles(home, signing=named).make_signing_key("l-1", ORIGIN)
+
+
+def test_the_key_of_a_witness_founds_no_ledger(home: Path, tmp_path: Path) -> None:
+    named = tmp_path / "signing.key"
+    named.write_text(SigningKey.generate("example.com/witness", COSIGNATURE).to_text())
+    with pytest.raises(KeyFileError, match="it is the key of a witness"):
+        KeyFiles(home, signing=named).make_signing_key("l-1", ORIGIN)
