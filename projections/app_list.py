@@ -198,6 +198,7 @@ class AppList:
     past_table = "projections.app_list_past"
     tables: tuple[str, ...] = ("projections.app_list", past_table)
     ignored = frozenset(kind.__name__ for kind in get_args(Ignored))
+    redactable = False  # of environment values it has the keys, of failures only where they were
 
     def key(self, line: Line) -> str | None:
         """The deployment id of the life that the event is about."""

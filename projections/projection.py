@@ -25,6 +25,7 @@ class Projection(Protocol[R, P]):
         tables: Its tables, called ``package.name``.
         past_table: The one of them that holds rows as they were before.
         ignored: Topics that change nothing; they are skipped without being decoded.
+        redactable: Whether rows may hold what people or clusters wrote, which a redaction blanks; it makes all rows anew.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Projection(Protocol[R, P]):
     tables: tuple[str, ...]
     past_table: str
     ignored: frozenset[str]
+    redactable: bool
 
     def key(self, line: Line) -> str | None:
         """Key of the one row that the event can change, or None."""

@@ -81,10 +81,18 @@ def catch_up(store: ModelStore, projections: Iterable[Projection[Any, Any]]) -> 
         _catch_up(store, projection, head)
 
 
-def rebuild(store: ModelStore, projection: Projection[Any, Any], progress: Progress | None = None) -> None:
+def rebuild(
+    store: ModelStore, projection: Projection[Any, Any], progress: Progress | None = None, *, wait: bool = True
+) -> None:
     """Fold the whole ledger anew, and replace the read model with what comes out.
 
     Others may read, append and catch up meanwhile; writers wait only while the finished rows are put in place.
+
+    Args:
+        store: The ledger's storage.
+        projection: The read model.
+        progress: Told how far it is.
+        wait: Whether to begin although it is another writer's turn. Who folded everything waits to put it in place.
 
     Raises:
         UnknownEventError: A newer program made the read model, or wrote events that this one does not know.
@@ -92,6 +100,8 @@ def rebuild(store: ModelStore, projection: Projection[Any, Any], progress: Progr
     """
     if store.head().position == 0:
         return
+    with store.change(wait=wait):
+        pass  # who cannot write here is told before everything is folded
     with _scratch(projection) as scratch:
         position = _fold_into(scratch, store, projection, 0, progress)
         with store.change() as tables:
@@ -132,7 +142,7 @@ def _catch_up(store: ModelStore, projection: Projection[Any, Any], head: int, *,
     while head > 0:
         position = _position(store, projection)
         if position is None:
-            rebuild(store, projection)
+            rebuild(store, projection, wait=wait)
             return
         if position >= head:
             return
@@ -142,8 +152,8 @@ def _catch_up(store: ModelStore, projection: Projection[Any, Any], head: int, *,
 def _advance(store: ModelStore, projection: Projection[Any, Any], position: int, *, wait: bool) -> None:
     """Fold a page of events, unless another process was first."""
     rows = page(store, position + 1, limit=PAGE)
-    if _has_redaction(rows):
-        rebuild(store, projection)
+    if _blanks_rows(projection, rows):
+        rebuild(store, projection, wait=wait)
         return
     history = list(_decoded(rows, projection))  # before the lock: others may be waiting for it
     with store.change(wait=wait) as tables:
@@ -166,8 +176,9 @@ def _advance(store: ModelStore, projection: Projection[Any, Any], position: int,
 def _fold_in_memory(store: ModelStore, projection: Projection[R, Any], upto: int | None) -> Unstored[R]:
     """The rows that events after the checkpoint lead to; all rows if there is no table that can be built on."""
     position = _position(store, projection)
-    if position is not None and any(map(_has_redaction, pages(store, position + 1, limit=AT_ONCE))):
-        position = None
+    if position is not None and projection.redactable:
+        later = pages(store, position + 1, limit=AT_ONCE)
+        position = None if any(_blanks_rows(projection, rows) for rows in later) else position
     fold = _Fold(projection, store if position is not None else None)
     for rows in pages(store, (position or 0) + 1, upto, limit=AT_ONCE):
         fold.add(_decoded(rows, projection))
@@ -287,9 +298,9 @@ def _position(tables: Asking, projection: Projection[Any, Any]) -> int | None:
     return int(position) if version == projection.version else None
 
 
-def _has_redaction(rows: Iterable[Row]) -> bool:
-    """Whether an earlier event was blanked: what it said may still be in any row."""
-    return any(row.topic == Redacted.__name__ for row in rows)
+def _blanks_rows(projection: Projection[Any, Any], rows: Iterable[Row]) -> bool:
+    """Whether an earlier event was blanked, and what it said may still be in any row of the read model."""
+    return projection.redactable and any(row.topic == Redacted.__name__ for row in rows)
 
 
 def _decoded(rows: Iterable[Row], projection: Projection[Any, Any]) -> Iterator[Line]:

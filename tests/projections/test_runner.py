@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -20,6 +21,7 @@ from ledger.store import ModelStore, NewRow, Row, Tables
 from projections import runner
 from projections.app_list import APP_LIST, AppList, AppListRow, app_list
 from projections.runner import catch_up, rebuild
+from tests.ledger.support import holder
 from tests.projections.histories import APPS, START_US, Script, write
 from tests.projections.stores import Ledgers, ReadOnlyStore
 
@@ -43,6 +45,12 @@ class RecordingAppList(AppList):
         """See `AppList.apply`."""
         self.folded.append(line.position)
         super().apply(rows, line)
+
+
+class WordyAppList(AppList):
+    """A projection whose rows may hold what somebody wrote."""
+
+    redactable = True
 
 
 class OvertakenStore(SqliteStore):
@@ -195,21 +203,80 @@ def test_a_rebuild_mends_what_was_altered(ledgers: Ledgers, store: ModelStore) -
     assert lives(store) == before
 
 
-@pytest.mark.parametrize("outside", [False, True])
-def test_after_a_redaction_no_older_row_is_shown(ledgers: Ledgers, store: ModelStore, outside: bool) -> None:
+def redact(store: ModelStore) -> None:
+    """Record that something was redacted."""
+    redacted = Redacted(position=3, field="message", old_digest="o", new_digest="n", signature="")
+    store.append([NewRow(b"s" * 16, 1, "Redacted", encode(redacted, Script().lines[0].envelope))], clock_us=START_US)
 
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_after_a_redaction_no_older_row_is_shown(
+    ledgers: Ledgers, store: ModelStore, monkeypatch: pytest.MonkeyPatch, outside: bool
+) -> None:
+    monkeypatch.setattr("projections.app_list.APP_LIST", WordyAppList())
     before = lives(store)
     ledgers.administer("UPDATE app_list SET image = 'holds what was redacted'")
-    redacted = Redacted(position=3, field="spec.image", old_digest="o", new_digest="n", signature="")
-    store.append([NewRow(b"s" * 16, 1, "Redacted", encode(redacted, Script().lines[0].envelope))], clock_us=START_US)
+    redact(store)
     assert lives(ledgers.outsider() if outside else ledgers.open()) == before
 
 
-@pytest.mark.parametrize(("cut", "first"), [("= 4", 4), ("> 5", 6)])
-@pytest.mark.parametrize("answer", [lives, lambda store: rebuild(store, APP_LIST)])
 @pytest.mark.parametrize("outside", [False, True])
+def test_a_redaction_leaves_rows_alone_that_cannot_hold_what_was_blanked(
+    ledgers: Ledgers, store: ModelStore, outside: bool
+) -> None:
+    lives(store)
+    ledgers.administer("UPDATE app_list SET image = 'not folded anew'")
+    redact(store)
+    assert {row.image for row in lives(ledgers.outsider() if outside else ledgers.open())} == {"not folded anew"}
+
+
+def test_no_row_of_the_list_holds_what_can_be_redacted(ledgers: Ledgers) -> None:
+    script = Script()
+    script.deploy(ORDERS, env={"A": "a value"})
+    script.refused(ORDERS)
+    script.failed(ORDERS)
+    script.drift(ORDERS, 1)
+    script.roll_back(ORDERS, 1, env={"A": "another value"})
+    store = ledgers.open()
+    write(store, script.lines)
+    lives(store)
+    kept = str([*store.ask("projections.app_list_rows", {}), *store.ask("projections.app_list_past_rows", {})])
+    assert "orders:1" in kept
+    written = ("a value", "another value", "exceeded quota", "no such image", "kubectl-edit", "reason ")
+    assert [text for text in written if text in kept] == []
+
+
+@pytest.mark.parametrize("kind", ["missing", "behind"])
+def test_who_does_not_wait_answers_at_once_beside_a_writer_that_is_stuck(
+    path: Path, ledger: Script, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    with closing(SqliteStore(path)) as store:
+        write(store, ledger.lines[:3])
+        if kind == "behind":
+            lives(store)
+        write(store, ledger.lines[3:])
+        expected = app_list(ReadOnlyStore(path), "prod", "shop", ended=True)
+        folded = RecordingAppList()
+        monkeypatch.setattr("projections.app_list.APP_LIST", folded)
+        with holder(path):
+            before = time.monotonic()
+            assert lives(store) == expected
+            assert time.monotonic() - before < 5
+        assert len(folded.folded) == len({*folded.folded}), "and folds nothing twice"
+
+
+@pytest.mark.parametrize(("cut", "first"), [("= 4", 4), ("> 5", 6)])
+@pytest.mark.parametrize(
+    ("opened", "answer"),
+    [(SqliteStore, lives), (ReadOnlyStore, lives), (SqliteStore, lambda store: rebuild(store, APP_LIST))],
+)
 def test_nothing_is_folded_over_a_line_that_is_missing(
-    path: Path, ledger: Script, cut: str, first: int, answer: Callable[[ModelStore], object], outside: bool
+    path: Path,
+    ledger: Script,
+    cut: str,
+    first: int,
+    opened: type[SqliteStore],
+    answer: Callable[[ModelStore], object],
 ) -> None:
     with closing(SqliteStore(path)) as store:
         write(store, ledger.lines[:3])
@@ -218,7 +285,7 @@ def test_nothing_is_folded_over_a_line_that_is_missing(
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TRIGGER stored_events_no_delete")
         connection.execute(f"DELETE FROM stored_events WHERE notification_id {cut}")
-    with closing((ReadOnlyStore if outside else SqliteStore)(path)) as store:
+    with closing(opened(path)) as store:
         with pytest.raises(LedgerDamagedError, match=f"no event at position {first}"):
             answer(store)
         assert checkpoint(store)[1] < first
