@@ -194,7 +194,7 @@ class AppList:
     """The projection: see `projections.projection.Projection`. Rows are keyed by deployment id."""
 
     name = "app_list"
-    version = 2
+    version = 3
     past_table = "projections.app_list_past"
     tables: tuple[str, ...] = ("projections.app_list", past_table)
     ignored = frozenset(kind.__name__ for kind in get_args(Ignored))
@@ -206,7 +206,7 @@ class AppList:
         return subject.deployment_id if subject else None
 
     def apply(self, rows: dict[str, AppListRow], line: Line) -> None:
-        """Fold one more event. Nothing changes a life that has ended, except that its objects go."""
+        """Fold one more event. Of a life that has ended only what becomes of its objects is news."""
         subject, event = line.subject, line.event
         if subject is None:
             return
@@ -214,8 +214,10 @@ class AppList:
         if row is None:
             if isinstance(event, Deployed):
                 rows[subject.deployment_id] = self.opened(subject, line, event)
-        elif row.destroyed_us is None or isinstance(event, ResourcesRemoved):
+        elif row.destroyed_us is None:
             rows[subject.deployment_id] = self.changed(row, line, event)
+        elif row.status != "destroyed":
+            rows[subject.deployment_id] = self.leaving(row, line, event)
 
     def changed(self, row: AppListRow, line: Line, event: Event) -> AppListRow:  # noqa: C901, PLR0911, PLR0912 - one arm per event
         """A life after one more event about it."""
@@ -245,10 +247,22 @@ class AppList:
             case ApplyRefused():
                 return self.refused(row, line, event)
             case ResourcesRemoved():
-                return self.removed(row, line, event)
+                return row  # of a life that has ended
             case _:
                 if not isinstance(event, Ignored):
                     assert_never(event)
+                return row
+
+    def leaving(self, row: AppListRow, line: Line, event: Event) -> AppListRow:
+        """A life that has ended, while its objects are there, after one more event about it."""
+        match event:
+            case ResourcesRemoved():
+                return self.removed(row, line, event)
+            case ApplyRefused():
+                return self.refused(row, line, event)
+            case ApplyRetried():
+                return row._replace(valid_from=line.position, changed=line.position)
+            case _:
                 return row
 
     def opened(self, subject: Subject, line: Line, event: Deployed) -> AppListRow:
@@ -328,8 +342,9 @@ class AppList:
         return row._replace(valid_from=line.position, refused_through=event.through)
 
     def removed(self, row: AppListRow, line: Line, event: ResourcesRemoved) -> AppListRow:
-        """Every object is gone."""
-        return row._replace(valid_from=line.position, applied_through=event.through)
+        """Every object is gone, however often that was tried since the position of the destroy, which the event names."""
+        through = max(event.through, row.changed)
+        return row._replace(valid_from=line.position, applied_through=through, refused_through=0)
 
     def past(self, row: AppListRow, position: int) -> PastRow:
         """A life as it was until a position."""

@@ -82,6 +82,7 @@ Verb = Literal[
     "removed",
     "fingerprinted",
     "late",
+    "retry_removal",
 ]
 
 
@@ -106,6 +107,7 @@ class _Open:
     secrets: set[str] = field(default_factory=set)
     sealed: dict[str, int] = field(default_factory=dict)
     leaving: tuple[str, int] | None = None
+    tried: int = 0
 
 
 @dataclass
@@ -237,7 +239,7 @@ class Script:
         destroyed = self._ask(app, Destroyed())
         self._claim(app, DomainReleased(domain=_domain(state)))
         ended = (state.deployment_id, destroyed.position)
-        self._apps[app] = _Open(lives=state.lives, leaving=ended)
+        self._apps[app] = _Open(lives=state.lives, leaving=ended, tried=destroyed.position)
         return destroyed
 
     def applied(self, app: AppId, through: int | None = None) -> Recorded:
@@ -288,6 +290,14 @@ class Script:
         ended = self._tick(app).leaving
         assert ended is not None
         return self._record(observed_stream(app_stream(app)), event, _subject(app, ended[0]))
+
+    def retry_removal(self, app: AppId) -> Recorded:
+        """Removing the objects of the life that ended last is tried again."""
+        state = self._tick(app)
+        assert state.leaving is not None
+        retried = self._record(app_stream(app), ApplyRetried(), _subject(app, state.leaving[0]))
+        state.tried = retried.position
+        return retried
 
     def removed(self, app: AppId) -> Recorded:
         """The objects of the life that ended last are gone."""
@@ -415,7 +425,10 @@ def perform(ledger: Script, step: Step) -> None:
                 ledger.removed(app)
         case "late":
             if state.leaving:
-                ledger.late(app, _late_fact(state.leaving[1], chance))
+                ledger.late(app, _late_fact(state, chance))
+        case "retry_removal":
+            if state.leaving:
+                ledger.retry_removal(app)
         case _ if not state.deployment_id:
             return
         case "roll_back":
@@ -461,10 +474,12 @@ def perform(ledger: Script, step: Step) -> None:
             ledger.failed(app, roll)
 
 
-def _late_fact(destroyed: int, chance: int) -> Event:
+def _late_fact(state: _Open, chance: int) -> Event:
+    assert state.leaving is not None
     facts: Sequence[Event] = (
-        ResourcesApplied(release=1, through=destroyed - 1, objects=()),
-        ApplyRefused(release=1, through=destroyed, reason="NotFound", message="no such namespace"),
+        ResourcesApplied(release=1, through=state.leaving[1] - 1, objects=()),
+        ApplyRefused(release=1, through=state.tried, reason="NotFound", message="no such namespace"),
+        ApplyRefused(release=1, through=state.leaving[1], reason="NotFound", message="no such namespace"),
         RolloutCompleted(release=1, roll=1, replicas=1),
     )
     return facts[chance % len(facts)]

@@ -60,7 +60,7 @@ def _listed(told: Lines, life: Subject) -> dict[str, object]:
     spec = newest.spec
     scaled = [line.event for line in _of(told, Scaled) if line.position > deploys[-1].position]
     ended = _of(told, Destroyed)
-    changes = _of(told, *_CHANGES)
+    changes = [line for line in _of(told, *_CHANGES) if not ended or line.position <= ended[0].position]
     return {
         "deployment_id": life.deployment_id,
         "cluster": life.cluster,
@@ -77,7 +77,7 @@ def _listed(told: Lines, life: Subject) -> dict[str, object]:
         "env": _keys_set(told, "env", EnvSet, EnvUnset),
         "secrets": _keys_set(told, "secrets", SecretSet, SecretUnset, SecretPurged),
         "release": newest.release,
-        "status": _status(told, changes[-1].position),
+        "status": _status_ended(told) if ended else _status(told, changes[-1].position),
         "opened": deploys[0].position,
         "opened_us": deploys[0].recorded_us,
         "updated_us": changes[-1].recorded_us,
@@ -85,10 +85,15 @@ def _listed(told: Lines, life: Subject) -> dict[str, object]:
     }
 
 
+def _status_ended(told: Lines) -> str:
+    if _of(told, ResourcesRemoved):
+        return "destroyed"
+    tried = _of(told, Destroyed, ApplyRetried)[-1].position
+    refusals = _of(told, ApplyRefused)
+    return "failed" if refusals and _through(refusals[-1]) >= tried else "pending"
+
+
 def _status(told: Lines, change: int) -> str:
-    if _of(told, Destroyed):
-        gone = [line for line in _of(told, ResourcesRemoved) if _through(line) >= change]
-        return "destroyed" if gone else "pending"
     answers = _of(told, ResourcesApplied, ApplyRefused)
     if answers and isinstance(answers[-1].event, ApplyRefused) and _through(answers[-1]) >= change:
         return "failed"

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ledger.events import ApplyRefused
+from ledger.app import App, fold
+from ledger.events import ApplyRefused, ResourcesApplied
 from ledger.spec import AppId, Spec
 from ledger.sqlite_store import SqliteStore
 from projections.app_list import AppListRow, app_list, app_list_page
-from tests.projections.histories import APPS, Script, write
+from projections.app_views import deployment
+from tests.projections.histories import APPS, Script, about, write
 from tests.projections.stores import Ledgers, ReadOnlyStore
 
 ORDERS, USERS, ELSEWHERE, STAGING = APPS
@@ -123,6 +126,31 @@ def test_status_follows_what_the_cluster_said(ledger: Script, listed: Reader) ->
     assert listed(ledger)[0].status == "pending"
 
 
+def test_the_status_of_an_ended_life_follows_what_becomes_of_its_objects(ledger: Script, listed: Reader) -> None:
+    def statuses() -> list[str]:
+        (row,) = listed(ledger, ended=True)
+        leaving = fold(App(id=ORDERS), about(ledger.lines, ORDERS)).leaving
+        return [row.status, deployment(ORDERS, leaving).status if leaving else "destroyed"]
+
+    ledger.deploy(ORDERS)
+    ended = ledger.destroy(ORDERS)
+    assert statuses() == ["pending"] * 2
+    refused = ApplyRefused(release=1, through=ended.position, reason="Forbidden", message="no")
+    ledger.late(ORDERS, refused)
+    assert statuses() == ["failed"] * 2
+    retried = ledger.retry_removal(ORDERS)
+    assert statuses() == ["pending"] * 2
+    ledger.late(ORDERS, refused)
+    assert statuses() == ["pending"] * 2, "that is news about the time before"
+    ledger.late(ORDERS, replace(refused, through=retried.position))
+    assert statuses() == ["failed"] * 2
+    (row,) = listed(ledger, ended=True)
+    assert row.updated_us == row.destroyed_us == ended.recorded_us
+    ledger.removed(ORDERS)
+    ledger.late(ORDERS, refused)
+    assert statuses() == ["destroyed"] * 2
+
+
 def test_only_the_namespace_asked_for_oldest_first(ledger: Script, listed: Reader) -> None:
     for app in (USERS, ELSEWHERE, STAGING, ORDERS):
         ledger.deploy(app)
@@ -150,8 +178,12 @@ def test_what_is_told_late_about_an_ended_life_changes_nothing(ledger: Script, l
     ledger.deploy(ORDERS)
     destroyed = ledger.destroy(ORDERS)
     before = listed(ledger, ended=True)
-    ledger.late(ORDERS, ApplyRefused(release=1, through=destroyed.position, reason="NotFound", message="gone"))
+    ledger.late(ORDERS, ResourcesApplied(release=1, through=destroyed.position, objects=()))
     assert listed(ledger, ended=True) == before
+    ledger.removed(ORDERS)
+    gone = listed(ledger, ended=True)
+    ledger.late(ORDERS, ApplyRefused(release=1, through=destroyed.position, reason="NotFound", message="gone"))
+    assert listed(ledger, ended=True) == gone
 
 
 def test_pages_join_to_the_whole_list(ledger: Script, listed: Reader) -> None:

@@ -9,9 +9,11 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ledger.app import App, fold
 from ledger.envelope import Recorded
 from ledger.sqlite_store import SqliteStore
 from projections.app_list import APP_LIST, AppListRow, PastRow, app_list, app_list_page
+from projections.app_views import deployment
 from projections.releases import releases
 from projections.runner import catch_up, rebuild
 from tests.projections import oracle
@@ -95,6 +97,20 @@ def test_the_fold_is_what_the_oracle_says(plan: list[Step]) -> None:
     for line in lines:
         APP_LIST.apply(rows, line)
     assert [shown(row) for row in rows.values()] == oracle.listed(lines)
+
+
+@calm
+@given(plan=steps(min_size=25, max_size=80))
+def test_the_list_and_the_view_of_a_life_on_its_way_out_agree(plan: list[Step]) -> None:
+    lines = script(plan).lines
+    rows: dict[str, AppListRow] = {}
+    for line in lines:
+        APP_LIST.apply(rows, line)
+    for app_id in APPS:
+        leaving = fold(App(id=app_id), about(lines, app_id)).leaving
+        if leaving is not None:
+            view, listed = deployment(app_id, leaving), rows[leaving.deployment_id].deployment()
+            assert (view.status, view.updated_us) == (listed.status, listed.updated_us)
 
 
 @calm
