@@ -18,13 +18,14 @@ WINDOWS = (8, 64, 512, None)
 """How many of the newest releases are looked at for one that was healthy; None for all."""
 
 
-def candidates(reader: LedgerReader, app: App, wanted: int | None) -> Sequence[PastRelease]:
+def candidates(reader: LedgerReader, app: App, wanted: int | None, *, only: str = "all") -> Sequence[PastRelease]:
     """Releases of the app's open life, as far as a rollback to one of them has to know them; the newest is the last.
 
     Args:
         reader: The ledger.
         app: The app.
         wanted: The release to roll back to; None means whichever `default_target` is.
+        only: What comes back; as for `default_target`.
 
     Raises:
         RefusedError: There is no such release.
@@ -34,7 +35,7 @@ def candidates(reader: LedgerReader, app: App, wanted: int | None) -> Sequence[P
         return _wanted(reader, app, app.life, wanted)
     found: Sequence[PastRelease] = ()
     for found in _windows(reader, app, app.life):
-        if default_target(found) is not None:
+        if default_target(found, only) is not None:
             break
     return found
 

@@ -44,7 +44,7 @@ from ledger.events import (
     SecretSet,
     SecretUnset,
 )
-from ledger.rollback import PastRelease, default_target
+from ledger.rollback import PastRelease, default_target, why_no_target
 from ledger.spec import BLANK, Configuration, SecretVersion, Spec
 from ledger.text import Lines
 from ledger.value import Value, value
@@ -254,10 +254,10 @@ def _roll_back(command: Rollback, life: Life, releases: Sequence[PastRelease]) -
 
 def _target(command: Rollback, releases: Sequence[PastRelease]) -> PastRelease:
     if command.version is None:
-        past = default_target(releases)
+        past = default_target(releases, command.only)
         if past is None:
             raise RefusedError(
-                "no previous release to roll back to: none was healthy, or all were left by a rollback or marked bad",
+                f"no previous release to roll back to: {why_no_target(releases, command.only)}",
                 hint="Name one: 1ctl deploy rollback --version N   (1ctl deploy releases --wide shows which can be)",
             )
         return past
@@ -267,10 +267,14 @@ def _target(command: Rollback, releases: Sequence[PastRelease]) -> PastRelease:
             f"there is no release {command.version}; the newest is {releases[-1].release}",
             hint="See them: 1ctl deploy releases",
         )
-    if named.obstacle is not None:
+    obstacle = named.obstacle_to(command.only)
+    if obstacle is not None:
+        code = named.obstacle_to("code") is None
         raise RefusedError(
-            f"release {command.version} cannot be rolled back to: {named.obstacle}",
-            hint="See which can be: 1ctl deploy releases --wide",
+            f"release {command.version} cannot be rolled back to: {obstacle}",
+            hint=f"Its code can: 1ctl deploy rollback --version {command.version} --only code"
+            if code
+            else "See which can be: 1ctl deploy releases --wide",
         )
     return named
 

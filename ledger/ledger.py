@@ -211,7 +211,7 @@ class Ledger(SecretReader):
         if isinstance(command, Restore):
             minted = replace(minted, ended=ended_life(self, app, command.deployment_id))
         if isinstance(command, Rollback) and app.life is not None:
-            minted = replace(minted, releases=candidates(self, app, command.version))
+            minted = replace(minted, releases=candidates(self, app, command.version, only=command.only))
         events = decide(command, app, minted)
         return Plan(events=events, before=app, after=fold(app, self._imagined(app, events)))
 
@@ -431,7 +431,7 @@ class Ledger(SecretReader):
         if isinstance(command, PurgeSecret) and life is not None:
             return Minted(), lambda *_: Beside(purge=(life.deployment_id, command.key))
         if isinstance(command, Rollback) and life is not None:
-            return Minted(releases=candidates(self, app, command.version)), lambda *_: NOTHING_BESIDE
+            return Minted(releases=candidates(self, app, command.version, only=command.only)), lambda *_: NOTHING_BESIDE
         return Minted(), lambda *_: NOTHING_BESIDE
 
     def _mint_life(self, app_id: AppId, secret_values: Mapping[str, bytes]) -> _MintedBeside:

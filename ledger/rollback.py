@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -46,11 +46,21 @@ class PastRelease(Value):
 
     @property
     def obstacle(self) -> str | None:
-        """Why it cannot be rolled back to, as a clause; None if it can."""
+        """Why not all of it can come back, as a clause; None if it can."""
+        return self.obstacle_to("all")
+
+    def obstacle_to(self, only: str) -> str | None:
+        """Why it cannot be rolled back to, as a clause; None if it can.
+
+        Args:
+            only: As of `ledger.commands.Rollback`; values that are gone count only where configuration comes back.
+        """
         if self.newest:
             return "it is the newest"
         if self.bad is not None:
             return f"it was marked as bad: {self.bad}"
+        if only == "code":
+            return None
         if self.purged:
             return f"the value of its secret {self.purged[0]} was purged"
         if self.configuration.blanked:
@@ -95,19 +105,40 @@ def past_release(asked: Recorded, then: Life, now: Life) -> PastRelease:
     return _as_known_to(now, record)
 
 
-def default_target(releases: Sequence[PastRelease]) -> PastRelease | None:
+def default_target(releases: Sequence[PastRelease], only: str = "all") -> PastRelease | None:
     """The newest earlier release that was healthy and is no dead end; None if there is none.
 
     A release that was rolled away from, or that runs already, is not meant: two rollbacks in a row go further back
     instead of returning to what the first one left.
+
+    Args:
+        releases: The life's releases, oldest first, the newest one included.
+        only: As for `PastRelease.obstacle_to`.
     """
+    return next((past for past in _not_running(releases) if past.healthy and _dead_end(past, only) is None), None)
+
+
+def why_no_target(releases: Sequence[PastRelease], only: str) -> str:
+    """Why there is no `default_target`, as a clause: what stands against the newest release that was healthy."""
+    past = next((past for past in _not_running(releases) if past.healthy), None)
+    if past is None:
+        return "no other was healthy"
+    return f"release {past.release} was healthy, but {_dead_end(past, only)}"
+
+
+def _not_running(releases: Sequence[PastRelease]) -> Iterator[PastRelease]:
+    """Those that are not what runs now under another number, newest first."""
     current = releases[-1]
     running = {current.release, current.target}
     for past in reversed(releases[:-1]):
-        same_as = {past.release, past.target} - {None}
-        if past.healthy and past.obstacle is None and past.rolled_away is None and not same_as & running:
-            return past
-    return None
+        if not ({past.release, past.target} - {None}) & running:
+            yield past
+
+
+def _dead_end(past: PastRelease, only: str) -> str | None:
+    """Why a rollback that names none does not go there, as a clause; None if it would."""
+    left = f"it was left by the rollback that is release {past.rolled_away}" if past.rolled_away is not None else None
+    return past.obstacle_to(only) or left
 
 
 def _as_known_to(life: Life, record: PastRelease) -> PastRelease:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from ledger.commands import Rollback
 from ledger.errors import AppNotFoundError
 from ledger.events import (
@@ -120,6 +122,37 @@ def test_a_release_whose_secret_was_purged_cannot_come_back() -> None:
         deployed(2, spec=TWO),
     )
     given(*facts).when(Rollback(version=1)).refused("its secret KEY was purged")
+
+
+LOST: tuple[Event, ...] = (
+    *opened(ONE), EnvSet(values={"A": "[redacted]"}), Restarted(), healthy(1, 4),
+    SecretSet(secrets={"KEY": sealed(1)}), deployed(2, spec=TWO), healthy(2, 7), SecretPurged(key="KEY"),
+    EnvSet(values={"A": "1"}), deployed(3, spec=THREE), healthy(3, 11),
+)  # fmt: skip
+"""Release 1 had a value that was redacted since, release 2 a secret that was purged."""
+
+
+@pytest.mark.parametrize(("target", "spec"), [(1, ONE), (2, TWO)])
+def test_code_comes_back_also_where_values_are_gone(target: int, spec: Spec) -> None:
+    code = RolledBack(release=4, target=target, only="code", spec=spec, env={"A": "1"}, secrets={})
+    given(*LOST).when(Rollback(version=target, only="code")).then(code)
+    hint = f"Its code can: 1ctl deploy rollback --version {target} --only code"
+    for only in ("all", "config"):
+        given(*LOST).when(Rollback(version=target, only=only)).refused("the value of its", hint=hint)
+    if target == 2:
+        given(*LOST).when(Rollback(only="code")).then(code)
+
+
+def test_without_a_number_what_stands_against_the_newest_healthy_release_is_told() -> None:
+    none = "no previous release to roll back to: "
+    given(*opened(ONE)).when(Rollback()).refused(f"{none}no other was healthy")
+    given(*LOST).when(Rollback()).refused(f"{none}release 2 was healthy, but the value of its secret KEY was purged")
+    bad = (*TWO_RELEASES, ReleaseMarkedBad(release=1))
+    given(*bad).when(Rollback()).refused(f"{none}release 1 was healthy, but it was marked as bad")
+    left = (*TWO_RELEASES, rolled(3, 1, ONE), healthy(3, 6))
+    given(*left).when(Rollback()).refused(
+        f"{none}release 2 was healthy, but it was left by the rollback that is release 3"
+    )
 
 
 def test_only_code_or_config_can_be_chosen() -> None:

@@ -71,6 +71,8 @@ def test_the_default_target_is_that_of_the_whole_history(plan: list[Step]) -> No
     with kept(ledger) as reader:
         found = candidates(reader, app, None)
         assert default_target(found) == default_target(releases)
+        code = candidates(reader, app, None, only="code")
+        assert default_target(code, "code") == default_target(releases, "code")
         assert found[-1] == releases[-1]
         assert list(found) == list(releases)[-len(found) :]
 
