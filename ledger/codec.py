@@ -1,7 +1,7 @@
 """Between events and stored bytes: orjson with sorted keys, topics from an allow-list, upcasters for older shapes.
 
 The stored form is one JSON object: ``{"data": {...}, "meta": {...}, "schema": 1}``: the event's fields, the
-envelope's, and the schema version of the event. The same event and envelope always give the same bytes. A topic
+envelope's, and the schema version of the event; the envelope has one of its own (`ENVELOPE_SCHEMA`). The same event and envelope always give the same bytes. A topic
 never names a Python path, so nothing stored can make this program import or call anything.
 """
 
@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 
 from ledger import events
-from ledger.envelope import Envelope, Recorded, Source, Subject, Told
+from ledger.envelope import ENVELOPE_SCHEMA, Envelope, Recorded, Source, Subject, Told
 from ledger.errors import LedgerDamagedError, UnknownEventError
 from ledger.events import SCHEMA_VERSIONS, AppliedObject, Event, FieldDrift
 from ledger.spec import SecretVersion, Spec
@@ -37,7 +37,7 @@ def decode(topic: str, state: bytes) -> tuple[Event, Envelope]:
     """The event and envelope that were stored.
 
     Raises:
-        UnknownEventError: The topic or its schema version is newer than this program.
+        UnknownEventError: The topic, its schema version or the envelope's is newer than this program.
         LedgerDamagedError: The bytes are not what `encode` writes.
     """
     return _decoded(topic, state, _envelope)
@@ -47,26 +47,33 @@ def subject_of(state: bytes) -> Subject | None:
     """The app that a line is about, also where the event itself is newer than this program; None if about none.
 
     Raises:
+        UnknownEventError: The envelope is newer, too, and says it otherwise.
         LedgerDamagedError: The bytes are not what `encode` writes.
     """
-    try:
-        subject = orjson.loads(state)["meta"]["subject"]
-        return Subject(**subject) if subject else None
-    except (ValueError, KeyError, TypeError) as error:
-        raise LedgerDamagedError(f"an event cannot be read: {type(error).__name__}") from error
+    return _said(state, _subject)
 
 
 def request_of(state: bytes) -> str | None:
     """The request that a line is recorded for, also where the event itself is newer than this program.
 
     Raises:
+        UnknownEventError: The envelope is newer, too, and says it otherwise.
         LedgerDamagedError: The bytes are not what `encode` writes.
     """
+    return _said(state, _request)
+
+
+def _said(state: bytes, of_meta: Callable[[dict[str, Any]], M]) -> M:
+    """What is wanted of an envelope, as far as it can be had from a newer one."""
     try:
-        request_id: str | None = orjson.loads(state)["meta"]["request_id"]
-    except (ValueError, KeyError, TypeError) as error:
+        meta = orjson.loads(state)["meta"]
+        try:
+            return of_meta(meta)
+        except (KeyError, TypeError):
+            _known(meta)
+            raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LedgerDamagedError(f"an event cannot be read: {type(error).__name__}") from error
-    return request_id
 
 
 def recorded(row: Row) -> Recorded:
@@ -109,7 +116,7 @@ def _decoded(topic: str, state: bytes, of_meta: Callable[[dict[str, Any]], M]) -
         raise UnknownEventError(f"the ledger holds an event {topic!r} that this version does not know", hint=_UPGRADE)
     try:
         document = orjson.loads(state)
-        return _event(kind, document["schema"], document["data"]), of_meta(document["meta"])
+        return _event(kind, document["schema"], document["data"]), of_meta(_known(document["meta"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LedgerDamagedError(f"an event {topic!r} cannot be read: {type(error).__name__}") from error
 
@@ -130,9 +137,25 @@ def _event(kind: type[Event], schema: int, data: dict[str, Any]) -> Event:
     return kind(**(restore(data) if restore else data))
 
 
+def _known(meta: dict[str, Any]) -> dict[str, Any]:
+    """The envelope's fields, if this program knows their shape."""
+    schema = meta.get("schema", ENVELOPE_SCHEMA)
+    if schema > ENVELOPE_SCHEMA:
+        raise UnknownEventError(
+            f"the ledger holds an envelope of schema {schema}; this version reads up to {ENVELOPE_SCHEMA}",
+            hint=_UPGRADE,
+        )
+    return meta
+
+
 def _subject(meta: dict[str, Any]) -> Subject | None:
     subject = meta["subject"]
     return Subject(**subject) if subject else None
+
+
+def _request(meta: dict[str, Any]) -> str | None:
+    request_id: str | None = meta["request_id"]
+    return request_id
 
 
 def _envelope(meta: dict[str, Any]) -> Envelope:

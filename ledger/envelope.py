@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from ledger.events import Event
 
 
+ENVELOPE_SCHEMA = 1
+"""Version of the stored envelope, of its subject and its source. Raised when one of them gets, loses or renames a field; the
+number is then stored as ``schema`` among the envelope's fields, and older shapes are read as events' are. Absent means 1."""
+
+
 @value
 class Subject(Value):
     """The app and life that an event is about.

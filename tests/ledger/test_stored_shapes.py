@@ -11,6 +11,7 @@ import pytest
 
 from ledger import codec
 from ledger.codec import decode, encode
+from ledger.envelope import ENVELOPE_SCHEMA
 from ledger.errors import LedgerDamagedError, UnknownEventError
 from ledger.events import SCHEMA_VERSIONS, EnvSet, Event, Scaled
 from ledger.upcasters import UPCASTERS
@@ -118,6 +119,9 @@ def test_a_newer_schema_is_from_a_newer_program() -> None:
         changed(meta={**orjson.loads(STORED)["meta"], "source": None}),
         changed(meta={**orjson.loads(STORED)["meta"], "subject": {"app": "x"}}),
         changed(meta={key: value for key, value in orjson.loads(STORED)["meta"].items() if key != "salt"}),
+        changed(meta={**orjson.loads(STORED)["meta"], "address": "192.0.2.1"}),
+        changed(meta={**orjson.loads(STORED)["meta"], "schema": 1}),
+        changed(meta={**orjson.loads(STORED)["meta"], "schema": "2"}),
         b"[" * 100_000,
     ],
     ids=lambda state: state[:40].decode(errors="replace"),
@@ -126,6 +130,36 @@ def test_bytes_that_encode_never_wrote_are_damage(state: bytes) -> None:
     with pytest.raises(LedgerDamagedError, match="'Scaled' cannot be read") as caught:
         decode("Scaled", state)
     assert not isinstance(caught.value, UnknownEventError)
+
+
+def newer(**parts: Any) -> bytes:
+    """An event in an envelope of the next schema."""
+    return changed(meta={**orjson.loads(STORED)["meta"], "schema": ENVELOPE_SCHEMA + 1, **parts})
+
+
+def test_a_newer_envelope_is_from_a_newer_program() -> None:
+    with pytest.raises(UnknownEventError, match="an envelope of schema 2; this version reads up to 1") as caught:
+        decode("Scaled", newer(address="192.0.2.1"))
+    assert "Upgrade" in str(caught.value.hint)
+
+
+def test_of_a_newer_envelope_what_it_still_says_in_the_same_way_is_read() -> None:
+    assert codec.subject_of(newer(address="192.0.2.1")) == ENVELOPE.subject
+    assert codec.request_of(newer(address="192.0.2.1")) == ENVELOPE.request_id
+    with pytest.raises(UnknownEventError):
+        codec.subject_of(newer(subject={"app": "x"}))
+
+
+@pytest.mark.parametrize("state", [b"", b"null", b"[]", b"{}", changed(meta=None), changed(meta=[]), changed(meta={})])
+def test_what_no_envelope_is_in_is_damage(state: bytes) -> None:
+    for read in (codec.subject_of, codec.request_of):
+        with pytest.raises(LedgerDamagedError, match="cannot be read"):
+            read(state)
+
+
+def test_the_first_envelope_does_not_say_its_schema() -> None:
+    assert ENVELOPE_SCHEMA == 1
+    assert "schema" not in orjson.loads(STORED)["meta"]
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=named)
