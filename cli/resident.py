@@ -10,6 +10,7 @@ from cli.exit_codes import CommandError, ExitCode
 from cli.recording import LEDGER_FAILURES, not_applied, status_hint
 from effects.cluster import Ref
 from effects.crash_points import crash_point
+from effects.removal import STILL_THERE
 from ledger.follow import Follower
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class Resident:
                     return app
                 now = _concerned(app)
                 parked = now.parked if now is not None else None
-                if parked is not None and parked.through >= target:
+                # What lingers while it is deleted is no refusal: the worker goes on looking, and so does this.
+                if parked is not None and parked.through >= target and parked.reason != STILL_THERE:
                     raise not_applied(
                         f"the cluster refused ({parked.reason}): {parked.message}",
                         hint=f"When that is mended: 1ctl worker retry {app_id.name}",

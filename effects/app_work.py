@@ -14,7 +14,8 @@ from typing import Protocol
 
 from effects.backoff import Backoff
 from effects.cluster import ClusterUnreachableError, Ref
-from effects.reconcile import STILL_THERE, ParkedError, Reconciler
+from effects.reconcile import ParkedError, Reconciler
+from effects.removal import STILL_THERE
 from effects.rollout import RolloutWatch
 from effects.tracing import Span, no_span
 from effects.work_queue import Work, WorkQueue

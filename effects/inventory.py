@@ -111,6 +111,7 @@ class Inventory:
         self._told: set[tuple[str, str]] = set()  # kind and namespace of which somebody tells us everything
         self._absent: set[Ref] = set()  # what was looked for and not found, and nobody would tell us of
         self._ask: set[Ref] = set()  # of which we know no more
+        self._going: dict[Ref, str | None] = {}  # what was deleted and may linger, with the uid: each look asks
 
     # -- What lists and watches say --------------------------------------------------------------------------------
 
@@ -136,14 +137,17 @@ class Inventory:
             The apps of objects that are gone.
         """
         with self._lock:
-            gone = [
+            gone = {
                 ref
                 for ref, before in self._known.items()
                 if (ref.kind, ref.namespace) == (kind, namespace)
                 and ref.name not in names
                 and not _is_before(version, before.resource_version)  # else it was made after the list
-            ]
+            }
             self._told.add((kind, namespace))
+            for ref in [ref for ref in self._going if (ref.kind, ref.namespace) == (kind, namespace)]:
+                if ref.name not in names and (ref not in self._known or ref in gone):
+                    del self._going[ref]
             return {self._home(ref, self._forget(ref)) for ref in gone}
 
     def untold(self, kind: str, namespace: str) -> None:
@@ -156,6 +160,7 @@ class Inventory:
         assert change.ref is not None
         with self._lock:
             before = self._known.get(change.ref)
+            self._heard(change)
             if change.kind == "gone" or change.seen is None:
                 if before is None or (change.seen is not None and change.seen.uid != before.uid):
                     return None
@@ -166,12 +171,22 @@ class Inventory:
             self._keep(change.ref, now)
             return self._home(change.ref, now)
 
+    def _heard(self, change: Change) -> None:
+        """What was deleted is gone, or another object has its name: a look at it need not ask any more."""
+        assert change.ref is not None
+        same = change.seen is None or change.seen.uid == self._going.get(change.ref)
+        if same == (change.kind == "gone"):
+            self._going.pop(change.ref, None)
+
     def forget_secrets(self) -> None:
         """Look at each Secret again when it is next needed; nobody tells us of them."""
         with self._lock:
             self._absent.clear()
             for ref in [ref for ref in self._known if ref.kind == "Secret"]:
                 self._forget(ref)
+            # Of what is not known a look asks in any case.
+            self._ask = {ref for ref in self._ask if ref.kind != "Secret"}
+            self._going = {ref: uid for ref, uid in self._going.items() if ref.kind != "Secret"}
 
     def get(self, ref: Ref) -> Known | None:
         """What is known of one object."""
@@ -235,9 +250,10 @@ class Inventory:
         """As `Cluster.look`; without a request where the answer is known."""
         with self._lock:
             found = self._known.get(ref)
-            if found is not None and found.ledger == ledger_id and ref not in self._ask:
+            asks = ref in self._ask or ref in self._going
+            if found is not None and found.ledger == ledger_id and not asks:
                 return found.seen()
-            if found is None and ref not in self._ask and self._is_known_absent(ref):
+            if found is None and not asks and self._is_known_absent(ref):
                 return None
         seen = self._cluster.look(ref, ledger_id=ledger_id)
         with self._lock:
@@ -245,6 +261,8 @@ class Inventory:
                 self._ask.add(ref)  # something was told of it meanwhile, and nobody knows what is newer
                 return seen
             self._ask.discard(ref)
+            if seen is None or seen.uid != self._going.get(ref):
+                self._going.pop(ref, None)
             if seen is not None and seen.labels.get(LEDGER_LABEL) == ledger_id:
                 self._keep(ref, known(seen))
                 return seen
@@ -279,13 +297,15 @@ class Inventory:
             if self._is_news(ref, known(seen)):
                 self._keep(ref, known(seen))
             self._ask.discard(ref)
+            self._going.pop(ref, None)
             self._absent.discard(ref)
         return seen
 
     def delete(self, ref: Ref, *, uid: str | None) -> None:
-        """As `Cluster.delete`, by the leader only."""
+        """As `Cluster.delete`, by the leader only; the object is asked about until it is known to be gone."""
         self._may_write()
-        self._doubt(ref)
+        with self._lock:
+            self._going[ref] = uid  # before: nobody may know whether it happened
         self._cluster.delete(ref, uid=uid)
 
     def _doubt(self, ref: Ref) -> None:
@@ -315,5 +335,5 @@ class Inventory:
     def close(self) -> None:
         """Forget everything, at once and not when the garbage of a term is collected; the cluster stays open."""
         with self._lock:
-            for kept in (self._known, self._refs, self._homes, self._told, self._absent, self._ask):
+            for kept in (self._known, self._refs, self._homes, self._told, self._absent, self._ask, self._going):
                 kept.clear()

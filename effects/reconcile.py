@@ -33,7 +33,7 @@ from effects.desired import Surroundings, desired, named_objects, owner
 from effects.healing import ContendedError, Healer
 from effects.placing import Job, Placer, is_adopted, not_ours
 from effects.redacted import RedactedError, refuse_redacted, unnamed_copies
-from effects.removal import StillThereError, delete, wait_until_gone
+from effects.removal import STILL_THERE, StillThereError, delete, wait_until_gone
 from effects.secret_values import LazyValues
 from ledger.app import App, Life
 from ledger.errors import AppNotFoundError, ConflictError, SealedError
@@ -54,9 +54,6 @@ ATTEMPTS = 30
 
 REMOVAL_SECONDS = 60.0
 """How long a removal waits for the cluster to let go of an object."""
-
-STILL_THERE = "StillThere"
-"""Reason of a refusal: an object was deleted, and the cluster still holds it."""
 
 Progress = Callable[[Ref], None]
 """Called with each desired object once the cluster has it as desired."""

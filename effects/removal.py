@@ -7,6 +7,13 @@ from collections.abc import Mapping
 
 from effects.cluster import Cluster, ClusterError, Ref
 
+STILL_THERE = "StillThere"
+"""Reason of a refusal: an object was deleted, and the cluster still holds it."""
+
+FIRST_LOOK_SECONDS = 0.05
+LONGEST_LOOK_SECONDS = 1.0
+"""How soon an object that lingers is looked at again: soon at first, then less and less often."""
+
 
 class StillThereError(ClusterError):
     """An object was deleted but the cluster still holds it, for instance because of a finalizer."""
@@ -26,10 +33,13 @@ def wait_until_gone(cluster: Cluster, objects: Mapping[Ref, str], *, ledger_id: 
     """
     deadline = time.monotonic() + seconds
     for ref, uid in objects.items():
+        pause = FIRST_LOOK_SECONDS
         while (seen := cluster.look(ref, ledger_id=ledger_id)) is not None and seen.uid == uid:
-            if time.monotonic() > deadline:
+            left = deadline - time.monotonic()
+            if left < 0:
                 raise StillThereError(
                     f"{ref} is being deleted, but the cluster still holds it",
                     hint="See what holds it: kubectl get it with -o yaml and look at its finalizers.",
                 )
-            time.sleep(0.05)
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, LONGEST_LOOK_SECONDS)

@@ -239,16 +239,16 @@ class SandboxCluster:
                 return after.seen
             check_rules(after.manifest, before=None if stored is None else stored.manifest)
             after = self._advanced(tx, write(tx, after), now, replanned=True)
-            if _is_orphan(tx, after):
-                _delete(tx, after)
+            if _is_orphan(tx, after) or "deletionTimestamp" in after.manifest["metadata"]:
+                _delete(tx, after, now)
             return after.seen
 
     def delete(self, ref: Ref, *, uid: str | None) -> None:
-        """See `Cluster.delete`. Dependents are gone at once."""
-        with self._transaction() as (tx, _):
+        """See `Cluster.delete`. Dependents are gone at once; what has a finalizer lingers until that is removed."""
+        with self._transaction() as (tx, now):
             stored = load(tx, ref)
             if stored is not None and uid in {None, stored.uid}:
-                _delete(tx, stored)
+                _delete(tx, stored, now)
 
     def edit(self, ref: Ref, patch: Mapping[str, Any], *, manager: str = "kubectl-edit") -> Seen:
         """Change an object by hand, past the ledger, as `kubectl edit` does; `delete` without a uid removes one so.
@@ -275,8 +275,8 @@ class SandboxCluster:
                 return after.seen
             check_rules(after.manifest, before=stored.manifest)
             after = self._advanced(tx, write(tx, after), now, replanned=True)
-            if _is_orphan(tx, after):
-                _delete(tx, after)
+            if _is_orphan(tx, after) or "deletionTimestamp" in after.manifest["metadata"]:
+                _delete(tx, after, now)
             return after.seen
 
     def rollout(self, ref: Ref) -> Rollout | None:
@@ -404,7 +404,7 @@ def _listed(kind: str, namespace: str, row: ListedRow) -> Listed:
 
 def _as_read(tx: sqlite3.Connection, stored: Stored, now: float) -> dict[str, Any]:
     """The object with what server and controllers add."""
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stored.created_at))
+    made = _written(stored.created_at)
     metadata = stored.manifest["metadata"] | {
         "uid": stored.uid,
         "resourceVersion": str(stored.resource_version),
@@ -435,12 +435,23 @@ def _new_object(tx: sqlite3.Connection, wanted: Mapping[str, Any], now: float) -
     )
 
 
-def _delete(tx: sqlite3.Connection, stored: Stored) -> None:
-    """Delete the object, and every other one all of whose owners are gone then."""
+def _delete(tx: sqlite3.Connection, stored: Stored, now: float) -> None:
+    """Delete the object, and every other one all of whose owners are gone then; one with a finalizer is only marked."""
+    metadata = stored.manifest["metadata"]
+    if metadata.get("finalizers"):
+        if "deletionTimestamp" not in metadata:
+            marked = {**metadata, "deletionTimestamp": _written(now)}
+            write(tx, replace(stored, manifest={**stored.manifest, "metadata": marked}))
+        return
     delete(tx, stored)
     for dependent in load_mentioning(tx, stored.uid):
         if exists(tx, dependent.uid) and _is_orphan(tx, dependent):
-            _delete(tx, dependent)
+            _delete(tx, dependent, now)
+
+
+def _written(moment: float) -> str:
+    """A moment as an API server writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
 def _is_orphan(tx: sqlite3.Connection, stored: Stored) -> bool:

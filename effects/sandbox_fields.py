@@ -23,7 +23,9 @@ IDENTITY: frozenset[FieldPath] = frozenset(
 )
 """Fields that name the object; nobody owns them."""
 
-SERVER_METADATA = frozenset({"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"})
+SERVER_METADATA = frozenset(
+    {"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "managedFields"}
+)
 
 WITH_GENERATION = frozenset({"Deployment", "HTTPRoute"})
 """Kinds whose objects count how often their spec was changed."""

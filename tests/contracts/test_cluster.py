@@ -506,6 +506,18 @@ def test_an_object_with_another_uid_is_not_deleted(cluster: Cluster, namespace: 
     assert seen(cluster, wanted).uid == made.uid
 
 
+@each_kind
+def test_an_object_with_a_finalizer_lingers_until_that_is_removed(adapter: Adapter, kind: str) -> None:
+    wanted = OBJECTS[kind](adapter.namespace)
+    made = create(adapter.cluster, wanted)
+    adapter.edit(ref_of(wanted), {"metadata": {"finalizers": ["1ctl.dev/test"]}}, "holder")
+    adapter.cluster.delete(ref_of(wanted), uid=made.uid)
+    adapter.cluster.delete(ref_of(wanted), uid=made.uid)
+    assert seen(adapter.cluster, wanted).uid == made.uid
+    adapter.edit(ref_of(wanted), {"metadata": {"finalizers": None}}, "holder")
+    eventually(lambda: look(adapter.cluster, wanted) is None)
+
+
 def test_what_an_object_owns_goes_with_it(cluster: Cluster, namespace: str) -> None:
     owner = config_map(namespace, colour="red")
     owned = service(namespace)

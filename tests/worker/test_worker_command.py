@@ -142,6 +142,20 @@ def test_disabling_ends_the_worker_and_commands_apply_again(cli: Cli) -> None:
     assert actors == {"1ctl/worker", "1ctl/effects"}
 
 
+def test_a_destroy_waits_on_for_an_object_that_lingers_while_it_is_deleted(cli: Cli) -> None:
+    with worker(cli):
+        cli.run("deploy", "--image", "nginx:alpine").done()
+        ref = Ref("Service", "default", "user-service")
+        cluster = cli.cluster()
+        cluster.edit(ref, {"metadata": {"finalizers": ["1ctl.dev/test"]}})
+        destroy = cli.start("deploy", "destroy", "-y", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        eventually(lambda: "ApplyRefused" in cli.events())
+        cluster.edit(ref, {"metadata": {"finalizers": None}})
+        cluster.close()
+        assert destroy.wait(30) == 0
+    assert cli.objects() == {}
+
+
 def test_once_applies_what_is_recorded_and_enables_no_worker(cli: Cli) -> None:
     cli.run("deploy", "--image", "nginx:alpine", "--detach").done()
     done = cli.run("worker", "run", "--once").done()
