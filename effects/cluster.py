@@ -342,7 +342,7 @@ class ClusterError(OneCtlError):
 
 
 class ClusterUnreachableError(ClusterError):
-    """No usable answer: refused connection, time-out, broken answer, 5xx or 429. May be repeated.
+    """No usable answer: refused connection, time-out, broken answer, 5xx, 429 or 401. May be repeated.
 
     Attributes:
         retry_after: Seconds the server asked us to wait, or None.

@@ -59,6 +59,13 @@ class Access(Protocol):
             CredentialsError: There is another certificate, and it cannot be used.
         """
 
+    def refused(self, since: float, /) -> None:
+        """The server did not take who we said we are: what expires, or is kept from a file, is asked for anew.
+
+        Args:
+            since: `time.monotonic` before the refused request; what was asked for after that stays.
+        """
+
     def close(self) -> None:
         """Close the connections; may be repeated."""
 
@@ -114,6 +121,10 @@ class PlainAccess:
                     return pool
                 raise CredentialsError(problem)
             return pool
+
+    def refused(self, _: float, /) -> None:
+        """See `Access.refused`: a token's file is read again. Certificates are looked at before each request."""
+        self._says.forget()
 
     def close(self) -> None:
         """Close the connections; may be repeated."""
@@ -178,6 +189,9 @@ class _Constant:
     def value(self) -> str | None:
         return self._value
 
+    def forget(self) -> None:
+        """There is no other."""
+
 
 class _TokenFile:
     """A token in a file that somebody replaces before it expires."""
@@ -194,11 +208,15 @@ class _TokenFile:
         Raises:
             CredentialsError: The file cannot be read.
         """
-        now = datetime.now(UTC)
+        now, read = datetime.now(UTC), self._read
         # Two threads may both read it: to the same effect.
-        if self._read is None or not self._read[0] <= now < self._read[0] + _FRESH:
-            self._read = now, f"Bearer {self._token()}"
-        return self._read[1]
+        if read is None or not read[0] <= now < read[0] + _FRESH:
+            self._read = read = now, f"Bearer {self._token()}"
+        return read[1]
+
+    def forget(self) -> None:
+        """Read the file again the next time."""
+        self._read = None
 
     def _token(self) -> str:
         problem = "it is empty"

@@ -2,7 +2,8 @@
 
 Invariants:
 
-* Every call is bounded in time, and nothing is retried here: the caller knows whether a write may have happened.
+* Every call is bounded in time, and nothing is retried here that may have happened: the caller knows whether a write may
+  have. A request whose sender the server does not know (401) is sent once more, with credentials that are asked for anew.
 * Other libraries' exceptions end at this door, for their text may hold what was sent. Ours are raised outside the
   handlers, so that none of it hangs on `__cause__` or `__context__`.
 """
@@ -54,11 +55,11 @@ class Door:
         """The answer if its status is 2xx or among `also`.
 
         Raises:
-            ClusterUnreachableError: No answer, half an answer, 429 or 5xx.
+            ClusterUnreachableError: No answer, half an answer, 401, 429 or 5xx, or it was no API server's.
             ExpiredError: 410.
             ClusterRefusedError: Any other status.
         """
-        answer = self._guarded(request, lambda: self._exchange(request), self.timeout)
+        answer = self._as_us(lambda: self._guarded(request, lambda: self._exchange(request), self.timeout))
         self._check_who_answers(answer)
         if not 200 <= answer.status <= 299 and answer.status not in also:
             raise answer.error()
@@ -67,27 +68,38 @@ class Door:
         return answer
 
     def _check_who_answers(self, answer: ApiAnswer) -> None:
-        """Refuse a 404 of some other server, in front of the cluster or in its place: it does not know what is there.
+        """Refuse what some other server says, in front of the cluster or in its place: it does not know what is there.
 
         Of a group that it does not know an API server says plainly "not found", too; so it is asked what it is.
         """
-        if answer.status != 404 or answer.document.get("kind") == "Status":
+        if not 300 <= answer.status <= 499 or answer.document.get("kind") == "Status":
             return
+        if answer.status in {401, 429}:
+            return  # nothing is concluded from these
         question = ApiRequest("GET", "/version", "ask which version it is", {}, accept=JSON)
         said = self._guarded(question, lambda: self._exchange(question), self.timeout).document
         if "gitVersion" not in said and said.get("kind") != "Status":
             raise self.unreachable(answer.request, _NOT_KUBERNETES)
 
+    def _as_us(self, exchange: Callable[[], T]) -> T:
+        """What is answered to us; once more as whoever we are by now, if the server does not take who we say we are."""
+        began = time.monotonic()
+        answer = exchange()
+        if isinstance(answer, ApiAnswer) and answer.status == 401:
+            self._access.refused(began)
+            answer = exchange()
+        return answer
+
     def stream(self, request: ApiRequest, *, seconds: float) -> Stream:
         """The answer as a stream that takes no longer than that and is never silent for longer; to be closed.
 
         Raises:
-            ClusterUnreachableError: No answer, 429 or 5xx.
+            ClusterUnreachableError: No answer, 401, 429 or 5xx, or it was no API server's.
             ExpiredError: 410.
             ClusterRefusedError: Any other status but 200.
         """
         deadline = time.monotonic() + seconds
-        opened = self._guarded(request, lambda: self._open(request, seconds), seconds)
+        opened = self._as_us(lambda: self._guarded(request, lambda: self._open(request, seconds), seconds))
         if isinstance(opened, ApiAnswer):
             self._check_who_answers(opened)
             raise opened.error()

@@ -3,12 +3,14 @@
 Invariants:
 
 * Nothing that the client, the files or a credential plugin say reaches an error: it may hold what authenticates.
-* Credentials that expire are renewed before they do, and waiting for a plugin then is bounded in time.
+* Credentials that expire are renewed before they do, those that a server refuses with the next request, and waiting for
+  a plugin then is bounded in time.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -36,6 +38,9 @@ _PLUGIN_SECONDS = 60.0
 
 Load = Callable[[client.Configuration], None]
 
+Forget = Callable[[float], None]
+"""See `effects.kubernetes_access.Access.refused`."""
+
 
 def login(file: Path, context: str, impersonation: Mapping[str, str]) -> LoginAccess:
     """As whom, and where to, a context of a kubeconfig says.
@@ -45,7 +50,8 @@ def login(file: Path, context: str, impersonation: Mapping[str, str]) -> LoginAc
     """
     try:
         merger: Any = KubeConfigMerger(str(file))  # type: ignore[no-untyped-call]
-        return LoginAccess(_Renewal(_Loader(merger, context)), impersonation)
+        renewal = _Renewal(_Loader(merger, context))
+        return LoginAccess(renewal, renewal.refused, impersonation)
     except CredentialsError as error:
         problem = str(error)
     except Exception as error:  # noqa: BLE001 - from YAML to base64 to plugins, the client lets anything through
@@ -61,8 +67,12 @@ def service_account(mount: Path) -> LoginAccess:
         CredentialsError: This is no pod, or it has no service account's token.
     """
     loader: Any = InClusterConfigLoader(str(mount / "token"), str(mount / "ca.crt"))  # type: ignore[no-untyped-call]
+
+    def forget(_: float) -> None:
+        loader.token_expires_at = datetime.min  # noqa: DTZ901 - the client compares it with a time without a zone
+
     try:
-        return LoginAccess(loader.load_and_set)
+        return LoginAccess(loader.load_and_set, forget)
     except (ConfigException, OSError) as error:
         problem = str(error) if isinstance(error, ConfigException) else type(error).__name__
     raise CredentialsError(problem)
@@ -71,7 +81,7 @@ def service_account(mount: Path) -> LoginAccess:
 class LoginAccess:
     """By what the client makes of a login."""
 
-    def __init__(self, load: Load, impersonation: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(self, load: Load, forget: Forget, impersonation: Mapping[str, str] = MappingProxyType({})) -> None:
         """Log in.
 
         Raises:
@@ -83,6 +93,7 @@ class LoginAccess:
         if self._token() is not None:
             refuse_in_the_clear(self.server)
         self._as = impersonation
+        self._forget = forget
         self._lock = threading.Lock()
         self._pooled = self._certificate(), self._new_pool()
         if not self._configuration.verify_ssl:
@@ -119,6 +130,10 @@ class LoginAccess:
                 pool = self._new_pool()
                 self._pooled = self._certificate(), pool
             return pool
+
+    def refused(self, since: float, /) -> None:
+        """See `effects.kubernetes_access.Access.refused`: a plugin is run again, also where it names no end."""
+        self._forget(since)
 
     def close(self) -> None:
         """Close the connections; may be repeated."""
@@ -200,6 +215,8 @@ class _Renewal:
         self._loader = loader
         self._lock = threading.Lock()
         self._loading: Future[None] | None = None
+        self._loaded_at = 0.0
+        self._refused = False
 
     def __call__(self, configuration: client.Configuration) -> None:
         """Load, for the first time without a bound: a plugin may have to ask the user.
@@ -210,18 +227,27 @@ class _Renewal:
         first = configuration.refresh_api_key_hook is None
         if first:
             self._load(configuration)
-        elif self._loader.expires():
+        elif self._is_due():
             self._load_in_time(configuration)
+
+    def refused(self, since: float) -> None:
+        """Load again before the next request, unless that was done after then."""
+        if self._loaded_at <= since:
+            self._refused = True
+
+    def _is_due(self) -> bool:
+        return self._refused or self._loader.expires()
 
     def _load(self, configuration: client.Configuration) -> None:
         self._loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
+        self._loaded_at, self._refused = time.monotonic(), False
         hooked: Any = configuration
         hooked.refresh_api_key_hook = self
 
     def _load_in_time(self, configuration: client.Configuration) -> None:
         with self._lock:
             if self._loading is None or self._loading.done():
-                if not self._loader.expires():
+                if not self._is_due():
                     return
                 self._loading = Future()
                 threading.Thread(

@@ -165,8 +165,9 @@ class ApiAnswer:
         message = f"Cluster {self.cluster} did not {self.request.does}: {self.said()}"
         if self.status == HTTPStatus.GONE:
             return ExpiredError(message)
-        if self.status == 429 or self.status >= 500:
-            return ClusterUnreachableError(message, retry_after=self.retry_after)
+        if self.status in {401, 429} or self.status >= 500:
+            # Who is not known is told nothing of what the cluster thinks of the request.
+            return ClusterUnreachableError(message, hint=self._hint(), retry_after=self.retry_after)
         return ClusterRefusedError(message, status=self.status, reason=self._reason(), hint=self._hint())
 
     def said(self) -> str:

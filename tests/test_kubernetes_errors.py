@@ -31,6 +31,7 @@ from effects.cluster import (
 )
 from effects.kubernetes_cluster import KubernetesCluster
 from effects.kubernetes_watch import KubernetesWatch
+from tests.effects.worlds import image, sandbox_world
 from tests.kubernetes_support import everything_told
 
 LEDGER = "3f1c9a52-6f0e-4b41-9a0e-4c9d3c1f7b10"
@@ -301,11 +302,83 @@ def test_a_kind_that_an_api_server_plainly_does_not_know_is_not_there(connect: C
     connect(PLAIN, who).delete(route, uid="u1")
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(302, b"", {"Location": "/log-in"}),
+        Reply(403, b"<html>Forbidden</html>"),
+        Reply(400, b"Bad Request"),
+        Reply(409, b"", {}),
+        Reply(422, b"[]", {}),
+    ],
+)
+def test_what_something_else_refuses_is_no_refusal_of_the_cluster(connect: Connect, answer: Reply) -> None:
+    for do in (
+        lambda cluster: cluster.look(SETTINGS, ledger_id=LEDGER),
+        lambda cluster: cluster.look(VAULT, ledger_id=LEDGER),
+        lambda cluster: cluster.namespace_exists("shop"),
+        lambda cluster: cluster.apply(settings(), manager="m", expect=EXPECTED),
+        lambda cluster: list(cluster.pages("ConfigMap", "shop", ledger_id=LEDGER)),
+        lambda cluster: list(watch(cluster)),
+    ):
+        with pytest.raises(ClusterUnreachableError, match="Kubernetes API"):
+            do(connect(answer))
+
+
 def test_a_redirect_is_not_followed(connect: Connect, server: Server) -> None:
     cluster = connect(Reply(302, b"", {"Location": f"http://127.0.0.1:{server.port}/elsewhere"}))
-    with pytest.raises(ClusterRefusedError):
+    with pytest.raises(ClusterUnreachableError):
         cluster.look(SETTINGS, ledger_id=LEDGER)
-    assert len(server.received) == 1
+    assert [urlsplit(each.path).path for each in server.received] == [
+        "/api/v1/namespaces/shop/configmaps/settings",
+        "/version",
+    ]
+
+
+UNKNOWN = status(401, "Unauthorized", "Unauthorized")
+
+
+def test_whoever_is_not_known_is_sent_once_more_and_then_no_answer(connect: Connect, server: Server) -> None:
+    for do in (
+        lambda cluster: cluster.look(SETTINGS, ledger_id=LEDGER),
+        lambda cluster: cluster.apply(settings(), manager="m", expect=EXPECTED),
+        lambda cluster: list(watch(cluster)),
+    ):
+        server.received.clear()
+        with pytest.raises(ClusterUnreachableError, match="401 Unauthorized") as caught:
+            do(connect(UNKNOWN))
+        assert "Log in to the cluster again" in (caught.value.hint or "")
+        assert len(server.received) == 2
+    assert connect(UNKNOWN, json(metadata())).look(SETTINGS, ledger_id=LEDGER) is not None
+
+
+@pytest.mark.parametrize("answer", [UNKNOWN, Reply(403, b"<html>Forbidden</html>"), Reply(302, b"")])
+def test_what_the_cluster_did_not_refuse_is_not_recorded_as_its_refusal(
+    connect: Connect, answer: Reply, tmp_path: Path
+) -> None:
+    with sandbox_world(tmp_path) as world:
+        world.ask(image())
+        with pytest.raises(ClusterUnreachableError):
+            world.reconcile(connect(answer))
+        assert world.life.parked is None
+
+
+def test_a_token_file_is_read_again_at_once_where_what_it_said_is_not_taken(server: Server, tmp_path: Path) -> None:
+    file = write_kubeconfig(tmp_path / "kubeconfig", f"http://127.0.0.1:{server.port}")
+    document = orjson.loads(file.read_bytes())
+    document["users"][0]["user"] = {"tokenFile": str(tmp_path / "token")}
+    file.write_bytes(orjson.dumps(document))
+    (tmp_path / "token").write_text("first")
+    server.replies = [json(metadata()), UNKNOWN, json(metadata())]
+    with KubernetesCluster.connect(kubeconfig=file, context="staging") as cluster:
+        cluster.look(SETTINGS, ledger_id=LEDGER)
+        (tmp_path / "token").write_text("second")
+        cluster.look(SETTINGS, ledger_id=LEDGER)
+    assert [each.headers["Authorization"] for each in server.received] == [
+        "Bearer first",
+        "Bearer first",
+        "Bearer second",
+    ]
 
 
 def test_the_next_request_after_a_broken_answer_works(connect: Connect) -> None:
