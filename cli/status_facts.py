@@ -55,7 +55,7 @@ def ledger_facts(life: Life, *, past: bool = False) -> Status:
     }[life.rollout]
     if life.destroyed is not None:
         found = Status(status="NotReady", message="It is being removed from the cluster", progress=0)
-    found = replace(found, drift=_drift(life))
+    found = replace(found, drift=drifted(life))
     if life.parked is not None:
         return replace(
             found,
@@ -122,7 +122,8 @@ def _describe(life: Life, progress: Progress) -> Status:
     )
 
 
-def _drift(life: Life) -> tuple[str, ...]:
+def drifted(life: Life) -> tuple[str, ...]:
+    """The fields of its objects that are known to differ from what is asked for, as ``kind/name field``."""
     return tuple(
         f"{kind.lower()}/{name} {each.field}".rstrip()
         for key, fields in sorted(life.drift.items())

@@ -19,8 +19,9 @@ import typer
 from cli import collect_garbage_as_usual, origin
 from cli.exit_codes import UsageError
 from cli.options import INVOCATION
-from cli.recording import not_applied
+from cli.recording import LEDGER_FAILURES, not_applied
 from cli.session import Session
+from cli.status_facts import drifted
 from ledger import values
 from ledger.errors import OneCtlError, RefusedError
 
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from effects.metrics import Metrics
     from effects.term import Settings
     from effects.tracing import Span
-    from effects.worker import Worker
+    from effects.worker import Ending, Worker
     from ledger.request import Request
+    from ledger.spec import AppId
 
 DEFAULT_LISTEN = "127.0.0.1:9464"
 
@@ -69,16 +71,19 @@ def run(
     _log_json()
     worker, metrics = _worker(session, settings, request)
     stop = threading.Event()
+    ended: Ending | None = None
     with _stopping_on_signals(stop) as signals, _listening(listen if not once else "none", worker, metrics):
         try:
             if once:
-                _run_once(session, worker, stop)
+                ended = worker.run_once(stop)
             else:
                 worker.run(stop)
         except DisabledError as disabled:
             session.terminal.notice(disabled.message)
     if signal.SIGINT in signals:
         raise KeyboardInterrupt
+    if once:
+        _tell(session, ended)
 
 
 def _require_namespace(session: Session, *, resident: bool) -> None:
@@ -180,21 +185,49 @@ def _spans() -> Span:
     return span
 
 
-def _run_once(session: Session, worker: Worker, stop: threading.Event) -> None:
-    if not worker.run_once(stop):
+def _tell(session: Session, ended: Ending | None) -> None:
+    """Say how working once went.
+
+    Raises:
+        RefusedError: Another worker leads.
+        CommandError: The cluster is not as the ledger asks, or nobody can say that it is.
+    """
+    if ended is None:
         raise RefusedError("another worker leads", hint="See it: 1ctl worker status")
-    left = [
-        app_id
-        for app_id in session.reader.apps(session.place.cluster)
-        if (app := session.reader.app(app_id)).dirty or (app.life is not None and app.life.parked is not None)
-    ]
+    why, left = ended.why, dict(ended.failing)
+    try:
+        left = left if why else {**dict(_left(session)), **left}
+    except LEDGER_FAILURES as error:
+        why = error.message
     if session.terminal.json:
-        apps = [{"namespace": app_id.namespace, "app_label": app_id.name} for app_id in left]
-        session.terminal.document({"cluster": session.place.cluster, "applied": not left, "left": apps})
+        session.terminal.document(_document(session.place.cluster, why, left))
+    for app_id in sorted(left, key=str):
+        session.terminal.warn(f"{app_id.namespace}/{app_id.name}: {left[app_id]}")
+    again = "Run this again when that is fixed."
+    if why:
+        raise not_applied(f"not every app was worked on: {why}", hint=None, again=again)
     if left:
-        names = ", ".join(app_id.name for app_id in left)
-        raise not_applied(names, hint="See why: 1ctl worker status", again="Run this again when that is mended.")
+        names = ", ".join(app_id.name for app_id in sorted(left, key=str))
+        raise not_applied(names, hint="What the cluster refuses: 1ctl worker status", again=again)
     session.terminal.success("The cluster is as the ledger asks")
+
+
+def _document(cluster: str, why: str | None, left: Mapping[AppId, str]) -> dict[str, object]:
+    apps = [{"namespace": each.namespace, "app_label": each.name, "why": left[each]} for each in sorted(left, key=str)]
+    return {"cluster": cluster, "applied": not why and not left, "why": why, "left": apps}
+
+
+def _left(session: Session) -> Iterator[tuple[AppId, str]]:
+    """The apps that the cluster does not have as the ledger asks, as far as the ledger knows, with why."""
+    for app_id in session.reader.apps(session.place.cluster):
+        app = session.reader.app(app_id)
+        life = app.leaving or app.life
+        if life is not None and life.parked is not None:
+            yield app_id, f"{life.parked.reason}: {life.parked.message}"
+        elif app.dirty:
+            yield app_id, "it is not applied"
+        elif app.life is not None and app.life.drift:
+            yield app_id, f"edited by hand: {', '.join(drifted(app.life))}"
 
 
 @contextmanager

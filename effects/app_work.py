@@ -157,7 +157,7 @@ class AppWork:
         delay = self.backoff.delay(work.failures + 1, retry_after=retry_after)
         extra = _about(work.app_id, error=error, detail=message, failures=work.failures + 1, retry_in=round(delay, 3))
         LOG.warning("retry", extra=extra)
-        self.queue.failed(work, delay)
+        self.queue.failed(work, delay, message)
 
 
 def _is_parked(app: App) -> bool:

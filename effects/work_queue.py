@@ -14,7 +14,7 @@ import heapq
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 
@@ -45,7 +45,7 @@ class Work:
 class _Entry:
     """An app in the queue."""
 
-    __slots__ = ("added", "again", "due", "failures", "in_work", "queued", "since", "urgent", "waits")
+    __slots__ = ("added", "again", "due", "failures", "in_work", "queued", "since", "urgent", "waits", "why")
 
     def __init__(self) -> None:
         self.again = False
@@ -56,6 +56,7 @@ class _Entry:
         self.due: float | None = None
         self.urgent = False
         self.queued = False
+        self.why = ""
         self.in_work: Work | None = None
 
 
@@ -141,10 +142,11 @@ class WorkQueue:
 
         self._finish(work, again)
 
-    def failed(self, work: Work, delay: float) -> None:
-        """It did not work; try again after so many seconds."""
+    def failed(self, work: Work, delay: float, why: str = "") -> None:
+        """It did not work, and why; try again after so many seconds."""
 
         def again(entry: _Entry) -> None:
+            entry.why = why
             entry.again = entry.again or work.again
             entry.failures = 0 if entry.urgent else work.failures + 1
             entry.since = min(entry.since or work.since, work.since) if work.since else entry.since
@@ -167,6 +169,11 @@ class WorkQueue:
                 entry.in_work is None and (entry.waits > 0 or entry.failures >= failures)
                 for entry in self._entries.values()
             )
+
+    def failing(self) -> Mapping[AppId, str]:
+        """The apps that are to be tried again because it did not work the last time, with why."""
+        with self._changed:
+            return {app_id: entry.why for app_id, entry in self._entries.items() if entry.why}
 
     def close(self) -> None:
         """Nothing is taken any more; who waits stops waiting."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from effects.app_work import DisabledError, FatalError
 from effects.crash_points import crash_point
 from effects.term import Settings, Surroundings, Term
 from ledger.errors import LedgerDamagedError, LedgerEndedError, LedgerFullError, OneCtlError
 from ledger.lease import Lease
+from ledger.spec import AppId
 
 LOG = logging.getLogger("onectl.worker")
 
@@ -27,6 +29,19 @@ STOP_SECONDS = 5.0
 
 CHECK_SECONDS = 0.2
 """How often the thread that leads looks whether it has something to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a term ended.
+
+    Attributes:
+        why: Why before every app was worked on; None if each was, as well as it could be.
+        failing: The apps that were tried in vain the last time, with what went wrong.
+    """
+
+    why: str | None
+    failing: Mapping[AppId, str]
 
 
 class Worker:
@@ -59,16 +74,18 @@ class Worker:
                 self._lead(stop)
             stop.wait(CANDIDATE_SECONDS)
 
-    def run_once(self, stop: threading.Event) -> bool:
-        """Lead until every app was worked on, and end; False if another worker leads.
+    def run_once(self, stop: threading.Event) -> Ending | None:
+        """Lead until every app was worked on, or `stop` is set, and say how that ended; None if another worker leads.
 
         Raises:
             FatalError, LedgerDamagedError, LedgerEndedError, LedgerFullError: The ledger cannot go on.
         """
         if not self._acquire():
-            return False
-        self._lead(stop, once=True)
-        return True
+            return None
+        try:
+            return self._lead(stop, once=True)
+        except DisabledError as error:
+            return Ending(why=error.message, failing={})
 
     def _acquire(self) -> bool:
         """Whether this worker leads now. That it could be asked at all is what makes a stand-by ready."""
@@ -81,31 +98,37 @@ class Worker:
 
         return self._try(ask)
 
-    def _lead(self, stop: threading.Event, *, once: bool = False) -> None:
+    def _lead(self, stop: threading.Event, *, once: bool = False) -> Ending:
         LOG.info("leading", extra={"term": self._lease.epoch})
         ended = threading.Event()
+        failing: Mapping[AppId, str] = {}
+        why: str | None = None
         try:
             term = self.term = Term(self._settings, self._around, self._lease, ended)
             try:
                 term.start()
-                self._keep(term, stop, ended, once=once)
+                if not self._keep(term, stop, ended, once=once):
+                    why = "it was told to end" if stop.is_set() else "it does not lead any more"
             finally:
                 if not term.stop(STOP_SECONDS if stop.is_set() else None):
                     LOG.warning("left in work", extra={"apps": len(term.queue)})
                 self.term = None
+                failing = term.queue.failing()
                 self._try(lambda: self._lease.renew(term.position()))
             if term.why is not None:
                 raise term.why
         except (DisabledError, FatalError, LedgerDamagedError, LedgerEndedError, LedgerFullError):
             raise
-        except OneCtlError as why:
-            LOG.warning("term ended", extra={"error": type(why).__name__, "detail": why.message})
+        except OneCtlError as error:
+            LOG.warning("term ended", extra={"error": type(error).__name__, "detail": error.message})
+            why = error.message
         finally:
             self._try(self._give_up)
             LOG.info("not leading", extra={"term": self._lease.epoch})
+        return Ending(why=why, failing=failing)
 
-    def _keep(self, term: Term, stop: threading.Event, ended: threading.Event, *, once: bool) -> None:
-        """Renew the lease until the term has to end; with `once`, until nothing is left to do."""
+    def _keep(self, term: Term, stop: threading.Event, ended: threading.Event, *, once: bool) -> bool:
+        """Renew the lease until the term has to end; with `once`, until nothing is left to do, which it says."""
         every = self._settings.lease_seconds / 5
         renew_at = time.monotonic() + every
         resync_at = time.monotonic() + self._settings.resync_seconds
@@ -117,13 +140,14 @@ class Worker:
                 self._try(term.check)
                 renew_at = now + every
             if not self._lease.held:
-                return
+                return False
             if once and term.is_settled():
-                return
+                return True
             if now >= resync_at:
                 term.resync()
                 resync_at = now + self._settings.resync_seconds
             ended.wait(CHECK_SECONDS)
+        return False
 
     def _give_up(self) -> bool:
         self._lease.release()

@@ -54,10 +54,9 @@ class Member:
         assert not self.thread.is_alive()
 
 
-def hire(world: World, cluster: Cluster | None = None, **settings: object) -> Member:
-    """A worker that begins at once."""
-    ledger = world.ledger
-    tally, stop = Tally(), threading.Event()
+def replica(world: World, cluster: Cluster | None = None, **settings: object) -> tuple[Worker, Tally]:
+    """A worker that has not begun, and what counts what it does."""
+    ledger, tally = world.ledger, Tally()
 
     def make_ledger() -> Ledger:
         return Ledger(ledger.store, ledger._keys, mint_domain=lambda: mint_domain("example.com"))
@@ -72,7 +71,13 @@ def hire(world: World, cluster: Cluster | None = None, **settings: object) -> Me
         measures=tally,
     )
     lease = ledger.store.lease("test", holder=str(uuid.uuid4()), note="a test", seconds=chosen.lease_seconds)
-    worker = Worker(chosen, around, lease)
+    return Worker(chosen, around, lease), tally
+
+
+def hire(world: World, cluster: Cluster | None = None, **settings: object) -> Member:
+    """A worker that begins at once."""
+    worker, tally = replica(world, cluster, **settings)
+    stop = threading.Event()
     ended: list[OneCtlError] = []
 
     def run() -> None:

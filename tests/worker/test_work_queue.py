@@ -207,3 +207,14 @@ def test_waits_grow_and_keep_what_the_server_asked_for() -> None:
     assert [shortest.delay(n) for n in (1, 2, 3)] == [0.1, 0.2, 0.4]
     assert longest.delay(1000) <= 30.0
     assert 17.0 <= shortest.delay(1, retry_after=17.0) <= longest.delay(1, retry_after=17.0) <= 17.2
+
+
+def test_what_failed_the_last_time_is_known_with_why_until_it_works(queue: WorkQueue, clock: Clock) -> None:
+    queue.add(ONE)
+    queue.add(TWO)
+    queue.failed(taken(queue), 1.0, "no answer")
+    queue.done(taken(queue))
+    assert queue.failing() == {ONE: "no answer"}
+    clock.now += 1.0
+    queue.done(taken(queue))
+    assert queue.failing() == {}

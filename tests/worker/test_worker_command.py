@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 
 from cli import resident
 from effects.cluster import Ref
-from effects.worker import Worker
+from effects.worker import Ending, Worker
 from tests.cli_support import DOMAIN, ID, Cli, write_toml
 from tests.effects.worlds import eventually
 from tests.worker.commands import worker
@@ -67,7 +68,12 @@ def test_with_a_worker_a_repeated_deploy_is_answered_about_its_own_release(cli: 
 
 def tell_when_garbage_is_collected() -> None:
     """In another process: a worker that only says this."""
-    Worker.run_once = lambda *_: bool(print(gc.get_threshold(), file=sys.stderr)) or True  # type: ignore[method-assign]
+
+    def run_once(_: Worker, __: threading.Event) -> Ending:
+        print(gc.get_threshold(), file=sys.stderr)
+        return Ending(why=None, failing={})
+
+    Worker.run_once = run_once  # type: ignore[method-assign, assignment]
 
 
 def test_a_worker_collects_garbage_though_commands_do_not(cli: Cli) -> None:
