@@ -57,6 +57,7 @@ class Lister:
     _stopped: threading.Event = field(default_factory=threading.Event)
     _listed: threading.Event = field(default_factory=threading.Event)
     _again: threading.Event = field(default_factory=threading.Event)
+    _woken: threading.Event = field(default_factory=threading.Event)  # by whoever sets one of these
     _watch: Watch | None = None
     _version: str | None = None
     _failures: int = 0
@@ -65,7 +66,8 @@ class Lister:
     def run(self) -> None:
         """List and watch until `stop`."""
         while not self._stopped.is_set():
-            self._stopped.wait(self.turn())
+            self._woken.wait(self.turn())
+            self._woken.clear()
 
     def turn(self) -> float:
         """A list if one is due, then one watch until it ends; the seconds to wait before the next turn."""
@@ -86,13 +88,15 @@ class Lister:
         return self._pause(in_vain=not told and self.clock() - began < AT_ONCE)
 
     def list_again(self) -> None:
-        """Begin with a list anew, as if the watch had expired."""
+        """Begin with a list anew, as if the watch had expired; at once, however long it is to wait otherwise."""
         self._again.set()
+        self._woken.set()
         self._close()
 
     def stop(self) -> None:
         """End `run` soon."""
         self._stopped.set()
+        self._woken.set()
         self._close()
 
     def wait_listed(self, timeout: float) -> bool:

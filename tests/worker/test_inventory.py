@@ -22,6 +22,7 @@ from effects.cluster import (
     LIFE_LABEL,
     POSITION_ANNOTATION,
     Change,
+    ClusterUnreachableError,
     Listed,
     Page,
     Ref,
@@ -183,6 +184,41 @@ def test_a_lister_whose_watch_is_just_being_opened_hears_that_it_shall_stop(worl
     assert cluster.opening.wait(20)
     lister.stop()
     cluster.go_on.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+class Overloaded(Meddled):
+    """A cluster that asks for a day's patience when it is first asked for a list."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.cluster)
+        self.lists = 0
+
+    def pages(self, kind: str, namespace: str, *, ledger_id: str, limit: int = 500) -> Iterator[Page]:
+        self.lists += 1
+        if self.lists == 1:
+            raise ClusterUnreachableError("later", retry_after=100_000.0)
+        return self._real.pages(kind, namespace, ledger_id=ledger_id, limit=limit)
+
+
+def test_a_resync_lists_at_once_what_waits_because_the_server_asked_for_it(world: World) -> None:
+    cluster = Overloaded(world)
+    lister = Lister(
+        kind="ConfigMap",
+        namespace=world.namespace,
+        inventory=Inventory(cluster, lambda: None),
+        ledger_id=LEDGER,
+        wake=lambda namespace, app: None,
+        backoff=Backoff(chance=lambda: 0.5),
+        restarted=lambda: None,
+    )
+    thread = threading.Thread(target=lister.run)
+    thread.start()
+    assert lister.wait_listed(20)
+    lister.list_again()
+    eventually(lambda: cluster.lists == 2)
+    lister.stop()
     thread.join(10)
     assert not thread.is_alive()
 

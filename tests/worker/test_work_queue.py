@@ -206,6 +206,7 @@ def test_waits_grow_and_keep_what_the_server_asked_for() -> None:
     assert [round(longest.delay(n), 3) for n in (1, 2, 3, 4)] == [0.2, 0.4, 0.8, 1.6]
     assert [shortest.delay(n) for n in (1, 2, 3)] == [0.1, 0.2, 0.4]
     assert longest.delay(1000) <= 30.0
+    assert shortest.delay(1, retry_after=100_000.0) <= 61.0, "a server may not silence us for a day"
     assert 17.0 <= shortest.delay(1, retry_after=17.0) <= longest.delay(1, retry_after=17.0) <= 17.2
 
 
