@@ -7,11 +7,9 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +20,7 @@ from cli.options import INVOCATION
 from cli.recording import LEDGER_FAILURES, not_applied
 from cli.session import Session
 from cli.status_facts import drifted
+from cli.worker_stop import Stop, stopping_on_signals
 from ledger import values
 from ledger.errors import OneCtlError, RefusedError
 
@@ -70,9 +69,9 @@ def run(
     _prepare(session, request, resident=not once)
     _log_json()
     worker, metrics = _worker(session, settings, request)
-    stop = threading.Event()
+    stop = Stop()
     ended: Ending | None = None
-    with _stopping_on_signals(stop) as signals, _listening(listen if not once else "none", worker, metrics):
+    with stopping_on_signals(stop) as signals, _listening(listen if not once else "none", worker, metrics):
         try:
             if once:
                 ended = worker.run_once(stop)
@@ -228,25 +227,6 @@ def _left(session: Session) -> Iterator[tuple[AppId, str]]:
             yield app_id, "it is not applied"
         elif app.life is not None and app.life.drift:
             yield app_id, f"edited by hand: {', '.join(drifted(app.life))}"
-
-
-@contextmanager
-def _stopping_on_signals(stop: threading.Event) -> Iterator[list[int]]:
-    """SIGTERM and SIGINT end the work in order; yields those that came. A second one ends the process at once."""
-    came: list[int] = []
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        if came:
-            os._exit(128 + number)
-        came.append(number)
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from effects.app_work import DisabledError, FatalError
 from effects.crash_points import crash_point
@@ -29,6 +30,16 @@ STOP_SECONDS = 5.0
 
 CHECK_SECONDS = 0.2
 """How often the thread that leads looks whether it has something to do."""
+
+
+class Stop(Protocol):
+    """Says when to end; a `threading.Event` does, where no signal's handler sets it."""
+
+    def is_set(self) -> bool:
+        """Whether to end."""
+
+    def wait(self, timeout: float, /) -> bool:
+        """Wait for that, at most so many seconds; whether to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +72,7 @@ class Worker:
         self.term: Term | None = None
         self.asked = False
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: Stop) -> None:
         """Work until `stop` is set.
 
         Raises:
@@ -74,7 +85,7 @@ class Worker:
                 self._lead(stop)
             stop.wait(CANDIDATE_SECONDS)
 
-    def run_once(self, stop: threading.Event) -> Ending | None:
+    def run_once(self, stop: Stop) -> Ending | None:
         """Lead until every app was worked on, or `stop` is set, and say how that ended; None if another worker leads.
 
         Raises:
@@ -98,7 +109,7 @@ class Worker:
 
         return self._try(ask)
 
-    def _lead(self, stop: threading.Event, *, once: bool = False) -> Ending:
+    def _lead(self, stop: Stop, *, once: bool = False) -> Ending:
         LOG.info("leading", extra={"term": self._lease.epoch})
         ended = threading.Event()
         failing: Mapping[AppId, str] = {}
@@ -127,7 +138,7 @@ class Worker:
             LOG.info("not leading", extra={"term": self._lease.epoch})
         return Ending(why=why, failing=failing)
 
-    def _keep(self, term: Term, stop: threading.Event, ended: threading.Event, *, once: bool) -> bool:
+    def _keep(self, term: Term, stop: Stop, ended: threading.Event, *, once: bool) -> bool:
         """Renew the lease until the term has to end; with `once`, until nothing is left to do, which it says."""
         every = self._settings.lease_seconds / 5
         renew_at = time.monotonic() + every

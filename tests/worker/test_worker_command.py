@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 
 from cli import resident
 from effects.cluster import Ref
-from effects.worker import Ending, Worker
+from effects.worker import Ending, Stop, Worker
 from tests.cli_support import DOMAIN, ID, Cli, write_toml
 from tests.effects.worlds import eventually
 from tests.worker.commands import worker
@@ -69,7 +68,7 @@ def test_with_a_worker_a_repeated_deploy_is_answered_about_its_own_release(cli: 
 def tell_when_garbage_is_collected() -> None:
     """In another process: a worker that only says this."""
 
-    def run_once(_: Worker, __: threading.Event) -> Ending:
+    def run_once(_: Worker, __: Stop) -> Ending:
         print(gc.get_threshold(), file=sys.stderr)
         return Ending(why=None, failing={})
 

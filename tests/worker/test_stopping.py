@@ -1,0 +1,42 @@
+"""A worker ends when it is told to, whatever it does just then, and hears no signal that it shall not hear."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+from cli.worker_stop import Stop
+
+SIGNALLED_AT_ANY_TIME = """
+import random, signal
+from cli.worker_stop import Stop
+chance = random.Random(1)
+for _ in range(5000):
+    stop = Stop()
+    signal.signal(signal.SIGALRM, lambda *_: stop.set())
+    signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 2e-4))
+    while not stop.is_set():
+        stop.wait(1e-5)
+print("ended")
+"""
+
+
+def test_a_signal_is_heard_whatever_the_thread_that_waits_does_just_then() -> None:
+    said = subprocess.check_output([sys.executable, "-c", SIGNALLED_AT_ANY_TIME], text=True, timeout=60)
+    assert said == "ended\n"
+
+
+def test_who_waits_is_woken_at_once_and_otherwise_waits_as_long_as_asked() -> None:
+    stop = Stop()
+    began = time.monotonic()
+    assert not stop.wait(0.1)
+    assert time.monotonic() - began >= 0.1
+    timer = threading.Timer(0.1, stop.set)
+    timer.start()
+    assert stop.wait(20)
+    assert time.monotonic() - began < 10
+    stop.set()
+    assert stop.is_set()
+    assert stop.wait(20)
