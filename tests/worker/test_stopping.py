@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from cli.worker_stop import Stop
+from tests.cli_support import Cli, write_toml
+from tests.effects.worlds import eventually
 
 SIGNALLED_AT_ANY_TIME = """
 import random, signal
@@ -40,3 +44,20 @@ def test_who_waits_is_woken_at_once_and_otherwise_waits_as_long_as_asked() -> No
     stop.set()
     assert stop.is_set()
     assert stop.wait(20)
+
+
+def test_a_worker_ends_by_no_signal_that_whoever_started_it_ignores(tmp_path: Path) -> None:
+    write_toml(tmp_path / "svc", "user-service")
+    cli = Cli(tmp_path / "home", tmp_path / "svc")
+    log = tmp_path / "worker.log"
+    ignoring = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *cli.argv("worker", "run", "--listen", "none")]
+    with log.open("wb") as out:
+        process = subprocess.Popen(ignoring, cwd=cli.cwd, env=cli.environ(), stdout=out, stderr=out)
+    try:
+        eventually(lambda: "leading" in log.read_text())
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert process.poll() is None
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0

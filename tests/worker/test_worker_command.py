@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from cli import resident
 from effects.cluster import Ref
+from effects.endpoints import serving, yes_or_no
 from effects.worker import Ending, Stop, Worker
 from tests.cli_support import DOMAIN, ID, Cli, write_toml
 from tests.effects.worlds import eventually
@@ -261,6 +263,12 @@ def test_spans_are_made_where_somebody_asks_for_them(cli: Cli) -> None:
     assert '"app": "user-service"' in traced.stdout
     unknown = cli.having(OTEL_TRACES_EXPORTER="carrier-pigeon").run("worker", "run", "--once").failed(1)
     assert 'OTEL_TRACES_EXPORTER "carrier-pigeon" is not supported' in unknown.error
+
+
+def test_it_listens_on_an_address_of_either_family() -> None:
+    for host, url in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
+        with serving((host, 0), {"/healthz": lambda: yes_or_no(True)}) as port:
+            assert urllib.request.urlopen(f"http://{url}:{port}/healthz", timeout=10).read() == b"ok\n"
 
 
 @pytest.mark.parametrize(
