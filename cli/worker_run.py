@@ -8,8 +8,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +27,8 @@ from ledger import values
 from ledger.errors import OneCtlError, RefusedError
 
 if TYPE_CHECKING:
+    import logging
+
     from effects.endpoints import Pages
     from effects.metrics import Metrics
     from effects.term import Settings
@@ -66,8 +70,11 @@ def run(
     _require_namespace(session, resident=not once)
     request = origin.request()
     settings = _settings(session, heals=drift == "heal", threads=threads, lease=lease, resync=resync)
-    _prepare(session, request, resident=not once)
     _log_json()
+    prepare: Callable[[], None] | None = partial(_prepare, session, request, resident=not once)
+    if once or isinstance(session.place.ledger, Path):  # a file that cannot be used now does not mend itself
+        _prepare(session, request, resident=not once)
+        prepare = None
     worker, metrics = _worker(session, settings, request)
     stop = Stop()
     ended: Ending | None = None
@@ -76,7 +83,7 @@ def run(
             if once:
                 ended = worker.run_once(stop)
             else:
-                worker.run(stop)
+                worker.run(stop, prepare)
         except DisabledError as disabled:
             session.terminal.notice(disabled.message)
     if signal.SIGINT in signals:
@@ -114,7 +121,7 @@ def _settings(session: Session, *, heals: bool, threads: int, lease: str, resync
 
 
 def _prepare(session: Session, request: Request, *, resident: bool) -> None:
-    """The ledger is there and says that a worker applies; what the identity cannot open is said at once."""
+    """The ledger is there and says that a worker applies; what the identity cannot open is said. May be repeated."""
     from ledger.events import WorkerEnabled  # noqa: PLC0415
 
     if not session.reader.may_append():
@@ -126,10 +133,8 @@ def _prepare(session: Session, request: Request, *, resident: bool) -> None:
     if resident and not session.reader.has_worker(session.place.cluster):
         session.ledger.mark(WorkerEnabled(cluster=session.place.cluster), request)
     if not session.ledger.holds_identity():
-        session.terminal.warn(
-            "The identity that opens secrets is not on this machine: apps with secrets will be parked. "
-            "Point ONECTL_IDENTITY to it."
-        )
+        detail = "it opens secrets, and is not on this machine: apps with secrets will be parked"
+        _log().warning("no identity", extra={"detail": f"{detail}; point ONECTL_IDENTITY to it"})
 
 
 def _worker(session: Session, settings: Settings, request: Request) -> tuple[Worker, Metrics]:
@@ -257,6 +262,12 @@ def _pages(worker: Worker, metrics: Metrics) -> Pages:
         "/healthz": lambda: yes_or_no(is_alive()),
         "/readyz": lambda: yes_or_no(is_alive() and worker.asked),
     }
+
+
+def _log() -> logging.Logger:
+    import logging  # noqa: PLC0415 - a worker's only
+
+    return logging.getLogger("onectl.worker")
 
 
 def _log_json() -> None:

@@ -16,7 +16,14 @@ from typing import Protocol
 from effects.app_work import DisabledError, FatalError
 from effects.crash_points import crash_point
 from effects.term import Settings, Surroundings, Term
-from ledger.errors import LedgerDamagedError, LedgerEndedError, LedgerFullError, OneCtlError
+from ledger.errors import (
+    LedgerDamagedError,
+    LedgerDeniedError,
+    LedgerEndedError,
+    LedgerFullError,
+    OneCtlError,
+    RefusedError,
+)
 from ledger.lease import Lease
 from ledger.spec import AppId
 
@@ -72,13 +79,21 @@ class Worker:
         self.term: Term | None = None
         self.asked = False
 
-    def run(self, stop: Stop) -> None:
+    def run(self, stop: Stop, prepare: Callable[[], None] | None = None) -> None:
         """Work until `stop` is set.
+
+        Args:
+            stop: Says when.
+            prepare: Done once before all else; again while the ledger cannot be asked, so it may be repeated.
 
         Raises:
             DisabledError: Nobody wants a worker any more.
+            LedgerDeniedError, RefusedError: `prepare` may not do what it does.
             FatalError, LedgerDamagedError, LedgerEndedError, LedgerFullError: The ledger cannot go on.
         """
+        while prepare is not None and not stop.is_set() and not self._is_done(prepare):
+            self.alive_at = time.monotonic()
+            stop.wait(CANDIDATE_SECONDS)
         while not stop.is_set():
             self.alive_at = time.monotonic()
             if self._acquire():
@@ -97,6 +112,15 @@ class Worker:
             return self._lead(stop, once=True)
         except DisabledError as error:
             return Ending(why=error.message, failing={})
+
+    def _is_done(self, prepare: Callable[[], None]) -> bool:
+        """Whether it could be done: not while the ledger is away, or busy; what does not pass by itself is raised."""
+
+        def done() -> bool:
+            prepare()
+            return True
+
+        return self._try(done, final=(LedgerDeniedError, RefusedError))
 
     def _acquire(self) -> bool:
         """Whether this worker leads now. That it could be asked at all is what makes a stand-by ready."""
@@ -164,12 +188,12 @@ class Worker:
         self._lease.release()
         return True
 
-    def _try(self, ask: Callable[[], bool | None]) -> bool:
-        """The answer, False where the ledger cannot be asked now. What is final is raised."""
+    def _try(self, ask: Callable[[], bool | None], *, final: tuple[type[OneCtlError], ...] = ()) -> bool:
+        """The answer, False where the ledger cannot be asked now. What is final, always or here, is raised."""
         try:
             return bool(ask())
-        except (LedgerDamagedError, LedgerEndedError, LedgerFullError):
-            raise
         except OneCtlError as error:
+            if isinstance(error, (LedgerDamagedError, LedgerEndedError, LedgerFullError, *final)):
+                raise
             LOG.warning("ledger", extra={"error": type(error).__name__, "detail": error.message})
             return False

@@ -148,6 +148,41 @@ def test_a_postgresql_that_is_killed_and_comes_back_is_survived(cli: Cli) -> Non
         server.close()
 
 
+def test_a_postgresql_that_is_away_when_it_starts_is_waited_for(cli: Cli) -> None:
+    server = Server()
+    try:
+        cli = cli.having(ONECTL_LEDGER=server.new_database())
+        cli.run("ledger", "migrate").done()
+        server.kill()
+        with worker(cli, "--lease", "2s") as run:
+            eventually(lambda: any(line["message"] == "ledger" for line in run.log()), within=SECONDS)
+            assert run.get("/healthz") == (200, "ok\n")
+            assert run.get("/readyz")[0] == 503
+            assert "❌" not in text(run)
+            server.start_again()
+            eventually(run.leads, within=SECONDS)
+            cli.run(*DEPLOY, "--wait").done()
+            run.process.send_signal(signal.SIGTERM)
+            assert run.process.wait(SECONDS) == 0
+        assert len(cli.run("-o", "json", "audit", "log", "--kind", "WorkerEnabled").done().json) == 1
+    finally:
+        server.close()
+
+
+def test_a_database_that_does_not_let_it_in_ends_it(cli: Cli) -> None:
+    server = Server()
+    try:
+        url = server.new_database()
+        cli.having(ONECTL_LEDGER=url).run("ledger", "migrate").done()
+        server.execute("CREATE ROLE nobody LOGIN")
+        with worker(cli.having(ONECTL_LEDGER=url.replace("postgres@", "nobody@"))) as run:
+            assert run.process.wait(SECONDS) == ExitCode.FAILED
+        assert text(run).count("❌") == 1
+        assert "does not allow this to its user" in text(run)
+    finally:
+        server.close()
+
+
 @pytest.mark.kubernetes
 def test_an_api_server_that_is_down_when_it_starts_is_waited_for(cli: Cli, tmp_path: Path) -> None:
     administrator = Administrator(kubeconfig())
