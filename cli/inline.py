@@ -185,7 +185,5 @@ def _print_logs(session: Session, app: App, progress: RolloutProgress) -> None:
 
 
 def _why_not_ready(progress: RolloutProgress) -> str:
-    waiting = [pod for pod in (progress.rollout.pods if progress.rollout else ()) if not pod.ready and pod.reason]
-    if not waiting:
-        return ""
-    return f": {waiting[0].reason}" + (f": {waiting[0].message}" if waiting[0].message else "")
+    reason, message = (progress.rollout.trouble if progress.rollout else None) or ("", "")
+    return "".join(f": {part}" for part in (reason, message) if part)

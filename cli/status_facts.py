@@ -113,8 +113,8 @@ def _describe(life: Life, progress: Progress) -> Status:
         )
     if progress.ready >= progress.desired:
         return Status(status="NotReady", message="Its pods are ready; older ones are still going", progress=99)
-    waiting = [pod for pod in (progress.rollout.pods if progress.rollout else ()) if not pod.ready and pod.reason]
-    why = f" ({waiting[0].reason})" if waiting else ""
+    trouble = progress.rollout.trouble if progress.rollout else None
+    why = f" ({': '.join(part for part in trouble if part)})" if trouble else ""
     return Status(
         status="NotReady",
         message=f"{progress.ready} of {progress.desired} pods are ready{why}",

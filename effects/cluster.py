@@ -202,6 +202,8 @@ class Rollout(Value):
         observed: Whether the controllers have seen the newest template yet.
         complete: All desired pods are of the newest template and ready, and no older one is left serving.
         failed: The cluster's own verdict that this rollout will not make it: ``(reason, message)``, or None.
+        trouble: Why it is not ready yet: that of the first pod that says so, else why no pod can be made (a quota, a
+            policy, a webhook); ``(reason, message)``, or None.
         pods: Pods of the newest template, by name.
     """
 
@@ -214,6 +216,12 @@ class Rollout(Value):
     complete: bool
     failed: tuple[str, str] | None
     pods: Sequence[Pod]
+    trouble: tuple[str, str] | None = None
+
+
+def trouble_of(pods: Sequence[Pod]) -> tuple[str, str] | None:
+    """Why the first of these pods that says so is not ready: reason and message, which may be empty."""
+    return next(((pod.reason, pod.message or "") for pod in pods if not pod.ready and pod.reason), None)
 
 
 FATAL_REASONS = frozenset(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from effects.cluster import FATAL_REASONS, Pod, Rollout
+from effects.cluster import FATAL_REASONS, Pod, Rollout, trouble_of
 
 Json = Mapping[str, Any]
 
@@ -49,7 +49,16 @@ def rollout_of(deployment: Json, sets: Sequence[Json], pods: Sequence[Json]) -> 
         complete=complete,
         failed=None if complete or newest is None else _verdict(status, updated),
         pods=new,
+        trouble=None if complete or newest is None else trouble_of(new) or _cannot_be_made(status),
     )
+
+
+def _cannot_be_made(status: Json) -> tuple[str, str] | None:
+    """Why the cluster makes no pod, or not all of them: what a controller was told when it tried to."""
+    failure = _condition(status, "ReplicaFailure")
+    if failure.get("status") != "True":
+        return None
+    return failure.get("reason", "ReplicaFailure"), failure.get("message", "")
 
 
 def _verdict(status: Json, updated: Sequence[Pod]) -> tuple[str, str] | None:

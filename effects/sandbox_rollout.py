@@ -29,7 +29,7 @@ from typing import Any
 
 import orjson
 
-from effects.cluster import APP_LABEL, FATAL_REASONS, Manifest, Pod, Rollout
+from effects.cluster import APP_LABEL, FATAL_REASONS, Manifest, Pod, Rollout, trouble_of
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 DEFAULT_NODE = "sandbox-node"
@@ -307,6 +307,7 @@ def rollout_of(state: State, plan: Plan, *, now: float) -> Rollout:
         complete=complete,
         failed=None if complete else _verdict(pods, state, plan, now),
         pods=pods,
+        trouble=None if complete else trouble_of(pods),
     )
 
 

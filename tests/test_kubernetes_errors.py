@@ -816,6 +816,21 @@ def test_a_pod_without_a_node_is_unschedulable_but_not_failed(connect: Connect) 
     assert (found.pods[0].reason, found.pods[0].message) == ("Unschedulable", "0/3 nodes")
 
 
+NO_POD = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: pods"}
+
+
+def test_where_no_pod_can_be_made_what_keeps_it_is_the_trouble(connect: Connect) -> None:
+    found = rollout(connect, conditions=[NO_POD], updatedReplicas=0)
+    assert (found.failed, found.trouble) == (None, ("FailedCreate", "exceeded quota: pods"))
+    assert rollout(connect, conditions=[{**NO_POD, "status": "False"}], updatedReplicas=0).trouble is None
+
+
+def test_what_a_pod_says_goes_before_it_and_what_is_complete_has_none(connect: Connect) -> None:
+    unready: dict[str, Any] = {"containerStatuses": [waiting("ImagePullBackOff")]}
+    assert rollout(connect, pod("rs10", **unready), conditions=[NO_POD]).trouble == ("ImagePullBackOff", "")
+    assert rollout(connect, pod("rs10", **READY), conditions=[NO_POD]).trouble is None
+
+
 def test_a_missed_deadline_is_the_verdict_where_no_pod_says_more(connect: Connect) -> None:
     late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "too late"}
     assert rollout(connect, pod("rs10"), conditions=[late]).failed == ("ProgressDeadlineExceeded", "too late")

@@ -309,6 +309,16 @@ def test_a_broken_image_fails_with_its_reason_while_the_old_pods_stay_ready(user
     assert value_in_pods(kubectl, "user-service", "GREETING") == "bye"
 
 
+def test_pods_that_the_cluster_does_not_let_be_made_are_explained(user: Cli, kubectl: Kubectl) -> None:
+    limit = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small"}}
+    limits = {"limits": [{"type": "Container", "max": {"memory": "1Mi"}}]}
+    kubectl("create", "-f", "-", given=json.dumps({**limit, "spec": limits}))
+    late = user.run(*DEPLOY, "--wait", "--timeout", "5s").failed(5)
+    assert "FailedCreate: pods" in late.error
+    assert "maximum memory usage per Container is 1Mi" in late.error
+    assert "FailedCreate" in user.run("deploy", "status").done().stdout
+
+
 def test_pods_that_find_no_node_time_out(user: Cli, kubectl: Kubectl) -> None:
     late = user.run("deploy", "--image", "nginx:alpine", "--machine", "no-such-node", "--wait", "--timeout", "3s")
     assert "not ready within 3 s (0 of 1 ready)" in late.failed(5).error
