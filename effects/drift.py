@@ -1,6 +1,7 @@
 """Where a live object differs from what the ledger asks for: field by field, of the fields we set. Pure.
 
-What others add beside our fields (defaults, status, labels, a sidecar) is no difference.
+What others add beside our fields (defaults, status, labels, a sidecar) is no difference. A key of a ConfigMap that we
+ourselves put there, and that is not asked for any more, is one: the next apply removes it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-from effects.cluster import DIGEST_ANNOTATION, Manifest, Ref, ref_of
+from effects.cluster import DIGEST_ANNOTATION, LEDGER_LABEL, Manifest, Ref, ref_of
+from effects.managers import is_ours_alone
 
 _SUFFIXES: Mapping[str, Decimal] = {
     **{
@@ -50,9 +52,18 @@ def differences(wanted: Manifest, live: Manifest | None) -> list[Difference]:
     ref = ref_of(wanted)
     if live is None:
         return [Difference(ref, "", "present", ABSENT)]
-    return [
-        Difference(ref, ".".join(path), want, found) for path, want, found in _compare((), _comparable(wanted), live)
-    ]
+    found = [*_compare((), _comparable(wanted), live), *_left_over(wanted, live)]
+    return [Difference(ref, ".".join(path), want, there) for path, want, there in found]
+
+
+def _left_over(wanted: Manifest, live: Manifest) -> Iterator[tuple[tuple[str, ...], object, object]]:
+    """Keys of a ConfigMap that are ours, and that nobody asks for: of positions that the ledger lost, for instance."""
+    if wanted["kind"] != "ConfigMap":
+        return
+    ledger_id = wanted["metadata"]["labels"][LEDGER_LABEL]
+    for key, value in (live.get("data") or {}).items():
+        if key not in wanted.get("data", {}) and is_ours_alone(live, f"data.{key}", ledger_id):
+            yield ("data", key), ABSENT, value
 
 
 def _comparable(wanted: Manifest) -> Manifest:
@@ -74,7 +85,7 @@ def _compare(path: tuple[str, ...], want: Any, found: Any) -> Iterator[tuple[tup
         extra = [name for name in entries if name not in {entry["name"] for entry in want}]
         if path[-1:] == ("env",) and extra:
             yield path, ABSENT, ", ".join(map(str, extra))  # a variable that nobody asked for
-    elif not _equal(want, found) and not (want in ({}, [], "") and found is ABSENT):
+    elif not _equal(path, want, found) and not (want in ({}, [], "") and found is ABSENT):
         yield path, want, found
 
 
@@ -82,13 +93,15 @@ def _is_named(entries: Sequence[Any]) -> bool:
     return bool(entries) and all(isinstance(entry, Mapping) and "name" in entry for entry in entries)
 
 
-def _equal(want: object, found: object) -> bool:
+def _equal(path: tuple[str, ...], want: object, found: object) -> bool:
     if want == found:
         return True
     if isinstance(want, list) and isinstance(found, list):
         return len(want) == len(found) and not any(
-            next(_compare((), one, other), None) for one, other in zip(want, found, strict=True)
+            next(_compare(path, one, other), None) for one, other in zip(want, found, strict=True)
         )
+    if "resources" not in path:
+        return False  # elsewhere, 1.10 and 1.1 are two values, for instance of a variable
     wanted, there = _quantity(want), _quantity(found)
     return wanted is not None and wanted == there
 

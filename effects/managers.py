@@ -15,6 +15,16 @@ import orjson
 from effects.cluster import Manifest
 
 
+def manager_of(ledger_id: str) -> str:
+    """The field manager in whose name objects of a ledger are applied."""
+    return f"1ctl-{ledger_id}"
+
+
+def is_ours_alone(live: Manifest, field: str, ledger_id: str) -> bool:
+    """Whether we applied a field and nobody else has a say in it: then an apply without it removes it."""
+    return owner_of(live, field) == f"{manager_of(ledger_id)} (Apply)"
+
+
 def owner_of(live: Manifest, field: str) -> str | None:
     """Who owns a field: field manager and operation, ``kubectl-edit (Update)``; several are joined by ``, ``.
 

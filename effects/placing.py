@@ -26,6 +26,7 @@ from effects.crash_points import crash_point
 from effects.desired import DesiredObject, owner, stamped
 from effects.drift import differences
 from effects.healing import GONE, Healer, conflicting, field_drifts
+from effects.managers import manager_of
 from effects.marks import lost_marks
 from effects.removal import delete, wait_until_gone
 from effects.secret_values import LazyValues
@@ -211,7 +212,7 @@ class Placer:
             owner_uid=job.owner_uid,
             values=job.values.of(entry) if entry.secrets else {},
         )
-        seen = self.cluster.apply(manifest, manager=f"1ctl-{self.ledger_id}", expect=expect, force=force)
+        seen = self.cluster.apply(manifest, manager=manager_of(self.ledger_id), expect=expect, force=force)
         job.made[entry.ref] = seen.uid
         return AppliedObject(
             kind=entry.ref.kind, name=entry.ref.name, uid=seen.uid, digest=entry.digest, state=seen.state

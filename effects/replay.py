@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from effects.cluster import DIGEST_ANNOTATION, LEDGER_LABEL, LIFE_LABEL, Cluster, ClusterError, NotOursError
 from effects.desired import Surroundings, desired, stamped
+from effects.managers import manager_of
 from effects.placing import reflected
 from effects.redacted import refuse_redacted
 from effects.secret_values import LazyValues
@@ -88,7 +89,7 @@ class Replay:
                     owner_uid=owner_uid,
                     values=values.of(entry) if entry.secrets else {},
                 )
-                seen = self.cluster.apply(manifest, manager=f"1ctl-{ledger_id}", expect=seen)
+                seen = self.cluster.apply(manifest, manager=manager_of(ledger_id), expect=seen)
                 sent += 1
             owner_uid = owner_uid or seen.uid
         return sent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from effects.cluster import Ref
 from effects.sandbox import SandboxCluster
 from tests.cli_support import Cli
@@ -21,6 +23,19 @@ def test_an_object_deleted_by_hand_is_shown_and_nothing_is_recorded_or_mended(de
         shown = deployed.run("deploy", "diff", "live").done()
         assert shown.lines[-1].split() == ["service/user-service", "-", "present", "-"]
     assert deployed.events() == events
+
+
+def test_what_is_left_of_lost_positions_is_shown_and_brought_back_by_the_next_command(
+    deployed: Cli, tmp_path: Path
+) -> None:
+    backup = str(tmp_path / "backup.db")
+    deployed.run("ledger", "backup", backup).done()
+    deployed.run("env", "create", "--env", "A=lost").done()
+    deployed.run("ledger", "restore", backup, "--accept-loss", "-y").done()
+    shown = deployed.run("-o", "json", "deploy", "diff", "live").done().json
+    assert ["data.a" in str(each) for each in shown].count(True) == 1, shown
+    deployed.run("deploy", "restart").done()
+    assert deployed.run("-o", "json", "deploy", "diff", "live").done().json == []
 
 
 def test_live_is_compared_with_the_present_only(deployed: Cli) -> None:

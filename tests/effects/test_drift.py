@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from effects.cluster import DIGEST_ANNOTATION, Manifest
+from effects.cluster import DIGEST_ANNOTATION, LEDGER_LABEL, Manifest
 from effects.drift import ABSENT, differences
 
 WANTED: Manifest = {
@@ -97,6 +97,37 @@ def test_an_edited_container_is_found_field_by_field(edit: Any, field: str) -> N
     edit(found["spec"]["template"]["spec"]["containers"][0])
     fields = [each.field for each in differences(WANTED, found)]
     assert f"spec.template.spec.containers.shop.{field}" in fields
+
+
+def settings(**data: str) -> Any:
+    metadata = {"name": "shop", "namespace": "default", "labels": {LEDGER_LABEL: "l"}, "annotations": {}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+@pytest.mark.parametrize(("wanted", "found"), [("1.10", "1.1"), ("1000", "1k"), ("0.5", "500m"), ("1Ki", "1024")])
+def test_values_that_would_be_the_same_quantity_are_not_the_same_text(wanted: str, found: str) -> None:
+    assert [each.field for each in differences(settings(a=wanted), settings(a=found))] == ["data.a"]
+
+
+@pytest.mark.parametrize(
+    ("managers", "is_difference"),
+    [
+        ([("1ctl-l", "Apply")], True),
+        ([("1ctl-l", "Apply"), ("theirs", "Apply")], False),
+        ([("theirs", "Update")], False),
+        ([], False),
+    ],
+)
+def test_a_key_that_is_not_asked_for_is_a_difference_if_the_next_apply_removes_it(
+    managers: list[tuple[str, str]], is_difference: bool
+) -> None:
+    found = settings(a="1", b="2")
+    found["metadata"]["managedFields"] = [
+        {"manager": manager, "operation": operation, "fieldsV1": {"f:data": {"f:b": {}}}}
+        for manager, operation in managers
+    ]
+    fields = [(each.field, each.wanted, each.found) for each in differences(settings(a="1"), found)]
+    assert fields == ([("data.b", ABSENT, "2")] if is_difference else [])
 
 
 def test_a_field_that_was_removed_is_a_difference() -> None:

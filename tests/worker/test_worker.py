@@ -9,6 +9,7 @@ import pytest
 from effects.cluster import APP_LABEL, DIGEST_ANNOTATION, LIFE_LABEL, POSITION_ANNOTATION, Ref
 from effects.healing import HEALS
 from effects.inventory import Inventory
+from effects.managers import manager_of
 from ledger.commands import AdoptObject, Destroy, RetryApply, SetEnv
 from ledger.events import DriftDetected, DriftHealed, Event, ResourcesApplied, RolloutCompleted, RolloutFailed
 from ledger.spec import AppId
@@ -155,6 +156,25 @@ def test_environment_edited_by_hand_is_set_back(world: World) -> None:
         settled(world)
     recorded = str([line.event for line in world.ledger.history(world.app_id)])
     assert "hunter2" not in recorded
+
+
+def test_a_key_that_we_applied_and_that_is_not_asked_for_is_drift_and_removed(world: World) -> None:
+    with working(world):
+        world.ask(image(env={"A": "1"}))
+        settled(world)
+        ref, ledger_id = world.named("ConfigMap", "-environments"), world.ledger.ledger_id() or ""
+        seen = world.cluster.look(ref, ledger_id=ledger_id)
+        now = world.objects()[ref]
+        kept = {name: now["metadata"][name] for name in ("name", "namespace", "labels", "annotations")}
+        data = {**now["data"], "lost": "2"}
+        late = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": kept, "data": data}
+        world.cluster.apply(late, manager=manager_of(ledger_id), expect=seen)
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+        assert dict(world.objects()[ref]["data"]) == dict(now["data"])
+    (found,) = facts(world, DriftDetected)
+    assert isinstance(found, DriftDetected)
+    assert [each.field for each in found.fields] == ["data.lost"]
 
 
 OWNER: Any = {"metadata": {"ownerReferences": None}}
