@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from effects.cluster import LIFE_LABEL, Cluster, Ref
-from effects.desired import Surroundings, desired
+from effects.desired import Surroundings
 from effects.listing import WATCHED
+from effects.redacted import asked_for
 from ledger.reader import LedgerReader
 
 
@@ -56,6 +57,9 @@ def _why(reader: LedgerReader, deployment_id: str, ref: Ref, around: Surrounding
         return None  # its removal is not finished
     if app.life is None or app.life.deployment_id != deployment_id:
         return "its deployment was destroyed"
-    if app.life.dirty or ref in {entry.ref for entry in desired(app, app.life, around)}:
+    if app.life.dirty:
+        return None
+    wanted, kept = asked_for(app, app.life, around)
+    if ref in {entry.ref for entry in wanted} or ref in {copy for copy, _ in kept}:
         return None
     return "the app does not ask for it any more"

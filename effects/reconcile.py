@@ -32,7 +32,7 @@ from effects.crash_points import crash_point
 from effects.desired import Surroundings, desired, named_objects, owner
 from effects.healing import ContendedError, Healer
 from effects.placing import Job, Placer, is_adopted, not_ours
-from effects.redacted import RedactedError, refuse_redacted, unnamed_copies
+from effects.redacted import RedactedError, asked_for, refuse_redacted
 from effects.removal import STILL_THERE, StillThereError, delete, wait_until_gone
 from effects.secret_values import LazyValues
 from ledger.app import App, Life
@@ -173,7 +173,7 @@ class Reconciler:
     def _apply(self, app: App, life: Life, made: dict[Ref, str], progress: Progress) -> App:
         refuse_redacted(app, life)
         ledger_id = self._ledger_id()
-        wanted = desired(app, life, Surroundings(ledger_id=ledger_id, gateway=self.gateway))
+        wanted, kept = asked_for(app, life, Surroundings(ledger_id=ledger_id, gateway=self.gateway))
         values = LazyValues(self.ledger, life)
         placer = self._placer(ledger_id)
         applied: list[AppliedObject] = []
@@ -188,7 +188,7 @@ class Reconciler:
             crash_point(f"applied {entry.ref.kind}")
             progress(entry.ref)
         refs = {entry.ref for entry in wanted}
-        for ref, left in unnamed_copies(app, life, refs):
+        for ref, left in kept:
             refs.add(ref)
             if self._look_for(ref, life) is not None:
                 applied.append(left)

@@ -6,10 +6,10 @@ value is set anew and the pods are replaced.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from effects.cluster import ClusterError, Ref
-from effects.desired import owner
+from effects.desired import DesiredObject, Surroundings, desired, owner
 from ledger.app import App, Life
 from ledger.events import AppliedObject
 from ledger.text import Lines
@@ -39,7 +39,15 @@ def refuse_redacted(app: App, life: Life) -> None:
     )
 
 
-def unnamed_copies(app: App, life: Life, wanted: Collection[Ref]) -> Iterable[tuple[Ref, AppliedObject]]:
+def asked_for(
+    app: App, life: Life, around: Surroundings
+) -> tuple[Sequence[DesiredObject], Sequence[tuple[Ref, AppliedObject]]]:
+    """Every object that the life is to have: those that can be made, and copies that can only be kept."""
+    wanted = desired(app, life, around)
+    return wanted, tuple(_unnamed_copies(app, life, {entry.ref for entry in wanted}))
+
+
+def _unnamed_copies(app: App, life: Life, wanted: Collection[Ref]) -> Iterable[tuple[Ref, AppliedObject]]:
     """Copies that pods of earlier rolls may read, and whose names nobody can tell since a value in them was redacted."""
     if not any(roll.configuration.blanked for roll in life.kept):
         return

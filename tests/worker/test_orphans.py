@@ -6,9 +6,10 @@ from pathlib import Path
 
 from effects.cluster import APP_LABEL, LEDGER_LABEL, LIFE_LABEL, Ref
 from effects.orphans import orphans
-from ledger.commands import Destroy
+from ledger.commands import Destroy, SetEnv
+from ledger.events import EnvSet
 from tests.cli_support import Cli, write_toml
-from tests.effects.worlds import GATEWAY, World, image
+from tests.effects.worlds import GATEWAY, World, image, request
 
 
 def found(world: World) -> dict[str, str]:
@@ -57,6 +58,17 @@ def test_what_is_still_to_be_applied_or_removed_is_no_orphan(world: World) -> No
     assert found(world) == {}
     world.reconcile()
     world.ask(Destroy())
+    assert found(world) == {}
+
+
+def test_a_copy_that_pods_read_is_none_although_a_value_in_it_was_redacted(world: World) -> None:
+    world.do(image(env={"NOTE": "swordfish"}))
+    world.settle()
+    (redacted,) = (line for line in world.ledger.history(world.app_id) if isinstance(line.event, EnvSet))
+    world.ledger.redact(redacted.position, "values.NOTE", request())
+    world.ask(SetEnv(values={"NOTE": "harmless"}))
+    world.do(image("broken:1"))  # so the pods before go on serving
+    assert len(world.copies("ConfigMap")) == 2
     assert found(world) == {}
 
 
