@@ -12,6 +12,7 @@ app = typer.Typer(
             "run": "cli.worker_run:run",
             "status": "cli.worker_status:status",
             "retry": "cli.worker_orders:retry",
+            "enable": "cli.worker_orders:enable",
             "disable": "cli.worker_orders:disable",
             "replay": "cli.worker_replay:replay",
         }

@@ -1,4 +1,4 @@
-"""`1ctl worker retry|disable`: what a person may tell a worker, through the ledger."""
+"""`1ctl worker retry|enable|disable`: what a person may tell a worker, through the ledger."""
 
 from __future__ import annotations
 
@@ -46,10 +46,33 @@ def retry(
             session.terminal.info(f"Nothing of {app_id.name} was refused — no change.")
 
 
+def enable(reason: ReasonOption = None) -> None:
+    """Let workers apply what commands record, after 'worker disable'.
+
+    Workers that wait go on at once; without one, what is recorded waits until one runs.
+
+    Example:  1ctl worker enable --reason "the move is done"
+    """
+    from ledger.events import WorkerEnabled  # noqa: PLC0415
+
+    session = Session()
+    request = origin.request(reason=reason)
+    cluster = session.place.cluster
+    changes = not session.reader.has_worker(cluster)
+    if changes:
+        session.ledger.create(request)
+        session.ledger.mark(WorkerEnabled(cluster=cluster), request)
+        session.terminal.success(f"A worker is enabled for cluster {cluster}: commands only record")
+    else:
+        session.terminal.info(f"A worker is enabled for cluster {cluster} already — no change.")
+    if session.terminal.json:
+        session.terminal.document({"cluster": cluster, "enabled": changes})
+
+
 def disable(yes: YesOption = False, reason: ReasonOption = None) -> None:
     """Let commands apply what they record again.
 
-    Workers of this cluster end by themselves.
+    Workers of this cluster end by themselves. One that is started again waits until 'worker enable'.
 
     Example:  1ctl worker disable -y --reason "moved to another cluster"
     """
@@ -67,6 +90,7 @@ def disable(yes: YesOption = False, reason: ReasonOption = None) -> None:
         else:
             session.ledger.mark(WorkerDisabled(cluster=cluster), request)
             session.terminal.success(f"The worker of cluster {cluster} is disabled: commands apply what they record")
+            session.terminal.notice("Workers end; one that is started again waits until: 1ctl worker enable")
     else:
         session.terminal.info(f"No worker is enabled for cluster {cluster} — no change.")
     if session.terminal.json:

@@ -59,6 +59,8 @@ def run(
 
     Several may run for one ledger and cluster: one leads, the others stand by. Logs are JSON lines on stderr.
 
+    The first one of a cluster enables it. After 'worker disable' they wait until 'worker enable'.
+
     Example:  1ctl worker run --listen 127.0.0.1:9464
     """
     if drift not in ("heal", "report"):
@@ -130,7 +132,7 @@ def _prepare(session: Session, request: Request, *, resident: bool) -> None:
             hint="See where it goes on: 1ctl ledger status",
         )
     session.ledger.create(request)
-    if resident and not session.reader.has_worker(session.place.cluster):
+    if resident and session.reader.worker_order(session.place.cluster) is None:
         session.ledger.mark(WorkerEnabled(cluster=session.place.cluster), request)
     if not session.ledger.holds_identity():
         detail = "it opens secrets, and is not on this machine: apps with secrets will be parked"

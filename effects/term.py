@@ -142,6 +142,15 @@ class Term:
             self._start(f"apply-{number}", self._work)
         self.resync()
 
+    def refuse_disabled(self) -> None:
+        """Say so if the worker was disabled before this term began to follow; what comes later is followed.
+
+        Raises:
+            DisabledError: It was.
+        """
+        if self._ledger.worker_order(self._settings.cluster) is False:
+            raise _disabled(self._settings.cluster)
+
     def position(self) -> int:
         """Everything up to here was worked on once."""
         lowest = self.queue.lowest()
@@ -283,7 +292,7 @@ class Term:
     def _take_order(self, row: Row) -> None:
         match recorded(row).event:
             case WorkerDisabled() as event if event.cluster == self._settings.cluster:
-                self._end(DisabledError(f"The worker of cluster {event.cluster} was disabled"))
+                self._end(_disabled(event.cluster))
             case LedgerMoved():
                 self._end(FatalError("the ledger goes on elsewhere", hint="See where: 1ctl ledger status"))
             case LedgerRestored():
@@ -354,6 +363,10 @@ class Term:
     def _check_leadership(self) -> None:
         if not self._lease.held:
             raise LeadershipLostError("another worker leads, or this one was stopped for too long")
+
+
+def _disabled(cluster: str) -> DisabledError:
+    return DisabledError(f"The worker of cluster {cluster} was disabled")
 
 
 def _is_beside(one: AppId, other: AppId) -> bool:

@@ -32,6 +32,9 @@ LOG = logging.getLogger("onectl.worker")
 CANDIDATE_SECONDS = 0.25
 """How often a worker that does not lead tries to."""
 
+IDLE_SECONDS = 1.0
+"""How often a worker that is disabled looks whether it is wanted."""
+
 STOP_SECONDS = 5.0
 """How long a process that was told to end waits for a cluster that does not answer."""
 
@@ -80,7 +83,7 @@ class Worker:
         self.asked = False
 
     def run(self, stop: Stop, prepare: Callable[[], None] | None = None) -> None:
-        """Work until `stop` is set.
+        """Wait until a worker is wanted, then work until `stop` is set.
 
         Args:
             stop: Says when.
@@ -94,6 +97,7 @@ class Worker:
         while prepare is not None and not stop.is_set() and not self._is_done(prepare):
             self.alive_at = time.monotonic()
             stop.wait(CANDIDATE_SECONDS)
+        self._await_order(stop)
         while not stop.is_set():
             self.alive_at = time.monotonic()
             if self._acquire():
@@ -122,6 +126,26 @@ class Worker:
 
         return self._try(done, final=(LedgerDeniedError, RefusedError))
 
+    def _await_order(self, stop: Stop) -> None:
+        """Stand by idle while the worker of this cluster is disabled: who disabled it says when it is wanted again."""
+        ledger, cluster, said = self._around.make_ledger(), self._settings.cluster, False
+
+        def is_wanted() -> bool:
+            nonlocal said
+            if ledger.worker_order(cluster) is not False:
+                return True
+            if not said:
+                detail = f"The worker of cluster {cluster} is disabled; this one waits until: 1ctl worker enable"
+                LOG.warning("disabled", extra={"cluster": cluster, "detail": detail})
+            said = True
+            return False
+
+        while not stop.is_set():
+            self.alive_at = time.monotonic()
+            if self._try(is_wanted):
+                return
+            stop.wait(IDLE_SECONDS)
+
     def _acquire(self) -> bool:
         """Whether this worker leads now. That it could be asked at all is what makes a stand-by ready."""
         self.asked = False
@@ -141,6 +165,8 @@ class Worker:
         try:
             term = self.term = Term(self._settings, self._around, self._lease, ended)
             try:
+                if not once:
+                    term.refuse_disabled()
                 term.start()
                 if not self._keep(term, stop, ended, once=once):
                     why = "it was told to end" if stop.is_set() else "it does not lead any more"

@@ -121,10 +121,14 @@ class LedgerReader:
 
     def has_worker(self, cluster: str) -> bool:
         """Whether a resident worker applies what is asked of this cluster's apps; else each command does it itself."""
+        return self.worker_order(cluster) is True
+
+    def worker_order(self, cluster: str) -> bool | None:
+        """Whether a worker was last enabled or disabled for this cluster; None if nobody ever said either."""
         rows = self.store.stream(LEDGER_STREAM.bytes, descending=True)
         said = (decode(row.topic, row.state)[0] for row in rows if row.topic in _RESIDENCY)
         newest = next((event for event in said if getattr(event, "cluster", None) == cluster), None)
-        return isinstance(newest, WorkerEnabled)
+        return None if newest is None else isinstance(newest, WorkerEnabled)
 
 
 _RESIDENCY = frozenset({WorkerEnabled.__name__, WorkerDisabled.__name__})

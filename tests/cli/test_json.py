@@ -82,6 +82,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     run("worker status", "worker", "status")
     run("worker retry", "worker", "retry")
     run("worker run", "worker", "run", "--once")
+    run("worker enable", "worker", "enable")
     run("worker disable", "worker", "disable", "-y")
     other = ["--config", str(write_toml(base / "other", "other"))]
     run("deploy adopt", "deploy", "adopt", "service/other", "--uid", theirs(cli), "--reason", "made by hand", *other)

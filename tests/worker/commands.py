@@ -46,14 +46,15 @@ class Run:
 
 
 @contextmanager
-def worker(cli: Cli, *args: str, code: int | None = 0) -> Iterator[Run]:
-    """A worker that leads; stopped at the end, with this exit code."""
-    log = cli.home.parent / "worker.log"
+def worker(cli: Cli, *args: str, code: int | None = 0, leads: bool = True, name: str = "worker") -> Iterator[Run]:
+    """A worker that leads, if it is to; stopped at the end, with this exit code."""
+    log = cli.home.parent / f"{name}.log"
     with log.open("wb") as out:
         process = cli.start("worker", "run", "--listen", "127.0.0.1:0", *args, stdout=out, stderr=out)
     try:
         run = Run(process, log)
-        eventually(run.leads)
+        if leads:
+            eventually(run.leads)
         yield run
     finally:
         process.send_signal(signal.SIGTERM)

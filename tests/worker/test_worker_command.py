@@ -163,6 +163,30 @@ def test_a_destroy_waits_on_for_an_object_that_lingers_while_it_is_deleted(cli: 
     assert cli.objects() == {}
 
 
+def test_disabling_ends_every_worker_and_one_that_starts_afterwards_waits_until_it_is_enabled(cli: Cli) -> None:
+    with worker(cli) as first, worker(cli, leads=False, name="stand-by") as second:
+        eventually(lambda: second.get("/readyz")[0] == 200)
+        disabled = cli.run("worker", "disable", "-y").done()
+        assert "1ctl worker enable" in disabled.stderr
+        assert [each.process.wait(30) for each in (first, second)] == [0, 0]
+    assert cli.run("-o", "json", "worker", "status").json["leader"] is None
+    with worker(cli, leads=False, name="restarted") as run:
+        (said,) = eventually(lambda: [line for line in run.log() if line["message"] == "disabled"])
+        assert "1ctl worker enable" in str(said["detail"])
+        assert (run.get("/healthz")[0], run.get("/readyz")[0]) == (200, 503)
+        cli.run("deploy", "--image", "nginx:alpine").done()
+        assert not run.leads()
+        assert "A worker is enabled" in cli.run("worker", "enable").done().stdout
+        assert "no change" in cli.run("worker", "enable").done().stdout
+        eventually(run.leads)
+        assert run.get("/readyz")[0] == 200
+    assert [each for each in cli.events() if each.startswith("Worker") and each != "WorkerIdentitySet"] == [
+        "WorkerEnabled",
+        "WorkerDisabled",
+        "WorkerEnabled",
+    ]
+
+
 def test_once_applies_what_is_recorded_and_enables_no_worker(cli: Cli) -> None:
     cli.run("deploy", "--image", "nginx:alpine", "--detach").done()
     done = cli.run("worker", "run", "--once").done()
