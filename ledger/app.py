@@ -277,7 +277,7 @@ def evolve(app: App, recorded: Recorded) -> App:
         case _ if app.life is None or not _about(app.life, recorded):
             return app
         case Destroyed():
-            life = replace(app.life, destroyed=recorded.position, changed=recorded.position)
+            life = replace(app.life, destroyed=recorded.position, changed=recorded.position, parked=None)
             return replace(app, life=None, leaving=replace(life, updated_us=recorded.recorded_us))
         case _:
             return replace(app, life=_evolve_life(app.life, recorded))

@@ -54,6 +54,9 @@ from tests.decisions.scenario import (
     told,
 )
 
+PARKED = ("Forbidden", "Invalid", "NotOurs", "FieldConflict", "Contended", "Sealed", "Redacted", "StillThere")
+"""Reasons for which apps are parked, by the cluster and by ourselves."""
+
 LIVES = (FIRST_LIFE, NEXT_LIFE, "33333333-3333-4333-8333-333333333333")
 OBSERVED = get_args(ObservedEvent)
 
@@ -413,6 +416,13 @@ def test_a_refused_removal_parks_the_life_that_is_leaving() -> None:
     leaving = app(*ended(), ApplyRefused(release=1, through=3, reason="Forbidden", message="no")).leaving
     assert leaving is not None
     assert leaving.parked == Parked(through=3, reason="Forbidden", message="no")
+
+
+@pytest.mark.parametrize("reason", PARKED)
+def test_destroying_a_parked_app_is_a_new_request_that_is_tried(reason: str) -> None:
+    leaving = app(*opened(), ApplyRefused(release=1, through=2, reason=reason, message="no"), Destroyed()).leaving
+    assert leaving is not None
+    assert leaving.parked is None
 
 
 # -- Drift and what somebody else made ----------------------------------------------------------------------------

@@ -309,6 +309,18 @@ def test_someone_elses_object_parks_the_app_and_adopting_it_goes_on(world: World
         assert after.uid == seen.uid
 
 
+def test_a_parked_app_that_is_destroyed_is_removed(world: World) -> None:
+    theirs = world.foreign("Service")
+    with working(world):
+        world.ask(image())
+        eventually(lambda: world.life.parked)
+        assert world.named("Deployment") in world.objects()
+        world.ask(Destroy())
+        eventually(lambda: not world.app.dirty)
+    assert world.objects() == {}
+    assert world.cluster.look(theirs, ledger_id="") is not None
+
+
 def test_objects_of_a_destroyed_life_that_a_late_writer_left_are_removed_and_unknown_ones_stay(world: World) -> None:
     with working(world):
         world.ask(image())
