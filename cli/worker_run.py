@@ -24,7 +24,7 @@ from cli.session import Session
 from cli.status_facts import drifted
 from cli.worker_stop import Stop, stopping_on_signals
 from ledger import values
-from ledger.errors import OneCtlError, RefusedError
+from ledger.errors import LedgerDeniedError, OneCtlError, RefusedError
 
 if TYPE_CHECKING:
     import logging
@@ -75,12 +75,17 @@ def run(
     _log_json()
     prepare: Callable[[], None] | None = partial(_prepare, session, request, resident=not once)
     if once or isinstance(session.place.ledger, Path):  # a file that cannot be used now does not mend itself
-        _prepare(session, request, resident=not once)
+        with _refusing_denied():
+            _prepare(session, request, resident=not once)
         prepare = None
     worker, metrics = _worker(session, settings, request)
     stop = Stop()
     ended: Ending | None = None
-    with stopping_on_signals(stop) as signals, _listening(listen if not once else "none", worker, metrics):
+    with (
+        _refusing_denied(),
+        stopping_on_signals(stop) as signals,
+        _listening(listen if not once else "none", worker, metrics),
+    ):
         try:
             if once:
                 ended = worker.run_once(stop)
@@ -132,11 +137,22 @@ def _prepare(session: Session, request: Request, *, resident: bool) -> None:
             hint="See where it goes on: 1ctl ledger status",
         )
     session.ledger.create(request)
+    session.store.refuse_no_worker()
     if resident and session.reader.worker_order(session.place.cluster) is None:
         session.ledger.mark(WorkerEnabled(cluster=session.place.cluster), request)
     if not session.ledger.holds_identity():
         detail = "it opens secrets, and is not on this machine: apps with secrets will be parked"
         _log().warning("no identity", extra={"detail": f"{detail}; point ONECTL_IDENTITY to it"})
+
+
+@contextmanager
+def _refusing_denied() -> Iterator[None]:
+    """What the database does not allow to its user is a refusal: starting again gives the same answer."""
+    try:
+        yield
+    except LedgerDeniedError as error:
+        hint = "Its owner grants this login what a worker needs: GRANT onectl_worker TO ...;   (1ctl ledger roles makes it)"
+        raise RefusedError(error.message, hint=hint) from error
 
 
 def _worker(session: Session, settings: Settings, request: Request) -> tuple[Worker, Metrics]:

@@ -91,7 +91,8 @@ class Worker:
 
         Raises:
             DisabledError: Nobody wants a worker any more.
-            LedgerDeniedError, RefusedError: `prepare` may not do what it does.
+            LedgerDeniedError: The database does not let its user lead.
+            RefusedError: `prepare` may not do what it does.
             FatalError, LedgerDamagedError, LedgerEndedError, LedgerFullError: The ledger cannot go on.
         """
         while prepare is not None and not stop.is_set() and not self._is_done(prepare):
@@ -124,7 +125,7 @@ class Worker:
             prepare()
             return True
 
-        return self._try(done, final=(LedgerDeniedError, RefusedError))
+        return self._try(done, final=(RefusedError,))
 
     def _await_order(self, stop: Stop) -> None:
         """Stand by idle while the worker of this cluster is disabled: who disabled it says when it is wanted again."""
@@ -178,7 +179,7 @@ class Worker:
                 self._try(lambda: self._lease.renew(term.position()))
             if term.why is not None:
                 raise term.why
-        except (DisabledError, FatalError, LedgerDamagedError, LedgerEndedError, LedgerFullError):
+        except (DisabledError, FatalError, LedgerDamagedError, LedgerDeniedError, LedgerEndedError, LedgerFullError):
             raise
         except OneCtlError as error:
             LOG.warning("term ended", extra={"error": type(error).__name__, "detail": error.message})
@@ -219,7 +220,7 @@ class Worker:
         try:
             return bool(ask())
         except OneCtlError as error:
-            if isinstance(error, (LedgerDamagedError, LedgerEndedError, LedgerFullError, *final)):
+            if isinstance(error, (LedgerDamagedError, LedgerDeniedError, LedgerEndedError, LedgerFullError, *final)):
                 raise
             LOG.warning("ledger", extra={"error": type(error).__name__, "detail": error.message})
             return False

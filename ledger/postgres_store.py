@@ -30,6 +30,7 @@ from ledger.postgres_growth import PostgresGrowth
 from ledger.postgres_lease import SERVER_STATEMENTS, PostgresLeasePlace
 from ledger.postgres_migrate import create_or_update, refuse_newer, schema_version
 from ledger.postgres_names import READ_MODEL_LOCK
+from ledger.postgres_rights import refuse_no_worker
 from ledger.postgres_schema import (
     life_key_identities_statement,
     rewrap_statement,
@@ -259,6 +260,10 @@ class PostgresStore:
             return None
         rows = self._run(SERVER_STATEMENTS["lease"], {"of_cluster": cluster})
         return lease_row(*rows[0]) if rows else None
+
+    def refuse_no_worker(self) -> None:
+        """See `Store.refuse_no_worker`."""
+        refuse_no_worker(self._database)
 
     def data_version(self) -> object:
         """See `Store.data_version`."""

@@ -340,6 +340,13 @@ class Store(Protocol):
     def lease_row(self, cluster: str) -> LeaseRow | None:
         """Who leads a cluster, or did; None if nobody ever has."""
 
+    def refuse_no_worker(self) -> None:
+        """Refuse whoever may not take a lease or open what is sealed, before that is tried.
+
+        Raises:
+            LedgerDeniedError: The database does not allow it to its user.
+        """
+
     def data_version(self) -> object:
         """A value that differs from an earlier one if the ledger may have grown meanwhile. Cheap; for polling."""
 
