@@ -32,9 +32,14 @@ CLUSTER_POLL_SECONDS = 0.5
 
 
 class Session:
-    """What one run of the program works with; each part is made when it is first needed."""
+    """What one run of the program works with; each part is made when it is first needed.
 
-    def __init__(self) -> None:
+    Args:
+        patience: Seconds after which a database that has not answered is given up; None: it is waited for.
+    """
+
+    def __init__(self, *, patience: float | None = None) -> None:
+        self._patience = patience
         self.home = home()
         self.terminal = Terminal(json=INVOCATION.json)
         self._announced = False
@@ -55,7 +60,7 @@ class Session:
     @cached_property
     def store(self) -> ModelStore:
         """Where the ledger is kept."""
-        store = open_store(self.place.ledger)
+        store = open_store(self.place.ledger, patience=self._patience)
         INVOCATION.closing.append(store.close)
         return store
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import socket
@@ -24,7 +23,7 @@ from cli.session import Session
 from cli.status_facts import drifted
 from cli.worker_stop import Stop, stopping_on_signals
 from ledger import values
-from ledger.errors import LedgerDeniedError, OneCtlError, RefusedError
+from ledger.errors import LedgerDeniedError, RefusedError
 
 if TYPE_CHECKING:
     import logging
@@ -39,8 +38,12 @@ if TYPE_CHECKING:
 
 DEFAULT_LISTEN = "127.0.0.1:9464"
 
-ALIVE_SECONDS = 30.0
-"""For how long the leading thread may be silent before the process calls itself unhealthy."""
+ANSWER_SECONDS = 40.0
+"""How long an answer of the database may take; it waits for other writers for thirty itself."""
+
+ALIVE_SECONDS = 120.0
+"""For how long the leading thread may be silent before the process calls itself unhealthy: longer than it waits for
+anything, so that what is wrong is in this process, and starting it again helps."""
 
 
 def run(
@@ -68,7 +71,7 @@ def run(
     from effects.app_work import DisabledError  # noqa: PLC0415
 
     collect_garbage_as_usual()
-    session = Session()
+    session = Session(patience=ANSWER_SECONDS)
     _require_namespace(session, resident=not once)
     request = origin.request()
     settings = _settings(session, heals=drift == "heal", threads=threads, lease=lease, resync=resync)
@@ -167,7 +170,7 @@ def _worker(session: Session, settings: Settings, request: Request) -> tuple[Wor
     metrics = Metrics(
         leading=lambda: worker.term is not None,
         queued=lambda: len(term.queue) if (term := worker.term) is not None else 0,
-        lag=lambda: _lag(session, worker),
+        lag=lambda: worker.lag(),  # noqa: PLW0108 - there is no worker yet
     )
     around = Surroundings(
         store=session.store,
@@ -186,17 +189,6 @@ def _worker(session: Session, settings: Settings, request: Request) -> tuple[Wor
     )
     worker = Worker(settings, around, lease)
     return worker, metrics
-
-
-def _lag(session: Session, worker: Worker) -> float:
-    """How many positions are not worked on yet; not a number while the ledger cannot be asked."""
-    term = worker.term
-    if term is None:
-        return 0
-    try:
-        return session.store.head().position - term.position()
-    except OneCtlError:
-        return math.nan
 
 
 def _spans() -> Span:
@@ -278,7 +270,7 @@ def _pages(worker: Worker, metrics: Metrics) -> Pages:
     return {
         "/metrics": lambda: Reply(200, CONTENT_TYPE, metrics.text()),
         "/healthz": lambda: yes_or_no(is_alive()),
-        "/readyz": lambda: yes_or_no(is_alive() and worker.asked),
+        "/readyz": lambda: yes_or_no(is_alive() and worker.is_ready),
     }
 
 

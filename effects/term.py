@@ -156,6 +156,10 @@ class Term:
         lowest = self.queue.lowest()
         return self._read if lowest is None else min(self._read, lowest - 1)
 
+    def lag(self) -> int:
+        """How many positions were not worked on yet when the lease was last renewed. Asks nobody."""
+        return max(self._lease.head, self._read) - self.position()
+
     def is_settled(self) -> bool:
         """Whether every app was worked on, but for those whose pods are awaited and those that failed repeatedly."""
         return self._looked.is_set() and self.queue.is_settled(PATIENCE)

@@ -7,6 +7,7 @@ each other does not depend on it, since every write to the cluster names the sta
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -80,7 +81,22 @@ class Worker:
         self._lease = lease
         self.alive_at = time.monotonic()
         self.term: Term | None = None
-        self.asked = False
+        self._answered_at: float | None = None
+        self._fails = False
+        self._waits = True
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this worker leads or could: it asked for the lease, and the ledger answered within the lease's time."""
+        since = self._answered_at
+        return not self._waits and since is not None and time.monotonic() - since < self._settings.lease_seconds
+
+    def lag(self) -> float:
+        """How many positions are not worked on yet; 0 for who stands by, not a number while the ledger does not answer."""
+        if self._fails or not self.is_ready:
+            return math.nan
+        term = self.term
+        return 0 if term is None else term.lag()
 
     def run(self, stop: Stop, prepare: Callable[[], None] | None = None) -> None:
         """Wait until a worker is wanted, then work until `stop` is set.
@@ -111,6 +127,7 @@ class Worker:
         Raises:
             FatalError, LedgerDamagedError, LedgerEndedError, LedgerFullError: The ledger cannot go on.
         """
+        self._waits = False
         if not self._acquire():
             return None
         try:
@@ -144,19 +161,13 @@ class Worker:
         while not stop.is_set():
             self.alive_at = time.monotonic()
             if self._try(is_wanted):
+                self._waits = False
                 return
             stop.wait(IDLE_SECONDS)
 
     def _acquire(self) -> bool:
         """Whether this worker leads now. That it could be asked at all is what makes a stand-by ready."""
-        self.asked = False
-
-        def ask() -> bool:
-            led = self._lease.acquire()
-            self.asked = True
-            return led
-
-        return self._try(ask)
+        return self._try(self._lease.acquire)
 
     def _lead(self, stop: Stop, *, once: bool = False) -> Ending:
         LOG.info("leading", extra={"term": self._lease.epoch})
@@ -198,8 +209,8 @@ class Worker:
             self.alive_at = now = time.monotonic()
             if now >= renew_at:
                 crash_point("before renewing the lease")
-                self._try(lambda: self._lease.renew(term.position()))
-                self._try(term.check)
+                if self._try(lambda: self._lease.renew(term.position())):
+                    self._try(term.check)
                 renew_at = now + every
             if not self._lease.held:
                 return False
@@ -218,9 +229,12 @@ class Worker:
     def _try(self, ask: Callable[[], bool | None], *, final: tuple[type[OneCtlError], ...] = ()) -> bool:
         """The answer, False where the ledger cannot be asked now. What is final, always or here, is raised."""
         try:
-            return bool(ask())
+            answer = bool(ask())
         except OneCtlError as error:
             if isinstance(error, (LedgerDamagedError, LedgerDeniedError, LedgerEndedError, LedgerFullError, *final)):
                 raise
+            self._fails = True
             LOG.warning("ledger", extra={"error": type(error).__name__, "detail": error.message})
             return False
+        self._answered_at, self._fails = time.monotonic(), False
+        return answer

@@ -68,6 +68,10 @@ class Lease(Protocol):
     def epoch(self) -> int:
         """The epoch of the leadership that was taken last; 0 before the first."""
 
+    @property
+    def head(self) -> int:
+        """Position of the ledger's newest line when the row was last taken or renewed. Asks nobody."""
+
     def acquire(self) -> bool:
         """Become leader if nobody is; whether this candidate leads now. Waits for no other candidate, and may be repeated.
 
@@ -97,7 +101,13 @@ class Lease(Protocol):
 
 
 class LeasePlace(Protocol):
-    """Where one candidate finds row and lock. Used by one thread at a time, but for `stands`."""
+    """Where one candidate finds row and lock. Used by one thread at a time, but for `stands` and `head`.
+
+    Attributes:
+        head: Position of the ledger's newest line when the row was last taken or renewed.
+    """
+
+    head: int
 
     def lock(self) -> bool:
         """Whether the lock is in hand, after trying to get it."""
@@ -168,6 +178,11 @@ class RowLease:
     def epoch(self) -> int:
         """See `Lease.epoch`."""
         return self._epoch
+
+    @property
+    def head(self) -> int:
+        """See `Lease.head`."""
+        return self._place.head
 
     def acquire(self) -> bool:
         """See `Lease.acquire`."""

@@ -41,6 +41,7 @@ from ledger.errors import (
 from ledger.instance import ended_error
 from ledger.postgres_address import Address, invalid_address, parse
 from ledger.postgres_names import ENDED, SCHEMA, WRONG_CLOCK
+from ledger.postgres_patience import connected
 from ledger.postgres_tls import tls_parameters
 
 _REPEATED = 5
@@ -71,15 +72,18 @@ class Database:
     Args:
         address: Where it is.
         lock_timeout: Seconds to wait for a connection, and for locks that others hold.
+        patience: Seconds after which a server that has not answered is given up; longer than `lock_timeout`. None:
+            it is waited for.
     """
 
-    def __init__(self, address: Address, *, lock_timeout: float) -> None:
+    def __init__(self, address: Address, *, lock_timeout: float, patience: float | None = None) -> None:
         _check_reading(address)
         self.shown = address.shown
         self.lock_timeout_ms = max(1, int(lock_timeout * 1000))
         self._given = address.given
         self._parameters = tls_parameters(address.given, os.environ) | address.parameters
         self._timeout = lock_timeout
+        self._patience = patience
         self._pool = QueuePool(self._pooled, timeout=lock_timeout, reset_on_return=None)
         event.listen(self._pool, "checkout", _refuse_dead)
         event.listen(self._pool, "checkout", _prepare_if_used_often)
@@ -172,11 +176,12 @@ class Database:
         self._closed.set()
         self._pool.dispose()
 
-    def connect(self, defaults: Mapping[str, str]) -> psycopg.Connection[tuple[Any, ...]]:
+    def connect(self, defaults: Mapping[str, str], *, patience: float) -> psycopg.Connection[tuple[Any, ...]]:
         """A connection outside of the pool, on which every statement is a transaction of its own and none is prepared.
 
         Args:
             defaults: Parameters where the address gives none.
+            patience: Seconds after which a server that has not answered is given up.
 
         Raises:
             LedgerUnavailableError: This was closed.
@@ -185,10 +190,10 @@ class Database:
         if self._closed.is_set():
             raise self._was_closed()
         parameters = self._parameters | dict(defaults) | self._given
-        return _connect(parameters)
+        return connected(parameters, patience=patience)
 
     def _pooled(self) -> Any:
-        return _connect(self._parameters)
+        return connected(self._parameters, patience=self._patience)
 
     def _was_closed(self) -> LedgerUnavailableError:
         return LedgerUnavailableError(f"the ledger {self.shown} was closed")
@@ -349,10 +354,6 @@ def _prepare_if_used_often(connection: Any, record: ConnectionPoolEntry, _proxy:
     record.info["uses"] = record.info.get("uses", 0) + 1
     if record.info["uses"] == _REPEATED:
         prepare_if_direct(connection)
-
-
-def _connect(parameters: Mapping[str, str]) -> psycopg.Connection[tuple[Any, ...]]:
-    return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type] # all are text
 
 
 def _rollback(connection: psycopg.Connection[Any]) -> None:

@@ -24,6 +24,9 @@ from ledger.statements import STATEMENTS
 SERVER_STATEMENTS = lease_statements(cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger))
 """The statements on leases, by the server's clock."""
 
+PATIENCE_SECONDS = 10.0
+"""How long an answer is waited for at most, however long a lease lasts: a candidate has something to say meanwhile."""
+
 _KEY = (bindparam("locks", type_=Integer), bindparam("key", type_=Integer))
 _TRY_LOCK = select(func.pg_try_advisory_lock(*_KEY))
 _UNLOCK = select(func.pg_advisory_unlock(*_KEY))
@@ -41,7 +44,8 @@ class PostgresLeasePlace:
     """
 
     def __init__(self, database: Database, cluster: str, *, holder: str, note: str, seconds: float) -> None:
-        self._session = Session(database, patience=seconds)
+        self.head = 0
+        self._session = Session(database, patience=min(seconds, PATIENCE_SECONDS))
         self._row = {"of_cluster": cluster, "by_holder": holder, "with_note": note}
         self._span_us = int(seconds * 1_000_000)
         self._key = {
@@ -118,10 +122,12 @@ class PostgresLeasePlace:
 
     def _refuse_ended(self) -> None:
         rows = self._session.query(STATEMENTS["instance"], {})
-        if len(rows) != 1 or len(self._session.query(STATEMENTS["head"], {})) != 1:
+        heads = self._session.query(STATEMENTS["head"], {})
+        if len(rows) != 1 or len(heads) != 1:
             raise LedgerDamagedError(
                 "the ledger has lost its head row or its instance row", hint="Restore it from a backup."
             )
+        self.head = heads[0][0]
         here = Instance(*rows[0])
         if here.writer is not None and not here.may_append:
             raise ended_error(here.writer, here.note)

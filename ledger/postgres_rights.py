@@ -6,7 +6,7 @@ from sqlalchemy import func, literal, select
 
 from ledger.errors import LedgerDeniedError
 from ledger.postgres_connection import Database
-from ledger.postgres_schema import SCHEMA
+from ledger.postgres_names import SCHEMA
 
 NEEDED = (
     ("worker_leases", "INSERT"),

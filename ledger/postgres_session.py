@@ -30,6 +30,7 @@ class Session:
         self.number = 0
         self.is_direct = False
         self._database = database
+        self._patience = patience
         self._given_up = {"tcp_user_timeout": str(int(patience * 1000)), "connect_timeout": str(max(2, int(patience)))}
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
@@ -127,6 +128,6 @@ class Session:
     def _connect(self) -> None:
         self.close()
         with self._database.errors():
-            connection = self._connection = self._database.connect(self._given_up)
+            connection = self._connection = self._database.connect(self._given_up, patience=self._patience)
             self.number += 1
             self.is_direct = prepare_if_direct(connection)

@@ -72,13 +72,14 @@ class PostgresStore:
     Args:
         url: ``postgresql://`` or ``postgres://``, as libpq understands it; several hosts and sockets included.
         lock_timeout: Seconds to wait for other writers, and for a free connection.
+        patience: Seconds after which a server that has not answered is given up; None: it is waited for.
 
     Raises:
         InvalidValueError: The URL is none.
     """
 
-    def __init__(self, url: str, *, lock_timeout: float = 30.0) -> None:
-        self._database = Database(Address(url), lock_timeout=lock_timeout)
+    def __init__(self, url: str, *, lock_timeout: float = 30.0, patience: float | None = None) -> None:
+        self._database = Database(Address(url), lock_timeout=lock_timeout, patience=patience)
         self._version = 0
         self._local = threading.local()
 

@@ -41,6 +41,7 @@ class SqliteLeasePlace:
     def __init__(
         self, store: SqliteStore, cluster: str, *, holder: str, note: str, seconds: float, clock: Clock
     ) -> None:
+        self.head = 0
         self._store = store
         self._clock = clock
         self._row = {"of_cluster": cluster, "by_holder": holder, "with_note": note}
@@ -93,7 +94,7 @@ class SqliteLeasePlace:
         """See `LeasePlace.take`."""
         with self._store.writing() as connection:
             refuse_other_writer(connection.execute(sql.INSTANCE).fetchall())
-            head_of(connection.execute(sql.HEAD).fetchall())
+            self.head = head_of(connection.execute(sql.HEAD).fetchall()).position
             now_us = self._clock.now_us()
             values = self._values(now_us, locked=locked)
             if not connection.execute(sql.TAKE_LEASE, values).rowcount:
@@ -110,6 +111,7 @@ class SqliteLeasePlace:
             refuse_other_writer(connection.execute(sql.INSTANCE).fetchall())
             now_us = self._clock.now_us()
             values = {**self._values(now_us, locked=locked), "of_epoch": epoch, "at_position": position}
+            self.head = head_of(connection.execute(sql.HEAD).fetchall()).position
             renewed = bool(connection.execute(sql.RENEW_LEASE, values).rowcount)
         if renewed:
             self._expires_us = now_us + self._span_us

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from ledger.store import ModelStore
 
 
-def open_store(address: str | Path, *, lock_timeout: float = 30.0) -> ModelStore:
+def open_store(address: str | Path, *, lock_timeout: float = 30.0, patience: float | None = None) -> ModelStore:
     """The store at an address; nothing is opened or created before it is used.
 
     Args:
         address: A path of a file (SQLite), or a URL ``postgresql://…``. A `Path` is always a file.
         lock_timeout: Seconds to wait for other writers.
+        patience: Seconds after which a database that has not answered is given up, longer than that; None: it is
+            waited for.
 
     Raises:
         InvalidValueError: It is a URL of something else, or a bad one.
@@ -35,4 +37,4 @@ def open_store(address: str | Path, *, lock_timeout: float = 30.0) -> ModelStore
         )
     from ledger.postgres_store import PostgresStore  # noqa: PLC0415 - SQLAlchemy takes 180 ms to import
 
-    return PostgresStore(address, lock_timeout=lock_timeout)
+    return PostgresStore(address, lock_timeout=lock_timeout, patience=patience)

@@ -55,6 +55,14 @@ def assert_quick(took: list[float]) -> None:
 # -- In one process ----------------------------------------------------------------------------------------------------
 
 
+def test_the_ledgers_head_is_known_from_the_last_time_the_row_was_written(store: ModelStore) -> None:
+    lease = store.lease(CLUSTER, holder="one", note="here", seconds=SLOW)
+    assert (lease.head, lease.acquire(), lease.head) == (0, True, 0)
+    store.append([NewRow(b"a" * 16, 1, "Noted", b"{}"), NewRow(b"a" * 16, 2, "Noted", b"{}")], clock_us=1)
+    assert (lease.head, lease.renew(1), lease.head) == (0, True, 2)
+    lease.release()
+
+
 def test_nobody_leads_before_somebody_asked(store: ModelStore) -> None:
     lease = store.lease(CLUSTER, holder="one", note="here", seconds=SLOW)
     assert (lease.held, lease.epoch, store.lease_row(CLUSTER)) == (False, 0, None)

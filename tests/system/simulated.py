@@ -71,7 +71,7 @@ class SeatLease:
         self._holder = holder
         self._seconds = seconds
         self._until = 0.0
-        self.epoch = 0
+        self.epoch = self.head = 0
 
     @property
     def held(self) -> bool:
