@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -102,11 +103,19 @@ def _now(session: Session, app: App, request: Request, *, check_dns: bool) -> tu
         return app, Status(status="Destroyed", message="Nothing is left in the cluster.", progress=0)
     if app.life is None:
         assert app.leaving is not None
-        return app, ledger_facts(app.leaving)
+        return app, _with_trouble(session, app, ledger_facts(app.leaving))
     known = ledger_facts(app.life)
     if app.life.dirty:
-        return app, known
+        return app, _with_trouble(session, app, known)
     return app, cluster_facts(session, app, known, request, records=not resident, check_dns=check_dns)
+
+
+def _with_trouble(session: Session, app: App, known: Status) -> Status:
+    """Beside what waits to be applied, what keeps a worker from it."""
+    from cli.worker_status import shown_trouble  # noqa: PLC0415
+
+    why = shown_trouble(session.store.lease_row(app.id.cluster), app.id) if known.applied == "pending" else None
+    return known if why is None else replace(known, message=f"The worker cannot apply it: {why}")
 
 
 def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> None:

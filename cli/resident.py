@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cli.answers import rollout_failed, tell_verdict
@@ -70,8 +71,11 @@ class Resident:
                     )
         except LEDGER_FAILURES as error:
             raise not_applied(error.message, hint=None, again=_AGAIN) from error
+        why = self._why_not(app_id)
         raise not_applied(
-            f"the worker has not applied it within {APPLY_SECONDS:g} s", hint="See: 1ctl worker status", again=_AGAIN
+            f"the worker has not applied it within {APPLY_SECONDS:g} s" + (f": {why}" if why else ""),
+            hint="See: 1ctl worker status",
+            again=_AGAIN,
         )
 
     def wait_pods(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
@@ -136,6 +140,14 @@ class Resident:
                     follower.read(500)
         finally:
             follower.close()
+
+    def _why_not(self, app_id: AppId) -> str | None:
+        """What keeps the worker from applying it, as far as the worker could say."""
+        from cli.worker_status import shown_trouble  # noqa: PLC0415 - only where it took too long
+
+        with suppress(*LEDGER_FAILURES):
+            return shown_trouble(self._session.store.lease_row(self._session.place.cluster), app_id)
+        return None
 
     def _is_led(self) -> bool:
         row = self._session.store.lease_row(self._session.place.cluster)

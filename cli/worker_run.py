@@ -23,7 +23,7 @@ from cli.session import Session
 from cli.status_facts import drifted
 from cli.worker_stop import Stop, stopping_on_signals
 from ledger import values
-from ledger.errors import LedgerDeniedError, RefusedError
+from ledger.errors import LedgerDeniedError, OneCtlError, RefusedError
 
 if TYPE_CHECKING:
     import logging
@@ -76,26 +76,22 @@ def run(
     request = origin.request()
     settings = _settings(session, heals=drift == "heal", threads=threads, lease=lease, resync=resync)
     _log_json()
-    prepare: Callable[[], None] | None = partial(_prepare, session, request, resident=not once)
-    if once or isinstance(session.place.ledger, Path):  # a file that cannot be used now does not mend itself
-        with _refusing_denied():
-            _prepare(session, request, resident=not once)
-        prepare = None
-    worker, metrics = _worker(session, settings, request)
     stop = Stop()
     ended: Ending | None = None
-    with (
-        _refusing_denied(),
-        stopping_on_signals(stop) as signals,
-        _listening(listen if not once else "none", worker, metrics),
-    ):
-        try:
-            if once:
-                ended = worker.run_once(stop)
-            else:
-                worker.run(stop, prepare)
-        except DisabledError as disabled:
-            session.terminal.notice(disabled.message)
+    with _telling(session), _refusing_denied(), stopping_on_signals(stop) as signals:
+        prepare: Callable[[], None] | None = partial(_prepare, session, request, resident=not once)
+        if once or isinstance(session.place.ledger, Path):  # a file that cannot be used now does not mend itself
+            _prepare(session, request, resident=not once)
+            prepare = None
+        worker, metrics = _worker(session, settings, request)
+        with _listening(listen if not once else "none", worker, metrics):
+            try:
+                if once:
+                    ended = worker.run_once(stop)
+                else:
+                    worker.run(stop, prepare)
+            except DisabledError as disabled:
+                session.terminal.notice(disabled.message)
     if signal.SIGINT in signals:
         raise KeyboardInterrupt
     if once:
@@ -170,6 +166,7 @@ def _worker(session: Session, settings: Settings, request: Request) -> tuple[Wor
     metrics = Metrics(
         leading=lambda: worker.term is not None,
         queued=lambda: len(term.queue) if (term := worker.term) is not None else 0,
+        parked=lambda: len(term.parked) if (term := worker.term) is not None else 0,
         lag=lambda: worker.lag(),  # noqa: PLW0108 - there is no worker yet
     )
     around = Surroundings(
@@ -278,6 +275,29 @@ def _log() -> logging.Logger:
     import logging  # noqa: PLC0415 - a worker's only
 
     return logging.getLogger("onectl.worker")
+
+
+@contextmanager
+def _telling(session: Session) -> Iterator[None]:
+    """The log begins with what runs where, and ends with why it ended and the exit code, also where a person reads more."""
+    from cli.exit_codes import ExitCode, exit_code  # noqa: PLC0415
+    from cli.profiles import shown_address  # noqa: PLC0415
+    from cli.version import PROGRAM  # noqa: PLC0415
+
+    log, place = _log(), session.place
+    where = {"cluster": place.cluster, "namespace": place.namespace, "context": place.context}
+    log.info("start", extra={"program": PROGRAM, "ledger": shown_address(place.ledger), **where})
+    try:
+        yield
+    except OneCtlError as error:
+        about = {"error": type(error).__name__, "detail": error.message, "exit_code": int(exit_code(error))}
+        log.error("ended", extra=about)  # noqa: TRY400 - no traceback, which may quote anything
+        raise
+    except Exception as error:
+        about = {"error": type(error).__name__, "exit_code": int(ExitCode.FAILED)}
+        log.error("ended", extra=about)  # noqa: TRY400 - likewise
+        raise
+    log.info("ended")
 
 
 def _log_json() -> None:

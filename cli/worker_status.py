@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ledger.app import App, Parked
-    from ledger.lease import LeaseRow
+    from ledger.lease import LeaseRow, Trouble
 
 
 class ParkedApp(NamedTuple):
@@ -40,6 +40,7 @@ def status() -> None:
                 "enabled": enabled,
                 "leader": _leader(lease),
                 "position": head,
+                "trouble": _trouble(lease),
                 "lag": head - lease.position if lease is not None and lease.valid else None,
                 "parked": [
                     {
@@ -63,6 +64,7 @@ def status() -> None:
             "Leader": _shown(lease),
             "Lag": f"{head - lease.position} positions" if lease is not None and lease.valid else "-",
             "Parked": str(len(parked)),
+            "Failing": shown_trouble(lease) or "no",
         },
     )
     if parked:
@@ -82,6 +84,27 @@ def _leader(lease: LeaseRow | None) -> dict[str, object] | None:
         "renewed_seconds_ago": round(lease.age, 3),
         "position": lease.position,
     }
+
+
+def _trouble(lease: LeaseRow | None) -> dict[str, object] | None:
+    found = current_trouble(lease)
+    return None if found is None else {**found._asdict(), "seconds": round(found.seconds, 3)}
+
+
+def current_trouble(lease: LeaseRow | None) -> Trouble | None:
+    """What keeps the leader from working, for as long as it has by now; None if there is no leader or all is well."""
+    if lease is None or not lease.valid or lease.trouble is None:
+        return None
+    return lease.trouble._replace(seconds=lease.trouble.seconds + lease.age)
+
+
+def shown_trouble(lease: LeaseRow | None, app_id: AppId | None = None) -> str | None:
+    """What keeps the leader from working, as a sentence; of an app, only what concerns it."""
+    found = current_trouble(lease)
+    if found is None or (app_id is not None and found.app not in (None, f"{app_id.namespace}/{app_id.name}")):
+        return None
+    about = f"{found.app}: " if found.app is not None and app_id is None else ""
+    return f"{about}{found.message} ({found.reason}, for {found.seconds:.0f} s)"
 
 
 def _shown(lease: LeaseRow | None) -> str:

@@ -15,9 +15,10 @@ from typing import Protocol
 from effects.backoff import Backoff
 from effects.cluster import ClusterUnreachableError, Ref
 from effects.reconcile import ParkedError, Reconciler
-from effects.removal import STILL_THERE
+from effects.removal import STILL_THERE, StillThereError
 from effects.rollout import RolloutWatch
 from effects.tracing import Span, no_span
+from effects.troubles import Troubles, reason_of
 from effects.work_queue import Work, WorkQueue
 from ledger.app import App, Life
 from ledger.errors import (
@@ -58,6 +59,12 @@ class Measures(Protocol):
     def relisted(self) -> None:
         """A watch could not go on, and everything of its kind was listed anew."""
 
+    def drifted(self, action: str) -> None:
+        """An object was edited by hand, which was ``healed``, or only ``reported``."""
+
+    def cluster_failed(self, reason: str) -> None:
+        """The cluster did not do what it was asked for; one of `effects.troubles.REASONS`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppWork:
@@ -68,6 +75,8 @@ class AppWork:
         rollouts: Looks at its pods.
         queue: Where work comes from and goes back to.
         backoff: How long to wait after failures.
+        troubles: What fails now.
+        parked: Apps that wait until somebody asks for something; shared by all threads.
         leftovers: Objects with their uids that carry an app's label and may not belong to it any more.
         measures: What is counted.
         span: Begins a trace's span.
@@ -77,6 +86,8 @@ class AppWork:
     rollouts: RolloutWatch
     queue: WorkQueue
     backoff: Backoff
+    troubles: Troubles
+    parked: set[AppId]
     leftovers: Callable[[App], Mapping[Ref, str]]
     measures: Measures
     span: Span = no_span
@@ -93,6 +104,7 @@ class AppWork:
         try:
             with self.span("app", {"app": work.app_id.name, "namespace": work.app_id.namespace}):
                 outcome = self._attempt(work)
+            self._went_well(work.app_id, outcome)
         except UnknownEventError as error:
             self._retry(work, error.message, type(error).__name__)  # of this app only, until somebody upgrades us
         except (LeadershipLostError, LedgerDamagedError, LedgerEndedError, LedgerFullError):
@@ -100,11 +112,15 @@ class AppWork:
             raise
         except ClusterUnreachableError as error:
             self._retry(work, error.message, type(error).__name__, error.retry_after)
+            self._failed(work.app_id, error)
         except OneCtlError as error:
             self._retry(work, error.message, type(error).__name__)
+            self._failed(work.app_id, error)
         except Exception as error:  # noqa: BLE001 - a defect in one app's work must not end that of all others
             # Without its text, which may quote anything.
-            self._retry(work, "something unexpected went wrong in 1ctl itself", type(error).__name__)
+            unexpected = "something unexpected went wrong in 1ctl itself"
+            self._retry(work, unexpected, type(error).__name__)
+            self._failed(work.app_id, OneCtlError(unexpected))
         finally:
             self.measures.worked(outcome, time.monotonic() - began)
 
@@ -118,8 +134,10 @@ class AppWork:
             was_leaving = app.leaving is not None
             before = app.life
             leftovers = None if was_leaving else self.leftovers(app)
+            leaving = app.leaving or before
             app = self.reconciler.reconcile(work.app_id, leftovers=leftovers, known=app)
         except ParkedError as error:
+            self._count(error.__cause__)
             LOG.warning("parked", extra=_about(work.app_id, reason=error.reason, detail=error.message))
             self.queue.done(work)
             return "parked"
@@ -128,6 +146,7 @@ class AppWork:
             LOG.warning("parked", extra=_about(work.app_id, reason="Sealed", detail=error.message))
             self.queue.done(work)
             return "parked"
+        _tell(app, before, leaving)
         if was_leaving:
             self.queue.add(work.app_id)  # for what is left of a life before that one
         return self._look_at_pods(work, app, before)
@@ -153,11 +172,39 @@ class AppWork:
         self.queue.wait(work, min(LONGEST_LOOK_SECONDS, FIRST_LOOK_SECONDS * 1.5 ** min(work.waits, 20)))
         return "waiting"
 
+    def _went_well(self, app_id: AppId, outcome: str) -> None:
+        """The cluster answered; an app that is parked is no trouble of the worker's."""
+        self.troubles.over(app_id)
+        if outcome in ("parked", "skipped"):
+            self.parked.add(app_id)
+        else:
+            self.parked.discard(app_id)
+
+    def _failed(self, app_id: AppId, error: OneCtlError) -> None:
+        self._count(error)
+        self.troubles.met(app_id, error, app=app_id)
+        if isinstance(error, StillThereError):
+            self.parked.add(app_id)
+
+    def _count(self, error: BaseException | None) -> None:
+        if (reason := reason_of(error)) is not None:
+            self.measures.cluster_failed(reason)
+
     def _retry(self, work: Work, message: str, error: str, retry_after: float | None = None) -> None:
         delay = self.backoff.delay(work.failures + 1, retry_after=retry_after)
         extra = _about(work.app_id, error=error, detail=message, failures=work.failures + 1, retry_in=round(delay, 3))
         LOG.warning("retry", extra=extra)
         self.queue.failed(work, delay, message)
+
+
+def _tell(app: App, before: Life | None, leaving: Life | None) -> None:
+    """What the cluster has now and had not before; what it has not any more."""
+    life = app.life
+    if leaving is not None and app.leaving is None and (life is None or life.deployment_id != leaving.deployment_id):
+        LOG.info("removed", extra=_about(app.id, release=leaving.release))
+    if life is not None and life.applied_through > (before.applied_through if before is not None else 0):
+        extra = _about(app.id, release=life.release, through=life.applied_through, objects=len(life.objects))
+        LOG.info("applied", extra=extra)
 
 
 def _is_parked(app: App) -> bool:

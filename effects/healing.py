@@ -42,6 +42,10 @@ class ContendedError(ClusterError):
     """Somebody sets a field again each time after it was set back."""
 
 
+def _tell_nobody(_action: str, _app_id: AppId, _ref: Ref, _fields: Sequence[FieldDrift]) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Healer:
     """Records drift of one ledger's objects, and decides whether it is set back.
@@ -51,6 +55,7 @@ class Healer:
         request: On whose behalf.
         heals: Whether drift is set back; otherwise it is only recorded.
         now_us: The time, in microseconds since 1970-01-01 UTC.
+        told: Called when drift was ``reported`` for the first time or ``healed``, with the object and its fields.
         seen_alike: By object, the state in which it was last found to differ in nothing new; shared by all threads.
     """
 
@@ -58,6 +63,7 @@ class Healer:
     request: Request
     heals: bool
     now_us: Callable[[], int]
+    told: Callable[[str, AppId, Ref, Sequence[FieldDrift]], None] = _tell_nobody
     seen_alike: dict[Ref, tuple[str, str]] = field(default_factory=dict)
 
     def is_as_left(self, ref: Ref, seen: Seen, left: AppliedObject | None) -> bool:
@@ -78,6 +84,8 @@ class Healer:
         crash_point("before DriftDetected")
         event = DriftDetected(kind=ref.kind, name=ref.name, fields=tuple(sorted(fields, key=lambda each: each.field)))
         self._record(app_id, life, event, lambda now: now.drift.get(_key(ref), ()) != event.fields)
+        if fields and not self.heals and life.drift.get(_key(ref), ()) != event.fields:
+            self.told("reported", app_id, ref, event.fields)
         if self.heals and fields:
             self._refuse_to_fight(app_id, life, ref, fields)
 
@@ -85,6 +93,7 @@ class Healer:
         """Record that these fields are as asked for again."""
         event = DriftHealed(kind=ref.kind, name=ref.name, fields=tuple(sorted({each.field for each in fields})))
         self._record(app_id, life, event, lambda _: True)
+        self.told("healed", app_id, ref, fields)
 
     def _refuse_to_fight(self, app_id: AppId, life: Life, ref: Ref, fields: Sequence[FieldDrift]) -> None:
         since = self.now_us() - int(WINDOW_SECONDS * 1_000_000)

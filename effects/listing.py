@@ -43,6 +43,8 @@ class Lister:
         wake: Called with the namespace and app name of an object that changed.
         backoff: How long to wait after failures.
         restarted: Called each time a list begins anew because a watch could not go on.
+        failed: Called with each error, after which it is tried again.
+        well: Called when there was a list.
         clock: Rising seconds.
     """
 
@@ -53,6 +55,8 @@ class Lister:
     wake: Callable[[str, str], None]
     backoff: Backoff
     restarted: Callable[[], None]
+    failed: Callable[[ClusterError], None] = lambda _: None
+    well: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     _stopped: threading.Event = field(default_factory=threading.Event)
     _listed: threading.Event = field(default_factory=threading.Event)
@@ -74,7 +78,9 @@ class Lister:
         try:
             if self._version is None or self._again.is_set():
                 self._again.clear()
+                self._version = None
                 self._version = self._list()
+                self.well()
             self._listed.set()
             began = self.clock()
             told = self._follow(self._version)
@@ -83,6 +89,8 @@ class Lister:
             self.restarted()
             return self._fail(error) if self._failures else self._begin_anew()
         except ClusterError as error:
+            if self._version is not None:  # it is the watch that failed
+                self.restarted()
             self._listed.set()  # who waits for the first list need not wait for a cluster that refuses it
             return self._fail(error)
         return self._pause(in_vain=not told and self.clock() - began < AT_ONCE)
@@ -158,6 +166,7 @@ class Lister:
         self._failures += 1
         self.inventory.untold(self.kind, self.namespace)
         self._version = None  # what happened meanwhile is listed
+        self.failed(error)
         retry_after = error.retry_after if isinstance(error, ClusterUnreachableError) else None
         delay = self.backoff.delay(self._failures, retry_after=retry_after)
         about = {"kind": self.kind, "namespace": self.namespace}

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from effects.troubles import REASONS
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -19,19 +21,38 @@ class Metrics:
         leading: Whether this process leads.
         queued: How many apps wait or are in work.
         lag: How many positions of the ledger were not worked on yet; not a number where that cannot be told.
+        parked: How many apps wait until somebody asks for something.
     """
 
-    def __init__(self, *, leading: Callable[[], bool], queued: Callable[[], int], lag: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        leading: Callable[[], bool],
+        queued: Callable[[], int],
+        lag: Callable[[], float],
+        parked: Callable[[], int],
+    ) -> None:
         registry = self._registry = CollectorRegistry()
         self._work = Counter("onectl_work", "Apps that were looked at.", ["outcome"], registry=registry)
         self._seconds = Histogram(
             "onectl_work_seconds", "How long looking at an app took.", buckets=_BUCKETS, registry=registry
         )
-        self._relists = Counter("onectl_relists", "Kinds that were listed anew.", registry=registry)
+        self._relists = Counter(
+            "onectl_relists", "Watches that could not go on, so that their kind was listed anew.", registry=registry
+        )
+        self._drift = Counter("onectl_drift", "Objects that were edited by hand.", ["action"], registry=registry)
+        self._errors = Counter(
+            "onectl_cluster_errors", "Answers of the cluster that were none, or a no.", ["reason"], registry=registry
+        )
+        for action in ("healed", "reported"):
+            self._drift.labels(action)  # a series that begins with its first event shows no increase
+        for reason in REASONS:
+            self._errors.labels(reason)
         for name, about, value in (
             ("onectl_leader", "1 while this process leads.", leading),
             ("onectl_queue_apps", "Apps that wait or are in work.", queued),
             ("onectl_lag_positions", "Positions of the ledger that were not worked on yet.", lag),
+            ("onectl_parked_apps", "Apps that wait until somebody asks for something.", parked),
         ):
             Gauge(name, about, registry=registry).set_function(value)
 
@@ -43,6 +64,14 @@ class Metrics:
     def relisted(self) -> None:
         """See `effects.app_work.Measures`."""
         self._relists.inc()
+
+    def drifted(self, action: str) -> None:
+        """See `effects.app_work.Measures`."""
+        self._drift.labels(action).inc()
+
+    def cluster_failed(self, reason: str) -> None:
+        """See `effects.app_work.Measures`."""
+        self._errors.labels(reason).inc()
 
     def text(self) -> bytes:
         """All of it in the text format for scraping, see `CONTENT_TYPE`."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 
 from effects.app_work import AppWork, DisabledError, FatalError, LeadershipLostError, Measures
 from effects.backoff import Backoff
-from effects.cluster import Cluster, Ref
+from effects.cluster import Cluster, ClusterError, Ref
 from effects.crash_points import crash_point
 from effects.desired import named_objects
 from effects.healing import Healer
@@ -24,12 +25,14 @@ from effects.listing import WATCHED, Lister
 from effects.reconcile import Reconciler
 from effects.rollout import RolloutWatch
 from effects.tracing import Span, no_span
+from effects.troubles import Troubles, reason_of
 from effects.work_queue import WorkQueue
 from ledger.app import App
 from ledger.clock import SystemClock
 from ledger.codec import recorded, request_of, subject_of
 from ledger.errors import OneCtlError
 from ledger.events import (
+    FieldDrift,
     LedgerMoved,
     LedgerRestored,
     ObservedEvent,
@@ -126,6 +129,8 @@ class Term:
         self._begin = around.store.head().position
         self._follower = Follower(around.store, self._begin)
         self._read = self._begin
+        self.parked: set[AppId] = set()
+        self.troubles = Troubles(around.clock)
         self._alike: dict[Ref, tuple[str, str]] = {}
         self._starting = threading.Lock()  # of what is begun and, at the end, waited for
         self._listers: dict[tuple[str, str], Lister] = {}
@@ -244,6 +249,7 @@ class Term:
             request=self._around.request,
             heals=self._settings.heals,
             now_us=self._around.now_us,
+            told=self._tell_drift,
             seen_alike=self._alike,
         )
         reconciler = Reconciler(
@@ -260,6 +266,8 @@ class Term:
             rollouts=RolloutWatch(ledger=ledger, cluster=self._inventory, request=self._around.request),
             queue=self.queue,
             backoff=self._backoff,
+            troubles=self.troubles,
+            parked=self.parked,
             leftovers=self._leftover_objects,
             measures=self._around.measures,
             span=self._around.span,
@@ -331,12 +339,31 @@ class Term:
                 wake=self._wake,
                 backoff=self._backoff,
                 restarted=self._around.measures.relisted,
+                failed=partial(self._list_failed, kind, namespace),
+                well=partial(self.troubles.over, (kind, namespace)),
                 clock=self._around.clock,
             )
             with self._starting:
                 if self._stopping.is_set() or self._listers.setdefault((kind, namespace), lister) is not lister:
                     continue
             self._start(f"list-{kind}-{namespace}", lister.run)
+
+    def _list_failed(self, kind: str, namespace: str, error: ClusterError) -> None:
+        if (reason := reason_of(error)) is not None:
+            self._around.measures.cluster_failed(reason)
+        self.troubles.met((kind, namespace), error)
+
+    def _tell_drift(self, action: str, app_id: AppId, ref: Ref, fields: Sequence[FieldDrift]) -> None:
+        self._around.measures.drifted(action)
+        named = [each.field for each in fields]
+        extra = {
+            "app": app_id.name,
+            "namespace": app_id.namespace,
+            "object": str(ref),
+            "fields": named,
+            "action": action,
+        }
+        LOG.info("drift", extra=extra)
 
     def _wake(self, namespace: str, app: str) -> None:
         # Not at once: our own writes are seen here, too, and mostly before the app that we are working on is done.

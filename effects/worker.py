@@ -16,6 +16,7 @@ from typing import Protocol
 
 from effects.app_work import DisabledError, FatalError
 from effects.crash_points import crash_point
+from effects.recurring import Outage, fails
 from effects.term import Settings, Surroundings, Term
 from ledger.errors import (
     LedgerDamagedError,
@@ -82,7 +83,7 @@ class Worker:
         self.alive_at = time.monotonic()
         self.term: Term | None = None
         self._answered_at: float | None = None
-        self._fails = False
+        self._outage: Outage | None = None
         self._waits = True
 
     @property
@@ -93,7 +94,7 @@ class Worker:
 
     def lag(self) -> float:
         """How many positions are not worked on yet; 0 for who stands by, not a number while the ledger does not answer."""
-        if self._fails or not self.is_ready:
+        if self._outage is not None or not self.is_ready:
             return math.nan
         term = self.term
         return 0 if term is None else term.lag()
@@ -115,10 +116,15 @@ class Worker:
             self.alive_at = time.monotonic()
             stop.wait(CANDIDATE_SECONDS)
         self._await_order(stop)
+        stands_by = False
         while not stop.is_set():
             self.alive_at = time.monotonic()
             if self._acquire():
                 self._lead(stop)
+                stands_by = False
+            elif self._outage is None and not stands_by:
+                LOG.info("standby", extra={"cluster": self._settings.cluster})
+                stands_by = True
             stop.wait(CANDIDATE_SECONDS)
 
     def run_once(self, stop: Stop) -> Ending | None:
@@ -190,7 +196,10 @@ class Worker:
                 self._try(lambda: self._lease.renew(term.position()))
             if term.why is not None:
                 raise term.why
-        except (DisabledError, FatalError, LedgerDamagedError, LedgerDeniedError, LedgerEndedError, LedgerFullError):
+        except DisabledError as error:
+            LOG.info("disabled", extra={"cluster": self._settings.cluster, "detail": error.message})
+            raise
+        except (FatalError, LedgerDamagedError, LedgerDeniedError, LedgerEndedError, LedgerFullError):
             raise
         except OneCtlError as error:
             LOG.warning("term ended", extra={"error": type(error).__name__, "detail": error.message})
@@ -209,7 +218,7 @@ class Worker:
             self.alive_at = now = time.monotonic()
             if now >= renew_at:
                 crash_point("before renewing the lease")
-                if self._try(lambda: self._lease.renew(term.position())):
+                if self._try(lambda: self._lease.renew(term.position(), term.troubles.worst())):
                     self._try(term.check)
                 renew_at = now + every
             if not self._lease.held:
@@ -233,8 +242,14 @@ class Worker:
         except OneCtlError as error:
             if isinstance(error, (LedgerDamagedError, LedgerDeniedError, LedgerEndedError, LedgerFullError, *final)):
                 raise
-            self._fails = True
-            LOG.warning("ledger", extra={"error": type(error).__name__, "detail": error.message})
+            self._outage, is_news = fails(self._outage, time.monotonic())
+            if is_news:
+                about = {"error": type(error).__name__, "detail": error.message, "failures": self._outage.failures}
+                LOG.warning("ledger", extra=about)
             return False
-        self._answered_at, self._fails = time.monotonic(), False
+        self._answered_at = now = time.monotonic()
+        if self._outage is not None:
+            about = {"failures": self._outage.failures, "seconds": round(now - self._outage.since, 3)}
+            LOG.info("ledger answers again", extra=about)
+            self._outage = None
         return answer

@@ -26,10 +26,30 @@ import threading
 import time
 from typing import NamedTuple, Protocol
 
+import orjson
+
 from ledger.clock import elapsed
+
+_LONGEST_MESSAGE = 500
 
 _LOCK_SECONDS = 0.2
 """How long to wait for the lock of a row that is free. A leader without it would be followed only when the row expires."""
+
+
+class Trouble(NamedTuple):
+    """What keeps the holder from applying what is recorded.
+
+    Attributes:
+        reason: In one word.
+        message: One sentence; holds no secret.
+        seconds: For how long.
+        app: ``namespace/name`` of the only app that is concerned, or None.
+    """
+
+    reason: str
+    message: str
+    seconds: float
+    app: str | None
 
 
 class LeaseRow(NamedTuple):
@@ -42,6 +62,7 @@ class LeaseRow(NamedTuple):
         age: Seconds since it was taken or renewed, by the same clock.
         position: How far the holder has got in the ledger, as it said when it last renewed.
         note: Where the holder runs, for people.
+        trouble: What kept it from working when it last renewed, or None.
     """
 
     holder: str
@@ -50,11 +71,33 @@ class LeaseRow(NamedTuple):
     age: float
     position: int
     note: str
+    trouble: Trouble | None = None
 
 
 def lease_row(holder: str, epoch: int, valid: object, age_us: int, position: int, note: str) -> LeaseRow:
     """The row as a database answers it."""
-    return LeaseRow(holder, epoch, bool(valid), age_us / 1_000_000, position, note)
+    where, _, told = note.partition("\n")
+    return LeaseRow(holder, epoch, bool(valid), age_us / 1_000_000, position, where, _trouble(told))
+
+
+def noted(where: str, trouble: Trouble | None) -> str:
+    """What is kept in the row's note: where the holder runs, and below it what is wrong, if anything is."""
+    if trouble is None:
+        return where
+    told = trouble._replace(message=trouble.message[:_LONGEST_MESSAGE], seconds=round(trouble.seconds, 3))
+    return f"{where}\n{orjson.dumps(told._asdict()).decode()}"
+
+
+def _trouble(told: str) -> Trouble | None:
+    """What `noted` wrote; None for what another program may have written."""
+    if not told:
+        return None
+    try:
+        found = orjson.loads(told)
+        app = None if found["app"] is None else str(found["app"])
+        return Trouble(str(found["reason"]), str(found["message"]), float(found["seconds"]), app)
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 class Lease(Protocol):
@@ -80,11 +123,12 @@ class Lease(Protocol):
             LedgerUnavailableError, LedgerBusyError, LedgerDamagedError: The ledger cannot be asked or written.
         """
 
-    def renew(self, position: int) -> bool:
+    def renew(self, position: int, trouble: Trouble | None = None) -> bool:
         """Stay leader; False once another one is, and then for good until `acquire`.
 
         Args:
             position: How far this leader has got.
+            trouble: What keeps it from going on, for everybody to see.
 
         Raises:
             LedgerEndedError: The ledger has ended meanwhile.
@@ -129,7 +173,7 @@ class LeasePlace(Protocol):
             LedgerEndedError: Nothing is recorded in this ledger any more.
         """
 
-    def renew(self, epoch: int, position: int, *, locked: bool) -> bool:
+    def renew(self, epoch: int, position: int, *, locked: bool, trouble: Trouble | None = None) -> bool:
         """Extend the row if it is still this candidate's, of this epoch.
 
         Raises:
@@ -211,7 +255,7 @@ class RowLease:
         if epoch is not None:
             self._epoch, self._term = epoch, _Term(epoch, sent + self._seconds)
 
-    def renew(self, position: int) -> bool:
+    def renew(self, position: int, trouble: Trouble | None = None) -> bool:
         """See `Lease.renew`."""
         with self._turn:
             term = self._term
@@ -219,7 +263,7 @@ class RowLease:
                 return False
             locked = self._place.lock()
             sent = elapsed()
-            if not self._place.renew(term.epoch, position, locked=locked):
+            if not self._place.renew(term.epoch, position, locked=locked, trouble=trouble):
                 self._term = None
                 self._place.unlock()
                 return False

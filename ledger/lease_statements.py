@@ -55,6 +55,6 @@ def lease_statements(now_us: ColumnElement[int]) -> Mapping[str, ClauseElement]:
         "take_lease": update(worker_leases).where(_cluster, free).values(epoch=_lease.epoch + 1, **took),
         "renew_lease": update(worker_leases)
         .where(_ours)
-        .values(expires_us=until, renewed_us=now_us, locked=_locked, position=_position),
+        .values(expires_us=until, renewed_us=now_us, locked=_locked, position=_position, note=_note),
         "expire_lease": update(worker_leases).where(_ours).values(expires_us=now_us),
     }

@@ -15,6 +15,7 @@ from sqlalchemy import BigInteger, Integer, bindparam, cast, extract, func, sele
 
 from ledger.errors import ConflictError, LedgerDamagedError, OneCtlError
 from ledger.instance import Instance, ended_error
+from ledger.lease import Trouble, noted
 from ledger.lease_statements import lease_statements
 from ledger.postgres_connection import Database
 from ledger.postgres_names import LEASE_LOCKS
@@ -46,6 +47,7 @@ class PostgresLeasePlace:
     def __init__(self, database: Database, cluster: str, *, holder: str, note: str, seconds: float) -> None:
         self.head = 0
         self._session = Session(database, patience=min(seconds, PATIENCE_SECONDS))
+        self._note = note
         self._row = {"of_cluster": cluster, "by_holder": holder, "with_note": note}
         self._span_us = int(seconds * 1_000_000)
         self._key = {
@@ -95,10 +97,11 @@ class PostgresLeasePlace:
                 return int(epoch)
         return None
 
-    def renew(self, epoch: int, position: int, *, locked: bool) -> bool:
+    def renew(self, epoch: int, position: int, *, locked: bool, trouble: Trouble | None = None) -> bool:
         """See `LeasePlace.renew`."""
         self._refuse_ended()
         values = {**self._values(locked=locked), "of_epoch": epoch, "at_position": position}
+        values["with_note"] = noted(self._note, trouble)
         renewed = self._session.execute(SERVER_STATEMENTS["renew_lease"], values) > 0
         if renewed:
             self._written_in = self._locked_in

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 from ledger import sql_sqlite as sql
 from ledger.durable_files import make_directory
 from ledger.errors import LedgerUnavailableError
+from ledger.lease import noted
 from ledger.sqlite_store import head_of, refuse_other_writer
 
 if TYPE_CHECKING:
     from ledger.clock import Clock
+    from ledger.lease import Trouble
     from ledger.sqlite_store import SqliteStore
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "-_.")
@@ -44,6 +46,7 @@ class SqliteLeasePlace:
         self.head = 0
         self._store = store
         self._clock = clock
+        self._note = note
         self._row = {"of_cluster": cluster, "by_holder": holder, "with_note": note}
         self._span_us = int(seconds * 1_000_000)
         self._lock_path = store.path.with_name(f"{store.path.name}.worker-{file_name(cluster)}.lock")
@@ -105,12 +108,13 @@ class SqliteLeasePlace:
         self._expires_us = now_us + self._span_us
         return int(epoch)
 
-    def renew(self, epoch: int, position: int, *, locked: bool) -> bool:
+    def renew(self, epoch: int, position: int, *, locked: bool, trouble: Trouble | None = None) -> bool:
         """See `LeasePlace.renew`."""
         with self._store.writing() as connection:
             refuse_other_writer(connection.execute(sql.INSTANCE).fetchall())
             now_us = self._clock.now_us()
             values = {**self._values(now_us, locked=locked), "of_epoch": epoch, "at_position": position}
+            values["with_note"] = noted(self._note, trouble)
             self.head = head_of(connection.execute(sql.HEAD).fetchall()).position
             renewed = bool(connection.execute(sql.RENEW_LEASE, values).rowcount)
         if renewed:

@@ -14,8 +14,8 @@ from statistics import median
 import pytest
 
 from ledger.errors import LedgerEndedError, OneCtlError
-from ledger.lease import LeaseRow
-from ledger.store import Beside, ModelStore
+from ledger.lease import LeaseRow, Trouble, lease_row
+from ledger.store import Beside, ModelStore, NewRow
 from ledger.stores import open_store
 from tests.candidates import CLUSTER, Candidate, election, until
 from tests.ledger.telling import telling
@@ -53,6 +53,25 @@ def assert_quick(took: list[float]) -> None:
 
 
 # -- In one process ----------------------------------------------------------------------------------------------------
+
+
+def test_what_keeps_a_leader_from_working_stands_beside_where_it_runs_until_it_is_over(store: ModelStore) -> None:
+    trouble = Trouble(reason="unreachable", message="nobody answers\nat all", seconds=2.5, app="shop/orders")
+    lease = store.lease(CLUSTER, holder="one", note="here", seconds=SLOW)
+    assert lease.acquire()
+    assert lease.renew(1, trouble)
+    assert (row(store).note, row(store).trouble) == ("here", trouble)
+    assert lease.renew(1)
+    assert (row(store).note, row(store).trouble) == ("here", None)
+    lease.release()
+
+
+@pytest.mark.parametrize(
+    "told", ["", "{", "1", '{"reason": "x"}', '{"reason": 1, "message": 2, "seconds": "x", "app": 3}']
+)
+def test_what_another_program_noted_is_no_trouble(told: str) -> None:
+    found = lease_row("one", 1, valid=True, age_us=0, position=1, note=f"here\n{told}")
+    assert (found.note, found.trouble) == ("here", None)
 
 
 def test_the_ledgers_head_is_known_from_the_last_time_the_row_was_written(store: ModelStore) -> None:

@@ -159,6 +159,12 @@ class Measures:
     def relisted(self) -> None:
         pass
 
+    def drifted(self, action: str) -> None:
+        pass
+
+    def cluster_failed(self, reason: str) -> None:
+        pass
+
 
 class WholeSystem(RuleBasedStateMachine):
     """See the module."""

@@ -24,6 +24,7 @@ from effects.cluster import (
     ref_of,
 )
 from ledger.errors import LedgerUnavailableError, OutcomeUnknownError
+from ledger.lease import Trouble
 from ledger.ledger import Ledger, _Draft
 from ledger.request import Request
 from ledger.store import Row
@@ -86,7 +87,7 @@ class SeatLease:
             self._extend()
         return True
 
-    def renew(self, position: int) -> bool:
+    def renew(self, position: int, trouble: Trouble | None = None) -> bool:
         if (self._seat.holder, self._seat.epoch) != (self._holder, self.epoch):
             self._until = 0.0
             return False

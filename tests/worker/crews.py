@@ -25,6 +25,8 @@ class Tally:
 
     outcomes: dict[str, int] = field(default_factory=dict)
     relists: int = 0
+    drift: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
 
     def worked(self, outcome: str, seconds: float) -> None:
         assert seconds >= 0
@@ -32,6 +34,12 @@ class Tally:
 
     def relisted(self) -> None:
         self.relists += 1
+
+    def drifted(self, action: str) -> None:
+        self.drift[action] = self.drift.get(action, 0) + 1
+
+    def cluster_failed(self, reason: str) -> None:
+        self.errors[reason] = self.errors.get(reason, 0) + 1
 
 
 @dataclass

@@ -1,0 +1,91 @@
+"""A worker's log alone tells what it did, and a failure that goes on does not fill it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from effects.cluster import Ref
+from tests.cli_support import Cli, tamper, write_toml
+from tests.effects.worlds import eventually
+from tests.postgres_support import Server
+from tests.worker.commands import Run, worker
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    write_toml(tmp_path / "svc", "user-service")
+    return Cli(tmp_path / "home", tmp_path / "svc")
+
+
+def told(run: Run, message: str) -> list[dict[str, object]]:
+    """The lines with a message, without when and how loud."""
+    return [
+        {key: value for key, value in line.items() if key not in ("time", "level", "message")}
+        for line in run.log()
+        if line["message"] == message
+    ]
+
+
+def test_what_was_applied_set_back_and_removed_is_told(cli: Cli) -> None:
+    with worker(cli) as run:
+        cli.run("deploy", "--image", "nginx:alpine", "--wait").done()
+        cluster = cli.cluster()
+        cluster.edit(Ref("Deployment", "default", "user-service"), {"spec": {"replicas": 4}})
+        cluster.close()
+        eventually(lambda: told(run, "drift"))
+        cli.run("deploy", "destroy", "-y").done()
+        eventually(lambda: told(run, "removed"))
+    app = {"app": "user-service", "namespace": "default"}
+    (began,) = told(run, "start")
+    assert began["cluster"] == "sandbox"
+    assert str(began["ledger"]).endswith("sandbox.db")
+    (applied,) = told(run, "applied")
+    objects = ("ConfigMap", "Deployment", "Service", "HTTPRoute")
+    assert applied == {**app, "release": 1, "through": applied["through"], "objects": len(objects)}
+    (drift,) = told(run, "drift")
+    assert drift == {**app, "object": "deployment/user-service", "fields": ["spec.replicas"], "action": "healed"}
+    assert told(run, "removed") == [{**app, "release": 1}]
+    assert run.log()[-1]["message"] == "ended"
+
+
+def test_a_stand_by_says_once_that_it_is_one(cli: Cli) -> None:
+    with worker(cli), worker(cli, leads=False, name="stand-by") as run:
+        eventually(lambda: told(run, "standby"))
+        time.sleep(1)
+        assert told(run, "standby") == [{"cluster": "sandbox"}]
+
+
+def test_the_last_json_line_says_why_it_ended_and_with_which_code(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:alpine", "--detach").done()
+    tamper(cli.ledger, "UPDATE stored_events SET state = '{}' WHERE topic = 'Deployed'")
+    with worker(cli, leads=False, code=7) as run:
+        eventually(lambda: run.process.poll() is not None)
+    last = run.log()[-1]
+    assert (last["message"], last["level"], last["exit_code"]) == ("ended", "ERROR", 7)
+    assert last["error"] == "LedgerDamagedError"
+
+
+def test_an_outage_of_the_ledger_is_told_a_few_times_and_when_it_is_over(cli: Cli) -> None:
+    server = Server()
+    try:
+        cli = cli.having(ONECTL_LEDGER=server.new_database())
+        cli.run("ledger", "migrate").done()
+        with worker(cli, "--lease", "2s") as run:
+            server.kill()
+            eventually(lambda: told(run, "ledger"))
+            time.sleep(6)
+            server.start_again()
+            (over,) = eventually(lambda: told(run, "ledger answers again"))
+            eventually(lambda: len(told(run, "leading")) == 2)
+            run.process.send_signal(signal.SIGTERM)
+        said = told(run, "ledger")
+        assert 1 <= len(said) <= 8, said
+        assert isinstance(over["failures"], int)
+        assert over["failures"] >= len(said)
+        assert isinstance(over["seconds"], float)
+    finally:
+        server.close()
