@@ -11,6 +11,7 @@ from cli import origin
 from cli.exit_codes import CommandError, ExitCode, UsageError
 from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
 from cli.options import DEFAULT_TIMEOUT, ConfigOption, DeploymentIdOption, TimeoutOption, WaitOption
+from cli.parked_hints import parked_hint
 from cli.past import asked
 from cli.recording import status_hint
 from cli.session import Session
@@ -193,7 +194,9 @@ def _print(session: Session, app: App, life: Life | None, found: Status) -> None
         if found.drift:
             shown["Drift"] = ", ".join(found.drift)
         session.terminal.fields("Deployment Status", shown)
-        if found.hint:
+        if found.hint and life.parked is not None and life.parked.reason == "NotOurs":
+            session.terminal.notice(parked_hint(app.id, life.parked))
+        elif found.hint:
             session.terminal.notice(found.hint)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.answers import rollout_failed, tell_verdict
 from cli.exit_codes import CommandError, ExitCode
+from cli.parked_hints import parked_hint
 from cli.recording import LEDGER_FAILURES, not_applied, status_hint
 from effects.cluster import Ref
 from effects.crash_points import crash_point
@@ -66,7 +67,7 @@ class Resident:
                 if parked is not None and parked.through >= target and parked.reason != STILL_THERE:
                     raise not_applied(
                         f"the cluster refused ({parked.reason}): {parked.message}",
-                        hint=f"When that is mended: 1ctl worker retry {app_id.name}",
+                        hint=parked_hint(app_id, parked),
                         again=_AGAIN,
                     )
         except LEDGER_FAILURES as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from cli.follow_up import completed
+from cli.parked_hints import parked_hint
 from cli.session import Session
 from ledger.spec import AppId
 
@@ -71,6 +72,9 @@ def status() -> None:
         session.terminal.line()
         rows = [[each.app_id.namespace, each.app_id.name, each.parked.reason, each.parked.message] for each in parked]
         session.terminal.table(["NAMESPACE", "APP", "REASON", "MESSAGE"], rows)
+        for each in parked:
+            if each.parked.reason == "NotOurs":
+                session.terminal.notice(f"{each.app_id.name}: {parked_hint(each.app_id, each.parked)}")
         session.terminal.notice("When that is mended: 1ctl worker retry APP")
 
 

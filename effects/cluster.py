@@ -13,6 +13,7 @@ Invariants of every adapter:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -404,9 +405,22 @@ class NotOursError(ClusterError):
         ref: The object.
     """
 
-    def __init__(self, ref: Ref, *, hint: str | None = None) -> None:
-        super().__init__(f"{ref} in namespace {ref.namespace} exists and is not ours", hint=hint)
+    def __init__(self, ref: Ref, *, uid: str = "", hint: str | None = None) -> None:
+        which = f" (its uid is {uid})" if uid else ""
+        super().__init__(f"{ref} in namespace {ref.namespace} exists and is not ours{which}", hint=hint)
         self.ref = ref
+
+
+def foreign_object(message: str) -> tuple[str, str] | None:
+    """The ``kind/name`` and the uid that the message of a `NotOursError` names, which is all that is recorded of it.
+
+    The uid is empty where nobody could tell it. None if it is no such message.
+    """
+    found = _NOT_OURS.match(message)
+    return None if found is None else (found[1], found[2] or "")
+
+
+_NOT_OURS = re.compile(r"([a-z]+/[a-z0-9.-]+) in namespace \S+ exists and is not ours(?: \(its uid is ([^)\s]+)\))?")
 
 
 class LogsUnavailableError(ClusterError):

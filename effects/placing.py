@@ -263,6 +263,7 @@ def not_ours(ref: Ref, seen: Seen) -> NotOursError:
         return NotOursError(ref, hint=f"Remove it, or deploy under another name: {look}")
     return NotOursError(
         ref,
+        uid=seen.uid,
         hint=Lines(
             f"Remove it, or deploy under another name: {look}",
             f"Or take it over: 1ctl deploy adopt {ref} --uid {seen.uid} --reason TEXT",

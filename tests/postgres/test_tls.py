@@ -51,7 +51,7 @@ def asked(sent: list[dict[str, str]], url: str) -> dict[str, str]:
     with pytest.raises(LedgerUnavailableError), database.connection():
         pass
     with pytest.raises(psycopg.OperationalError):
-        database.connect({"application_name": "x"})
+        database.connect({"application_name": "x"}, patience=10.0)
     pooled, outside = ({name: each[name] for name in each if name in TLS} for each in sent[-2:])
     assert pooled == outside
     return pooled

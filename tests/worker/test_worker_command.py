@@ -216,6 +216,17 @@ def theirs(cli: Cli, kind: str) -> str:
     return seen.uid
 
 
+def test_with_a_worker_an_object_of_somebody_else_can_be_taken_over_as_the_hint_says(cli: Cli) -> None:
+    with worker(cli):
+        uid = theirs(cli, "Service")
+        adopt = f"1ctl deploy adopt service/user-service --uid {uid} --reason TEXT"
+        assert adopt in cli.run("deploy", "--image", "nginx:alpine").failed(8).error
+        assert adopt in cli.run("deploy", "status").done().stderr
+        assert adopt in cli.run("worker", "status").done().stderr
+        cli.run(*adopt.split()[1:]).done()
+        assert cli.run("-o", "json", "worker", "status").done().json["parked"] == []
+
+
 def test_an_object_of_somebody_else_is_refused_and_can_be_taken_over(cli: Cli) -> None:
     uid = theirs(cli, "Service")
     refused = cli.run("deploy", "--image", "nginx:alpine").failed(3)
