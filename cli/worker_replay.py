@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 def replay(
     context: Annotated[str, typer.Option(metavar="CTX", callback=not_empty, help="Context of the cluster to fill.")],
-    kubeconfig: Annotated[Path | None, typer.Option(metavar="FILE", help="Kubeconfig [~/.kube/config].")] = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Kubeconfig [the profile's, else ~/.kube/config].")
+    ] = None,
     as_of: AsOfOption = None,
     at_position: AtPositionOption = None,
     yes: YesOption = False,
@@ -41,7 +43,7 @@ def replay(
 
     session = Session()
     moment = resolve(session, When(as_of=as_of, at_position=at_position), app_id=None, deployment_id=None)
-    with KubernetesCluster.connect(kubeconfig=kubeconfig, context=context) as cluster:
+    with KubernetesCluster.connect(kubeconfig=kubeconfig or session.place.kubeconfig, context=context) as cluster:
 
         def make() -> Replay:
             return Replay(
@@ -58,7 +60,7 @@ def replay(
         if not yes and not session.terminal.confirm(question):
             session.terminal.info("Aborted.")
             return
-        sent, failed = _replay(make, apps)
+        sent, failed = _replay(session, make, apps)
     if session.terminal.json:
         session.terminal.document(
             {
@@ -93,17 +95,26 @@ def _check_namespaces(
         )
 
 
-def _replay(make: Callable[[], Replay], apps: Sequence[AppId]) -> tuple[int, list[tuple[AppId, OneCtlError]]]:
+def _replay(
+    session: Session, make: Callable[[], Replay], apps: Sequence[AppId]
+) -> tuple[int, list[tuple[AppId, OneCtlError]]]:
     """How many objects were sent, and which apps could not be applied, in their order."""
     from effects.replay import replay_all  # noqa: PLC0415
 
     sent = 0
+    done = 0
     failed: dict[AppId, OneCtlError] = {}
-    with progress("Applying") as show, closing(replay_all(make, apps)) as each:
-        for number, (app_id, outcome) in enumerate(each, start=1):
-            if isinstance(outcome, OneCtlError):
-                failed[app_id] = outcome
-            else:
-                sent += outcome
-            show(number, len(apps))
+    try:
+        with progress("Applying") as show, closing(replay_all(make, apps)) as each:
+            for number, (app_id, outcome) in enumerate(each, start=1):
+                if isinstance(outcome, OneCtlError):
+                    failed[app_id] = outcome
+                else:
+                    done, sent = done + 1, sent + outcome
+                show(number, len(apps))
+    except KeyboardInterrupt:  # those in work were finished meanwhile, and are not counted
+        session.terminal.notice(
+            f"At least {done} of {len(apps)} apps are applied. Run it again: it goes on, and sends nothing twice."
+        )
+        raise
     return sent, [(app_id, failed[app_id]) for app_id in apps if app_id in failed]

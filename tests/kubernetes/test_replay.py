@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,6 +149,9 @@ def test_interrupted_it_ends_what_is_in_work_and_the_next_try_sends_only_the_res
             _, said = run.communicate(timeout=60)
     assert run.returncode == 130
     assert b"Interrupted" in said
+    told = re.search(rb"At least (\d+) of (\d+) apps are applied. Run it again", said)
+    assert told is not None, said
+    assert int(told[2]) == MANY
     assert b"Traceback" not in said
     objects = kubectl("get", "deployment,service,httproute,configmap", "-l", "1ctl.dev/ledger", "-o", "name").split()
     rest = replay(user).done().json
@@ -155,5 +159,6 @@ def test_interrupted_it_ends_what_is_in_work_and_the_next_try_sends_only_the_res
     each = len(digests(kubectl, "app-0"))
     assert 0 < len(objects) < MANY * each
     assert len(objects) % each == 0, "an app was left half done"
+    assert int(told[1]) <= len(objects) / each
     assert rest["objects_sent"] == MANY * each - len(objects)
     assert replay(user).done().json["objects_sent"] == 0
