@@ -16,7 +16,7 @@ from ledger import checkpoint as notes
 from ledger import proof as proofs
 from ledger.checkpoint import Checkpoint, CheckpointError, SigningKey, VerifierKey
 from ledger.comparing import Comparison, emptied, verify_against
-from ledger.errors import LedgerDamagedError, RefusedError
+from ledger.errors import LedgerDamagedError, LedgerUnavailableError, RefusedError
 from ledger.kept_checkpoints import KeptCheckpoints
 from ledger.ledger_key import ledger_key
 from ledger.merkle import Tree
@@ -26,6 +26,8 @@ from ledger.reader import LedgerReader
 from ledger.stored_leaves import ledger_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cli.terminal import Terminal
     from ledger.store import ModelStore
 
@@ -170,10 +172,25 @@ def signed_now(session: Session, tree: Tree | None = None) -> bytes:
     return sign_and_keep(session, session.store, key, tree)
 
 
-def sign_and_keep(session: Session, store: ModelStore, key: SigningKey, tree: Tree | None = None) -> bytes:
+def sign_and_keep(
+    session: Session,
+    store: ModelStore,
+    key: SigningKey,
+    tree: Tree | None = None,
+    *,
+    unkept: Callable[[LedgerUnavailableError], None] | None = None,
+) -> bytes:
     """A checkpoint of this ledger as it is in a store: the session's, or a backup of it; `tree` as for `signed_now`.
 
+    Args:
+        session: Whose ledger.
+        store: Where it is.
+        key: Its signing key.
+        tree: See `signed_now`.
+        unkept: Told why it cannot be kept here, where it is of use all the same; None: that is an error.
+
     Raises:
+        LedgerUnavailableError: It cannot be kept, and nobody is to be told.
         CheckpointError: It is empty, or the key is not its own.
         LedgerDamagedError: It does not continue the kept checkpoint.
     """
@@ -184,8 +201,13 @@ def sign_and_keep(session: Session, store: ModelStore, key: SigningKey, tree: Tr
         _refuse_other_history(session, newest)  # signed while the backup was made: the ledger itself has to continue it
         previous = None
     note = checkpoint_now(store, key, previous=previous, tree=tree)
-    if ledger_id:
-        kept.keep(ledger_id, note)
+    try:
+        if ledger_id:
+            kept.keep(ledger_id, note)
+    except LedgerUnavailableError as error:
+        if unkept is None:
+            raise
+        unkept(error)
     return note
 
 

@@ -91,7 +91,7 @@ def status() -> None:
             "Events": str(head.position),
             "Newest": iso(head.recorded_us) if head.position else "-",
             "Head": head.chain.hex(),
-            "Writable": "yes" if session.reader.may_append() else f"no: {_why_not(session)}",
+            "Goes on": "here" if session.reader.may_append() else f"not here: {_why_not(session)}",
             "Versions": f"{PROGRAM}, tables {session.store.tables_version()}",
             f"Read model {APP_LIST.name}": f"at {reached}, {head.position - reached} behind",
             **{_identity_name(row): _identity_text(row) for row in identities or []},

@@ -42,7 +42,8 @@ def roles(
 ) -> None:
     """Print SQL for roles that may do no more than they must.
 
-    Reader: ask. Writer: record as well. Worker: open secrets as well. Run it as the owner of the tables.
+    Reader: ask. Writer: record as well. Worker: open secrets as well. For psql, as the owner of the tables, who needs
+    CREATEROLE; all of it is done, or nothing.
 
     Example:  1ctl ledger roles | psql postgresql://host/team
     """
@@ -53,7 +54,8 @@ def roles(
     if session.terminal.json:
         session.terminal.document({"prefix": prefix, "sql": script})
     else:
-        session.terminal.bytes([f"{script.rstrip()}\n".encode()])
+        text = f"\\set ON_ERROR_STOP on\nBEGIN;\n{script}COMMIT;\n"
+        session.terminal.bytes([text.encode()])
 
 
 def _database(session: Session) -> str:

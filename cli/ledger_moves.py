@@ -22,7 +22,7 @@ from cli.session import Session
 from ledger import checkpoint as notes
 from ledger.backup import back_up, checkpoint_path
 from ledger.checkpoint import KeyMissingError
-from ledger.errors import LedgerUnavailableError, RefusedError
+from ledger.errors import LedgerDeniedError, LedgerUnavailableError, RefusedError
 from ledger.events import LedgerMoved, LedgerRestored
 from ledger.ledger import Ledger
 from ledger.ledger_key import ledger_key
@@ -49,7 +49,13 @@ def backup(
     Example:  1ctl ledger backup /mnt/backup/ledger.db
     """
     session = Session()
-    done = back_up(session.store, file, sign=lambda copy: _sign(session, copy), progress=progress)
+    try:
+        done = back_up(session.store, file, sign=lambda copy: _sign(session, copy), progress=progress)
+    except LedgerDeniedError as error:
+        raise LedgerDeniedError(
+            error.message,
+            hint="Sealed values and wrapped keys are in a backup: run it with a login of onectl_worker, or as the owner.",
+        ) from error
     session.terminal.success(f"Backed up {done.head.position} events to {file}")
     if session.terminal.json:
         session.terminal.document(
@@ -178,6 +184,8 @@ def copy(
     else:
         session.terminal.success(f"Copied {done.head.position} events: the ledger goes on at {there}")
     session.terminal.notice("Name it from now on: --ledger, ONECTL_LEDGER, or a profile with --ledger.")
+    if "://" in address and done.state == "moved":
+        session.terminal.notice("Only its owner may use it so far: run the script of 1ctl ledger roles there.")
     if session.terminal.json:
         session.terminal.document(
             {
@@ -196,11 +204,19 @@ def _sign(session: Session, copy: ModelStore) -> bytes | None:
     try:
         key = notes.load_signing_key(session.keys.signing_path(session.reader.ledger_id() or ""))
         if replace(key, name=ours.name).verifier == ours:
-            return sign_and_keep(session, copy, key)
+            return sign_and_keep(session, copy, key, unkept=lambda error: _warn_unkept(session, error))
     except KeyMissingError as error:
         why = error.message
     session.terminal.notice(f"No checkpoint was signed: {why}")
     return None
+
+
+def _warn_unkept(session: Session, error: LedgerUnavailableError) -> None:
+    """A backup without its checkpoint here is worth more than none."""
+    session.terminal.warn(
+        f"{error.message}. A restore on this machine does not know how far the ledger had gone: keep FILE.checkpoint"
+        " elsewhere, and name it with --checkpoint."
+    )
 
 
 def _private_directory(session: Session) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ledger.text import Lines
+
 if TYPE_CHECKING:
     from ledger.app import Parked
     from ledger.spec import AppId
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 _HINTS = {
     "Sealed": "Point ONECTL_IDENTITY of the worker to the identity that opens its secrets",
     "Contended": "Stop whoever changes it",
-    "Redacted": "Set the value anew: 1ctl env create, then 1ctl deploy restart",
+    "Redacted": "Set the value again: 1ctl env create, then 1ctl deploy restart",
     "StillThere": "Remove what holds it; it is tried again by itself",
 }
 
@@ -20,13 +22,13 @@ def parked_hint(app_id: AppId, parked: Parked) -> str:
     """The next steps, in the order in which they are taken."""
     from effects.cluster import foreign_object  # noqa: PLC0415 - only where something is parked
 
-    retry = f"When that is mended: 1ctl worker retry {app_id.name}"
+    retry = f"When that is fixed: 1ctl worker retry {app_id.name}"
     foreign = foreign_object(parked.message) if parked.reason == "NotOurs" else None
     if foreign is None:
         first = _HINTS.get(parked.reason)
-        return f"{first}.\n{retry}" if first else retry
+        return Lines(f"{first}.", retry) if first else retry
     ref, uid = foreign
     steps = [f"Remove it, or deploy under another name: kubectl -n {app_id.namespace} get {ref} --show-labels"]
     if uid:  # nobody can tell which one a Secret is, since it is not read
         steps.append(f"Or take it over: 1ctl deploy adopt {ref} --uid {uid} --reason TEXT")
-    return "\n".join([*steps, retry])
+    return Lines(*steps, retry)

@@ -107,7 +107,7 @@ def test_the_status_of_a_ledger_tells_versions_and_who_may_write(known: Cli) -> 
     assert (status["program"], status["tables_version"], status["writable"]) == (PROGRAM, STORE_VERSION, True)
     shown = known.run("ledger", "status").done().stdout
     assert re.search(rf"^Versions: +{PROGRAM}, tables {STORE_VERSION}$", shown, re.MULTILINE)
-    assert re.search(r"^Writable: +yes$", shown, re.MULTILINE)
+    assert re.search(r"^Goes on: +here$", shown, re.MULTILINE)
 
 
 def test_a_bad_value_is_told_with_the_option_that_sets_it(known: Cli) -> None:

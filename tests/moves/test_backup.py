@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -57,6 +58,18 @@ def test_without_the_signing_key_there_is_a_backup_and_a_word_about_it(user: Use
     assert "No checkpoint was signed: there is no signing key" in result.stderr
     assert file.exists()
     assert not file.with_name("backup.db.checkpoint").exists()
+
+
+def test_where_no_checkpoint_can_be_kept_there_is_a_backup_with_its_checkpoint_and_a_warning(
+    user: User, tmp_path: Path
+) -> None:
+    shutil.rmtree(user.root / "home/checkpoints", ignore_errors=True)
+    (user.root / "home/checkpoints").write_text("a disk that cannot be written")
+    file = tmp_path / "backup.db"
+    result = user.run("ledger", "backup", str(file)).done()
+    assert "cannot be kept" in result.stderr
+    assert "--checkpoint" in result.stderr
+    user.run("audit", "verify", "--against", str(file.with_name("backup.db.checkpoint"))).done()
 
 
 def test_nothing_is_recorded_in_a_backup(user: User, place: str, tmp_path: Path) -> None:

