@@ -50,8 +50,11 @@ class Terminal:
         self.line(f"Step {number}/5: {doing} {app} ✓")
 
     def notice(self, text: str) -> None:
-        """Something about the circumstances: never part of the result."""
-        _write(sys.stderr, f"💡 {completed(text)}")
+        """Something about the circumstances: never part of the result. It may have several lines (`ledger.text.Lines`)."""
+        first, *more = lines_of(text)
+        _write(sys.stderr, f"💡 {completed(first)}")
+        for line in more:
+            self.notice_line(completed(line))
 
     def notice_line(self, text: str) -> None:
         """A line that belongs to the notice before it, indented."""

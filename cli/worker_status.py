@@ -8,6 +8,7 @@ from cli.follow_up import completed
 from cli.parked_hints import parked_hint
 from cli.session import Session
 from ledger.spec import AppId
+from ledger.text import Lines, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,8 +75,9 @@ def status() -> None:
         session.terminal.table(["NAMESPACE", "APP", "REASON", "MESSAGE"], rows)
         for each in parked:
             if each.parked.reason == "NotOurs":
-                session.terminal.notice(f"{each.app_id.name}: {parked_hint(each.app_id, each.parked)}")
-        session.terminal.notice("When that is mended: 1ctl worker retry APP")
+                first, *more = lines_of(parked_hint(each.app_id, each.parked))
+                session.terminal.notice(Lines(f"{each.app_id.name}: {first}", *more))
+        session.terminal.notice("When that is fixed: 1ctl worker retry APP")
 
 
 def _leader(lease: LeaseRow | None) -> dict[str, object] | None:
