@@ -141,7 +141,8 @@ def _prepare(session: Session, request: Request, *, resident: bool) -> None:
         session.ledger.mark(WorkerEnabled(cluster=session.place.cluster), request)
     if not session.ledger.holds_identity():
         detail = "it opens secrets, and is not on this machine: apps with secrets will be parked"
-        _log().warning("no identity", extra={"detail": f"{detail}; point ONECTL_IDENTITY to it"})
+        log = _log()
+        log.warning("no identity", extra={"detail": f"{detail}; point ONECTL_IDENTITY to it"})
 
 
 @contextmanager

@@ -250,6 +250,6 @@ class Worker:
         self._answered_at = now = time.monotonic()
         if self._outage is not None:
             about = {"failures": self._outage.failures, "seconds": round(now - self._outage.since, 3)}
-            LOG.info("ledger answers again", extra=about)
+            LOG.info("answers again", extra=about)
             self._outage = None
         return answer

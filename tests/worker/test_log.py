@@ -79,7 +79,7 @@ def test_an_outage_of_the_ledger_is_told_a_few_times_and_when_it_is_over(cli: Cl
             eventually(lambda: told(run, "ledger"))
             time.sleep(6)
             server.start_again()
-            (over,) = eventually(lambda: told(run, "ledger answers again"))
+            (over,) = eventually(lambda: told(run, "answers again"))
             eventually(lambda: len(told(run, "leading")) == 2)
             run.process.send_signal(signal.SIGTERM)
         said = told(run, "ledger")
