@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -32,33 +33,44 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes, *, alone: bool = False) -> None:
     """Write a file, mode 0600, complete and on disk or not at all; an older one of that name is replaced.
+
+    Args:
+        path: The file.
+        content: What is to be in it.
+        alone: Whether nobody else writes it meanwhile: what was half written by somebody who was killed is then removed.
 
     Raises:
         OSError: It cannot be written.
     """
-    write_all_durably(path, [content])
+    write_all_durably(path, [content], alone=alone)
 
 
-def write_all_durably(path: Path, parts: Iterable[bytes]) -> None:
+def write_all_durably(path: Path, parts: Iterable[bytes], *, alone: bool = False) -> None:
     """As `write_durably`, of what is made part by part; what making it raises is passed on.
 
     Raises:
         OSError: It cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
+    with _written(path, parts, "draft" if alone else os.urandom(4).hex()) as draft:
         draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+def write_once_durably(path: Path, content: bytes) -> bool:
+    """As `write_durably`, unless there is a file of that name already; whether this call made it.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with _written(path, [content], os.urandom(4).hex()) as draft:
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+    sync_directory(path.parent)
+    return True
 
 
 def sync_file(path: Path) -> None:
@@ -68,6 +80,22 @@ def sync_file(path: Path) -> None:
         OSError: It cannot be opened or synced.
     """
     sync_directory(path)
+
+
+@contextmanager
+def _written(path: Path, parts: Iterable[bytes], word: str) -> Iterator[Path]:
+    """A block in which what a file is to hold is on disk beside it, under a name of its own."""
+    draft = path.with_name(f".{path.name}.{word}")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _missing(path: Path) -> int:

@@ -10,9 +10,7 @@ Several ledgers may share a file. More than one key of a ledger is in it only wh
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ledger import sealing
-from ledger.durable_files import make_directory, sync_directory
+from ledger.durable_files import make_directory, sync_directory, write_durably, write_once_durably
 from ledger.errors import LedgerDamagedError, OneCtlError
 from ledger.file_lock import FileLock
 
@@ -151,7 +149,10 @@ class KeyFiles:
 
         path = self.signing_path(ledger_id)
         key = SigningKey.generate(origin)
-        if not _write_once(path, key.to_text()):
+        with _making(path):
+            make_directory(path.parent)
+            made = write_once_durably(path, key.to_text().encode())
+        if not made:
             key = replace(_signing_key(path), name=origin)
         return str(key.verifier)
 
@@ -217,21 +218,14 @@ def _making(path: Path) -> Iterator[None]:
 
 def _put(path: Path, identities: Sequence[_Identity]) -> None:
     """Write a file of identities while nobody else does, complete and on disk or not at all; without any, remove it."""
-    draft = path.with_name(f".{path.name}.draft")  # one name for all, so that none is left behind with a key in it
+    words = ((_IDENTITY, b64encode(each.private).decode(), each.ledger_id) for each in identities)
+    lines = "".join(" ".join(filter(None, line)) + "\n" for line in words)
     with _making(path):
-        draft.unlink(missing_ok=True)
-        if identities:
-            descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                for each in identities:
-                    words = (_IDENTITY, b64encode(each.private).decode(), each.ledger_id)
-                    file.write(" ".join(filter(None, words)) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
+        if lines:
+            write_durably(path, lines.encode(), alone=True)
         else:
             path.unlink(missing_ok=True)
-        sync_directory(path.parent)
+            sync_directory(path.parent)
 
 
 def _read(path: Path) -> str | None:
@@ -267,25 +261,3 @@ def _signing_key(path: Path) -> SigningKey:
     if key.algorithm != ED25519:
         raise KeyFileError(f"a ledger cannot be signed with {path}: it is the key of a witness", hint=hint)
     return key
-
-
-def _write_once(path: Path, text: str) -> bool:
-    """Whether the file was made by this call: complete and on disk, or not at all."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        make_directory(path.parent)
-        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(draft, path)
-        finally:
-            draft.unlink()
-        sync_directory(path.parent)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise KeyFileError(f"the key file {path} cannot be made: {error.strerror}") from error
-    return True

@@ -26,7 +26,7 @@ from typing import Literal
 from ledger import checkpoint as notes
 from ledger.checkpoint import Checkpoint, SigningKey, VerifierKey
 from ledger.clock import Clock, SystemClock, iso
-from ledger.durable_files import make_directory, sync_directory
+from ledger.durable_files import make_directory, sync_directory, write_durably
 from ledger.errors import OneCtlError
 from ledger.file_lock import FileLock
 from ledger.merkle import EMPTY_ROOT, verify_consistency
@@ -152,7 +152,7 @@ class Witness:
             return self.newest(signed.origin) or note
         if is_new:
             self._record(signed.origin, note, "accepted")
-        _replace(self._path(signed.origin, "checkpoint"), note)
+        write_durably(self._path(signed.origin, "checkpoint"), note, alone=True)  # the lock is held
         return note
 
     def _record(self, origin: str, note: bytes, result: str) -> None:
@@ -232,13 +232,6 @@ def _history_line(line: bytes) -> HistoryLine | None:
 def _append(path: Path, line: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     _write(descriptor, line)
-    sync_directory(path.parent)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.draft")  # one writer at a time: the lock is held
-    _write(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), content)
-    draft.replace(path)
     sync_directory(path.parent)
 
 
