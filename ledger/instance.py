@@ -42,6 +42,15 @@ class Instance(NamedTuple):
         """Whether lines may be appended here."""
         return self.writer in (None, self.instance)
 
+    def refuse_ended(self) -> None:
+        """Say why nothing is appended here, if nothing is.
+
+        Raises:
+            LedgerEndedError: This is a replica, a backup, or a ledger that goes on elsewhere.
+        """
+        if self.writer is not None and not self.may_append:
+            raise ended_error(self.writer, self.note)
+
     @property
     def has_ended(self) -> bool:
         """Whether the ledger goes on elsewhere."""

@@ -14,7 +14,7 @@ from hashlib import sha256
 from sqlalchemy import BigInteger, Integer, bindparam, cast, extract, func, select
 
 from ledger.errors import ConflictError, LedgerDamagedError, OneCtlError
-from ledger.instance import Instance, ended_error
+from ledger.instance import Instance
 from ledger.lease import Trouble, noted
 from ledger.lease_statements import lease_statements
 from ledger.postgres_connection import Database
@@ -131,9 +131,7 @@ class PostgresLeasePlace:
                 "the ledger has lost its head row or its instance row", hint="Restore it from a backup."
             )
         self.head = heads[0][0]
-        here = Instance(*rows[0])
-        if here.writer is not None and not here.may_append:
-            raise ended_error(here.writer, here.note)
+        Instance(*rows[0]).refuse_ended()
 
     def _values(self, *, locked: bool) -> dict[str, object]:
         return {**self._row, "with_lock": int(locked), "span_us": self._span_us}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from ledger import snapshots
 from ledger.codec import decode, recorded
 from ledger.events import LedgerCreated, LedgerRestored, WorkerDisabled, WorkerEnabled, WorkerIdentitySet
-from ledger.instance import ended_error
 from ledger.landmarks import span
 from ledger.pages import missing
 from ledger.spec import AppId
@@ -109,8 +108,8 @@ class LedgerReader:
             LedgerEndedError: This is a replica, a backup, or a ledger that goes on elsewhere.
         """
         here = self.store.instance()
-        if here is not None and not here.may_append:
-            raise ended_error(here.writer or "", here.note)
+        if here is not None:
+            here.refuse_ended()
 
     def epoch(self) -> int:
         """How often the ledger was put back from a backup: what fences off positions of ends that were lost."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ledger import sql_sqlite as sql
 from ledger.clock import LATEST_US, SystemClock
 from ledger.errors import ConflictError, LedgerDamagedError, LedgerUnavailableError, RefusedError
-from ledger.instance import Instance, ended_error
+from ledger.instance import Instance
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.sqlite_database import SqliteDatabase
 from ledger.store import (
@@ -273,9 +273,7 @@ def refuse_other_writer(rows: Sequence[tuple[Any, ...]]) -> None:
     """
     if len(rows) != 1:
         raise LedgerDamagedError("the ledger has lost its instance row", hint="Restore it from a backup.")
-    here = Instance(*rows[0])
-    if here.writer is not None and not here.may_append:
-        raise ended_error(here.writer, here.note)
+    Instance(*rows[0]).refuse_ended()
 
 
 def _refuse_changed(connection: sqlite3.Connection, stream: bytes, version: int) -> None:
