@@ -86,9 +86,6 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     "redact_event": update(stored_events)
     .where(_event.notification_id == bindparam("redacted_position"))
     .values(state=bindparam("remaining")),
-    "stream": select(stored_events)
-    .where(_event.originator_id == bindparam("stream"), _event.originator_version > bindparam("after"))
-    .order_by(_event.originator_version),
     "stream_range": select(stored_events)
     .where(
         _event.originator_id == bindparam("stream"),
