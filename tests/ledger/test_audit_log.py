@@ -7,6 +7,11 @@ from pathlib import Path
 import pytest
 
 from ledger.audit_log import WINDOW, Entry, Filter, entries, newest
+from ledger.commands import Deploy, Scale
+from ledger.envelope import Source
+from ledger.keys import KeyFiles
+from ledger.ledger import Ledger
+from ledger.request import Request
 from ledger.spec import AppId
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Row
@@ -92,3 +97,20 @@ def test_the_newest_of_all_are_found_from_the_end(path: Path) -> None:
             assert newest(store, wanted, 5) == [entry for entry in every if wanted.wants(entry)][-5:]
         assert newest(store, Filter(), 0) == []
         assert len(newest(store, Filter(), 2 * EVENTS)) == EVENTS
+
+
+def test_an_append_is_in_the_newest_lines_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    app = AppId("prod", "shop", "orders")
+    source = Source(program="1ctl test", host="h")
+    with closing(SqliteStore(tmp_path / "ledger.db")) as store:
+        ledger = Ledger(store, KeyFiles(tmp_path / "keys"), mint_domain=lambda: "calmotter-1111111.example.com")
+        # What sets the environment is the oldest line that is read; that of the host name is recorded after it.
+        ledger.execute(
+            app, Deploy(image="orders:1", env={"A": "1"}), Request(request_id="first", actor="ada", source=source)
+        )
+        for replicas in range(2, WINDOW + 2):
+            ledger.execute(
+                app, Scale(replicas=replicas), Request(request_id=f"scale {replicas}", actor="ada", source=source)
+            )
+        wanted = Filter(cluster="prod", namespace="shop", app="orders", kinds=["EnvSet", "DomainClaimed"])
+        assert [entry.row.topic for entry in newest(store, wanted, 1)] == ["DomainClaimed"]
