@@ -5,6 +5,7 @@ Invariants:
 * A watch that ends is opened again from where it was. If it is silent or breaks, or if the cluster no longer knows that
   place (410), everything is listed anew. Nothing is passed over in silence.
 * A server that ends one watch after the other at once and tells nothing is asked less and less often.
+* Where nothing is expected, it ends with a list that finds nothing or is refused, until the next resync.
 * Each app that something new was seen of, by a watch or by such a list, is woken; whether its objects are as they should
   be is for its reconcile to find out.
 """
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from effects.backoff import Backoff
-from effects.cluster import Change, ClusterError, ClusterUnreachableError, ExpiredError, Watch
+from effects.cluster import Change, ClusterError, ClusterRefusedError, ClusterUnreachableError, ExpiredError, Watch
 from effects.crash_points import crash_point
 from effects.inventory import Inventory
 
@@ -45,6 +46,7 @@ class Lister:
         restarted: Called each time a list begins anew because a watch could not go on.
         failed: Called with each error, after which it is tried again.
         well: Called when there was a list.
+        wanted: Whether objects are expected there; see `want`.
         clock: Rising seconds.
     """
 
@@ -57,30 +59,36 @@ class Lister:
     restarted: Callable[[], None]
     failed: Callable[[ClusterError], None] = lambda _: None
     well: Callable[[], None] = lambda: None
+    wanted: bool = True
     clock: Callable[[], float] = time.monotonic
     _stopped: threading.Event = field(default_factory=threading.Event)
     _listed: threading.Event = field(default_factory=threading.Event)
     _again: threading.Event = field(default_factory=threading.Event)
     _woken: threading.Event = field(default_factory=threading.Event)  # by whoever sets one of these
+    _ending: threading.Lock = field(default_factory=threading.Lock)
+    _is_over: bool = False
+    _found: bool = False
     _watch: Watch | None = None
     _version: str | None = None
     _failures: int = 0
     _in_vain: int = 0
 
     def run(self) -> None:
-        """List and watch until `stop`."""
-        while not self._stopped.is_set():
-            self._woken.wait(self.turn())
+        """List and watch until `stop`, or until nothing is expected and nothing is there."""
+        while not self._stopped.is_set() and (pause := self.turn()) is not None:
+            self._woken.wait(pause)
             self._woken.clear()
 
-    def turn(self) -> float:
-        """A list if one is due, then one watch until it ends; the seconds to wait before the next turn."""
+    def turn(self) -> float | None:
+        """A list if one is due, then one watch until it ends; the seconds to wait before the next turn, None for no more."""
         try:
             if self._version is None or self._again.is_set():
                 self._again.clear()
                 self._version = None
-                self._version = self._list()
+                self._version, self._found = self._list()
                 self.well()
+            if not self._found and self._ends():
+                return None
             self._listed.set()
             began = self.clock()
             told = self._follow(self._version)
@@ -92,8 +100,28 @@ class Lister:
             if self._version is not None:  # it is the watch that failed
                 self.restarted()
             self._listed.set()  # who waits for the first list need not wait for a cluster that refuses it
-            return self._fail(error)
+            refused = isinstance(error, ClusterRefusedError) and error.status in (403, 404)
+            return None if refused and self._ends() else self._fail(error)
         return self._pause(in_vain=not told and self.clock() - began < AT_ONCE)
+
+    def want(self, *, wanted: bool) -> bool:
+        """Say whether objects are expected there from now on; returns False if `run` has ended, and is to run again."""
+        with self._ending:
+            self.wanted = wanted
+            goes_on, self._is_over = not self._is_over, False
+        if not wanted:
+            self._close()  # it ends, if there is nothing
+        return goes_on
+
+    def _ends(self) -> bool:
+        """Whether it ends now, since nothing is expected there."""
+        with self._ending:
+            if self.wanted:
+                return False
+            self._is_over, self._version = True, None
+        self.inventory.untold(self.kind, self.namespace)
+        self._listed.set()
+        return True
 
     def list_again(self) -> None:
         """Begin with a list anew, as if the watch had expired; at once, however long it is to wait otherwise."""
@@ -111,8 +139,12 @@ class Lister:
         """Wait until there was a first list, or the cluster refused one."""
         return self._listed.wait(timeout)
 
-    def _list(self) -> str:
-        """One list, page by page: what is known is not held a second time while it is being compared."""
+    def _list(self) -> tuple[str, bool]:
+        """One list, page by page: what is known is not held a second time while it is being compared.
+
+        Returns:
+            Its version, and whether there was anything.
+        """
         names: set[str] = set()
         version = ""
         for page in self.inventory.pages(self.kind, self.namespace, ledger_id=self.ledger_id):
@@ -121,7 +153,7 @@ class Lister:
             version = page.version
         crash_point("listed")
         self._wake_all(self.inventory.listed_all(self.kind, self.namespace, names, version))
-        return version
+        return version, bool(names)
 
     def _wake_all(self, apps: Iterable[str]) -> None:
         if self._listed.is_set():  # all apps are looked at after the first list
@@ -133,27 +165,28 @@ class Lister:
         told = False
         with self.inventory.watch(self.kind, self.namespace, ledger_id=self.ledger_id, since=since) as watch:
             self._watch = watch
-            if self._is_over():
+            if self._is_interrupted():
                 return told  # who said so may have closed the watch before
             for change in watch:
                 told = True
                 self._take(change)
                 self._version = change.version
                 self._failures = 0
-                if self._is_over():
+                if self._is_interrupted():
                     break
         return told
 
-    def _is_over(self) -> bool:
+    def _is_interrupted(self) -> bool:
         return self._stopped.is_set() or self._again.is_set()
 
     def _take(self, change: Change) -> None:
+        self._found = self._found or change.kind == "present"
         if change.kind != "bookmark" and change.ref is not None and (app := self.inventory.changed(change)):
             self.wake(self.namespace, app)
 
     def _pause(self, *, in_vain: bool) -> float:
         """Seconds before the next watch: none, unless this one was as good as none, and nobody here ended it."""
-        self._in_vain = self._in_vain + 1 if in_vain and not self._is_over() else 0
+        self._in_vain = self._in_vain + 1 if in_vain and not self._is_interrupted() else 0
         return self.backoff.delay(self._in_vain) if self._in_vain else 0.0
 
     def _begin_anew(self) -> float:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import get_args
 
 from effects.app_work import AppWork, DisabledError, FatalError, LeadershipLostError, Measures
@@ -30,7 +31,7 @@ from effects.work_queue import WorkQueue
 from ledger.app import App
 from ledger.clock import SystemClock
 from ledger.codec import recorded, request_of, subject_of
-from ledger.errors import OneCtlError
+from ledger.errors import OneCtlError, UnknownEventError
 from ledger.events import (
     FieldDrift,
     LedgerMoved,
@@ -134,6 +135,7 @@ class Term:
         self._alike: dict[Ref, tuple[str, str]] = {}
         self._starting = threading.Lock()  # of what is begun and, at the end, waited for
         self._listers: dict[tuple[str, str], Lister] = {}
+        self._heard_of: set[str] = set()  # namespaces of lines since the last resync began
         self._threads: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._looked = threading.Event()
@@ -295,6 +297,7 @@ class Term:
         subject = subject_of(row.state)
         if subject is None or subject.cluster != self._settings.cluster:
             return
+        self._heard_of.add(subject.namespace)
         self._know_namespace(subject.namespace)
         if row.topic in _OBSERVED:
             self._wake(subject.namespace, subject.app)  # who led before may have written what is not so any more
@@ -313,9 +316,11 @@ class Term:
                 pass
 
     def _look_at_everything(self) -> None:
+        self._heard_of = set()
         apps = self._ledger.apps(self._settings.cluster)
-        for namespace in {app.namespace for app in apps}:
-            self._know_namespace(namespace)
+        for namespace, named in groupby(apps, key=lambda app_id: app_id.namespace):
+            # Where every app was destroyed nothing is watched: what is left there is found by the list of a resync.
+            self._know_namespace(namespace, wanted=any(map(self._is_alive, named)))
         for lister in self._all_listers():
             while not self._stopping.is_set() and not lister.wait_listed(1.0):
                 pass
@@ -329,7 +334,15 @@ class Term:
         self._looked.set()
         LOG.info("resync", extra={"apps": len(apps), "objects": self._inventory.size})
 
-    def _know_namespace(self, namespace: str) -> None:
+    def _is_alive(self, app_id: AppId) -> bool:
+        """Whether the cluster has objects of it, or is to have; of what cannot be read that is assumed."""
+        try:
+            app = self._ledger.app(app_id)
+        except UnknownEventError:
+            return True
+        return app.life is not None or app.leaving is not None
+
+    def _know_namespace(self, namespace: str, *, wanted: bool = True) -> None:
         for kind in WATCHED:
             lister = Lister(
                 kind=kind,
@@ -342,11 +355,14 @@ class Term:
                 failed=partial(self._list_failed, kind, namespace),
                 well=partial(self.troubles.over, (kind, namespace)),
                 clock=self._around.clock,
+                wanted=wanted,
             )
             with self._starting:
-                if self._stopping.is_set() or self._listers.setdefault((kind, namespace), lister) is not lister:
+                known = self._listers.setdefault((kind, namespace), lister)
+                goes_on = known.want(wanted=wanted or namespace in self._heard_of)
+                if self._stopping.is_set() or (goes_on and known is not lister):
                     continue
-            self._start(f"list-{kind}-{namespace}", lister.run)
+            self._start(f"list-{kind}-{namespace}", known.run)
 
     def _list_failed(self, kind: str, namespace: str, error: ClusterError) -> None:
         if (reason := reason_of(error)) is not None:
