@@ -122,8 +122,8 @@ def test_every_watch_that_cannot_go_on_is_counted_and_no_list(world: World, list
         restarted=lambda: found.append("restarted"),
         failed=lambda _: found.append("failed"),
     )
-    assert lister.turn() > 0
-    assert lister.turn() > 0
+    assert (lister.turn() or 0) > 0
+    assert (lister.turn() or 0) > 0
     assert found == [*told, *told]
 
 
