@@ -24,11 +24,15 @@ FOLDS = Path(__file__).parents[1] / "golden" / "folds"
 STATES = (App, AppId, Life, Roll, Configuration, SecretVersion, Spec, Parked, AppliedObject, FieldDrift)
 
 
+VERBS = [verb for verb in get_args(Verb) if verb != "retry_removal"]
+"""What golden files are made from. A verb that came later would make another history, not another fold."""
+
+
 def every_kind_of_fact() -> list[App]:
     """What an app adds up to after each event of a long history that chance made, and after one event of each kind."""
     chance, ledger = Random(1), Script()
     for _ in range(400):
-        perform(ledger, Step(APPS[chance.random() < 0.2], chance.choice(get_args(Verb)), chance.randrange(12)))
+        perform(ledger, Step(APPS[chance.random() < 0.2], chance.choice(VERBS), chance.randrange(12)))
     facts = [event for event in EXAMPLES if type(event) in SCHEMA_VERSIONS]
     states = []
     for app, lines in ((APPS[0], about(ledger.lines, APPS[0])), (APP, told(*facts, *facts))):

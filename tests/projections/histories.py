@@ -476,10 +476,10 @@ def perform(ledger: Script, step: Step) -> None:
 
 def _late_fact(state: _Open, chance: int) -> Event:
     assert state.leaving is not None
+    tried = state.tried if chance % 2 else state.leaving[1]
     facts: Sequence[Event] = (
         ResourcesApplied(release=1, through=state.leaving[1] - 1, objects=()),
-        ApplyRefused(release=1, through=state.tried, reason="NotFound", message="no such namespace"),
-        ApplyRefused(release=1, through=state.leaving[1], reason="NotFound", message="no such namespace"),
+        ApplyRefused(release=1, through=tried, reason="NotFound", message="no such namespace"),
         RolloutCompleted(release=1, roll=1, replicas=1),
     )
     return facts[chance % len(facts)]
