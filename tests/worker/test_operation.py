@@ -176,7 +176,7 @@ def test_a_database_that_does_not_let_it_in_ends_it(cli: Cli) -> None:
         cli.having(ONECTL_LEDGER=url).run("ledger", "migrate").done()
         server.execute("CREATE ROLE nobody LOGIN")
         with worker(cli.having(ONECTL_LEDGER=url.replace("postgres@", "nobody@"))) as run:
-            assert run.process.wait(SECONDS) == ExitCode.FAILED
+            assert run.process.wait(SECONDS) == ExitCode.REFUSED
         assert text(run).count("❌") == 1
         assert "does not allow this to its user" in text(run)
     finally:
