@@ -10,7 +10,7 @@ from ledger.app import Parked
 from ledger.spec import AppId
 
 APP = AppId("prod", "shop", "orders")
-RETRY = "When that is mended: 1ctl worker retry orders"
+RETRY = "When that is fixed: 1ctl worker retry orders"
 
 
 def parked(reason: str, message: str) -> Parked:

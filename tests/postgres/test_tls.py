@@ -13,6 +13,7 @@ import pytest
 from ledger.errors import LedgerUnavailableError
 from ledger.postgres_address import Address
 from ledger.postgres_connection import Database
+from ledger.postgres_patience import PatientConnection
 from ledger.postgres_store import PostgresStore
 from ledger.postgres_tls import tls_parameters
 
@@ -38,7 +39,7 @@ def sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, str]
         given.append(parameters)
         raise psycopg.OperationalError("nobody is there")
 
-    monkeypatch.setattr(psycopg, "connect", connect)
+    monkeypatch.setattr(PatientConnection, "connect", staticmethod(connect))
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("PGHOST", "PGHOSTADDR", "PGSSLMODE", "PGSSLROOTCERT", "PGSERVICE"):
         monkeypatch.delenv(name, raising=False)
