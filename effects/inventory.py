@@ -188,6 +188,12 @@ class Inventory:
             self._ask = {ref for ref in self._ask if ref.kind != "Secret"}
             self._going = {ref: uid for ref, uid in self._going.items() if ref.kind != "Secret"}
 
+    def forget_secrets_of(self, namespace: str, app: str) -> None:
+        """Look at each Secret of an app again when it is next needed: somebody asks for something, and counts on it."""
+        with self._lock:
+            for ref in [ref for ref in self._refs.get((namespace, app), ()) if ref.kind == "Secret"]:
+                self._forget(ref)
+
     def get(self, ref: Ref) -> Known | None:
         """What is known of one object."""
         with self._lock:

@@ -302,6 +302,7 @@ class Term:
         if row.topic in _OBSERVED:
             self._wake(subject.namespace, subject.app)  # who led before may have written what is not so any more
         else:
+            self._inventory.forget_secrets_of(subject.namespace, subject.app)
             self.queue.add(subject.app_id, position=row.position)
 
     def _take_order(self, row: Row) -> None:

@@ -327,6 +327,21 @@ def test_a_cluster_that_only_the_worker_reaches_needs_no_context_here(cli: Cli) 
     assert remote.run("deploy", "list").done().stdout == "💡 No deployments found\n"
 
 
+def test_a_secret_that_somebody_deleted_is_there_again_after_the_next_request(cli: Cli) -> None:
+    with worker(cli):
+        cli.run("deploy", "--image", "nginx:alpine").done()
+        cli.run("secret", "create", input="TOKEN=x\n").done()
+        cli.run("deploy", "restart").done()
+        before = {name for name in cli.objects() if name.startswith("Secret/")}
+        cluster = cli.cluster()
+        for name in before:
+            cluster.delete(Ref("Secret", "default", name.removeprefix("Secret/")), uid=None)
+        cluster.close()
+        assert not {name for name in cli.objects() if name.startswith("Secret/")}
+        cli.run("deploy", "scale", "--replicas", "2").done()
+        assert {name for name in cli.objects() if name.startswith("Secret/")} == before
+
+
 def test_a_running_worker_goes_on_with_a_new_key_for_secrets(cli: Cli) -> None:
     with worker(cli) as run:
         cli.run("deploy", "--image", "nginx:alpine", "--wait").done()
