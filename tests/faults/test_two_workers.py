@@ -149,6 +149,15 @@ def stopped_in_work(shop: Shop, process: Process) -> None:
             eventually(process.is_stopped, within=0.3)
 
 
+def test_what_workers_left_to_be_done_is_done_by_the_one_that_comes_last(tmp_path: Path) -> None:
+    """It works for the shop's cluster, whose name on the sandbox is another than elsewhere."""
+    with a_shop(tmp_path, f"{SANDBOX}, SQLite", 1, None) as shop:
+        shop.crowd.ask("three")
+        assert shop.crowd.violations()
+        with working(shop.crowd.world, resync_seconds=0.5):
+            shop.crowd.assert_quiet()
+
+
 @pytest.mark.fault("F13", on="place")
 @pytest.mark.parametrize("seed", dose.seeds(few=1, short=5, long=75))
 @pytest.mark.parametrize("place", usual_places())

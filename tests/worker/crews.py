@@ -64,12 +64,12 @@ class Member:
 
 def replica(world: World, cluster: Cluster | None = None, **settings: object) -> tuple[Worker, Tally]:
     """A worker that has not begun, and what counts what it does."""
-    ledger, tally = world.ledger, Tally()
+    ledger, tally, cluster_name = world.ledger, Tally(), world.app_id.cluster
 
     def make_ledger() -> Ledger:
         return Ledger(ledger.store, ledger._keys, mint_domain=lambda: mint_domain("example.com"))
 
-    chosen = Settings(cluster="test", gateway=GATEWAY, **{"threads": 3, "lease_seconds": 2.0, **settings})  # type: ignore[arg-type]
+    chosen = Settings(cluster=cluster_name, gateway=GATEWAY, **{"threads": 3, "lease_seconds": 2.0, **settings})  # type: ignore[arg-type]
     around = Surroundings(
         store=ledger.store,
         make_ledger=make_ledger,
@@ -78,7 +78,7 @@ def replica(world: World, cluster: Cluster | None = None, **settings: object) ->
         chance=lambda: 0.5,
         measures=tally,
     )
-    lease = ledger.store.lease("test", holder=str(uuid.uuid4()), note="a test", seconds=chosen.lease_seconds)
+    lease = ledger.store.lease(cluster_name, holder=str(uuid.uuid4()), note="a test", seconds=chosen.lease_seconds)
     return Worker(chosen, around, lease), tally
 
 
