@@ -36,7 +36,6 @@ from ledger.errors import (
     LedgerUnavailableError,
     OneCtlError,
     OutcomeUnknownError,
-    RefusedError,
 )
 from ledger.instance import ended_error
 from ledger.postgres_address import Address, invalid_address, parse
@@ -303,7 +302,7 @@ def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: C901, P
         case state if state == ENDED:
             return ended_error(error.diag.message_primary or "", error.diag.message_detail or None)
         case state if state == WRONG_CLOCK:
-            return RefusedError(
+            return LedgerUnavailableError(
                 "this machine's clock is more than a day ahead of the one of the ledger's database",
                 hint=f"{_NOTHING} Set the clock that is wrong.",
             )

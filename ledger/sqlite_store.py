@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ledger import sql_sqlite as sql
 from ledger.clock import LATEST_US, SystemClock
-from ledger.errors import ConflictError, LedgerDamagedError, LedgerUnavailableError, RefusedError
+from ledger.errors import ConflictError, LedgerDamagedError, LedgerUnavailableError
 from ledger.instance import Instance
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.sqlite_database import SqliteDatabase
@@ -191,7 +191,7 @@ class SqliteStore(SqliteDatabase):
     def append(self, rows: Sequence[NewRow], *, clock_us: int, beside: Beside = NOTHING_BESIDE) -> Sequence[Row]:
         """See `Store.append`."""
         if clock_us > LATEST_US:
-            raise RefusedError(
+            raise LedgerUnavailableError(
                 "this machine's clock is past the year 9999", hint="Nothing was recorded. Set the clock."
             )
         with self.writing() as connection:

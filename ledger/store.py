@@ -320,7 +320,7 @@ class Store(Protocol):
         Raises:
             ConflictError: A version or the request id is taken; nothing was written.
             LedgerEndedError: Nothing is appended here any more, or ever; nothing was written.
-            RefusedError: The clock is past the year 9999 or, where the store has one of its own, a day ahead of that.
+            LedgerUnavailableError: The clock is past the year 9999 or, where the store has one of its own, a day ahead of that.
             OutcomeUnknownError: The commit failed in a way that leaves open whether it happened.
         """
 
