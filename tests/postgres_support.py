@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,8 @@ class Server:
             return
         processes = [main, *main.children(recursive=True)]
         for process in processes:
-            os.kill(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # one that served a connection may have ended meanwhile
+                os.kill(process.pid, signal.SIGKILL)
         psutil.wait_procs(processes, timeout=10)
 
     def start_again(self) -> None:
