@@ -69,10 +69,14 @@ class BesideCheck:
 
     def _check_life(self, rows: Sequence[Row], at: int) -> Misled | None:
         row = rows[at]
-        document = orjson.loads(row.state)
-        deployment_id, subject = document["data"]["deployment_id"], document["meta"]["subject"]
-        names = (subject["cluster"], subject["namespace"], subject["app"])
-        if self._store.life(deployment_id) != LifeRow(deployment_id, *names, self._append_began(rows, at)):
+        try:
+            document = orjson.loads(row.state)
+            deployment_id, subject = document["data"]["deployment_id"], document["meta"]["subject"]
+            names = (subject["cluster"], subject["namespace"], subject["app"])
+            opened = LifeRow(deployment_id, *names, self._append_began(rows, at))
+        except (ValueError, KeyError, TypeError):  # in the chain all the same: somebody recorded it past this program
+            return Misled(row.position, f"position {row.position} opens a life, and cannot be read")
+        if self._store.life(deployment_id) != opened:
             detail = f"the table of lives does not say where the life begins that position {row.position} opens"
             return Misled(row.position, detail)
         self._lives += 1

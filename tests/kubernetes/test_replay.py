@@ -130,7 +130,7 @@ def test_without_yes_and_without_a_terminal_nothing_is_sent(user: tuple[Cli, Kub
     cli.run("deploy", "--image", "nginx:1").done()
     lost(kubectl)
     place = ("--kubeconfig", str(kubectl.file), "--context", kubectl.context)
-    cli.run("worker", "replay", *place)
+    cli.run("worker", "replay", *place).failed(ExitCode.USAGE)
     assert digests(kubectl) == {}
 
 

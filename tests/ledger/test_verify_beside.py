@@ -17,7 +17,7 @@ from ledger.ledger import Ledger
 from ledger.request import Request
 from ledger.spec import AppId
 from ledger.sqlite_store import SqliteStore
-from ledger.store import ModelStore
+from ledger.store import ModelStore, NewRow
 from ledger.stores import open_store
 from ledger.verify import Damage, verify_chain
 from tests.postgres_support import administer
@@ -135,3 +135,11 @@ def test_a_head_with_another_time_is_found(store: ModelStore, change: Change) ->
     found = damage(store)
     assert found is not None
     assert (found.position, found.fault) == (store.head().position, "edited")
+
+
+@pytest.mark.parametrize("state", [b'"life_key":"', b'{"life_key":"x"}', b'{"data":{"life_key":"x"},"meta":[]}'])
+def test_what_opens_a_life_and_cannot_be_read_is_found_where_it_is(store: ModelStore, state: bytes) -> None:
+    (line,) = store.append([NewRow(b"s" * 16, 1, "Deployed", state)], clock_us=1)
+    found = damage(store)
+    assert found is not None
+    assert (found.position, found.fault) == (line.position, "unfindable")
