@@ -13,6 +13,7 @@ from cli.recording import LEDGER_FAILURES, not_applied, status_hint
 from effects.cluster import Ref
 from effects.crash_points import crash_point
 from effects.removal import STILL_THERE
+from ledger.errors import may_pass
 from ledger.follow import Follower
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ NO_WORKER_SECONDS = 10.0
 
 APPLY_SECONDS = 60.0
 """How long a command waits for a worker that is there to apply what was recorded."""
+
+AWAY_SECONDS = 0.5
+"""How long a command that follows the ledger waits before it asks again one that is away."""
 
 _AGAIN = "The worker applies it; 1ctl deploy status shows where it stands."
 
@@ -122,25 +126,29 @@ class Resident:
 
         Raises:
             CommandError: No worker was seen for `NO_WORKER_SECONDS`.
+            LedgerBusyError, LedgerUnavailableError: The ledger was away, up to the end.
         """
         began = seen = time.monotonic()
-        store = self._session.store
-        follower = Follower(store, store.head().position)
+        store, follower = self._session.store, None
         try:
             while (now := time.monotonic()) < began + within:
-                yield self._session.reader.app(app_id)
-                if self._is_led():
-                    seen = now
-                elif now - seen >= NO_WORKER_SECONDS:
-                    raise not_applied(
-                        f"no worker was seen for {now - seen:.0f} s",
-                        hint="Start one: 1ctl worker run   (or let commands apply again: 1ctl worker disable)",
-                        again="A worker applies it when it runs.",
-                    )
-                if follower.wait(min(1.0, began + within - now)):
-                    follower.read(500)
+                try:
+                    follower = follower or Follower(store, store.head().position)
+                    yield self._session.reader.app(app_id)
+                    if self._is_led():
+                        seen = now
+                    elif now - seen >= NO_WORKER_SECONDS:
+                        raise _no_worker(now - seen)
+                    if follower.wait(min(1.0, began + within - now)):
+                        follower.read(500)
+                except LEDGER_FAILURES as error:
+                    if not may_pass(error) or time.monotonic() + AWAY_SECONDS >= began + within:
+                        raise
+                    time.sleep(AWAY_SECONDS)
+                    seen = time.monotonic()  # who could not be asked about was not missed
         finally:
-            follower.close()
+            if follower is not None:
+                follower.close()
 
     def _why_not(self, app_id: AppId) -> str | None:
         """What keeps the worker from applying it, as far as the worker could say."""
@@ -153,6 +161,14 @@ class Resident:
     def _is_led(self) -> bool:
         row = self._session.store.lease_row(self._session.place.cluster)
         return row is not None and row.valid
+
+
+def _no_worker(seconds: float) -> CommandError:
+    return not_applied(
+        f"no worker was seen for {seconds:.0f} s",
+        hint="Start one: 1ctl worker run   (or let commands apply again: 1ctl worker disable)",
+        again="A worker applies it when it runs.",
+    )
 
 
 def _concerned(app: App) -> Life | None:

@@ -10,6 +10,7 @@ from typing import Literal
 from effects.cluster import Cluster, ClusterUnreachableError, Ref, Rollout
 from effects.crash_points import crash_point
 from ledger.app import App, Life
+from ledger.errors import OneCtlError, may_pass
 from ledger.events import ObservedEvent, RolloutCompleted, RolloutFailed
 from ledger.ledger import Ledger
 from ledger.request import Request
@@ -106,6 +107,7 @@ class RolloutWatch:
 
         Raises:
             ClusterUnreachableError: The cluster could not be asked, up to the end.
+            LedgerBusyError, LedgerUnavailableError, OutcomeUnknownError: The ledger could not, up to the end.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -114,8 +116,9 @@ class RolloutWatch:
                 yield progress
                 if progress.verdict != "waiting" or time.monotonic() >= deadline:
                     return
-            except ClusterUnreachableError:
-                if time.monotonic() >= deadline:
+            except OneCtlError as error:
+                away = isinstance(error, ClusterUnreachableError) or may_pass(error)
+                if not away or time.monotonic() >= deadline:
                     raise
             sleep(min(self.interval, max(0.0, deadline - time.monotonic())))
 

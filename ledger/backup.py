@@ -63,6 +63,7 @@ def back_up(store: ModelStore, path: Path, *, sign: Sign, progress: Progress) ->
         raise RefusedError("nothing is recorded in the ledger yet", hint="There is nothing to back up.")
     _refuse_source(here)
     _refuse_other_file(path)
+    path = path.resolve()
     draft = path.with_name(f".{path.name}.part")
     try:
         with making(draft) as connection:
@@ -131,16 +132,18 @@ def _refuse_source(here: Instance) -> None:
 
 
 def _refuse_other_file(path: Path) -> None:
-    if not path.exists() or path.stat().st_size == 0:
-        return
+    is_new = not path.exists() or (path.is_file() and path.stat().st_size == 0)
+    if not is_new and not (path.is_file() and _is_backup(path)):
+        raise RefusedError(f"{path} exists, and is no backup", hint="Name another file.")
+
+
+def _is_backup(path: Path) -> bool:
     try:
         with reading(path) as connection:
             refuse_strange(schema_of(connection))
-            is_backup = instance_of(SqliteTables(connection)).is_backup
+            return instance_of(SqliteTables(connection)).is_backup
     except (OneCtlError, sqlite3.Error):
-        is_backup = False
-    if not is_backup:
-        raise RefusedError(f"{path} exists, and is no backup", hint="Name another file.")
+        return False
 
 
 def _read_into(connection: sqlite3.Connection, store: ModelStore, progress: Progress) -> None:

@@ -36,6 +36,9 @@ def sync_directory(path: Path) -> None:
 def write_durably(path: Path, content: bytes, *, alone: bool = False) -> None:
     """Write a file, mode 0600, complete and on disk or not at all; an older one of that name is replaced.
 
+    A link goes on leading where it led: the file there is replaced. What is no file (a pipe, a device such as
+    ``/dev/null``) is written into, and stays what it is.
+
     Args:
         path: The file.
         content: What is to be in it.
@@ -53,6 +56,11 @@ def write_all_durably(path: Path, parts: Iterable[bytes], *, alone: bool = False
     Raises:
         OSError: It cannot be written.
     """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as stream:
+            stream.writelines(parts)
+        return
+    path = path.resolve()
     with _written(path, parts, "draft" if alone else os.urandom(4).hex()) as draft:
         draft.replace(path)
     sync_directory(path.parent)

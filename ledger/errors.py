@@ -92,3 +92,9 @@ class UnknownEventError(LedgerDamagedError):
 
 class SealedError(OneCtlError):
     """A secret cannot be opened here: this machine does not hold the effects identity."""
+
+
+def may_pass(error: OneCtlError) -> bool:
+    """Whether the ledger may only be away for a moment, so that who has time asks again."""
+    away = isinstance(error, (LedgerBusyError, LedgerUnavailableError, OutcomeUnknownError))
+    return away and not isinstance(error, (LedgerDeniedError, LedgerFullError))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,20 @@ def test_an_export_has_every_event_once_in_each_format(known: Cli) -> None:
     known.run("audit", "export", "--format", "xml").failed(2)
     known.run("audit", "export", "--file", "no/such/place").failed(3)
     assert sorted(path.name for path in known.cwd.iterdir()) == ["our+ledger.key", "out.csv", "satusky.toml"]
+
+
+def test_an_export_goes_into_a_pipe_and_where_a_link_leads(known: Cli) -> None:
+    expected = known.run("audit", "export").done().stdout
+    os.mkfifo(known.cwd / "pipe")
+    with subprocess.Popen(["cat", "pipe"], cwd=known.cwd, stdout=subprocess.PIPE) as reader:
+        known.run("audit", "export", "--file", "pipe").done()
+        assert reader.stdout is not None
+        assert reader.stdout.read().decode() == expected
+    assert (known.cwd / "pipe").is_fifo()
+    (known.cwd / "link").symlink_to("export.jsonl")
+    known.run("audit", "export", "--file", "link").done()
+    assert (known.cwd / "link").is_symlink()
+    assert (known.cwd / "export.jsonl").read_text() == expected
 
 
 @pytest.mark.parametrize("file", ["our+ledger.key", None])

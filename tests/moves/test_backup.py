@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from contextlib import closing
@@ -92,6 +93,20 @@ def test_a_backup_replaces_an_older_one_and_nothing_else(user: User, tmp_path: P
     before = head(user.ledger)
     assert "is no backup" in user.run("ledger", "backup", str(user.ledger)).failed(3).error
     assert head(user.ledger) == before
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "is no backup" in user.run("ledger", "backup", str(pipe)).failed(3).error
+    assert pipe.is_fifo()
+
+
+def test_a_link_to_a_backup_goes_on_leading_to_it(user: User, tmp_path: Path) -> None:
+    link, elsewhere = tmp_path / "newest.db", tmp_path / "disk"
+    elsewhere.mkdir()
+    link.symlink_to(elsewhere / "backup.db")
+    for _ in range(2):
+        user.run("ledger", "backup", str(link)).done()
+    assert link.is_symlink()
+    assert rows(elsewhere / "backup.db") == rows(user.ledger)
 
 
 def test_a_backup_is_of_one_moment_while_others_append(place: str, tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""Who waits for pods waits on while the database is away for a moment, with a worker and without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import pytest
+
+from tests.cli_support import Cli
+from tests.postgres_support import Server
+from tests.worker.commands import worker
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("mode", ["inline", "resident"])
+def test_pods_are_waited_for_through_a_restart_of_the_database(mode: str, cli: Cli, mortal: Server) -> None:
+    user = cli.having(ONECTL_LEDGER=mortal.new_database(), ONECTL_SANDBOX_SECONDS="4")
+    user.run("ledger", "migrate").done()
+    with worker(user) if mode == "resident" else nullcontext():
+        waiting = user.start("deploy", "--image", "nginx:1", "--wait", "--timeout", "60s")
+        assert waiting.stdout is not None
+        for line in waiting.stdout:
+            if b"Waiting for deployment" in line:
+                break
+        mortal.kill()
+        mortal.start_again()
+        out, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, err.decode()
+    assert out.decode().splitlines()[-1] == "✅ Deployment is healthy — pods Running"
