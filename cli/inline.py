@@ -95,10 +95,10 @@ class Inline:
                 "this ledger is only read here, so nothing is applied from it",
                 hint="See where it goes on: 1ctl ledger status",
             )
+        # What was looked at before is good for what follows at once, not for the next time somebody asks.
+        looked_at, self._looked_at = self._looked_at or self._remembering(), None
         try:
-            if self._looked_at is None:
-                self._looked_at = self._remembering()
-            return self._session.reconciler(request, self._looked_at).reconcile(app_id, progress)
+            return self._session.reconciler(request, looked_at).reconcile(app_id, progress)
         except ParkedError as error:
             message = f"the cluster refused ({error.reason}): {error.message}"
             raise not_applied(message, hint=error.hint, again=_AGAIN) from error

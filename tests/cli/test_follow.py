@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from effects.cluster import Ref
 from tests.cli_support import Cli, write_toml
 from tests.effects.worlds import eventually
 from tests.moves.support import grow
@@ -31,8 +32,8 @@ def user(request: pytest.FixtureRequest, tmp_path: Path) -> Cli:
 
 
 @contextmanager
-def following(cli: Cli, *args: str) -> Iterator[Callable[[], list[str]]]:
-    """A command that follows; what it has printed so far. It ends well when it is interrupted."""
+def following(cli: Cli, *args: str, noted: str = "") -> Iterator[Callable[[], list[str]]]:
+    """A command that follows; what it has printed so far. It ends well when it is interrupted, having noted no more."""
     path = cli.home.parent / "followed"
     with path.open("wb") as out:
         child = cli.start(*args, stdout=out)
@@ -40,7 +41,7 @@ def following(cli: Cli, *args: str) -> Iterator[Callable[[], list[str]]]:
         yield lambda: path.read_text().splitlines()
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=30)
-        assert (child.returncode, err) == (0, b"")
+        assert (child.returncode, err.decode()) == (0, noted)
     finally:
         child.kill()
         child.communicate()
@@ -58,6 +59,20 @@ def test_a_log_that_is_followed_shows_what_there_is_and_then_what_comes(user: Cl
             eventually(lambda: f'reason "set {value}"' in printed()[-1])  # noqa: B023 - asked at once
         assert len(printed()) == 3
         assert all("  EnvSet  " in line for line in printed())
+
+
+def test_a_status_that_is_watched_looks_again_at_what_it_applied_before(deployed: Cli) -> None:
+    deployed.run("deploy", "--image", "nginx:2", "--detach").done()
+    service = Ref("Service", "default", "user-service")
+    noted = "💡 Sandbox: a simulated cluster on this machine. For a real one: 1ctl profile create --help\n"
+    with following(deployed, "deploy", "status", "--watch", noted=noted) as printed:
+        for release in (2, 3):
+            eventually(lambda: any(f"release {release}  Running" in line for line in printed()))  # noqa: B023 - asked at once
+            cluster = deployed.cluster()
+            assert cluster.read(service) is not None
+            cluster.delete(service, uid=None)
+            cluster.close()
+            deployed.run("deploy", "--image", f"nginx:{release + 1}", "--detach").done()
 
 
 def test_in_json_each_entry_is_a_line(user: Cli) -> None:
