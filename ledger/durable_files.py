@@ -14,6 +14,8 @@ def make_directory(path: Path) -> None:
     Raises:
         OSError: It cannot be made, or something else has its name.
     """
+    if path.is_dir():
+        return
     made = [path, *path.parents][: _missing(path)]
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     for directory in made:
