@@ -57,7 +57,8 @@ def create(
 ) -> None:
     """Set secrets; others stay.
 
-    Without --kv, --kv-file or --key, KEY=VALUE lines are read from stdin.
+    Without --kv, --kv-file or --key, KEY=VALUE lines are read from stdin. With
+    one --key, stdin is its value, of as many lines as it has.
 
     Example:  1ctl secret create --kv-file secrets.env
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,17 +46,37 @@ def _lines(file: Path | None) -> dict[str, str]:
     return values.env_file(read_text(file), str(file))
 
 
-def _asked(keys: Iterable[str]) -> dict[str, str]:
-    from getpass import getpass  # noqa: PLC0415 - only where something is asked
-
-    answers = {}
+def _asked(keys: Sequence[str]) -> dict[str, str]:
+    """A value for each key. Of stdin, one key takes all that there is, several take a line each."""
     for key in keys:
         values.env_name(key)
-        try:
-            answer = getpass(f"{key}: ") if sys.stdin.isatty() else sys.stdin.readline().removesuffix("\n")
-        except EOFError:
-            answer = ""
-        if not answer:
+    answers = dict(zip(keys, _typed(keys) if sys.stdin.isatty() else _read(len(keys)), strict=False))
+    for key in keys:
+        if not answers.get(key):
             raise RefusedError(f"no value given for {key}", hint="Each --key takes one line of input.")
-        answers[key] = answer
     return answers
+
+
+def _typed(keys: Sequence[str]) -> Iterator[str]:
+    from getpass import getpass  # noqa: PLC0415 - only where somebody types
+
+    for key in keys:
+        try:
+            yield getpass(f"{key}: ")
+        except EOFError:
+            return
+
+
+def _read(count: int) -> Sequence[str]:
+    if count == 0:
+        return []
+    content = sys.stdin.read().removesuffix("\n")
+    if count == 1:
+        return [content]
+    lines = content.split("\n")
+    if len(lines) > count:
+        raise RefusedError(
+            f"{len(lines)} lines of input for {count} keys",
+            hint="A value of several lines is read alone: 1ctl secret create --key KEY < FILE",
+        )
+    return lines

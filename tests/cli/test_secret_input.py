@@ -47,6 +47,25 @@ def test_each_key_asked_for_takes_a_line_of_stdin(deployed: Cli) -> None:
     assert keys(deployed) == ["A", "B"]
 
 
+PEM = "-----BEGIN SECRET-----\nbGluZSBvbmU=\nbGluZSB0d28=\n-----END SECRET-----"
+
+
+def test_one_key_takes_all_lines_of_stdin(deployed: Cli) -> None:
+    escaped = PEM.replace("\n", "\\n")
+    found = []
+    for args, given in ((["--key", "PEM"], f"{PEM}\n"), (["--kv-file", "-"], f'PEM="{escaped}"\n')):
+        deployed.run("secret", "create", *args, input=given).done()
+        found.append(deployed.objects()["Secret/user-service-secrets"]["data"]["pem"])
+    assert found[0] == found[1]
+
+
+def test_more_lines_than_keys_are_refused_and_not_echoed(deployed: Cli) -> None:
+    refused = deployed.run("secret", "create", "--key", "A", "--key", "B", input=f"1\n{PEM}\n").failed(3)
+    assert "5 lines of input for 2 keys" in refused.error
+    assert "BEGIN" not in refused.stdout + refused.stderr
+    assert keys(deployed) == []
+
+
 def test_all_sources_may_be_used_at_once(deployed: Cli) -> None:
     (deployed.cwd / "secrets.env").write_text("A=1\n")
     deployed.run("secret", "create", "--kv-file", "secrets.env", "--kv", "B=2", "--key", "C", input="3\n").done()
