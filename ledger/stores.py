@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledger.errors import InvalidValueError
+from ledger.errors import InvalidValueError, LedgerUnavailableError
 
 if TYPE_CHECKING:
     from ledger.store import ModelStore
@@ -22,12 +22,16 @@ def open_store(address: str | Path, *, lock_timeout: float = 30.0, patience: flo
 
     Raises:
         InvalidValueError: It is a URL of something else, or a bad one.
+        LedgerUnavailableError: It is ``/`` or ``.``.
     """
     scheme, found, _ = str(address).partition("://")
     if isinstance(address, Path) or not found:
         from ledger.sqlite_store import SqliteStore  # noqa: PLC0415 - only what is used is imported
 
-        return SqliteStore(Path(address), lock_timeout=lock_timeout)
+        path = Path(address)
+        if not path.name:
+            raise LedgerUnavailableError(f"{path} is a directory, not a ledger", hint="Name a file.")
+        return SqliteStore(path, lock_timeout=lock_timeout)
     if scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
         raise InvalidValueError(
             "ledger address",

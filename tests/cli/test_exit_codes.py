@@ -95,6 +95,11 @@ def test_0_for_help_and_version(cli: Cli) -> None:
 # 1
 
 
+@pytest.mark.parametrize("place", [".", "/"])
+def test_1_when_the_ledger_is_a_directory(cli: Cli, place: str) -> None:
+    assert f"{place} is a directory, not a ledger" in cli.run("--ledger", place, "deploy", "list").failed(1).error
+
+
 def test_1_when_the_data_directory_cannot_be_made(cli: Cli) -> None:
     cli.home.write_text("in the way")
     result = cli.run("deploy", "--image", "nginx:alpine").failed(1)
