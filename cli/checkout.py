@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 _SECONDS = 2.0
@@ -35,7 +36,7 @@ def commit() -> tuple[str | None, bool | None]:
 def _differs(top: Path, index: Path, objects: Path, head: str) -> bool | None:
     from tempfile import TemporaryDirectory  # noqa: PLC0415 - only where something is checked out
 
-    with TemporaryDirectory(prefix="1ctl-") as directory:
+    with suppress(OSError), TemporaryDirectory(prefix="1ctl-") as directory:
         ours = Path(directory)
         (ours / "refs").mkdir()
         (ours / "HEAD").write_text(f"{head}\n")
@@ -44,7 +45,8 @@ def _differs(top: Path, index: Path, objects: Path, head: str) -> bool | None:
         environ |= {name: str(place) for name, place in places.items()}
         command = (*_GIT, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty")
         changes = _told(command, environ)
-    return None if changes is None else bool(changes)
+        return None if changes is None else bool(changes)
+    return None  # nothing can be written for it
 
 
 def _told(command: tuple[str, ...], environ: Mapping[str, str] | None = None) -> str | None:
