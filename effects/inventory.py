@@ -107,6 +107,7 @@ class Inventory:
         self._lock = threading.Lock()
         self._known: dict[Ref, Known] = {}
         self._refs: dict[tuple[str, str], tuple[Ref, ...]] = {}  # of what is known, by namespace and app
+        self._of: dict[tuple[str, str], set[Ref]] = {}  # of what is known, by kind and namespace
         self._homes: dict[Ref, tuple[str, str]] = {}  # life and app of objects that somebody's label puts elsewhere
         self._told: set[tuple[str, str]] = set()  # kind and namespace of which somebody tells us everything
         self._absent: set[Ref] = set()  # what was looked for and not found, and nobody would tell us of
@@ -139,10 +140,9 @@ class Inventory:
         with self._lock:
             gone = {
                 ref
-                for ref, before in self._known.items()
-                if (ref.kind, ref.namespace) == (kind, namespace)
-                and ref.name not in names
-                and not _is_before(version, before.resource_version)  # else it was made after the list
+                for ref in self._of.get((kind, namespace), ())
+                if ref.name not in names
+                and not _is_before(version, self._known[ref].resource_version)  # else it was made after the list
             }
             self._told.add((kind, namespace))
             for ref in [ref for ref in self._going if (ref.kind, ref.namespace) == (kind, namespace)]:
@@ -238,6 +238,7 @@ class Inventory:
                 self._forget(ref)
             key = (ref.namespace, self._home(ref, now))
             self._refs[key] = (*self._refs.get(key, ()), ref)
+            self._of.setdefault((ref.kind, ref.namespace), set()).add(ref)
         self._known[ref] = now
 
     def _forget(self, ref: Ref) -> Known:
@@ -248,6 +249,10 @@ class Inventory:
             self._refs[key] = left
         else:
             del self._refs[key]
+        of = self._of[ref.kind, ref.namespace]
+        of.remove(ref)
+        if not of:
+            del self._of[ref.kind, ref.namespace]
         return before
 
     # -- The cluster -----------------------------------------------------------------------------------------------
@@ -341,5 +346,7 @@ class Inventory:
     def close(self) -> None:
         """Forget everything, at once and not when the garbage of a term is collected; the cluster stays open."""
         with self._lock:
-            for kept in (self._known, self._refs, self._homes, self._told, self._absent, self._ask, self._going):
+            for kept in (self._known, self._refs, self._of, self._homes, self._told):
                 kept.clear()
+            for asked in (self._absent, self._ask, self._going):
+                asked.clear()

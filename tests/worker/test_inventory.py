@@ -73,6 +73,41 @@ def test_a_list_does_not_forget_what_was_made_after_it(world: World, inventory: 
     assert inventory.size == 0
 
 
+class Asked(dict[Ref, Known]):
+    """What is known, and which of it was looked at; nobody goes through all of it."""
+
+    asked: set[Ref]
+
+    def __getitem__(self, ref: Ref) -> Known:
+        self.asked.add(ref)
+        return super().__getitem__(ref)
+
+    def items(self) -> Any:
+        pytest.fail("all that is known was gone through")
+
+    __iter__ = values = keys = items
+
+
+def test_a_list_of_one_namespace_looks_at_what_is_known_of_that_namespace_only(
+    world: World, inventory: Inventory
+) -> None:
+    labels = {LEDGER_LABEL: LEDGER, APP_LABEL: "shop"}
+    refs = [
+        Ref(kind, namespace, name)
+        for kind in ("ConfigMap", "Service")
+        for namespace in ("one", "other")
+        for name in ("stays", "goes")
+    ]
+    inventory.listed(Listed(ref, Seen(str(uuid4()), "5", labels, {})) for ref in refs)
+    known = Asked(inventory._known)
+    known.asked = set()
+    inventory._known = known
+    assert inventory.listed_all("ConfigMap", "one", {"stays"}, "9") == {"shop"}
+    assert known.asked <= {Ref("ConfigMap", "one", "stays"), Ref("ConfigMap", "one", "goes")}
+    assert [ref for ref in refs if inventory.get(ref) is None] == [Ref("ConfigMap", "one", "goes")]
+    assert inventory.listed_all("ConfigMap", "nowhere", set(), "9") == set()
+
+
 def test_what_is_known_of_ten_thousand_objects_is_small_and_a_list_of_them_is_not_held_whole(world: World) -> None:
     inventory = Inventory(world.cluster, lambda: None)
 
