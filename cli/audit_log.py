@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ledger.store import Store
 
 DEFAULT_LINES = 50
-FOLLOW_SECONDS = 0.5
 
 AppFilter = Annotated[str | None, typer.Option("--app", metavar="NAME", help="Only this app.")]
 NamespaceFilter = Annotated[str | None, typer.Option("--namespace", metavar="NS", help="Only this namespace.")]
@@ -173,28 +172,16 @@ def _origin(store: Store) -> str:
 
 
 def _follow(session: Session, wanted: Filter, count: int) -> None:
-    import time  # noqa: PLC0415
-
     import orjson  # noqa: PLC0415
 
     from cli.following import until_interrupted  # noqa: PLC0415
 
-    store = session.store
-    reached = store.head().position
-    fresh: Sequence[Entry] = audit_log.newest(store, wanted, count, upto=reached)
     with until_interrupted():
-        while True:
-            for entry in fresh:
-                if session.terminal.json:
-                    session.terminal.bytes([orjson.dumps(entry.to_json()) + b"\n"])
-                else:
-                    session.terminal.line("  ".join(_cells(entry)))
-            version = store.data_version()
-            while store.data_version() == version and store.head().position == reached:
-                time.sleep(FOLLOW_SECONDS)
-            head = store.head().position
-            fresh = list(audit_log.entries(store, wanted, after=reached, upto=head))
-            reached = head
+        for entry in audit_log.followed(session.store, wanted, count):
+            if session.terminal.json:
+                session.terminal.bytes([orjson.dumps(entry.to_json()) + b"\n"])
+            else:
+                session.terminal.line("  ".join(_cells(entry)))
 
 
 def _cells(entry: Entry) -> list[str]:

@@ -7,6 +7,7 @@ redacted ones, are shown like all others.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -23,6 +24,9 @@ from ledger.streams import app_stream, domain_stream, observed_stream
 
 WINDOW = 20
 """Lines that are read besides those asked for, since some may not match; one append has fewer."""
+
+WAIT_SECONDS = 60.0
+"""How long to wait for a line at a time; longer would do as well."""
 
 _CLAIMS = frozenset({DomainClaimed.__name__, DomainReleased.__name__})
 
@@ -141,17 +145,37 @@ def entry_of(row: Row) -> Entry:
     return Entry(row, document if isinstance(document, dict) else {})
 
 
-def entries(store: Store, wanted: Filter, *, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
+def entries(store: Store, wanted: Filter, *, upto: int | None = None) -> Iterator[Entry]:
     """Matching entries in rising position; reads pages, or the lines of one app, so memory stays small.
 
     Raises:
         LedgerDamagedError: A line is missing, or is not JSON; those before it were given out.
     """
     app_id = wanted.app_id
-    rows = lines(store, after + 1, upto) if app_id is None else _about(store, app_id, upto)
+    rows = lines(store, 1, upto) if app_id is None else _about(store, app_id, upto)
     for row in rows:
-        if row.position > after and wanted.wants(entry := entry_of(row)):
+        if wanted.wants(entry := entry_of(row)):
             yield entry
+
+
+def followed(store: Store, wanted: Filter, count: int) -> Iterator[Entry]:
+    """The last matching entries, at most `count`, then each that is recorded; goes on until it is left.
+
+    What comes is read by position, whoever it is about: each line once, however long the history of an app is.
+
+    Raises:
+        LedgerReplacedError: The ledger was put back to before what was given out.
+        LedgerDamagedError: A line is missing, or is not JSON; those before it were given out.
+        LedgerUnavailableError, LedgerBusyError: The ledger cannot be read.
+    """
+    from ledger.follow import Follower  # noqa: PLC0415 - only who follows has one
+
+    reached = store.head().position
+    with closing(Follower(store, reached)) as follower:
+        yield from (entry for entry in newest(store, wanted, count) if entry.row.position <= reached)
+        while True:
+            if follower.wait(WAIT_SECONDS):
+                yield from (entry for row in follower.read(PAGE) if wanted.wants(entry := entry_of(row)))
 
 
 def newest(store: Store, wanted: Filter, count: int, *, upto: int | None = None) -> list[Entry]:

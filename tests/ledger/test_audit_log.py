@@ -1,21 +1,27 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ledger.audit_log import WINDOW, Entry, Filter, entries, newest
+from ledger.audit_log import WINDOW, Entry, Filter, entries, followed, newest
 from ledger.commands import Deploy, Scale
 from ledger.envelope import Source
+from ledger.errors import LedgerReplacedError
 from ledger.keys import KeyFiles
 from ledger.ledger import Ledger
 from ledger.request import Request
 from ledger.spec import AppId
 from ledger.sqlite_store import SqliteStore
-from ledger.store import Row
+from ledger.store import NewRow, Row
+from ledger.streams import app_stream
 from tests.bench.make_ledger import app_id, make
+from tests.ledger.support import write
 
 APPS = 6
 EVENTS = 3_000
@@ -77,13 +83,6 @@ def test_it_can_be_filtered_further(path: Path, store: SqliteStore) -> None:
     assert newest(store, wanted, 1) == all_of_them(path, wanted)[-1:]
 
 
-def test_it_goes_on_after_a_position(path: Path, store: SqliteStore) -> None:
-    found = all_of_them(path, of(app_id(0)))
-    middle = found[len(found) // 2].row.position
-
-    assert list(entries(store, of(app_id(0)), after=middle)) == found[len(found) // 2 + 1 :]
-
-
 def test_an_app_that_nobody_deployed_has_no_log(store: SqliteStore) -> None:
     wanted = of(app_id(APPS))
 
@@ -114,3 +113,47 @@ def test_an_append_is_in_the_newest_lines_as_a_whole_or_not_at_all(tmp_path: Pat
             )
         wanted = Filter(cluster="prod", namespace="shop", app="orders", kinds=["EnvSet", "DomainClaimed"])
         assert [entry.row.topic for entry in newest(store, wanted, 1)] == ["DomainClaimed"]
+
+
+class Counting(SqliteStore):
+    """A store that counts the lines it gives out."""
+
+    given = 0
+
+    def query(self, text: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]]:
+        rows = super().query(text, parameters)
+        self.given += sum(len(row) == len(Row._fields) for row in rows)
+        return rows
+
+
+@pytest.fixture
+def copy(path: Path, tmp_path: Path) -> Path:
+    """Of the ledger, to append to."""
+    return Path(shutil.copy(path, tmp_path / "ledger.db"))
+
+
+def test_to_follow_an_app_costs_the_lines_that_come_however_long_its_history_is(copy: Path) -> None:
+    wanted = of(app_id(0))
+    with closing(Counting(copy)) as store, closing(SqliteStore(copy)) as other:
+        before = newest(store, wanted, 3)
+        following = followed(store, wanted, 3)
+        assert list(islice(following, 3)) == before
+        (last,) = other.stream(app_stream(app_id(0)).bytes, descending=True, limit=1)
+        for later in (1, 2):
+            store.given = 0
+            write(other, 5, stream="of nobody")
+            (row,) = other.append([NewRow(last.stream, last.version + later, last.topic, last.state)], clock_us=0)
+            assert next(following).row == row
+            assert store.given <= 7, "the lines that came, and once the one before them"
+
+
+def test_who_follows_is_told_that_the_ledger_was_put_back(copy: Path, tmp_path: Path) -> None:
+    earlier = Path(shutil.copy(copy, tmp_path / "earlier.db"))
+    with closing(SqliteStore(copy)) as store, closing(SqliteStore(copy)) as other:
+        write(other, 5)
+        following = followed(store, Filter(), 1)
+        assert next(following).row.position == EVENTS + 5
+        with other.alone():
+            other.replace(earlier)
+        with pytest.raises(LedgerReplacedError, match=f"up to position {EVENTS + 5}"):
+            next(following)

@@ -77,7 +77,7 @@ def test_lines_before_a_gap_are_given_out_and_then_it_is_told(damaged: tuple[Sql
         at_position,
         lambda store, _: as_of(store, START_US + 1_000_000_000),
         lambda store, _: list(entries(store, Filter())),
-        lambda store, _: list(entries(store, Filter(), after=4, upto=LINES)),
+        lambda store, _: list(entries(store, Filter(), upto=LINES)),
         lambda store, _: newest(store, Filter(), LINES),
     ],
 )  # fmt: skip
