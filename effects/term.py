@@ -345,25 +345,27 @@ class Term:
 
     def _know_namespace(self, namespace: str, *, wanted: bool = True) -> None:
         for kind in WATCHED:
-            lister = Lister(
-                kind=kind,
-                namespace=namespace,
-                inventory=self._inventory,
-                ledger_id=self._ledger_id,
-                wake=self._wake,
-                backoff=self._backoff,
-                restarted=self._around.measures.relisted,
-                failed=partial(self._list_failed, kind, namespace),
-                well=partial(self.troubles.over, (kind, namespace)),
-                clock=self._around.clock,
-                wanted=wanted,
-            )
             with self._starting:
-                known = self._listers.setdefault((kind, namespace), lister)
-                goes_on = known.want(wanted=wanted or namespace in self._heard_of)
-                if self._stopping.is_set() or (goes_on and known is not lister):
+                known = self._listers.get((kind, namespace))
+                lister = known or self._listers.setdefault((kind, namespace), self._make_lister(kind, namespace))
+                goes_on = lister.want(wanted=wanted or namespace in self._heard_of)
+                if self._stopping.is_set() or (goes_on and known is not None):
                     continue
-            self._start(f"list-{kind}-{namespace}", known.run)
+            self._start(f"list-{kind}-{namespace}", lister.run)
+
+    def _make_lister(self, kind: str, namespace: str) -> Lister:
+        return Lister(
+            kind=kind,
+            namespace=namespace,
+            inventory=self._inventory,
+            ledger_id=self._ledger_id,
+            wake=self._wake,
+            backoff=self._backoff,
+            restarted=self._around.measures.relisted,
+            failed=partial(self._list_failed, kind, namespace),
+            well=partial(self.troubles.over, (kind, namespace)),
+            clock=self._around.clock,
+        )
 
     def _list_failed(self, kind: str, namespace: str, error: ClusterError) -> None:
         if (reason := reason_of(error)) is not None:

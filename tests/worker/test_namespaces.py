@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from effects.cluster import LEDGER_LABEL, LIFE_LABEL, ClusterRefusedError, Page, Ref, Watch
-from effects.listing import WATCHED
+from effects.listing import WATCHED, Lister
+from effects.term import Term
 from ledger.commands import Destroy
 from ledger.events import DriftHealed
 from tests.effects.worlds import Meddled, World, eventually, image
@@ -107,3 +108,21 @@ def test_what_is_left_there_is_watched_until_it_is_gone(over: World, cluster: Co
         eventually(lambda: over.cluster.look(ref, ledger_id=labels[LEDGER_LABEL]) is None)
         resync(member)
         eventually(lambda: cluster.lists["ConfigMap"] >= 2)
+
+
+def test_a_line_of_one_that_is_watched_makes_no_lister(
+    world: World, cluster: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    real = Term._make_lister
+
+    def make_lister(term: Term, kind: str, namespace: str) -> Lister:
+        made.append(kind)
+        return real(term, kind, namespace)
+
+    monkeypatch.setattr(Term, "_make_lister", make_lister)
+    with working(world, cluster, resync_seconds=3600):
+        for number in range(3):
+            world.ask(image(f"nginx:{number}"))
+            settled(world)
+    assert sorted(made) == sorted(WATCHED)
