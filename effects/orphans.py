@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from effects.cluster import LIFE_LABEL, Cluster, Ref
@@ -39,27 +39,40 @@ def orphans(reader: LedgerReader, cluster: Cluster, namespace: str, gateway: str
     if ledger_id is None:
         return
     around = Surroundings(ledger_id=ledger_id, gateway=gateway)
+    explained: dict[str, _Explained] = {}
     for kind in WATCHED:
         for page in cluster.pages(kind, namespace, ledger_id=ledger_id):
             for each in page.objects:
                 life = each.seen.labels.get(LIFE_LABEL, "")
-                why = _why(reader, life, each.ref, around)
-                if why is not None:
-                    yield Orphan(each.ref, each.seen.uid, life, why)
+                if life in explained and explained[life].covers(each.ref):
+                    continue
+                # Of a life that is known, too: what was recorded since may ask for this object.
+                explained[life] = _explained(reader, life, around)
+                if not explained[life].covers(each.ref):
+                    yield Orphan(each.ref, each.seen.uid, life, explained[life].why_not)
 
 
-def _why(reader: LedgerReader, deployment_id: str, ref: Ref, around: Surroundings) -> str | None:
+class _Explained(NamedTuple):
+    """The objects of one life that events explain; None for all of them. And why they explain no other, as a clause."""
+
+    refs: Collection[Ref] | None
+    why_not: str = ""
+
+    def covers(self, ref: Ref) -> bool:
+        return self.refs is None or ref in self.refs
+
+
+def _explained(reader: LedgerReader, deployment_id: str, around: Surroundings) -> _Explained:
     app_id = reader.find(deployment_id) if deployment_id else None
     if app_id is None:
-        return "no event of this ledger names its deployment"
+        return _Explained((), "no event of this ledger names its deployment")
     app = reader.app(app_id)
     if app.leaving is not None and app.leaving.deployment_id == deployment_id:
-        return None  # its removal is not finished
+        return _Explained(None)  # its removal is not finished
     if app.life is None or app.life.deployment_id != deployment_id:
-        return "its deployment was destroyed"
+        return _Explained((), "its deployment was destroyed")
     if app.life.dirty:
-        return None
+        return _Explained(None)
     wanted, kept = asked_for(app, app.life, around)
-    if ref in {entry.ref for entry in wanted} or ref in {copy for copy, _ in kept}:
-        return None
-    return "the app does not ask for it any more"
+    refs = {entry.ref for entry in wanted} | {copy for copy, _ in kept}
+    return _Explained(refs, "the app does not ask for it any more")

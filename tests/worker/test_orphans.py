@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from effects.cluster import APP_LABEL, LEDGER_LABEL, LIFE_LABEL, Ref
+import pytest
+
+from effects.cluster import APP_LABEL, LEDGER_LABEL, LIFE_LABEL, Page, Ref
 from effects.orphans import orphans
+from ledger.app import App
 from ledger.commands import Destroy, SetEnv
 from ledger.events import EnvSet
+from ledger.spec import AppId
 from tests.cli_support import Cli, write_toml
-from tests.effects.worlds import GATEWAY, World, image, request
+from tests.effects.worlds import GATEWAY, Meddled, World, image, request
 
 
 def found(world: World) -> dict[str, str]:
@@ -70,6 +75,43 @@ def test_a_copy_that_pods_read_is_none_although_a_value_in_it_was_redacted(world
     world.do(image("broken:1"))  # so the pods before go on serving
     assert len(world.copies("ConfigMap")) == 2
     assert found(world) == {}
+
+
+def test_an_app_is_read_once_for_all_its_objects_and_again_before_one_is_called_an_orphan(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.do(image(env={"A": "1"}))
+    put(world, "zz-last", **labels(world, world.life.deployment_id))
+    real, reads = world.ledger.app, []
+
+    def app(app_id: AppId) -> App:
+        reads.append(app_id)
+        return real(app_id)
+
+    monkeypatch.setattr(world.ledger, "app", app)
+    assert set(found(world)) == {"configmap/zz-last"}
+    assert len(reads) == 2
+
+
+class Deployed(Meddled):
+    """A cluster in which an app is deployed anew while its objects are listed."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.cluster)
+        self.world = world
+
+    def pages(self, kind: str, namespace: str, *, ledger_id: str, limit: int = 500) -> Iterator[Page]:
+        yield from super().pages(kind, namespace, ledger_id=ledger_id, limit=limit)
+        if kind == "ConfigMap":
+            self.world.do(image("nginx:2", env={"A": "2"}))
+            yield from super().pages(kind, namespace, ledger_id=ledger_id, limit=limit)
+
+
+def test_what_is_asked_for_meanwhile_is_no_orphan(world: World) -> None:
+    world.do(image(env={"A": "1"}))
+    before = world.copies("ConfigMap")
+    assert not list(orphans(world.ledger, Deployed(world), world.namespace, GATEWAY))
+    assert world.copies("ConfigMap") != before
 
 
 def test_an_empty_ledger_has_none(world: World) -> None:
