@@ -75,7 +75,15 @@ class LedgerFullError(LedgerUnavailableError):
 
 
 class OutcomeUnknownError(OneCtlError):
-    """The connection or the disk failed while committing: the request may or may not be recorded."""
+    """The connection or the disk failed while committing: the request may or may not be recorded.
+
+    Attributes:
+        failed: What failed, as a sentence of its own.
+    """
+
+    def __init__(self, failed: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{failed}: the request may or may not be recorded", hint=hint)
+        self.failed = failed
 
 
 class LedgerDamagedError(OneCtlError):

@@ -190,7 +190,7 @@ class Ledger(SecretReader):
                 self._withdraw(draft)
                 raise
             except OutcomeUnknownError as error:
-                raise OutcomeUnknownError(error.message, hint=_how_to_find_out(request.request_id)) from error
+                raise OutcomeUnknownError(error.failed, hint=_how_to_find_out(request.request_id)) from error
         raise ConflictError(
             f'other writers were first {ATTEMPTS} times for app "{app_id.name}"',
             hint="Nothing was recorded. Try again.",
@@ -265,9 +265,8 @@ class Ledger(SecretReader):
                 continue
             except OutcomeUnknownError as error:
                 # What was asked for is not in doubt, and what was seen can be seen again.
-                failed = error.message.rpartition(": ")[0]
                 raise LedgerUnavailableError(
-                    f'what was observed of app "{app_id.name}" may or may not be recorded: {failed}',
+                    f'what was observed of app "{app_id.name}" may or may not be recorded: {error.failed}',
                     hint="Nothing else was recorded. The next command on the app looks again.",
                 ) from error
             return fold(app, map(recorded, rows))
@@ -379,7 +378,7 @@ class Ledger(SecretReader):
         try:
             return recorded(self._append(draft, request, causation=redact and redact[0])[0])
         except OutcomeUnknownError as error:
-            raise OutcomeUnknownError(error.message, hint=_how_to_find_out(request.request_id)) from error
+            raise OutcomeUnknownError(error.failed, hint=_how_to_find_out(request.request_id)) from error
 
     def mark(
         self,

@@ -163,9 +163,7 @@ class Database:
             lost = connection is not None and _broke(connection, error)
             if lost and appending:
                 raise OutcomeUnknownError(
-                    f"the connection to the ledger {self.shown} broke while recording: the request may or may not be"
-                    " recorded",
-                    hint=_REPEAT,
+                    f"the connection to the ledger {self.shown} broke while recording", hint=_REPEAT
                 ) from error
             values = (error.sqlstate or "").startswith("23")  # what broke a constraint is quoted in the error's details
             raise _refused(f"the ledger {self.shown}", error) from (None if values else error)

@@ -222,9 +222,7 @@ class SqliteDatabase:
             except sqlite3.Error as error:
                 if _was_taken_back(connection, error):
                     self._fail_before_commit(error)
-                raise OutcomeUnknownError(
-                    f"the ledger {self.path} failed while committing ({error}): the request may or may not be recorded"
-                ) from error
+                raise OutcomeUnknownError(f"the ledger {self.path} failed while committing ({error})") from error
 
     def _open(self, *, create: bool) -> tuple[sqlite3.Connection, threading.RLock] | None:
         """This thread's connection and the lock to hold while using it; None if there is no ledger to read."""

@@ -717,13 +717,16 @@ def test_what_is_no_news_is_not_recorded(running: Bench) -> None:
 
 def test_a_fact_that_may_be_recorded_puts_no_request_in_doubt(running: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
-        raise OutcomeUnknownError("the disk failed: the request may or may not be recorded")
+        raise OutcomeUnknownError("the disk failed: it is gone")
 
     with monkeypatch.context() as broken:
         broken.setattr(running.ledger.store, "append", fails)
         with pytest.raises(LedgerUnavailableError) as caught:
             running.ledger.observe(APP, request("first"), applied)
-    assert caught.value.message == 'what was observed of app "orders" may or may not be recorded: the disk failed'
+    assert (
+        caught.value.message
+        == 'what was observed of app "orders" may or may not be recorded: the disk failed: it is gone'
+    )
     running.ledger.observe(APP, request("first"), applied)
     assert running.ledger.app(APP).observed_version == 1
 

@@ -199,7 +199,7 @@ class WeatherLedger(Ledger):
             "append",
             lambda: super(WeatherLedger, self)._append(draft, request, causation=causation),
             before=LedgerUnavailableError("the disk cannot be read: a test"),
-            after=OutcomeUnknownError("the append may or may not be recorded: a test"),
+            after=OutcomeUnknownError("a test broke the append"),
             no=LedgerUnavailableError("the disk cannot be written: a test"),
         )
 
