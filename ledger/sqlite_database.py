@@ -121,6 +121,9 @@ class SqliteDatabase:
     @contextmanager
     def moment(self) -> Iterator[None]:
         """See `ModelStore.moment`."""
+        if not self.tables_version():  # somebody may make the file meanwhile
+            yield
+            return
         self.query("BEGIN", {})
         try:
             yield

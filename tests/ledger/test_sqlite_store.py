@@ -176,6 +176,15 @@ def test_reading_a_ledger_that_is_not_there_makes_nothing(path: Path, store: Sql
     assert not path.parent.exists()
 
 
+def test_a_moment_of_a_ledger_that_is_made_meanwhile_ends_like_any_other(path: Path, store: SqliteStore) -> None:
+    with closing(SqliteStore(path)) as other:
+        with store.moment():
+            write(other, 1)
+            assert store.head().position == 1
+        with store.moment():
+            assert store.head().position == 1
+
+
 def test_reading_beside_a_file_that_is_being_made_finds_nothing_yet(path: Path, store: SqliteStore) -> None:
     path.parent.mkdir()
     path.touch()
