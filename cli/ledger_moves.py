@@ -26,7 +26,7 @@ from ledger.errors import LedgerDeniedError, LedgerUnavailableError, RefusedErro
 from ledger.events import LedgerMoved, LedgerRestored
 from ledger.ledger import Ledger
 from ledger.ledger_key import ledger_key
-from ledger.restoring import Backup, Found, compare, find, put_back, read_backup, refuse_loss
+from ledger.restoring import Backup, Found, find, put_back, read_backup, refuse_loss, refuse_other
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Beside
 from ledger.stores import open_store
@@ -110,7 +110,7 @@ def restore(
     shutil.rmtree(directory, ignore_errors=True)  # of a restore that was killed
     try:
         checked = read_backup(file, directory, accept_loss=accept_loss, progress=progress)
-        compare(checked, _kept(session, file, checkpoint or [], checked.ledger_id), accept_loss=accept_loss)
+        refuse_other(checked, _kept(session, file, checkpoint or [], checked.ledger_id), accept_loss=accept_loss)
         found = find(session.store, checked)
         if not accept_loss:
             refuse_loss(checked, found)

@@ -178,13 +178,13 @@ class Session:
                 hint=f"Create it: {create_namespace(namespace, self.place.context, self.place.kubeconfig)}",
             )
 
-    def reconciler(self, request: Request, cluster: Cluster | None = None) -> Reconciler:
-        """What makes the cluster, or a view of it, equal to the ledger on behalf of a request."""
+    def reconciler(self, request: Request, cluster: Cluster) -> Reconciler:
+        """What makes a view of the cluster equal to the ledger on behalf of a request."""
         from effects.reconcile import Reconciler  # noqa: PLC0415
 
         return Reconciler(
             ledger=self.ledger,
-            cluster=self.cluster if cluster is None else cluster,
+            cluster=cluster,
             gateway=self.place.gateway,
             request=_observing(request),
             epoch=self.reader.epoch(),

@@ -50,7 +50,7 @@ class ReleaseLines(NamedTuple):
 
     Attributes:
         newest_first: The line of each release.
-        destroyed: The line that ended the life; None if it is open, or if older releases were asked for.
+        destroyed: The line that ended the life; None if it is open.
     """
 
     newest_first: Sequence[Recorded]
@@ -91,12 +91,10 @@ def span(store: Store, app_id: AppId, deployment_id: str | None, *, upto: int | 
     return Span(app_id, life.deployment_id, life.opened, stop if following is None else min(stop, following - 1))
 
 
-def newest_releases(store: Store, life: Span, count: int | None = None, *, skip: int = 0) -> ReleaseLines:
-    """The newest releases of a life, or all; without so many that are still newer."""
+def newest_releases(store: Store, life: Span, count: int | None = None) -> ReleaseLines:
+    """The newest releases of a life, or all."""
     limit = None if count is None else count + 1  # the first may be the end of the life
-    rows = store.landmarks(
-        app_stream(life.app).bytes, start=life.start, stop=life.stop, descending=True, skip=skip, limit=limit
-    )
+    rows = store.landmarks(app_stream(life.app).bytes, start=life.start, stop=life.stop, descending=True, limit=limit)
     found = [recorded(row) for row in rows]
     destroyed = found.pop(0) if found and isinstance(found[0].event, Destroyed) else None
     return ReleaseLines(found[:count], destroyed)

@@ -26,13 +26,12 @@ def refuse_no_worker(database: Database) -> None:
     """Refuse a login that may not do what a worker does.
 
     Raises:
-        LedgerDeniedError: It lacks a right; the message names what, the hint what its owner does.
+        LedgerDeniedError: It lacks a right; the message names what.
         LedgerUnavailableError: The tables are not there, or too old.
     """
     ((user, *has),) = database.run(_RIGHTS, {})
     lacking = [f"{right} on {table}" for (table, right), granted in zip(NEEDED, has, strict=True) if not granted]
     if lacking:
         raise LedgerDeniedError(
-            f"the ledger {database.shown} does not let {user} be a worker: it lacks {', '.join(lacking)}",
-            hint=f"Its owner grants it: GRANT onectl_worker TO {user};",
+            f"the ledger {database.shown} does not let {user} be a worker: it lacks {', '.join(lacking)}"
         )

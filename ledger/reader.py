@@ -43,10 +43,10 @@ class LedgerReader:
         self.store = store
         self._ledger_id: str | None = None
 
-    def history(self, app_id: AppId, *, upto: int | None = None) -> list[Recorded]:
-        """All events of the app's two streams up to a position, in rising position."""
+    def history(self, app_id: AppId) -> list[Recorded]:
+        """All events of the app's two streams, in rising position."""
         stream = app_stream(app_id)
-        return [recorded(row) for row in self.store.two_streams(stream.bytes, observed_stream(stream).bytes, upto=upto)]
+        return [recorded(row) for row in self.store.two_streams(stream.bytes, observed_stream(stream).bytes)]
 
     def app(self, app_id: AppId, *, upto: int | None = None) -> App:
         """The app as its events add up to, at a position or now; folded on from its nearest snapshot."""

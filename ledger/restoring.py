@@ -97,8 +97,8 @@ def read_backup(path: Path, directory: Path, *, accept_loss: bool, progress: Pro
     return Backup(path=made, ledger_id=ledger_id, head=head, epoch=epoch)
 
 
-def compare(backup: Backup, notes: Sequence[tuple[str, bytes]], *, accept_loss: bool) -> str | None:
-    """What is lost according to checkpoints that were kept, as a clause; None if the backup has all they cover.
+def refuse_other(backup: Backup, notes: Sequence[tuple[str, bytes]], *, accept_loss: bool) -> None:
+    """Refuse a backup that is not the ledger of checkpoints that were kept, or lacks what they cover.
 
     Args:
         backup: The backup.
@@ -123,7 +123,6 @@ def compare(backup: Backup, notes: Sequence[tuple[str, bytes]], *, accept_loss: 
                 lost = f"the checkpoint {kept} covers positions up to {result.checkpoint.size}"
     if lost is not None and not accept_loss:
         raise _loss(backup, lost)
-    return lost
 
 
 def find(place: ModelStore, backup: Backup) -> Found:

@@ -103,18 +103,16 @@ def write(store: ModelStore, snapshots: Sequence[SnapshotRow], *, ledger_version
     return True
 
 
-def lines(store: Store, app: App, *, upto: int, after: tuple[int, int] | None = None) -> Iterator[Row]:
+def lines(store: Store, app: App, *, upto: int) -> Iterator[Row]:
     """The app's lines above the versions that are folded in, in rising position, however many they are.
 
     Args:
         store: The ledger's storage.
         app: The app so far.
         upto: The last position; lines up to it have to be there already.
-        after: Versions of both streams to begin above, if not those of the app.
     """
-    first, second = after or (app.version, app.observed_version)
-    own = _pages(store, app.stream.bytes, first, upto)
-    observed = _pages(store, app.observed.bytes, second, upto)
+    own = _pages(store, app.stream.bytes, app.version, upto)
+    observed = _pages(store, app.observed.bytes, app.observed_version, upto)
     return merge(own, observed, key=lambda row: row.position)
 
 

@@ -67,20 +67,6 @@ def checkpoint(store: ModelStore, projection: Projection[Any, Any]) -> int | Non
     return _position(store, projection)
 
 
-def catch_up(store: ModelStore, projections: Iterable[Projection[Any, Any]]) -> None:
-    """Bring read models up to the ledger's head as it is when this is called; build those that are missing or old.
-
-    May be repeated, and run by several processes at once.
-
-    Raises:
-        UnknownEventError: A newer program made the read model, or wrote events that this one does not know.
-        LedgerUnavailableError, LedgerBusyError: The ledger cannot be read, or cannot be written now.
-    """
-    head = store.head().position
-    for projection in projections:
-        _catch_up(store, projection, head)
-
-
 def rebuild(
     store: ModelStore, projection: Projection[Any, Any], progress: Progress | None = None, *, wait: bool = True
 ) -> None:

@@ -36,9 +36,10 @@ from ledger.reader import LedgerReader
 from ledger.store import ModelStore, RequestRow, Row
 from ledger.verify import verify_chain
 from projections.app_list import APP_LIST
-from projections.runner import catch_up, rebuild
+from projections.runner import rebuild
 from tests.cli_support import Result
 from tests.faults.canary import traces
+from tests.projections.stores import catch_up
 
 ALL = 1_000_000
 OBSERVED = get_args(ObservedEvent)

@@ -10,10 +10,11 @@ import pytest
 from ledger.errors import LedgerUnavailableError
 from ledger.postgres_store import PostgresStore
 from projections.app_list import APP_LIST, AppListRow, app_list
-from projections.runner import catch_up, checkpoint, rebuild
+from projections.runner import checkpoint, rebuild
 from tests.postgres.conftest import OpenStore
 from tests.postgres_support import administer
 from tests.projections.histories import APPS, Script, write
+from tests.projections.stores import catch_up
 
 ORDERS, USERS = APPS[:2]
 

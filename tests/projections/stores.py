@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ledger.errors import LedgerUnavailableError
 from ledger.postgres_store import PostgresStore
 from ledger.sqlite_store import SqliteStore
 from ledger.store import ModelStore
 from ledger.stores import open_store
+from projections import runner
+from projections.projection import Projection
 from tests.postgres_support import administer
+
+
+def catch_up(store: ModelStore, projections: Iterable[Projection[Any, Any]]) -> None:
+    """Bring read models up to the ledger's head as it is when this is called, as a reader does, but waiting for its turn.
+
+    Raises:
+        UnknownEventError: A newer program made the read model, or wrote events that this one does not know.
+        LedgerUnavailableError, LedgerBusyError: The ledger cannot be read, or cannot be written now.
+    """
+    head = store.head().position
+    for projection in projections:
+        runner._catch_up(store, projection, head)
 
 
 class ReadOnlyStore(SqliteStore):

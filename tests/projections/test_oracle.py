@@ -15,11 +15,11 @@ from ledger.sqlite_store import SqliteStore
 from projections.app_list import APP_LIST, AppListRow, PastRow, app_list, app_list_page
 from projections.app_views import deployment
 from projections.releases import releases
-from projections.runner import catch_up, rebuild
+from projections.runner import rebuild
 from tests.projections import oracle
 from tests.projections.histories import APPS, Step, about, script, steps, write
 from tests.projections.shown import shown
-from tests.projections.stores import ReadOnlyStore
+from tests.projections.stores import ReadOnlyStore, catch_up
 from tests.seeds import examples
 
 calm = settings(

@@ -20,10 +20,10 @@ from ledger.sqlite_store import SqliteStore
 from ledger.store import ModelStore, NewRow, Row, Tables
 from projections import runner
 from projections.app_list import APP_LIST, AppList, AppListRow, app_list
-from projections.runner import catch_up, rebuild
+from projections.runner import rebuild
 from tests.ledger.support import holder
 from tests.projections.histories import APPS, START_US, Script, write
-from tests.projections.stores import Ledgers, ReadOnlyStore
+from tests.projections.stores import Ledgers, ReadOnlyStore, catch_up
 
 ORDERS, USERS = APPS[:2]
 ROOT = Path(__file__).parents[2]
@@ -347,7 +347,7 @@ _CATCHES_UP = """
 import json, sys, time
 from pathlib import Path
 from ledger.sqlite_store import SqliteStore
-from projections.runner import catch_up
+from tests.projections.stores import catch_up
 from tests.projections.test_runner import RecordingAppList
 
 store, projection = SqliteStore(Path(sys.argv[1])), RecordingAppList()

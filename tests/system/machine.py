@@ -44,9 +44,9 @@ from ledger.ledger import Ledger
 from ledger.spec import AppId
 from ledger.sqlite_store import SqliteStore
 from projections.app_list import APP_LIST
-from projections.runner import catch_up
 from tests.effects.worlds import GATEWAY, Killed, World, request
 from tests.faults.ledger_invariants import hold
+from tests.projections.stores import catch_up
 from tests.system.simulated import Fault, Seat, SeatLease, Telling, Time, Weather, WeatherCluster, WeatherLedger, told
 from tests.system.witness import NAMESPACE, Witness
 
