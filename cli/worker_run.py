@@ -136,7 +136,7 @@ def _prepare(session: Session, request: Request, *, resident: bool) -> None:
             hint="See where it goes on: 1ctl ledger status",
         )
     session.ledger.create(request)
-    session.store.refuse_no_worker()
+    session.store.require_worker_rights()
     if resident and session.reader.worker_order(session.place.cluster) is None:
         session.ledger.mark(WorkerEnabled(cluster=session.place.cluster), request)
     if not session.ledger.holds_identity():

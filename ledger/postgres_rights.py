@@ -22,7 +22,7 @@ _RIGHTS = select(
 )
 
 
-def refuse_no_worker(database: Database) -> None:
+def require_worker_rights(database: Database) -> None:
     """Refuse a login that may not do what a worker does.
 
     Raises:

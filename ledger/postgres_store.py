@@ -30,7 +30,7 @@ from ledger.postgres_growth import PostgresGrowth
 from ledger.postgres_lease import SERVER_STATEMENTS, PostgresLeasePlace
 from ledger.postgres_migrate import create_or_update, refuse_newer, schema_version
 from ledger.postgres_names import READ_MODEL_LOCK
-from ledger.postgres_rights import refuse_no_worker
+from ledger.postgres_rights import require_worker_rights
 from ledger.postgres_schema import (
     life_key_identities_statement,
     rewrap_statement,
@@ -262,9 +262,9 @@ class PostgresStore:
         rows = self._run(SERVER_STATEMENTS["lease"], {"of_cluster": cluster})
         return lease_row(*rows[0]) if rows else None
 
-    def refuse_no_worker(self) -> None:
-        """See `Store.refuse_no_worker`."""
-        refuse_no_worker(self._database)
+    def require_worker_rights(self) -> None:
+        """See `Store.require_worker_rights`."""
+        require_worker_rights(self._database)
 
     def data_version(self) -> object:
         """See `Store.data_version`."""

@@ -238,8 +238,8 @@ class SqliteStore(SqliteDatabase):
         rows = self.query(sql.LEASE, {"of_cluster": cluster, "now_us": SystemClock().now_us()})
         return lease_row(*rows[0]) if rows else None
 
-    def refuse_no_worker(self) -> None:
-        """See `Store.refuse_no_worker`: who may write the file may do all of it."""
+    def require_worker_rights(self) -> None:
+        """See `Store.require_worker_rights`: who may write the file may do all of it."""
 
     def data_version(self) -> object:
         """See `Store.data_version`."""

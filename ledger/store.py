@@ -340,7 +340,7 @@ class Store(Protocol):
     def lease_row(self, cluster: str) -> LeaseRow | None:
         """Who leads a cluster, or did; None if nobody ever has."""
 
-    def refuse_no_worker(self) -> None:
+    def require_worker_rights(self) -> None:
         """Refuse whoever may not take a lease or open what is sealed, before that is tried.
 
         Raises:
