@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -15,6 +15,7 @@ from cli.progress import progress
 from cli.session import Session
 from ledger.errors import RefusedError
 from ledger.importing import import_ledger
+from ledger.telling import Told
 
 
 def import_(
@@ -47,7 +48,7 @@ def import_(
         )
 
 
-def _counted(lines: BinaryIO, size: int, told: Callable[[int, int], None]) -> Iterator[bytes]:
+def _counted(lines: BinaryIO, size: int, told: Told) -> Iterator[bytes]:
     """The lines, telling how many bytes of all were read; nothing is told of a pipe, whose end nobody knows."""
     read = 0
     for line in lines:

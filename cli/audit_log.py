@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +23,7 @@ from ledger.sealing import identity_fingerprint
 
 if TYPE_CHECKING:
     from ledger.store import Store
+    from ledger.telling import Told
 
 DEFAULT_LINES = 50
 
@@ -156,7 +157,7 @@ def export(
         session.terminal.document({"file": str(file), "format": format_, "events": head})
 
 
-def _counted(entries: Iterable[Entry], head: int, told: Callable[[int, int], None]) -> Iterator[Entry]:
+def _counted(entries: Iterable[Entry], head: int, told: Told) -> Iterator[Entry]:
     for entry in entries:
         told(entry.row.position, head)
         yield entry

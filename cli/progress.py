@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ledger.telling import Told
 
 _WIDTH = 30
 _SECONDS = 0.1
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str) -> Iterator[Told]:
     """A function to be told how much of how much is done; the line is gone at the end, also after an error."""
     stream = sys.stderr
     if not stream.isatty():

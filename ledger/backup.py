@@ -22,7 +22,8 @@ from ledger.sqlite_guard import refuse_strange, schema_of
 from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import SqliteTables, transaction
 from ledger.store import Head, ModelStore
-from ledger.transfer import Progress, beside_digest, instance_of, put_beside, put_rows, set_instance, verified
+from ledger.telling import Begin
+from ledger.transfer import beside_digest, instance_of, put_beside, put_rows, set_instance, verified
 
 CHECKPOINT_SUFFIX = ".checkpoint"
 _DIGEST = "sha256:"
@@ -44,7 +45,7 @@ class BackedUp:
     checkpoint: bytes | None
 
 
-def back_up(store: ModelStore, path: Path, *, sign: Sign, progress: Progress) -> BackedUp:
+def back_up(store: ModelStore, path: Path, *, sign: Sign, progress: Begin) -> BackedUp:
     """Write a backup and, if it can be signed, a checkpoint of exactly it beside; each complete or not at all.
 
     Args:
@@ -146,7 +147,7 @@ def _is_backup(path: Path) -> bool:
         return False
 
 
-def _read_into(connection: sqlite3.Connection, store: ModelStore, progress: Progress) -> None:
+def _read_into(connection: sqlite3.Connection, store: ModelStore, progress: Begin) -> None:
     create_schema(connection)
     with transaction(connection) as tables, store.moment(), progress("Copying") as told:
         head = store.head()

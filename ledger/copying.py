@@ -14,8 +14,8 @@ from ledger.errors import ConflictError, LedgerDamagedError, LedgerUnavailableEr
 from ledger.instance import Instance, incoming
 from ledger.pages import pages
 from ledger.store import Head, ModelStore
+from ledger.telling import Begin
 from ledger.transfer import (
-    Progress,
     beside_digest,
     instance_of,
     locked_head,
@@ -43,7 +43,7 @@ class Copied(NamedTuple):
     state: Literal["moved", "before"]
 
 
-def copy_ledger(source: ModelStore, target: ModelStore, *, end: End, origin: str, progress: Progress) -> Copied:
+def copy_ledger(source: ModelStore, target: ModelStore, *, end: End, origin: str, progress: Begin) -> Copied:
     """Move a ledger; run again after an interruption, it goes on where it was.
 
     Args:
@@ -121,7 +121,7 @@ def _begins(source: ModelStore, head: Head) -> bool:
     return bool(rows) and rows[0].chain == head.chain
 
 
-def _copy_lines(source: ModelStore, target: ModelStore, head: Head, progress: Progress) -> None:
+def _copy_lines(source: ModelStore, target: ModelStore, head: Head, progress: Begin) -> None:
     reached = target.head().position
     with progress("Copying") as told:
         for rows in pages(source, reached + 1, head.position):

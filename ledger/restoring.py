@@ -28,7 +28,8 @@ from ledger.sqlite_files import copy_database, making, put_in_place, structural_
 from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import SqliteTables, transaction
 from ledger.store import Head, ModelStore
-from ledger.transfer import Progress, instance_of, locked_head, put_beside, put_rows, set_instance, verified
+from ledger.telling import Begin
+from ledger.transfer import instance_of, locked_head, put_beside, put_rows, set_instance, verified
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class Found:
     lacking: str | None
 
 
-def read_backup(path: Path, directory: Path, *, accept_loss: bool, progress: Progress) -> Backup:
+def read_backup(path: Path, directory: Path, *, accept_loss: bool, progress: Begin) -> Backup:
     """Check a backup, and make a ledger of it in a private file.
 
     Args:
@@ -149,7 +150,7 @@ def refuse_loss(backup: Backup, found: Found) -> None:
         raise _loss(backup, found.lacking)
 
 
-def put_back(place: ModelStore, backup: Backup, found: Found, *, suffix: str, progress: Progress) -> Path | None:
+def put_back(place: ModelStore, backup: Backup, found: Found, *, suffix: str, progress: Begin) -> Path | None:
     """Put the ledger in its place, in one transaction; where the one that was there is kept, if there was one.
 
     Args:
@@ -181,7 +182,7 @@ def put_back(place: ModelStore, backup: Backup, found: Found, *, suffix: str, pr
     return None
 
 
-def _checked(backup: SqliteStore, progress: Progress) -> Head:
+def _checked(backup: SqliteStore, progress: Begin) -> Head:
     try:
         with progress("Verifying") as told:
             head = verified(backup, told, what="the backup")

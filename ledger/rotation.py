@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ledger.reader import LedgerReader, SetIdentity
     from ledger.request import Request
     from ledger.store import LifeKeyRow
+    from ledger.telling import Told
 
 PAGE = 200
 """How many keys are rewrapped in one transaction."""
@@ -193,7 +194,7 @@ def rotate(
     *,
     accept_loss: bool = False,
     reached: Callable[[str], None] = lambda _: None,
-    told: Callable[[int, int], None] = lambda _done, _total: None,
+    told: Told = lambda _done, _total: None,
 ) -> Rotated:
     """Make a new identity and wrap every open life's key for it.
 
@@ -266,7 +267,7 @@ def _set_anew(
 
 
 def _rewrap(
-    ledger: Ledger, keys: KeyFiles, identity: str, reached: Callable[[str], None], told: Callable[[int, int], None]
+    ledger: Ledger, keys: KeyFiles, identity: str, reached: Callable[[str], None], told: Told
 ) -> tuple[int, Sequence[str]]:
     """Wrap for an identity every key that is wrapped for one before it and can be opened here.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,11 +16,9 @@ from ledger.streams import LEDGER_STREAM
 
 if TYPE_CHECKING:
     from ledger.store import ModelStore
+    from ledger.telling import Told
 
 PAGE = 200
-
-Progress = Callable[[int, int], None]
-"""Told how much of how much is done."""
 
 
 class WrongSnapshot(NamedTuple):
@@ -35,7 +33,7 @@ class WrongSnapshot(NamedTuple):
     detail: str
 
 
-def wrong_snapshot(store: ModelStore, progress: Progress | None = None) -> WrongSnapshot | None:
+def wrong_snapshot(store: ModelStore, progress: Told | None = None) -> WrongSnapshot | None:
     """The first snapshot that is not what a fresh fold of the app's events gives; None if there is none.
 
     Those of other programs (another `shape`) cannot be read by this one, and are not used by it; they are passed over.
@@ -85,7 +83,7 @@ def drop_snapshots(store: ModelStore) -> None:
         tables.execute("ledger.delete_app_snapshots", {})
 
 
-def rebuild_snapshots(store: ModelStore, progress: Progress | None = None) -> int:
+def rebuild_snapshots(store: ModelStore, progress: Told | None = None) -> int:
     """Drop all snapshots and make them anew; how many there are then. Others may go on meanwhile.
 
     Raises:

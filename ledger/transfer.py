@@ -6,8 +6,7 @@ where they are: neither is history.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -16,15 +15,10 @@ import orjson
 from ledger.errors import LedgerDamagedError
 from ledger.instance import Instance
 from ledger.store import Asking, Head, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store, Tables, event_values
+from ledger.telling import Told
 from ledger.verify import verify_chain
 
 PAGE = 2000
-
-Told = Callable[[int, int], None]
-"""Told how much of how much is done."""
-
-Progress = Callable[[str], AbstractContextManager[Told]]
-"""Begins to tell how far work is that is called by a word: ``Copying``."""
 
 
 class _Beside(NamedTuple):

@@ -6,7 +6,7 @@ an administrator only a checkpoint kept elsewhere helps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -16,6 +16,7 @@ from ledger.errors import LedgerDamagedError, UnknownEventError
 from ledger.leaf import GENESIS, chain_hash, entry, leaf_of
 from ledger.redaction import Remains, redactions, unsigned
 from ledger.store import Head, Row, Store, is_well_formed
+from ledger.telling import Told
 from ledger.verify_beside import BesideCheck, Misled
 
 PAGE = 2000
@@ -62,7 +63,7 @@ class Verification:
 def verify_chain(
     store: Store,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Told | None = None,
     following: bool = True,
     beside: bool = True,
 ) -> Verification:
@@ -102,7 +103,7 @@ def _told(store: Store, damage: Damage) -> Damage:
 
 
 def _walk(
-    store: Store, progress: Callable[[int, int], None] | None, *, following: bool, beside: bool
+    store: Store, progress: Told | None, *, following: bool, beside: bool
 ) -> Iterator[tuple[Head, Damage | None]]:
     """After each page, how far all is intact, and what is wrong then, if something is: that ends it."""
     head = store.head()

@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -25,6 +25,7 @@ from ledger.sqlite_tables import SqliteTables
 if TYPE_CHECKING:
     from ledger.envelope import Line
     from ledger.store import Asking, ModelStore, Row, Tables
+    from ledger.telling import Told
     from projections.projection import Projection
 
 R = TypeVar("R")
@@ -42,9 +43,6 @@ SCRATCH_KIB = 16 * 1024
 """Memory for the rows that a rebuild puts aside, and for sorting what they were before."""
 
 _CHECKPOINTS = "projections.projection_checkpoints"
-
-Progress = Callable[[int, int], None]
-"""Told, during a rebuild, the position reached and the position of the ledger's head."""
 
 
 class Unstored(Generic[R]):
@@ -68,7 +66,7 @@ def checkpoint(store: ModelStore, projection: Projection[Any, Any]) -> int | Non
 
 
 def rebuild(
-    store: ModelStore, projection: Projection[Any, Any], progress: Progress | None = None, *, wait: bool = True
+    store: ModelStore, projection: Projection[Any, Any], progress: Told | None = None, *, wait: bool = True
 ) -> None:
     """Fold the whole ledger anew, and replace the read model with what comes out.
 
@@ -77,7 +75,7 @@ def rebuild(
     Args:
         store: The ledger's storage.
         projection: The read model.
-        progress: Told how far it is.
+        progress: Told the position reached and the position of the head.
         wait: Whether to begin although it is another writer's turn. Who folded everything waits to put it in place.
 
     Raises:
@@ -177,7 +175,7 @@ def _fold_into(
     store: ModelStore,
     projection: Projection[Any, Any],
     position: int,
-    progress: Progress | None,
+    progress: Told | None,
 ) -> int:
     """Fold everything after a position into the scratch database; the position reached."""
     fold = _Fold(projection, scratch)
