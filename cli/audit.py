@@ -132,7 +132,7 @@ def _refuse_wrong(wrong: WrongSnapshot | None) -> None:
         raise CommandError(
             f"what is kept beside the events misleads: {wrong.detail}",
             code=ExitCode.DAMAGED,
-            hint="Every event is intact. Make the snapshots anew: 1ctl ledger rebuild",
+            hint="Every event is intact. Rebuild the snapshots: 1ctl ledger rebuild snapshots",
         )
 
 

@@ -42,7 +42,7 @@ def witness(
     kept = Witness(directory)
     if accept is not None:
         if key is None:
-            raise UsageError("--accept needs --key: a witness must not take the key from whom it watches")
+            raise UsageError("--accept needs --key: a witness must not take the key from the party it watches")
         terminal, verifier, sent = Terminal(json=INVOCATION.json), verifier_key(key), read_input(accept)
         is_first = kept.newest(verifier.name) is None
     else:

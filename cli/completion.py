@@ -24,5 +24,5 @@ def completion(
     Example:  source <(1ctl completion bash)
     """
     if shell not in SHELLS:
-        raise UsageError(f'"{shell}" is no shell that can be completed in', hint=f"Choose: {', '.join(SHELLS)}")
+        raise UsageError(f'cannot complete commands in "{shell}"', hint=f"Choose: {', '.join(SHELLS)}")
     say(get_completion_script(prog_name="1ctl", complete_var="_1CTL_COMPLETE", shell=shell))

@@ -68,7 +68,7 @@ def _ref(app_id: AppId, named: str) -> Ref:
     """The object that is meant.
 
     Raises:
-        UsageError: It is no object that an app has, or a Secret.
+        UsageError: It is not an object that an app has, or it is a Secret.
     """
     kind, _, name = named.partition("/")
     own = [ref for ref in named_objects(app_id.name, app_id.namespace) if ref.kind != "Secret"]
@@ -80,16 +80,16 @@ def _ref(app_id: AppId, named: str) -> Ref:
                 hint="Remove it, and set its values again: 1ctl secret create",
             )
         raise UsageError(
-            f'"{named}" is no object of app "{app_id.name}"', hint=f"Those are: {', '.join(map(str, own))}"
+            f'"{named}" is not an object of app "{app_id.name}"', hint=f"Those are: {', '.join(map(str, own))}"
         )
     return found
 
 
 def _check(session: Session, ref: Ref, uid: str) -> None:
-    """Refuse what is not there, another object, and what is ours already.
+    """Refuse an object that is missing, has another uid, or already belongs to this ledger.
 
     Raises:
-        RefusedError: It is.
+        RefusedError: One of these holds.
     """
     ledger_id = session.reader.ledger_id() or ""
     seen = session.cluster.look(ref, ledger_id=ledger_id)

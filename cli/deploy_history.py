@@ -174,7 +174,7 @@ def _life_at(session: Session, app_id: AppId, text: str, deployment_id: str | No
             parse_time(text, SystemClock().now_us())
         except RefusedError as error:
             raise RefusedError(
-                f'"{text}" is no release, position or time',
+                f'"{text}" is not a release, a position or a time',
                 hint="Examples: 1ctl deploy diff 1 2, @42, 2026-05-01T12:00, '2h ago', live",
             ) from error
         when = When(as_of=text)

@@ -123,10 +123,10 @@ def rebuild(
         str | None, typer.Argument(metavar="[NAME]", help="Read model, or snapshots; default: all.")
     ] = None,
 ) -> None:
-    """Compute read models and snapshots anew from the ledger.
+    """Rebuild read models and snapshots from the ledger.
 
-    Others may go on working meanwhile. Without a name, snapshots are dropped, and made anew by whoever asks about an app
-    next; 'ledger rebuild snapshots' makes all of them now.
+    Others may go on working meanwhile. Without a name, snapshots are only dropped: the next command that asks about an
+    app rebuilds its own. 'ledger rebuild snapshots' rebuilds all of them now.
 
     Example:  1ctl ledger rebuild
     """
@@ -148,10 +148,10 @@ def rebuild(
         session.terminal.success(f"Read model {APP_LIST.name} is rebuilt")
     if name is None and not is_empty:
         drop_snapshots(session.store)
-        session.terminal.success("Snapshots are dropped; they are made anew when apps are asked about")
+        session.terminal.success("Snapshots are dropped; each is rebuilt when its app is asked about")
     if name == SNAPSHOTS and not is_empty:
-        with progress("Making snapshots") as told:
+        with progress("Rebuilding snapshots") as told:
             made = rebuild_snapshots(session.store, told)
-        session.terminal.success(f"Snapshots are made anew: {made}")
+        session.terminal.success(f"Snapshots are rebuilt: {made}")
     if session.terminal.json:
         session.terminal.document({"rebuilt": names if name is None else [name]})

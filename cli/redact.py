@@ -134,8 +134,8 @@ def _warn(session: Session, after: App | None) -> None:
         return
     if life.configuration.blanked:
         session.terminal.warn(
-            "It is still set: no release or restart is accepted until it is set anew, and pods keep what they have."
-            " Set it anew and restart first, if you can: 1ctl env create --help"
+            "It is still set: no release or restart is accepted until it is set again, and pods keep what they have."
+            " Set it again and restart first, if you can: 1ctl env create --help"
         )
     elif life.roll.configuration.blanked:
         session.terminal.warn(

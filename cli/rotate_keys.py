@@ -86,7 +86,7 @@ def _tell(terminal: Terminal, done: Rotated, path: str) -> None:
     )
     for life in done.damaged:
         terminal.warn(
-            f"The key of {life} is not what was stored: what it seals is lost. Destroy the app and deploy anew."
+            f"The key of {life} is not what was stored: what it seals is lost. Destroy the app and deploy it again."
         )
     if done.left > len(done.damaged):
         terminal.warn(f"Keys of {lives(done.left - len(done.damaged))} stay wrapped for identities that are not here.")

@@ -61,7 +61,7 @@ def ledger_facts(life: Life, *, past: bool = False) -> Status:
             found,
             applied=f"refused: {life.parked.reason}",
             message=f"The cluster refuses what is asked for: {life.parked.message}",
-            hint="When that is mended: 1ctl worker retry, or ask for something else",
+            hint="When that is fixed: 1ctl worker retry, or ask for something else",
         )
     return replace(found, applied="pending") if life.dirty or life.destroyed is not None else found
 

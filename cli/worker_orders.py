@@ -23,7 +23,7 @@ def retry(
 ) -> None:
     """Try again what the cluster refused.
 
-    Mend first what `worker status` shows.
+    Fix first what `worker status` shows.
 
     Example:  1ctl worker retry order-service
     """
@@ -83,7 +83,7 @@ def disable(yes: YesOption = False, reason: ReasonOption = None) -> None:
     cluster = session.place.cluster
     enabled = session.reader.has_worker(cluster)
     if enabled:
-        question = f"Disable the worker of cluster {cluster}? Who deploys then needs rights in the cluster."
+        question = f"Disable the worker of cluster {cluster}? Whoever deploys then needs rights in the cluster."
         if not yes and not session.terminal.confirm(question):
             session.terminal.info("Aborted.")
             enabled = False

@@ -79,7 +79,7 @@ def replay(
         raise CommandError(
             f"{len(failed)} of {len(apps)} apps were not applied",
             code=ExitCode.FAILED,
-            hint="Mend what is said about each, and run it again: what is applied is not sent twice.",
+            hint="Fix what is said about each app, and run it again: what is applied is not sent twice.",
         )
     session.terminal.success(f"{len(apps)} apps are in {context} as the ledger asks; {sent} objects were sent")
 

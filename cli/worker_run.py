@@ -53,7 +53,7 @@ def run(
     ] = "heal",
     threads: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Apps worked on at once.")] = 8,
     lease: Annotated[str, typer.Option(metavar="TIME", help="How long leadership lasts unrenewed.")] = "5s",
-    resync: Annotated[str, typer.Option(metavar="TIME", help="How often everything is listed anew.")] = "10m",
+    resync: Annotated[str, typer.Option(metavar="TIME", help="How often everything is listed again.")] = "10m",
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT|none", help="Where /metrics, /healthz and /readyz are.")
     ] = DEFAULT_LISTEN,
@@ -80,7 +80,7 @@ def run(
     ended: Ending | None = None
     with _telling(session), _refusing_denied(), stopping_on_signals(stop) as signals:
         prepare: Callable[[], None] | None = partial(_prepare, session, request, resident=not once)
-        if once or isinstance(session.place.ledger, Path):  # a file that cannot be used now does not mend itself
+        if once or isinstance(session.place.ledger, Path):  # waiting would not make a file usable
             _prepare(session, request, resident=not once)
             prepare = None
         worker, metrics = _worker(session, settings, request)

@@ -38,7 +38,7 @@ class Metrics:
             "onectl_work_seconds", "How long looking at an app took.", buckets=_BUCKETS, registry=registry
         )
         self._relists = Counter(
-            "onectl_relists", "Watches that could not go on, so that their kind was listed anew.", registry=registry
+            "onectl_relists", "Watches that could not go on, so that their kind was listed again.", registry=registry
         )
         self._drift = Counter("onectl_drift", "Objects that were edited by hand.", ["action"], registry=registry)
         self._errors = Counter(

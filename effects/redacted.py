@@ -1,7 +1,7 @@
 """Values that were redacted in the ledger while pods read them.
 
 What stands in their place was never asked for. So pods keep what they have, and nothing of the app is applied, until the
-value is set anew and the pods are replaced.
+value is set again and the pods are replaced.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def refuse_redacted(app: App, life: Life) -> None:
     raise RedactedError(
         f'{keys} was redacted in the ledger while pods of app "{app.id.name}" read it; they keep what they have',
         hint=Lines(
-            *(f"Set it anew: 1ctl env create --env {key}=VALUE" for key in anew[:1]),
+            *(f"Set it again: 1ctl env create --env {key}=VALUE" for key in anew[:1]),
             "Replace the pods by ones that read what is set now: 1ctl deploy restart",
         ),
     )

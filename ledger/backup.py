@@ -135,7 +135,7 @@ def _refuse_source(here: Instance) -> None:
 def _refuse_other_file(path: Path) -> None:
     is_new = not path.exists() or (path.is_file() and path.stat().st_size == 0)
     if not is_new and not (path.is_file() and _is_backup(path)):
-        raise RefusedError(f"{path} exists, and is no backup", hint="Name another file.")
+        raise RefusedError(f"{path} exists and is not a backup", hint="Name another file.")
 
 
 def _is_backup(path: Path) -> bool:

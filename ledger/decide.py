@@ -161,7 +161,7 @@ def _restore(command: Restore, app: App, minted: Minted) -> Sequence[AppEvent]:
     if blanked := Configuration(ended.env).blanked:
         raise RefusedError(
             f"{', '.join(blanked)} of {ended.deployment_id} was redacted, so it cannot be set again",
-            hint="Deploy the app anew, with values that you know: 1ctl deploy --help",
+            hint="Deploy the app again, with values that you know: 1ctl deploy --help",
         )
     deployed, assigned = _opening(ended.spec, minted)
     assert isinstance(deployed, Deployed)
@@ -324,7 +324,7 @@ def _check_known(env: Mapping[str, str], app: App) -> None:
     if blanked := Configuration(env).blanked:
         raise RefusedError(
             f'{", ".join(blanked)} of app "{app.id.name}" was redacted; new pods would read "{BLANK}"',
-            hint=f"Set it anew first: 1ctl env create --env {blanked[0]}=VALUE   (or 1ctl env unset --key {blanked[0]})",
+            hint=f"Set it again first: 1ctl env create --env {blanked[0]}=VALUE   (or 1ctl env unset --key {blanked[0]})",
         )
 
 

@@ -87,7 +87,7 @@ def test_the_largest_number_is_only_a_number(deployed: Cli, args: list[str], cod
 
 @pytest.mark.parametrize("moment", [HUGE, f"@{HUGE}", f"{HUGE} days ago", "9" * 5000])
 def test_a_moment_that_is_a_number_too_large_is_refused(deployed: Cli, moment: str) -> None:
-    assert "is no release, position or time" in deployed.run("deploy", "diff", moment).failed(3).error
+    assert "is not a release, a position or a time" in deployed.run("deploy", "diff", moment).failed(3).error
 
 
 def test_a_moment_long_before_everything_is_before_the_ledger(deployed: Cli) -> None:

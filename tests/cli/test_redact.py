@@ -32,7 +32,7 @@ def test_a_dry_run_tells_what_would_change_and_changes_nothing(noted: Cli) -> No
     shown = noted.run(*redact(noted, "--dry-run")).done()
     said, warned = shown.stderr.splitlines()
     assert said == "💡 Dry run: nothing is recorded, nothing is changed."
-    assert warned.startswith("❗️ It is still set: no release or restart is accepted until it is set anew")
+    assert warned.startswith("❗️ It is still set: no release or restart is accepted until it is set again")
     assert shown.lines[0] == "Would record: Redacted"
     assert "update  ConfigMap  user-service-environments" in shown.lines
     document = noted.run("-o", "json", *redact(noted, "--dry-run")).done().json
@@ -60,7 +60,7 @@ def test_a_dry_run_is_refused_as_the_command_is_and_before_it_asks(noted: Cli, m
 
 def test_a_value_that_pods_still_get_is_warned_about(noted: Cli) -> None:
     asked = noted.run(*redact(noted), input="n\n").done()
-    assert "❗️ It is still set: no release or restart is accepted until it is set anew" in asked.stderr
+    assert "❗️ It is still set: no release or restart is accepted until it is set again" in asked.stderr
     noted.run("env", "create", "--env", "NOTE=harmless").done()
     noted.run("deploy", "restart").done()
     ((position,),) = query(noted.ledger, "SELECT min(notification_id) FROM stored_events WHERE topic = 'EnvSet'")
@@ -77,7 +77,7 @@ def test_what_is_asked_of_an_app_whose_pods_read_it_says_what_to_do(noted: Cli) 
     for args in (["restart"], ["--image", "nginx:2"]):
         refused = noted.run("deploy", *args).failed(3)
         assert "NOTE" in refused.error
-        assert "Set it anew first: 1ctl env create --env NOTE=VALUE" in refused.stderr
+        assert "Set it again first: 1ctl env create --env NOTE=VALUE" in refused.stderr
     waits = noted.run("deploy", "scale", "--replicas", "2").failed(8)
     assert "NOTE was redacted in the ledger while pods" in waits.stderr
     assert "1ctl deploy restart" in waits.stderr

@@ -105,7 +105,7 @@ def test_what_is_no_time_is_told_with_times_that_are(story: Story) -> None:
         assert refused.code == 3
         assert refused.stderr.endswith("Examples: 2026-05-01T12:00:00+02:00, 2026-05-01T12:00 (local), '2h ago'\n")
     refused = story.run("user-service", "deploy", "diff", "one", "2")
-    assert (refused.code, refused.stderr.splitlines()[0]) == (3, '❌ "one" is no release, position or time')
+    assert (refused.code, refused.stderr.splitlines()[0]) == (3, '❌ "one" is not a release, a position or a time')
 
 
 def test_a_time_without_an_offset_is_local(story: Story) -> None:

@@ -57,7 +57,7 @@ def test_a_backup_does_not_ask_the_file_in_its_place_what_it_likes(tmp_path: Pat
         with_lines(tmp_path / name)
     change(tmp_path / "other.db", script.replace("ledger_head", "ledger_instance"))
     store = SqliteStore(tmp_path / "ledger.db")
-    with pytest.raises(RefusedError, match="exists, and is no backup"):
+    with pytest.raises(RefusedError, match="exists and is not a backup"):
         back_up(store, tmp_path / "other.db", sign=lambda _: None, progress=None)  # type: ignore[arg-type]
     store.close()
 

@@ -88,14 +88,14 @@ def test_a_backup_replaces_an_older_one_and_nothing_else(user: User, tmp_path: P
     user.run("ledger", "backup", str(file)).done()
     assert rows(file) == rows(user.ledger)
     other.write_text("something else")
-    assert "is no backup" in user.run("ledger", "backup", str(other)).failed(3).error
+    assert "is not a backup" in user.run("ledger", "backup", str(other)).failed(3).error
     assert other.read_text() == "something else"
     before = head(user.ledger)
-    assert "is no backup" in user.run("ledger", "backup", str(user.ledger)).failed(3).error
+    assert "is not a backup" in user.run("ledger", "backup", str(user.ledger)).failed(3).error
     assert head(user.ledger) == before
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    assert "is no backup" in user.run("ledger", "backup", str(pipe)).failed(3).error
+    assert "is not a backup" in user.run("ledger", "backup", str(pipe)).failed(3).error
     assert pipe.is_fifo()
 
 

@@ -70,7 +70,7 @@ def test_the_reason_says_which_value_and_what_to_do(world: World) -> None:
     with pytest.raises(Exception, match="NOTE was redacted in the ledger while pods") as refused:
         world.reconcile()
     assert refused.value.hint == (  # type: ignore[attr-defined]
-        "Set it anew: 1ctl env create --env NOTE=VALUE\n"
+        "Set it again: 1ctl env create --env NOTE=VALUE\n"
         "Replace the pods by ones that read what is set now: 1ctl deploy restart"
     )
     assert LEAKED not in str(refused.value)

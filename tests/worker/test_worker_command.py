@@ -251,8 +251,8 @@ def test_an_object_of_somebody_else_is_refused_and_can_be_taken_over(cli: Cli) -
     ("named", "why"),
     [
         ("secret/user-service-secrets", "a Secret cannot be adopted"),
-        ("service/other", 'is no object of app "user-service"'),
-        ("service", 'is no object of app "user-service"'),
+        ("service/other", 'is not an object of app "user-service"'),
+        ("service", 'is not an object of app "user-service"'),
     ],
 )
 def test_only_objects_that_the_app_has_can_be_adopted(cli: Cli, named: str, why: str) -> None:
