@@ -57,8 +57,8 @@ def verify(
 ) -> None:
     """Check that no recorded event was changed.
 
-    None was altered, moved or removed since it was recorded, and snapshots are what the events add up to, else the exit
-    code is 7. Only --against finds an administrator who recomputed everything, or who put an older copy back.
+    It ends with 7 if an event was altered, moved or removed since it was recorded, or a snapshot is not what the events
+    add up to. Only --against finds an administrator who recomputed everything, or who put an older copy back.
 
     Example:  1ctl audit verify --against yesterday.checkpoint
     """
@@ -119,7 +119,7 @@ def _refuse_damage(result: Verification, compared: Comparison | None) -> None:
             hint="Its chain is intact, so whoever changed it recomputed it. Compare with a backup of your own."
             if result.events
             else Lines(
-                "See whether it is the ledger that is meant: 1ctl profile current",
+                "Check that this is the right ledger: 1ctl profile current",
                 "If it is, put it back from a backup: 1ctl ledger restore FILE",
             ),
         )
@@ -130,7 +130,7 @@ def _refuse_wrong(wrong: WrongSnapshot | None) -> None:
 
     if wrong is not None:
         raise CommandError(
-            f"what is kept beside the events misleads: {wrong.detail}",
+            f"what is kept beside the events is wrong: {wrong.detail}",
             code=ExitCode.DAMAGED,
             hint="Every event is intact. Rebuild the snapshots: 1ctl ledger rebuild snapshots",
         )

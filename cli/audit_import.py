@@ -25,8 +25,8 @@ def import_(
 
     It becomes a read-only replica: every read, check and proof works; nothing is recorded in it.
 
-    Positions, times, bytes and hashes are the original's. Each line is checked; a wrong one refuses the whole (exit 7).
-    That the end was not cut off shows only against a checkpoint: audit verify --against.
+    Positions, times, bytes and hashes are the original's. Each line is checked; if one is wrong, nothing is imported
+    (exit 7). Only a checkpoint shows that the end was not cut off: audit verify --against.
 
     Example:  1ctl audit import ledger.jsonl --ledger replica.db
     """

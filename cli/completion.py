@@ -19,7 +19,7 @@ def completion(
 ) -> None:
     """Print the script that completes commands in a shell.
 
-    Whatever shell runs this. For bash, put the example into ~/.bashrc.
+    Any shell may run this. For bash, put the example into ~/.bashrc.
 
     Example:  source <(1ctl completion bash)
     """

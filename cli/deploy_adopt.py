@@ -36,7 +36,7 @@ def adopt(
     """Take over an object that somebody else made.
 
     Fields that the app sets are taken from whoever set them; the rest of the object stays. From then on it belongs to
-    the app, and goes with it.
+    the app, and is removed with it.
 
     Example:  1ctl deploy adopt service/shop --uid 5b4a3c2d-... --reason ours
     """

@@ -46,7 +46,7 @@ def status(
 ) -> None:
     """Show how an app is doing now.
 
-    Where commands apply what they record, it finishes what one that was cut short left undone.
+    Where commands apply what they record, it finishes what an interrupted one left undone.
 
     With --wait it ends with 0 once its pods are ready, with 4 if they will not become ready, with 5 if not in time.
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def migrate() -> None:
     """Make or update a ledger's tables in a database.
 
-    It may be repeated, and run by several at once. The first time it makes the ledger too: its signing key and effects
-    identity lie on this machine then.
+    It may be repeated, and run by several at once. The first time it makes the ledger, too; its signing key and effects
+    identity are then on this machine.
 
     Example:  1ctl ledger migrate --ledger postgresql://host/team
     """

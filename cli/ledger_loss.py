@@ -44,7 +44,7 @@ def go_on(session: Session, request: Request, checkpoints: list[Path], *, change
     if not changed and (other := next((each.detail for each in found if each.verdict == "forked"), None)):
         raise LedgerDamagedError(
             f"this is not the ledger that was signed: {other}",
-            hint="Somebody changed it; or after a fail-over others went on to record. Only if it was that: --accept-change",
+            hint="Somebody changed it, or others recorded after a fail-over. Only in the latter case: --accept-change",
         )
     for detail in dict.fromkeys(lost):
         session.terminal.warn(f"{detail[0].upper()}{detail[1:]}")

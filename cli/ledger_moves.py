@@ -44,7 +44,7 @@ def backup(
 
     Others may go on working meanwhile. Sealed secrets and wrapped keys are in it, the identity that opens them is not.
 
-    A signed checkpoint of it is put beside, FILE.checkpoint, where the ledger's signing key is.
+    Where the ledger's signing key is, a signed checkpoint is put beside it: FILE.checkpoint.
 
     Example:  1ctl ledger backup /mnt/backup/ledger.db
     """
@@ -54,7 +54,7 @@ def backup(
     except LedgerDeniedError as error:
         raise LedgerDeniedError(
             error.message,
-            hint="Sealed values and wrapped keys are in a backup: run it with a login of onectl_worker, or as the owner.",
+            hint="A backup holds sealed values and wrapped keys: run it with a login of onectl_worker, or as the owner.",
         ) from error
     session.terminal.success(f"Backed up {done.head.position} events to {file}")
     if session.terminal.json:
@@ -79,7 +79,7 @@ def restore(
         bool, typer.Option("--accept-loss", help="Even if the ledger is known to have gone further.")
     ] = False,
     accept_change: Annotated[
-        bool, typer.Option("--accept-change", help="Without FILE: even if signed lines are others now.")
+        bool, typer.Option("--accept-change", help="Without FILE: even if signed lines differ now.")
     ] = False,
     yes: YesOption = False,
     reason: ReasonOption = None,
@@ -159,8 +159,8 @@ def copy(
 ) -> None:
     """Move the ledger to another file or database.
 
-    It goes on there, and ends here: first of all that is recorded, then everything is copied, secrets included, and
-    verified. If it is interrupted, run it again.
+    It goes on there, and ends here: this is recorded first; then everything, secrets included, is copied and verified.
+    If it is interrupted, run it again.
 
     Example:  1ctl ledger copy --to postgresql://ledger@db.example.com/ledger
     """

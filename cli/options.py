@@ -82,7 +82,7 @@ def not_empty(param: typer.CallbackParam, value: str | None) -> str | None:
     """
     if value == "":
         raise UsageError(
-            f"{param.opts[0]} is empty", hint="Is the variable set that it comes from? For the default, leave it out."
+            f"{param.opts[0]} is empty", hint="Is the variable that it comes from set? For the default, leave it out."
         )
     return value
 

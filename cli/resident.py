@@ -167,7 +167,7 @@ def _no_worker(seconds: float) -> CommandError:
     return not_applied(
         f"no worker was seen for {seconds:.0f} s",
         hint="Start one: 1ctl worker run   (or let commands apply again: 1ctl worker disable)",
-        again="A worker applies it when it runs.",
+        again="It is applied once a worker runs.",
     )
 
 

@@ -93,7 +93,7 @@ def _tell(terminal: Terminal, done: Rotated, path: str) -> None:
     if done.removed:
         terminal.notice(f"The old key is removed from {path}; backups made until now need a copy of it.")
     if done.shared:
-        terminal.notice("The old key stays where it is, since it may serve other ledgers: it names none.")
+        terminal.notice("The old key stays where it is, since it may serve other ledgers: it does not name its own.")
     terminal.notice(f"Other machines that open secrets need {path}")
 
 

@@ -188,7 +188,7 @@ def _bytes(path: Path) -> bytes:
         message = f"{shown(path)} cannot be read: {reason}"
         raise ConfigError(message, hint="Check that it exists and that you may read it.") from error
     if len(data) > MAX_FILE_BYTES:
-        message = f"{shown(path)} is larger than 1 MiB, which is no configuration of an app"
+        message = f"{shown(path)} is larger than 1 MiB: not the configuration of an app"
         raise ConfigError(message, hint="Name another file.")
     return data
 
@@ -239,7 +239,7 @@ def _outside_app(key: str, path: Path) -> ConfigError:
         hint = f"Put {key} below a line [app]."
     else:
         hint = _suggestion(key, among=("app",)) or _suggestion(key) or "Everything is in one table, [app]."
-    return ConfigError(f"{_key(key)} in {shown(path)} is outside [app], where nothing else is known", hint=hint)
+    return ConfigError(f"{_key(key)} in {shown(path)} is outside [app], the only table that is known", hint=hint)
 
 
 def _suggestion(key: str, *, among: Iterable[str] = tuple(_CHECKS)) -> str | None:

@@ -81,7 +81,7 @@ def replay(
             code=ExitCode.FAILED,
             hint="Fix what is said about each app, and run it again: what is applied is not sent twice.",
         )
-    session.terminal.success(f"{len(apps)} apps are in {context} as the ledger asks; {sent} objects were sent")
+    session.terminal.success(f"{len(apps)} apps in {context} are as the ledger asks; {sent} objects were sent")
 
 
 def _check_namespaces(

@@ -140,7 +140,7 @@ def _prepare(session: Session, request: Request, *, resident: bool) -> None:
     if resident and session.reader.worker_order(session.place.cluster) is None:
         session.ledger.mark(WorkerEnabled(cluster=session.place.cluster), request)
     if not session.ledger.holds_identity():
-        detail = "it opens secrets, and is not on this machine: apps with secrets will be parked"
+        detail = "it opens secrets and is not on this machine, so apps with secrets will be parked"
         log = _log()
         log.warning("no identity", extra={"detail": f"{detail}; point ONECTL_IDENTITY to it"})
 

@@ -239,7 +239,7 @@ def refuse_in_the_clear(server: str) -> None:
     """
     found = urlsplit(server)
     if found.scheme != "https" and found.hostname != "localhost" and not _is_loopback(found.hostname or ""):
-        raise CredentialsError("its server is reached without TLS, so whoever is on the way could read its credentials")
+        raise CredentialsError("its server is reached without TLS, so anybody in between could read its credentials")
 
 
 def _is_loopback(host: str) -> bool:
@@ -278,7 +278,7 @@ def _tls(context: Context) -> ssl.SSLContext:
     if certificate is not None and key is not None:
         _identify(tls, certificate, key)
     elif certificate is not None or key is not None:
-        raise KubeconfigError("of a client's certificate and its key one is missing")
+        raise KubeconfigError("of the client's certificate and its key, one is missing")
     return tls
 
 

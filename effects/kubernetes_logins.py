@@ -260,7 +260,7 @@ class _Renewal:
             pass
         else:
             return
-        raise CredentialsError(f"its credential plugin did not come to an end within {_PLUGIN_SECONDS:g} s")
+        raise CredentialsError(f"its credential plugin did not end within {_PLUGIN_SECONDS:g} s")
 
     def _run(self, configuration: client.Configuration, loading: Future[None]) -> None:
         try:

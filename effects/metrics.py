@@ -42,7 +42,7 @@ class Metrics:
         )
         self._drift = Counter("onectl_drift", "Objects that were edited by hand.", ["action"], registry=registry)
         self._errors = Counter(
-            "onectl_cluster_errors", "Answers of the cluster that were none, or a no.", ["reason"], registry=registry
+            "onectl_cluster_errors", "Requests that failed or were refused.", ["reason"], registry=registry
         )
         for action in ("healed", "reported"):
             self._drift.labels(action)  # a series that begins with its first event shows no increase
@@ -50,7 +50,7 @@ class Metrics:
             self._errors.labels(reason)
         for name, about, value in (
             ("onectl_leader", "1 while this process leads.", leading),
-            ("onectl_queue_apps", "Apps that wait or are in work.", queued),
+            ("onectl_queue_apps", "Apps that wait or are being worked on.", queued),
             ("onectl_lag_positions", "Positions of the ledger that were not worked on yet.", lag),
             ("onectl_parked_apps", "Apps that wait until somebody asks for something.", parked),
         ):

@@ -79,7 +79,7 @@ class Replay:
                 if seen.labels.get(LEDGER_LABEL) != ledger_id:
                     raise NotOursError(entry.ref, hint=_EMPTY)
                 if seen.labels.get(LIFE_LABEL) != app.life.deployment_id:
-                    raise OtherStateError(f"{entry.ref} is of another deployment of the app", hint=_EMPTY)
+                    raise OtherStateError(f"{entry.ref} belongs to another deployment of the app", hint=_EMPTY)
                 if reflected(seen) > (epoch, app.head):
                     raise OtherStateError(f"{entry.ref} reflects a later position than the one asked for", hint=_EMPTY)
             if seen is None or seen.annotations.get(DIGEST_ANNOTATION) != entry.digest:

@@ -200,7 +200,7 @@ class SandboxCluster:
         """See `Cluster.watch`. A version that this file never had is expired, too: it is of another file."""
         refuse_secrets(kind)
         if not since.isdecimal():
-            raise ClusterRefusedError(f"{since!r} is no resource version", status=400, reason="BadRequest")
+            raise ClusterRefusedError(f"{since!r} is not a resource version", status=400, reason="BadRequest")
         return SandboxWatch(
             lambda version: self._changes(kind, namespace, ledger_id, version),
             since=int(since),

@@ -77,7 +77,7 @@ class WorkQueue:
         self._closed = False
 
     def __len__(self) -> int:
-        """Apps that wait or are in work."""
+        """Apps that wait or are being worked on."""
         with self._changed:
             return len(self._entries)
 

@@ -359,7 +359,7 @@ def _check_text(note: bytes) -> None:
     except UnicodeDecodeError:
         raise CheckpointError("the checkpoint is not text in UTF-8") from None
     if _CONTROL.search(note):
-        raise CheckpointError("the checkpoint holds control characters", hint="Was it copied with other line ends?")
+        raise CheckpointError("the checkpoint holds control characters", hint="Was it copied with other line endings?")
 
 
 def _signature(line: bytes) -> tuple[str, bytes]:

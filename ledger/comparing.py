@@ -90,7 +90,7 @@ def verify_against(store: Store, note: bytes, key: VerifierKey, *, known: Tree |
     if stopped is None and size < old.size:
         verdict = "rolled back"
         detail = (
-            f"the ledger ends at position {size}, the checkpoint at {old.size}: it was cut, or an older copy put back"
+            f"the ledger ends at position {size}, the checkpoint at {old.size}: it was cut or replaced by an older copy"
         )
         if blame is not None:
             detail += f"; besides, {_where(blame)}"
@@ -105,7 +105,7 @@ def emptied(note: bytes) -> Comparison:
     """
     old = notes.unverified(note)
     detail = (
-        f"the ledger is empty, the checkpoint, whose signature nobody can check any more, ends at position {old.size}"
+        f"the ledger is empty, but the checkpoint (nobody can check its signature any more) ends at position {old.size}"
     )
     return Comparison(verdict="rolled back", checkpoint=old, size=0, blame=None, redacted=(), detail=detail)
 

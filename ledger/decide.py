@@ -235,9 +235,7 @@ def _checked(spec: Spec) -> Spec:
 
 def _roll_back(command: Rollback, life: Life, releases: Sequence[PastRelease]) -> RolledBack:
     if command.only not in ("all", "code", "config"):
-        raise RefusedError(
-            f'"{command.only}" is not what can be rolled back', hint="Choose: --only code, or --only config"
-        )
+        raise RefusedError(f'"{command.only}" cannot be rolled back', hint="Choose: --only code, or --only config")
     past = _target(command, releases)
     code, config = command.only != "config", command.only != "code"
     spec = replace(past.spec, replicas=life.spec.replicas) if code else life.spec
@@ -311,7 +309,7 @@ def _check_env(new: Mapping[str, str], life: Life | None, *, plain: bool) -> Non
             seal = "1ctl secret create" if life else "1ctl deploy"  # before its first release an app has no secrets
             raise RefusedError(
                 f"{name} {why}; environment values are kept in the ledger in plain text, for ever",
-                hint=f"Seal it instead: {seal} --key {name}   (If it is no secret: --plain)",
+                hint=f"Seal it instead: {seal} --key {name}   (If it is not a secret: --plain)",
             )
     env = {**(life.env if life else {}), **new}
     values.check_keys("environment", env)

@@ -67,7 +67,7 @@ class LedgerUnavailableError(OneCtlError):
 
 
 class LedgerDeniedError(LedgerUnavailableError):
-    """The database does not allow this to its user, who lacks a role. Nothing was recorded."""
+    """The database does not allow its user, who lacks a role, to do this. Nothing was recorded."""
 
 
 class LedgerFullError(LedgerUnavailableError):

@@ -93,7 +93,7 @@ def ended_error(writer: str, note: str | None) -> LedgerEndedError:
         )
     if writer in (BACKUP, BACKUP_OF_ENDED):
         return LedgerEndedError(
-            "this ledger is a backup, which nothing is recorded in",
+            "this ledger is a backup: nothing is recorded in it",
             hint="Nothing was recorded. Put it back: 1ctl ledger restore FILE",
         )
     if writer.startswith(_INCOMING):

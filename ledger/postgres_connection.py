@@ -50,7 +50,7 @@ _NOTHING = "Nothing was recorded."
 _MIGRATE = f"{_NOTHING} Its owner creates or updates the tables with: 1ctl ledger migrate"
 _RESTORE = f"Restore it from a backup. {_NOTHING}"
 _TLS = (
-    f"{_NOTHING} A server elsewhere must have a certificate for its name, by an authority that is trusted here: name its file"
+    f"{_NOTHING} A remote server must have a certificate for its name, from an authority trusted here: name its file"
     " with ?sslrootcert=FILE in the address. To ask for less: ?sslmode=require"
 )
 _REPEAT = "Repeat with the same request id to find out."
@@ -301,7 +301,7 @@ def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: C901, P
             return ended_error(error.diag.message_primary or "", error.diag.message_detail or None)
         case state if state == WRONG_CLOCK:
             return LedgerUnavailableError(
-                "this machine's clock is more than a day ahead of the one of the ledger's database",
+                "this machine's clock is more than a day ahead of the clock of the ledger's database",
                 hint=f"{_NOTHING} Set the clock that is wrong.",
             )
         case "55P03" | "57014":
@@ -312,7 +312,7 @@ def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: C901, P
             return LedgerUnavailableError(f"{ledger} has no tables, or not all: {said}", hint=_MIGRATE)
         case "42501":
             return LedgerDeniedError(
-                f"{ledger} does not allow this to its user: {said}",
+                f"{ledger} does not allow its user to do this: {said}",
                 hint=f"{_NOTHING} Its owner grants the role for it, and creates tables with: 1ctl ledger migrate",
             )
         case "25006":

@@ -43,7 +43,7 @@ def checkpoint_now(
         raise LedgerDamagedError(
             f"the ledger does not continue the checkpoint of size {previous.size} that was signed before; "
             "nothing was signed",
-            hint="It was changed, cut, or an older copy was put back.",
+            hint="It was changed or cut, or an older copy was put back.",
         )
     return notes.sign(Checkpoint(key.name, size, tree.root(size)), key)
 
@@ -95,7 +95,7 @@ def prove_since(store: Store, old: Checkpoint, note: bytes, *, tree: Tree | None
     if not begins_with(tree, signed.size, old):
         raise ProofError(
             f"the ledger does not continue the checkpoint of size {old.size}",
-            hint="It was changed, cut, or an older copy was put back: 1ctl audit verify --against FILE",
+            hint="It was changed or cut, or an older copy was put back: 1ctl audit verify --against FILE",
         )
     path = tuple(tree.consistency_proof(old.size, signed.size))
     return Extension(old_size=old.size, path=path, note=note).to_bytes()

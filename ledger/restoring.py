@@ -94,7 +94,7 @@ def read_backup(path: Path, directory: Path, *, accept_loss: bool, progress: Beg
         reader = LedgerReader(backup)
         ledger_id, epoch = reader.ledger_id(), reader.epoch()
     if ledger_id is None:
-        raise RefusedError("the file holds no ledger: nobody's id is at position 1", hint="Name another file.")
+        raise RefusedError("the file holds no ledger: position 1 does not name one", hint="Name another file.")
     return Backup(path=made, ledger_id=ledger_id, head=head, epoch=epoch)
 
 
@@ -118,7 +118,7 @@ def refuse_other(backup: Backup, notes: Sequence[tuple[str, bytes]], *, accept_l
             if result.verdict == "forked":
                 raise LedgerDamagedError(
                     f"the backup is not the ledger of the checkpoint {kept}: {result.detail}",
-                    hint="Compare with another backup, or with who kept the checkpoint.",
+                    hint="Compare with another backup, or ask whoever kept the checkpoint.",
                 )
             if result.verdict == "rolled back":
                 lost = f"the checkpoint {kept} covers positions up to {result.checkpoint.size}"

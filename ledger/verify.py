@@ -96,9 +96,7 @@ def _told(store: Store, damage: Damage) -> Damage:
     doubtful = unsigned(store, damage.position) if damage.fault == "edited" else None
     if doubtful is None:
         return damage
-    detail = (
-        f"{damage.detail}; of a redaction that speaks of it, nobody knows who made it: the ledger's key did not sign it"
-    )
+    detail = f"{damage.detail}; a redaction names it, but nobody knows who made it: the ledger's key did not sign it"
     return replace(damage, detail=detail)
 
 

@@ -77,7 +77,7 @@ class BesideCheck:
         except (ValueError, KeyError, TypeError):  # in the chain all the same: somebody recorded it past this program
             return Misled(row.position, f"position {row.position} opens a life, and cannot be read")
         if self._store.life(deployment_id) != opened:
-            detail = f"the table of lives does not say where the life begins that position {row.position} opens"
+            detail = f"the table of lives does not say where the life that position {row.position} opens begins"
             return Misled(row.position, detail)
         self._lives += 1
         return None

@@ -74,7 +74,7 @@ def test_what_was_asked_for_is_never_replaced_by_another(here: Cli, config: str)
             'zone = "eu"\n',
             "❌ zone in satusky.toml is not a key of [app]\nThe keys of [app] are: name, port, cpu, memory, replicas, ",
         ),
-        ("[build]\nfast = true\n", "❌ build in satusky.toml is outside [app], where nothing else is known\n"),
+        ("[build]\nfast = true\n", "❌ build in satusky.toml is outside [app], the only table that is known\n"),
         ('replicas = "2"\n', '❌ replicas in satusky.toml is "2": must be a whole number from 0 to 10000\n'),
     ],
 )

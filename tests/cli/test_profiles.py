@@ -198,7 +198,7 @@ def test_an_empty_option_never_means_the_default_place(cli: Cli, command: list[s
     for args in ([option, "", *command], [*command, option, ""]):
         refused = cli.run(*args).failed(2)
         assert "is empty" in refused.error
-        assert "Is the variable set that it comes from?" in refused.error
+        assert "Is the variable that it comes from set?" in refused.error
     assert not cli.home.exists()
 
 

@@ -156,9 +156,7 @@ def test_without_a_number_what_stands_against_the_newest_healthy_release_is_told
 
 
 def test_only_code_or_config_can_be_chosen() -> None:
-    given(*TWO_RELEASES).when(Rollback(only="pods")).refused(
-        '"pods" is not what can be rolled back', hint="--only code"
-    )
+    given(*TWO_RELEASES).when(Rollback(only="pods")).refused('"pods" cannot be rolled back', hint="--only code")
 
 
 def test_an_app_without_a_life_is_not_found() -> None:

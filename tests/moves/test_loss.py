@@ -60,7 +60,7 @@ def test_a_checkpoint_that_was_kept_elsewhere_shows_the_loss_too(user: User, old
     elsewhere = kept.rename(user.root / "elsewhere")
     assert "No checkpoint that is known here shows" in user.run(*ACCEPT, stdin="n\n").done().stderr
     shown = user.run(*ACCEPT, "--checkpoint", str(elsewhere), stdin="n\n").done().stderr
-    assert "it was cut, or an older copy put back" in shown
+    assert "it was cut or replaced by an older copy" in shown
     assert "cannot be read" in user.run(*ACCEPT, "--checkpoint", "none").failed(3).error
 
 

@@ -43,7 +43,7 @@ class ReadOnlyPostgresStore(PostgresStore):
 
     def change(self, *, wait: bool = True) -> NoReturn:
         """See `PostgresStore.change`."""
-        raise LedgerUnavailableError("the ledger does not allow this to its user")
+        raise LedgerUnavailableError("the ledger does not allow its user to do this")
 
 
 class Ledgers:

@@ -178,7 +178,7 @@ def test_a_database_that_does_not_let_it_in_ends_it(cli: Cli) -> None:
         with worker(cli.having(ONECTL_LEDGER=url.replace("postgres@", "nobody@"))) as run:
             assert run.process.wait(SECONDS) == ExitCode.REFUSED
         assert text(run).count("❌") == 1
-        assert "does not allow this to its user" in text(run)
+        assert "does not allow its user to do this" in text(run)
     finally:
         server.close()
 
