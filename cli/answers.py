@@ -1,7 +1,7 @@
 """What a request is answered with: its own events, whatever was asked for since.
 
 A request may be repeated, or overtaken by another one while it is still being applied. So its deployment, its release
-and the fate of its pods are never taken from the app as it is by now.
+and the fate of its pods are never taken from the app as it is now.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 Content: TypeAlias = Callable[[], Mapping[str, object]]
-"""Makes what a command's JSON document says besides what all of them say."""
+"""Makes what a command's JSON document says besides what all such documents say."""
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def documented(
 ) -> Iterator[None]:
     """A block that ends with the command's JSON document, if JSON is asked for, also where it fails.
 
-    What is recorded is told just then: whoever has to find out what became of it needs its names.
+    What was recorded is told even then: whoever has to find out what became of it needs its ids.
     """
     try:
         yield
@@ -118,7 +118,7 @@ def _scaled(app: App, outcome: Outcome, replicas: int) -> Life:
 
 
 def tell_verdict(session: Session, app_id: AppId, life: Life) -> None:
-    """Say how a life's roll ended that is not the newest any more, as far as that was recorded while it was.
+    """Say how a roll ended that is no longer its life's newest, as far as that was recorded while it was.
 
     Raises:
         CommandError: Its pods failed, or it was superseded before they were ready (exit code 4); or nobody can say,

@@ -43,7 +43,7 @@ class Applying(Protocol):
         """
 
     def wait_pods(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
-        """As `wait`, though no roll was asked for: as many pods as are asked for by now.
+        """Like `wait`, though no roll was asked for: until as many pods are ready as are asked for now.
 
         Raises:
             CommandError: As for `wait`; also if nobody here can ask about the pods (exit code 5).

@@ -88,7 +88,7 @@ def _known_kind(text: str) -> str:
     """The kind of event of that name, however it is capitalised.
 
     Raises:
-        UsageError: There is none. That nothing was found would be no answer.
+        UsageError: There is none; "nothing found" would be misleading.
     """
     kinds = {kind.__name__.lower(): kind.__name__ for kind in SCHEMA_VERSIONS}
     if text.lower() in kinds:
@@ -134,7 +134,7 @@ def export(
     from ledger.durable_files import write_all_durably  # noqa: PLC0415
     from ledger.export import FORMATS  # noqa: PLC0415
 
-    INVOCATION.has_output = file is None  # who keeps what comes on stdout must not keep an error for an export
+    INVOCATION.has_output = file is None  # whoever keeps stdout must not keep an error as an export
     if format_ not in FORMATS:
         raise UsageError(f'invalid --format "{format_}": expected {", ".join(FORMATS)}')
     session = Session()
@@ -164,7 +164,7 @@ def _counted(entries: Iterable[Entry], head: int, told: Told) -> Iterator[Entry]
 
 
 def _silent(_done: int, _total: int) -> None:
-    """The lines themselves go to the terminal: they show how far it is."""
+    """The lines themselves go to the terminal: they show how far the export is."""
 
 
 def _origin(store: Store) -> str:

@@ -152,7 +152,7 @@ def compare(session: Session, against: Path, key: str | None) -> Comparison:
     """The ledger beside a checkpoint that was kept elsewhere."""
     note = read_input(against)
     if not key and session.store.head().position == 0:
-        return emptied(note)  # with its lines, the key is gone that they name
+        return emptied(note)  # the key that its lines name is gone with them
     return verify_against(session.store, note, verifier_key(key) if key else ledger_key(session.store))
 
 
@@ -187,7 +187,7 @@ def sign_and_keep(
         store: Where it is.
         key: Its signing key.
         tree: See `signed_now`.
-        unkept: Told why it cannot be kept here, where it is of use all the same; None: that is an error.
+        unkept: Told why it cannot be kept here, if it is of use all the same; None: then that is an error.
 
     Raises:
         LedgerUnavailableError: It cannot be kept, and nobody is to be told.
@@ -247,10 +247,10 @@ def read_input(path: Path) -> bytes:
 def verifier_key(text: str) -> VerifierKey:
     """A verifier key, given as text or as the name of a file that holds it.
 
-    What is a key is never the name of a file: who sends a forged proof could send a file of that name beside it.
+    What is a key is never taken as a file's name: whoever sends a forged proof could send a file of that name with it.
 
     Raises:
-        CheckpointError: It is no key.
+        CheckpointError: It is not a key.
         RefusedError: The file cannot be read.
     """
     try:

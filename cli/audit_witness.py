@@ -68,7 +68,7 @@ def witness(
 
 
 def _refuse_another(kept: Witness, directory: Path, verifier: VerifierKey) -> None:
-    """Who is watched names its own key, so another ledger in its place would begin a history of its own here."""
+    """The watched ledger names its own key, so another one in its place would begin a history of its own here."""
     if kept.knows_others(verifier.name):
         raise RefusedError(
             f"{directory} holds checkpoints of other ledgers, and none of {verifier.name}",

@@ -2,8 +2,8 @@
 
 A checkout may come from somebody else: unpacked from an archive, its ``.git/config`` may name programs that git runs to
 compare files (``core.fsmonitor``, ``filter.NAME.clean``, those of submodules) or to fetch what is missing. So files are
-compared in a repository of our own, which borrows only the index and the objects: what the user's own configuration
-says still holds, what the repository's says does not.
+compared in a repository of our own, which borrows only the index and the objects: the user's own configuration still
+applies, the repository's does not.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def run(wish: Wish) -> None:
         session.terminal.notice("Secret values of a repeated request are not compared.")
     released = _released(outcome)
     if wish.name is not None:
-        INVOCATION.deployment_id = released.deployment_id  # no other command takes a name, and no file may say it
+        INVOCATION.deployment_id = released.deployment_id  # no other command takes a name, and maybe no file says it
     answers.own_life(outcome)
     with answers.answering(session, request, outcome, lambda: _content(session, outcome)):
         session.terminal.info(f"Using pre-built image: {released.spec.image}")
@@ -170,7 +170,7 @@ def given_env(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
 
 
 def _given_secrets(session: Session, wish: Wish) -> Mapping[str, bytes]:
-    """The secrets that come with the release; an app that needs some would fail without."""
+    """The secrets that come with the release; an app that needs some would fail without them."""
     if wish.kv_file is None and not wish.key:
         return {}
     from cli.secret_input import given_secrets  # noqa: PLC0415 - most releases come without

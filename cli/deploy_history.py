@@ -62,7 +62,7 @@ def diff(
 
 
 def _diff_live(session: Session, *, deployment_id: str | None, config: str | None) -> None:
-    """The ledger beside the cluster, with the caller's own rights there. Secrets are not read."""
+    """How the cluster differs from the ledger, asked with the caller's own rights there. Secrets are not read."""
     from cli.live import differences_of  # noqa: PLC0415 - asks the cluster
 
     app = loaded(session, deployment_id=deployment_id, config=config)

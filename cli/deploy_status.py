@@ -112,7 +112,7 @@ def _now(session: Session, app: App, request: Request, *, check_dns: bool) -> tu
 
 
 def _with_trouble(session: Session, app: App, known: Status) -> Status:
-    """Beside what waits to be applied, what keeps a worker from it."""
+    """Where something waits to be applied, add what keeps a worker from applying it."""
     from cli.worker_status import shown_trouble  # noqa: PLC0415
 
     why = shown_trouble(session.store.lease_row(app.id.cluster), app.id) if known.applied == "pending" else None

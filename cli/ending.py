@@ -1,4 +1,4 @@
-"""What a signal does to a command that runs: it ends it in order, once, wherever it comes."""
+"""What a signal does to a running command: it ends the command in order, once, wherever it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cli.exit_codes import EndedError
 from cli.main import end_process
 
 _A_MOMENT = 0.005
-"""Seconds after which a signal is looked at again that came during an import."""
+"""Seconds after which a signal that came during an import is looked at again."""
 
 
 class Ending:
@@ -36,7 +36,7 @@ class Ending:
     def cease(self) -> None:
         """From now on none of them changes anything; may be repeated."""
         self._over = True
-        # Not SIG_IGN: of one that came together with the one that is being heard, Python would print a traceback.
+        # Not SIG_IGN: Python would print a traceback of one that came together with the one that is being handled.
         self._all(self._let_go)
         _signal.pthread_sigmask(_signal.SIG_BLOCK, [*self._numbers, _signal.SIGALRM])
 

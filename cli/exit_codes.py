@@ -13,7 +13,7 @@ class ExitCode(IntEnum):
     DONE = 0
     """Done; also "no" at a prompt."""
     FAILED = 1
-    """Something broke; nothing was recorded."""
+    """Something broke; the request was not recorded."""
     USAGE = 2
     """The command line cannot be understood, or asks what nobody is there to answer; nothing was recorded."""
     REFUSED = 3
@@ -39,7 +39,7 @@ class ExitCode(IntEnum):
 
 
 class EndedError(KeyboardInterrupt):
-    """A signal says that the process has to end. Like an interrupt, no code takes it for an error of its own.
+    """A signal says that the process has to end. As with an interrupt, no code takes it for an error of its own.
 
     Attributes:
         number: The signal's.
@@ -55,7 +55,7 @@ class UsageError(OneCtlError):
 
 
 class CommandError(OneCtlError):
-    """A command that ends with a code of its own, after its request was recorded.
+    """An error with an exit code of its own.
 
     Attributes:
         code: The exit code.

@@ -36,7 +36,7 @@ _OPTIONS = {
     "ledger address": "--ledger",
     "prefix": "--prefix",
 }
-"""The option that sets a value which a rule of the ledger refuses under its own name."""
+"""The option for each value that a rule of the ledger refuses under the ledger's own name for it."""
 
 _ENDED = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated", signal.SIGHUP: "Ended: the terminal is gone"}
 
@@ -108,12 +108,12 @@ def _fields(message: str, hint: str | None, code: int) -> dict[str, object]:
 
 
 def _unicode(text: str) -> str:
-    """The text without the surrogates that stand for bytes of a file name which is no UTF-8: JSON has none."""
+    """The text without the surrogates that stand for bytes of a file name which are not UTF-8: JSON has none."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def _asks_for_json(arguments: Sequence[str]) -> bool:
-    """Whether the command line says ``-o json``; for where it was given up before that was looked at."""
+    """Whether the command line says ``-o json``; for when parsing was given up before it got there."""
     given = arguments[: arguments.index("--")] if "--" in arguments else arguments
     apart = any(pair in {("-o", "json"), ("--output", "json")} for pair in pairwise(given))
     return apart or "-ojson" in given or "--output=json" in given

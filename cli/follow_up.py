@@ -1,6 +1,6 @@
 """The next command, as it has to be typed after this run: with the profile, the ledger and the app that were given.
 
-Messages name commands in their plain form, wherever they are made. Who pastes one means the place that this run was
+Messages name commands in their plain form, wherever they are made. Whoever pastes one means the place that this run was
 about, so what the command line said about it is put in where messages are printed. Variables of the environment stay
 set, and are not repeated.
 """

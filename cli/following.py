@@ -1,4 +1,4 @@
-"""What goes on until it is left: a log that is followed, a status that is watched."""
+"""Output that goes on until the user ends it: a log that is followed, a status that is watched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cli.exit_codes import EndedError
 
 @contextmanager
 def until_interrupted() -> Iterator[None]:
-    """A block that Ctrl-C ends, as it is meant to end.
+    """A block that is meant to be ended by Ctrl-C.
 
     Raises:
         EndedError: Another signal ends the process; whoever sent it is to see that in the exit code.

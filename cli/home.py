@@ -1,4 +1,4 @@
-"""Where this user's data lies: ``ONECTL_HOME``, else the platform's data directory."""
+"""Where this user's data is: ``ONECTL_HOME``, else the platform's data directory."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class IdentityRow(TypedDict):
 
 
 def known_identities(session: Session) -> Sequence[IdentityRow] | None:
-    """Those of the ledger; None where its tables do not tell this user, as those of an older version."""
+    """Those of the ledger; None where its tables do not tell this user, such as those of an older version."""
     try:
         found = standing(session.reader, session.keys)
     except LedgerUnavailableError:

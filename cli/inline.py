@@ -38,7 +38,7 @@ class Inline:
         _ = self._session.cluster
 
     def check_roll(self, app: App, request: Request) -> None:
-        """Pods would need secrets that this machine cannot open. What was recorded before cannot be refused any more."""
+        """Refuse if pods would need secrets that this machine cannot open, unless the request was recorded before."""
         if self._session.store.request(request.request_id) is not None:
             return
         if app.life is not None and app.life.secrets and not self._session.ledger.can_open_secrets(app.life):
@@ -55,9 +55,9 @@ class Inline:
     def check_place(self, app: App, request: Request) -> None:
         """The namespace must exist; nothing of someone else's may be in the way of a new life.
 
-        What was looked at for that is remembered: what is asked for is made at once. An app whose objects were
-        applied is in a namespace that exists. A request that was recorded before cannot be refused any more; what is
-        wrong is then said by who applies it, with the code of what is recorded.
+        What was looked at for that is remembered, since the objects are made right after. An app whose objects were
+        applied is in a namespace that exists. A request that was recorded before cannot be refused any more. The
+        process that applies it then reports what is wrong, with exit code 8.
         """
         if app.life is not None and app.life.applied_through:
             return
@@ -107,11 +107,11 @@ class Inline:
             raise not_applied(error.message, hint=None if ours else error.hint, again=_AGAIN) from error
 
     def _remembering(self) -> Inventory:
-        """The cluster, each object of which is looked at once, unless a write shows that it is another by then."""
+        """The cluster; each object is looked at once, unless a write shows that it has changed since."""
         return Inventory(self._session.cluster, lambda: None, remembers_absence=True)
 
     def wait_pods(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
-        """Look at the pods again and again; a roll is no different."""
+        """Look at the pods again and again, just as for a roll."""
         self.wait(app, life, request, timeout=timeout)
 
     def wait(self, app: App, life: Life, request: Request, *, timeout: float, records: bool = True) -> None:
@@ -120,7 +120,7 @@ class Inline:
         terminal.info("Waiting for deployment to become healthy...")
         said, progress = None, None
         if life.rollout == "pending":
-            # That is what is known now, also where the pods are quicker than the first look at them.
+            # That is what is known now, even if the pods are quicker than the first look at them.
             terminal.info("Deployment status: NotReady (0 pct)")
             said = 0
         try:

@@ -34,7 +34,7 @@ app = typer.Typer(
 
 
 SNAPSHOTS = "snapshots"
-"""What the snapshots are called where read models are called by their names."""
+"""What the snapshots are called where a command takes the name of a read model."""
 
 _EPILOG = """\b
 Examples:

@@ -1,4 +1,4 @@
-"""Going on with a ledger that lost its newest lines, as it is: its database failed over, or an older copy was put back."""
+"""Going on with a ledger as it is after it lost its newest lines in a fail-over, or an older copy was put back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def go_on(session: Session, request: Request, checkpoints: list[Path], *, change
         yes: Not to ask.
 
     Raises:
-        LedgerDamagedError: What is there is no whole ledger; or there are other lines than those that were signed.
+        LedgerDamagedError: What is there is not a whole ledger, or lines are not those that were signed.
         RefusedError: There is no ledger, a file cannot be read, or something was recorded meanwhile.
         CheckpointError: A checkpoint is not one of this ledger.
     """
@@ -62,7 +62,7 @@ def go_on(session: Session, request: Request, checkpoints: list[Path], *, change
     kept.keep_epoch(ledger_id, epoch)
     session.ledger.mark(LedgerRestored(through=head.position, epoch=epoch), request)
     if newest is not None and found[-1].verdict != "consistent":
-        # It would forbid every later one.
+        # A kept checkpoint of what is given up would forbid every later one.
         suffix = f".before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
         kept.set_aside(ledger_id, suffix)
         session.terminal.notice(f"The checkpoint that says otherwise is kept as {kept.path(ledger_id)}{suffix}")

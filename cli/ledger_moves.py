@@ -1,4 +1,4 @@
-"""`1ctl ledger backup|restore|copy`: the ledger goes elsewhere, and never on in two places."""
+"""`1ctl ledger backup|restore|copy`: the ledger goes elsewhere, and never continues in two places."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def copy(
 
 
 def _sign(session: Session, copy: ModelStore) -> bytes | None:
-    """A signed checkpoint of a backup; None, and a word about it, if the key is not here."""
+    """A signed checkpoint of a backup; None, after saying why, if the key is not here."""
     ours, why = ledger_key(copy), "the signing key that is here is another ledger's"
     try:
         key = notes.load_signing_key(session.keys.signing_path(session.reader.ledger_id() or ""))
@@ -212,7 +212,7 @@ def _sign(session: Session, copy: ModelStore) -> bytes | None:
 
 
 def _warn_unkept(session: Session, error: LedgerUnavailableError) -> None:
-    """A backup without its checkpoint here is worth more than none."""
+    """Say that the checkpoint was not kept here: such a backup is still better than none."""
     session.terminal.warn(
         f"{error.message}. A restore on this machine does not know how far the ledger had gone: keep FILE.checkpoint"
         " elsewhere, and name it with --checkpoint."

@@ -114,7 +114,7 @@ def _run() -> int:
 
 
 def _use_utf8() -> None:
-    """Whatever the locale says: the guide's glyphs are no ASCII, and input that is no UTF-8 is refused, not a crash."""
+    """Whatever the locale says: the guide's glyphs are not ASCII, and input that is not UTF-8 must not cause a crash."""
     for name, errors in (("stdin", "surrogateescape"), ("stdout", "backslashreplace"), ("stderr", "backslashreplace")):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started us
@@ -124,7 +124,7 @@ def _use_utf8() -> None:
 
 
 def _refuse_what_is_no_text() -> None:
-    """Refuse bytes that are no UTF-8: what is recorded and shown is text.
+    """Refuse bytes that are not UTF-8: what is recorded and shown is text.
 
     Raises:
         UsageError: An argument or one of our variables has such bytes; they are not shown.

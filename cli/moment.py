@@ -90,7 +90,7 @@ def resolve_for_all(session: Session, when: When) -> Moment | None:
     """The same for a question about all apps; a release is one of the app of this directory.
 
     Raises:
-        RefusedError: There was no such moment, or a release is named and no app is here.
+        RefusedError: There was no such moment, or a release is named and this directory has no app.
     """
     if when.at_release is None:
         return resolve(session, when, app_id=None, deployment_id=None)
@@ -111,7 +111,7 @@ def parse_time(text: str, now_us: int) -> int:
         return max(0, now_us - int(ago[1]) * _SECONDS[ago[2][0]] * 1_000_000)
     try:
         return to_micros(datetime.fromisoformat(text.strip()).astimezone(UTC))
-    except (ValueError, OverflowError):  # the latter, and both where the year 1 begins somewhere
+    except (ValueError, OverflowError):  # both happen near the year 1, depending on the time zone
         raise RefusedError(
             f'"{text}" is not a time', hint="Examples: 2026-05-01T12:00:00+02:00, 2026-05-01T12:00 (local), '2h ago'"
         ) from None

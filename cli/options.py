@@ -21,7 +21,7 @@ class Invocation:
         config: The `satusky.toml` that names it, as given, or None.
         closing: What to call when the run ends, however it does.
         request_id: Of the request that is made; None as long as there is none, so nothing can have been recorded.
-        has_output: Whether something was written on stdout for a program, or would be that is no JSON document.
+        has_output: Whether something was, or would be, written on stdout for a program that is not a JSON document.
         recorded: Whether that request is in the ledger, so that to repeat the command would ask for it once more.
     """
 
@@ -103,7 +103,7 @@ LARGEST_NUMBER = 2**53 - 1
 """No ledger gets there, every storage has room for it, and every reader of JSON keeps it exactly."""
 
 DIGITS = 15
-"""How many digits a number may have that is certainly not larger."""
+"""How many digits a number may have and still certainly not be larger."""
 
 
 def countable(param: typer.CallbackParam, value: int | None) -> int | None:

@@ -172,7 +172,7 @@ def check(profile: Profile) -> None:
 
 
 def _check_address(address: str | None) -> None:
-    """A profile is kept in a file, and shown: nothing secret belongs into it."""
+    """A profile is kept in a file, and shown: nothing secret belongs in it."""
     if address is None or "://" not in address:
         return
     from ledger.postgres_address import Address  # noqa: PLC0415 - most ledgers are files
@@ -251,7 +251,7 @@ def lasting_address(given: str) -> str:
 
 
 def shown_address(address: Path | str | None) -> str | None:
-    """The address for people to see, without what is secret in it; of one that is none, nothing but its kind."""
+    """The address for people to see, without what is secret in it; only the scheme of one that is not an address."""
     if address is None or isinstance(address, Path) or "://" not in address:
         return None if address is None else str(address)
     from ledger.postgres_address import Address  # noqa: PLC0415 - most ledgers are files

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def with_kept_tree(session: Session, kept: KeptCheckpoints, make: Callable[[Tree], bytes]) -> bytes:
-    """What is proved with the kept tree if it will do, or else with one that is made anew.
+    """What is proved with the kept tree if that will do, or else with a new one.
 
-    Whether it does shows in the root that is signed, so a tree that somebody changed proves nothing wrong.
+    The root that is signed shows whether it does, so a tree that somebody changed proves nothing wrong.
 
     Args:
         session: Whose ledger.
@@ -27,7 +27,7 @@ def with_kept_tree(session: Session, kept: KeptCheckpoints, make: Callable[[Tree
         make: Makes a proof with a tree, for which it grows as far as need be.
 
     Raises:
-        ProofError, CheckpointError, LedgerDamagedError: As `make` does with a tree made anew.
+        ProofError, CheckpointError, LedgerDamagedError: As `make` with a new tree.
     """
     known = _kept_tree(session, kept)
     if known is not None:
@@ -44,7 +44,7 @@ def with_kept_tree(session: Session, kept: KeptCheckpoints, make: Callable[[Tree
 
 
 def keep_tree(session: Session, kept: KeptCheckpoints, tree: Tree) -> None:
-    """Keep a tree for the next proof, if that can be written: nothing but time depends on it."""
+    """Keep a tree for the next proof, if it can be written: it only saves time."""
     with suppress(LedgerUnavailableError):
         kept.keep_tree(session.reader.ledger_id() or "", tree.to_bytes())
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CLOCK_WARNING_US = 5 * 60 * 1_000_000
 
 LEDGER_FAILURES = (LedgerBusyError, LedgerUnavailableError, LedgerEndedError, OutcomeUnknownError)
-"""What may fail about the ledger after the request itself was recorded. Its own hint would mislead."""
+"""Failures of the ledger after the request itself was recorded, where their own hints would mislead."""
 
 
 def record(

@@ -1,4 +1,4 @@
-"""`1ctl ledger redact`: blank a field of one event, and say what the cluster would make of it."""
+"""`1ctl ledger redact`: blank a field of one event, and say what that does to the cluster."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _around(session: Session, position: int, remaining: bytes) -> tuple[App | No
 
 
 def _also(session: Session, position: int, field: str) -> Sequence[tuple[int, str]]:
-    """Where else in the app's history the text stands that is to be blanked."""
+    """Where else in the app's history the text to be blanked stands."""
     (row,) = session.store.positions(position, position, limit=1)
     subject, text = subject_of(row.state), texts(row).get(field)
     if subject is None or text is None or text == BLANK:
@@ -128,7 +128,7 @@ def _object_changes(session: Session, before: App | None, after: App | None) -> 
 
 
 def _warn(session: Session, after: App | None) -> None:
-    """Say what a redaction stops that blanks what is set, or what pods read."""
+    """Say what is stopped by a redaction of what is set, or of what pods read."""
     life = after.life if after is not None else None
     if life is None:
         return

@@ -32,7 +32,7 @@ APPLY_SECONDS = 60.0
 """How long a command waits for a worker that is there to apply what was recorded."""
 
 AWAY_SECONDS = 0.5
-"""How long a command that follows the ledger waits before it asks again one that is away."""
+"""How long a command that follows the ledger waits before it asks a ledger that is away again."""
 
 _AGAIN = "The worker applies it; 1ctl deploy status shows where it stands."
 
@@ -67,7 +67,7 @@ class Resident:
                     return app
                 now = _concerned(app)
                 parked = now.parked if now is not None else None
-                # What lingers while it is deleted is no refusal: the worker goes on looking, and so does this.
+                # What lingers while it is deleted is not a refusal: the worker goes on looking, and so does this.
                 if parked is not None and parked.through >= target and parked.reason != STILL_THERE:
                     raise not_applied(
                         f"the cluster refused ({parked.reason}): {parked.message}",
@@ -94,7 +94,7 @@ class Resident:
         terminal = self._session.terminal
         terminal.info("Waiting for deployment to become healthy...")
         if life.rollout == "pending" or life.roll.request == request.request_id:
-            # So it was when this was asked for, also where the worker and the pods are quicker than this process.
+            # It was so when this was asked for, even if the worker and the pods are quicker than this process.
             terminal.info("Deployment status: NotReady (0 pct)")
         try:
             for now in self._follow(app.id, within=timeout):
@@ -145,7 +145,7 @@ class Resident:
                     if not may_pass(error) or time.monotonic() + AWAY_SECONDS >= began + within:
                         raise
                     time.sleep(AWAY_SECONDS)
-                    seen = time.monotonic()  # who could not be asked about was not missed
+                    seen = time.monotonic()  # a worker that could not be asked about was not missed
         finally:
             if follower is not None:
                 follower.close()

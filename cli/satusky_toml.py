@@ -124,7 +124,7 @@ def _has_separator(text: str) -> bool:
 
 
 def _at(path: Path) -> Path:
-    # Unlike Path.is_dir, this takes what cannot be looked at for no directory.
+    # Unlike Path.is_dir, this says no of what cannot be looked at.
     if os.path.isdir(path):  # noqa: PTH112
         if _present(path / FILE_NAME):
             return path / FILE_NAME
@@ -150,7 +150,7 @@ def _named(name: str, start: Path) -> Path:
 
 
 def _alternatives(directory: Path) -> str:
-    """Returns which files there are to choose from."""
+    """Returns a sentence about the files that could be chosen."""
     try:
         there = sorted(path.name for path in directory.glob("satusky*.toml"))
     except OSError:
@@ -176,7 +176,7 @@ def _text(path: Path) -> str:
 
 def _bytes(path: Path) -> bytes:
     try:
-        # Looked at before it is opened: to open a named pipe waits for its writer.
+        # Looked at before it is opened: opening a named pipe waits for its writer.
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
@@ -218,7 +218,7 @@ def _syntax_message(error: str, text: str, path: Path) -> str:
 
 
 def _app_table(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Returns the content of ``[app]``, in which every key is known and the name is not missing."""
+    """Returns the content of ``[app]``, having checked that every key is known and the name is there."""
     for key in document:
         if key != "app":
             raise _outside_app(key, path)

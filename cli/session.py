@@ -65,7 +65,7 @@ class Session:
         return store
 
     def require_named_ledger(self) -> None:
-        """Refuse a file that somebody named and that holds no ledger: an answer about nothing would be taken for one.
+        """Refuse a file that somebody named and that holds no ledger: an answer about nothing would look like one.
 
         The one of this user's own that nobody named is made by the first command that records. A database that is not
         there says so itself; one that is empty is waiting for `ledger migrate`.
@@ -156,7 +156,7 @@ class Session:
             )
 
     def notice_once(self, text: str) -> None:
-        """Say something about the circumstances on stderr, unless it was said before: for who looks again and again."""
+        """Print a notice once per run; for commands that poll."""
         if text not in self._noticed:
             self._noticed.add(text)
             self.terminal.notice(text)

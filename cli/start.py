@@ -1,4 +1,4 @@
-"""The process of the `1ctl` command: it starts it, and ends it in order when a signal says so.
+"""The process of the `1ctl` command: starts the command, and ends it in order when a signal says so.
 
 Whoever interrupts a command wants to know what became of the request. So until the command runs, when nothing can have
 been recorded, a signal just ends the process; then it is told (`cli.ending`); and once the end is decided no signal

@@ -75,7 +75,7 @@ def cluster_facts(
         session: This run's session.
         app: The app, with an open life that is applied.
         known: What the ledger says.
-        request: On whose behalf is looked.
+        request: On whose behalf to look.
         records: Whether what is certain about its pods is recorded; where no cluster answers, that is an error then.
         check_dns: Whether to ask this machine's resolver for the host name.
 

@@ -41,7 +41,7 @@ def target(session: Session, *, deployment_id: str | None, config: str | None, e
 
 
 def working_directory() -> Path:
-    """Where the user stands.
+    """The current directory.
 
     Raises:
         RefusedError: The directory was removed meanwhile.

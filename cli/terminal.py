@@ -105,7 +105,7 @@ class Terminal:
         """Whether the user says yes; on a terminal, the end of input means no.
 
         Raises:
-            UsageError: Nobody is there to answer: the input, which is no terminal, ends before there is an answer.
+            UsageError: Nobody is there to answer: the input is not a terminal, and ends before there is an answer.
         """
         sys.stderr.write(f"{printable(question)} [y/N]: ")
         sys.stderr.flush()
@@ -132,7 +132,7 @@ def _write(stream: TextIO, text: str) -> None:
 
 @contextmanager
 def _output_errors() -> Iterator[None]:
-    """A block that writes; a reader that went away is no error of the output."""
+    """A block that writes; a reader that went away is not an error of the output."""
     try:
         yield
     except BrokenPipeError:

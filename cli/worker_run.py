@@ -99,7 +99,7 @@ def run(
 
 
 def _require_namespace(session: Session, *, resident: bool) -> None:
-    """Refuse a namespace that does not exist. Who stays can wait for a cluster that cannot be asked now."""
+    """Refuse a namespace that does not exist. A worker that stays can wait for a cluster that cannot be asked now."""
     from effects.cluster import ClusterUnreachableError  # noqa: PLC0415
 
     try:
@@ -127,7 +127,7 @@ def _settings(session: Session, *, heals: bool, threads: int, lease: str, resync
 
 
 def _prepare(session: Session, request: Request, *, resident: bool) -> None:
-    """The ledger is there and says that a worker applies; what the identity cannot open is said. May be repeated."""
+    """See that the ledger is there and names a worker; warn if the identity is not here. May be repeated."""
     from ledger.events import WorkerEnabled  # noqa: PLC0415
 
     if not session.reader.may_append():
@@ -147,7 +147,7 @@ def _prepare(session: Session, request: Request, *, resident: bool) -> None:
 
 @contextmanager
 def _refusing_denied() -> Iterator[None]:
-    """What the database does not allow to its user is a refusal: starting again gives the same answer."""
+    """What the database does not allow its user to do is a refusal: starting again gives the same answer."""
     try:
         yield
     except LedgerDeniedError as error:
@@ -198,7 +198,7 @@ def _spans() -> Span:
 
 
 def _tell(session: Session, ended: Ending | None) -> None:
-    """Say how working once went.
+    """Say how a run with `--once` went.
 
     Raises:
         RefusedError: Another worker leads.
@@ -280,7 +280,7 @@ def _log() -> logging.Logger:
 
 @contextmanager
 def _telling(session: Session) -> Iterator[None]:
-    """The log begins with what runs where, and ends with why it ended and the exit code, also where a person reads more."""
+    """The log begins with what runs where, and ends with the reason and the exit code, even if a person is told more."""
     from cli.exit_codes import ExitCode, exit_code  # noqa: PLC0415
     from cli.profiles import shown_address  # noqa: PLC0415
     from cli.version import PROGRAM  # noqa: PLC0415

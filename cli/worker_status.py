@@ -122,7 +122,7 @@ def _shown(lease: LeaseRow | None) -> str:
 
 
 def _parked(session: Session) -> Iterator[ParkedApp]:
-    """Those whose newest word is a refusal: the list of all apps says which to look at."""
+    """The apps that were refused last: the list of all apps says which to look at."""
     from projections.app_list import app_list  # noqa: PLC0415
 
     cluster = session.place.cluster

@@ -1,4 +1,4 @@
-"""How a worker hears that it shall end: from a signal, whatever its main thread does just then."""
+"""How a worker hears that it shall end: from a signal, whatever its main thread is doing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 
 class Stop:
-    """Says whether to end, and can be waited for. Unlike `threading.Event` it may be set by a signal's handler.
+    """Says whether to end, and can be waited for. Unlike a `threading.Event`, a signal's handler may set it.
 
     A handler runs in the main thread between any two of its steps, also while that waits. An event's `set` takes the lock
     that its `wait` may hold just then: the process would wait for itself. This one is set by letting go of a lock.
@@ -41,7 +41,7 @@ class Stop:
 
 @contextmanager
 def stopping_on_signals(stop: Stop) -> Iterator[list[int]]:
-    """SIGTERM and SIGINT end the work in order; yields those that came. A second one ends the process at once.
+    """Let SIGTERM and SIGINT end the work in order; yields those that came. A second one ends the process at once.
 
     One that is ignored, by `nohup` or for a job in the background, stays ignored.
     """
