@@ -124,8 +124,8 @@ class Life(Value):
         env: Environment as set; pods may still have an older one.
         secrets: Secrets as set, likewise.
         env_changed: When the environment was first set and last changed; None before.
-        secrets_changed: When secrets were, likewise.
-        secret_versions: By key, the highest version ever sealed, unset ones included.
+        secrets_changed: The same of secrets.
+        secret_versions: By key, the highest version ever sealed, including unset ones.
         purged: By key, the highest version whose sealed value was deleted; so were those of all versions before.
         roll: The newest generation of pods asked for.
         fingerprinted: By key, the highest version whose fingerprint is known.
@@ -336,7 +336,7 @@ def _asked(life: Life, recorded: Recorded) -> Life:
 
 
 def _rolled_back(life: Life, recorded: Recorded, event: RolledBack) -> Life:
-    """What an earlier release ran comes back; unless only its code does, that counts as a change of what is set."""
+    """What an earlier release ran comes back; unless only its code does, this counts as a change of what is set."""
     if event.only != "code":
         env_changed = _changed(life.env_changed, recorded) if life.env_changed or event.env else None
         secrets_changed = _changed(life.secrets_changed, recorded) if life.secrets_changed or event.secrets else None
@@ -433,7 +433,7 @@ def _parked(life: Life, event: ApplyRefused) -> Life:
 
 
 def _healed(life: Life, recorded: Recorded, event: DriftHealed) -> Life:
-    """The object is as asked for again; when each of its fields was set back shows whether somebody fights over it."""
+    """The object is as asked for again; the times of setting its fields back show whether somebody fights over it."""
     key = f"{event.kind}/{event.name}"
     before = life.heals.get(key, {})
     now = {path: (*before.get(path, ()), recorded.recorded_us)[-KEPT_HEALS:] for path in event.fields}

@@ -1,7 +1,7 @@
-"""An app's folded state as bytes and back, without a word about any of its fields.
+"""An app's folded state as bytes and back, without naming any of its fields.
 
 What is written follows from the fields and their types, so a field that is added or changed is written, too, and changes
-the `shape`: bytes of another shape are never read. What the fields do not show is what the fold makes of events: whoever
+the `shape`: bytes of another shape are never read. The fields do not show what the fold makes of events: whoever
 changes that raises `FOLD` (tests/ledger/test_app_state.py fails until it is done).
 """
 
@@ -43,7 +43,7 @@ def from_bytes(state: bytes) -> App:
 
 @cache
 def shape() -> int:
-    """Tells states apart that this program cannot read; fits into 31 bits."""
+    """Tells apart the states that this program can read from others; fits into 31 bits."""
     told: dict[str, str] = {}
     _describe(App, told)
     text = f"{FOLD} {sorted(told.items())}"

@@ -104,7 +104,7 @@ class Filter:
 
     @property
     def app_id(self) -> AppId | None:
-        """The one app that is asked about, if it is named in full: then its own lines are enough."""
+        """The one app that is asked about, if it is named in full: its own lines are enough then."""
         if self.cluster is None or self.namespace is None or self.app is None:
             return None
         return AppId(self.cluster, self.namespace, self.app)
@@ -149,7 +149,7 @@ def entries(store: Store, wanted: Filter, *, upto: int | None = None) -> Iterato
     """Matching entries in rising position; reads pages, or the lines of one app, so memory stays small.
 
     Raises:
-        LedgerDamagedError: A line is missing, or is not JSON; those before it were given out.
+        LedgerDamagedError: A line is missing, or is not JSON; the lines before it were yielded.
     """
     app_id = wanted.app_id
     rows = lines(store, 1, upto) if app_id is None else _about(store, app_id, upto)
@@ -216,7 +216,7 @@ def _windows(store: Store, app_id: AppId, count: int, upto: int | None) -> Itera
         more = [rows[-1] for rows in newest_of if len(rows) == limit]
         if not more:
             break
-        # Below the last line of one stream are lines that were not read, and lines of its own append beside it.
+        # Lines below the last one of a stream were not read; lines of the same append may lie beside it.
         oldest = max(more, key=_position)
         whole = [row for rows in newest_of for row in rows if row.recorded_us > oldest.recorded_us]
         yield sorted([*whole, *_claims_beside(store, whole)], key=_position)

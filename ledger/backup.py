@@ -88,7 +88,7 @@ def back_up(store: ModelStore, path: Path, *, sign: Sign, progress: Begin) -> Ba
 
 
 def check_beside(store: ModelStore) -> None:
-    """Check the tables beside the log of a backup against its digest; of other files there is none.
+    """Check the tables beside the log of a backup against its digest; other files have none.
 
     Raises:
         LedgerDamagedError: They are not what was backed up.
@@ -104,7 +104,7 @@ def check_beside(store: ModelStore) -> None:
 
 
 def leave_out(connection: sqlite3.Connection) -> None:
-    """Take out of a private copy what is not history: leases and snapshots, and the room they took."""
+    """Take what is not history out of a private copy: leases and snapshots, and the room they took."""
     tables = SqliteTables(connection)
     counts = [
         tables.execute(f"ledger.delete_{table}", {})
@@ -170,7 +170,7 @@ def _one_file(draft: Path) -> None:
 
 
 def _put_checkpoint(path: Path, note: bytes | None) -> None:
-    """After the backup: an older checkpoint beside a newer backup says nothing wrong, the reverse would."""
+    """Put after the backup: an older checkpoint beside a newer backup is still true, the reverse would not be."""
     beside = checkpoint_path(path)
     with file_errors(beside):
         if note is None:

@@ -1,4 +1,4 @@
-"""What a rollback can choose from, and what a restore brings back: found from the end of the history, not from its start."""
+"""What a rollback can choose from, and what a restore brings back; found from the end of the history."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class VerifierKey:
         """A key from its text form.
 
         Raises:
-            CheckpointError: It is none, or of an algorithm other than Ed25519.
+            CheckpointError: It is not a key, or of an algorithm other than Ed25519.
         """
         name, key_id, material = _key_parts(text, "verifier key")
         key = cls(name, material[1:], material[0])
@@ -122,7 +122,7 @@ class SigningKey:
         """A key from its text form; errors never show any of it.
 
         Raises:
-            CheckpointError: It is none.
+            CheckpointError: It is not a key.
         """
         if not text.startswith(_PRIVATE):
             raise CheckpointError("this is not a signing key", hint="The file holds one line: PRIVATE+KEY+...")
@@ -185,13 +185,13 @@ class Checkpoint:
         """A checkpoint from its text; whether it is signed is another question.
 
         Raises:
-            CheckpointError: The text is no checkpoint.
+            CheckpointError: The text is not a checkpoint.
         """
         lines = body.split(b"\n")
         if len(lines) < 4 or lines.pop() or not all(lines):
             raise CheckpointError("a checkpoint has three lines: origin, size and root")
         origin, size, root, *extensions = lines
-        if not origin.decode().isprintable():  # it is shown to people, also where the checkpoint is refused
+        if not origin.decode().isprintable():  # it is shown to people, even if the checkpoint is refused
             raise CheckpointError("the checkpoint's origin holds characters that cannot be shown")
         extra = tuple(line.decode() for line in extensions)
         return cls(origin.decode(), parse_decimal(size, "the size"), parse_hash(root, "the root"), extra)
@@ -234,7 +234,7 @@ def open_note(note: bytes, key: VerifierKey) -> Checkpoint:
     """The checkpoint in a note that was signed by this key, which must be the one of the checkpoint's origin.
 
     Raises:
-        CheckpointError: It is no note, no checkpoint, not signed by the key, or signed wrongly.
+        CheckpointError: It is not a note or not a checkpoint, not signed by the key, or signed wrongly.
     """
     checkpoint, body, signatures = _read(note)
     if key.algorithm != ED25519:
@@ -256,7 +256,7 @@ def unverified(note: bytes) -> Checkpoint:
     """The checkpoint in a note, its signatures left unchecked: to learn which key to ask for.
 
     Raises:
-        CheckpointError: It is no note or no checkpoint.
+        CheckpointError: It is not a note, or not a checkpoint.
     """
     return _read(note)[0]
 

@@ -1,8 +1,10 @@
 """Between events and stored bytes: orjson with sorted keys, topics from an allow-list, upcasters for older shapes.
 
-The stored form is one JSON object: ``{"data": {...}, "meta": {...}, "schema": 1}``: the event's fields, the
-envelope's, and the schema version of the event; the envelope has one of its own (`ENVELOPE_SCHEMA`). The same event and envelope always give the same bytes. A topic
-never names a Python path, so nothing stored can make this program import or call anything.
+The stored form is one JSON object, ``{"data": {...}, "meta": {...}, "schema": 1}``: the event's fields, the envelope's,
+and the event's schema version; the envelope's own schema version is in `meta`.
+
+The same event and envelope always give the same bytes. A topic never names a Python path, so nothing stored can make
+this program import or call anything.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def decode(topic: str, state: bytes) -> tuple[Event, Envelope]:
 
 
 def subject_of(state: bytes) -> Subject | None:
-    """The app that a line is about, also where the event itself is newer than this program; None if about none.
+    """The app that a line is about, even if the event itself is newer than this program; None if about none.
 
     Raises:
         UnknownEventError: The envelope is newer, too, and says it otherwise.
@@ -54,7 +56,7 @@ def subject_of(state: bytes) -> Subject | None:
 
 
 def request_of(state: bytes) -> str | None:
-    """The request that a line is recorded for, also where the event itself is newer than this program.
+    """The request that a line is recorded for, even if the event itself is newer than this program.
 
     Raises:
         UnknownEventError: The envelope is newer, too, and says it otherwise.

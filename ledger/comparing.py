@@ -43,7 +43,7 @@ class Comparison:
         checkpoint: The older checkpoint.
         size: How many lines of the ledger were compared: those from 1 on without a gap, at most the checkpoint's.
         blame: The first difference, if it can be located.
-        redacted: Positions among them whose bytes were blanked since they were recorded, as later events say. Their
+        redacted: Positions among them whose bytes were redacted since they were recorded, as later events say. Their
             place, time and kind are compared; what is left of their content cannot be.
         detail: One or two sentences for a person.
     """
@@ -66,7 +66,7 @@ def verify_against(store: Store, note: bytes, key: VerifierKey, *, known: Tree |
         store: The ledger.
         note: The checkpoint that was kept.
         key: The ledger's key. `ledger_key` will do: a forged ledger that names another one refuses the checkpoint.
-        known: A tree of the ledger as it was (of a backup, or kept by whoever kept the checkpoint), to locate a
+        known: A tree of the ledger as it was (from a backup, or from whoever kept the checkpoint), to locate a
             difference. It is used only if it has the checkpoint's root.
 
     Raises:
@@ -98,10 +98,10 @@ def verify_against(store: Store, note: bytes, key: VerifierKey, *, known: Tree |
 
 
 def emptied(note: bytes) -> Comparison:
-    """A ledger without any line beside a checkpoint, whose signature then cannot be checked: everything is gone.
+    """An empty ledger beside a checkpoint: everything is gone, and the checkpoint's signature cannot be checked.
 
     Raises:
-        CheckpointError: It is no checkpoint.
+        CheckpointError: It is not a checkpoint.
     """
     old = notes.unverified(note)
     detail = (
@@ -143,7 +143,7 @@ def _other_ledger(store: Store, old: Checkpoint) -> Blame | None:
 
 
 def _blame(store: Store, old: Checkpoint, known: Tree | None, entry_of: EntryOf, size: int) -> Blame | None:
-    """The first difference within the first `size` lines, by whatever is shown to be authentic by the signed root."""
+    """The first difference within the first `size` lines, by whatever the signed root shows to be authentic."""
     if size == old.size and (blame := _blame_by_column(store, old, entry_of)):
         return blame
     if known is None or not _is_of(known, old):

@@ -44,7 +44,7 @@ class Copied(NamedTuple):
 
 
 def copy_ledger(source: ModelStore, target: ModelStore, *, end: End, origin: str, progress: Begin) -> Copied:
-    """Move a ledger; run again after an interruption, it goes on where it was.
+    """Move a ledger; when run again after an interruption, it goes on where it stopped.
 
     Args:
         source: The ledger, or what is left of one that was being moved to this target.
@@ -80,7 +80,7 @@ def copy_ledger(source: ModelStore, target: ModelStore, *, end: End, origin: str
     head = source.head()
     _copy_lines(source, target, head, progress)
     with progress("Verifying the copy") as told:
-        if verified(target, told, what="the copy", beside=False) != head:  # which is copied last, and compared then
+        if verified(target, told, what="the copy", beside=False) != head:  # those beside come last
             raise LedgerDamagedError("the copy does not end where the ledger ends", hint="Copy it to another place.")
     _take_over(source, target, here, head)
     return Copied(head, there.instance, "moved")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# As text: `re` compiles and keeps a pattern when it is first used, and most commands use none.
+# Kept as text: `re` compiles a pattern when it is first used, and most commands use none.
 _NAMES = (
     r"(?:^|_)(?:PASSWORD|PASSWD|PWD|PASSPHRASE|SECRET|SECRET_KEY|TOKEN|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)$"
 )

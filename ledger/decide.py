@@ -182,7 +182,7 @@ def _adopt(command: AdoptObject, app: App) -> Sequence[AppEvent]:
 
 
 def retried(app: App) -> Life | None:
-    """The life that `RetryApply` is about: the one that the cluster refused; what leaves goes first. None if neither is."""
+    """The life that `RetryApply` is about: one that the cluster refused, the leaving one first; None if neither was."""
     lives = (app.leaving, app.life)
     return next((life for life in lives if life is not None and life.parked is not None), None)
 
@@ -203,7 +203,7 @@ def _opening(spec: Spec, minted: Minted) -> tuple[AppEvent, AppEvent]:
 
 
 def _merged(command: Deploy, app: App) -> Spec:
-    """Given value, else the life's current one, else the default; every one of them valid."""
+    """The given value, else the life's current one, else the default; every one of them valid."""
     asked = {name: getattr(command, name) for name in _SPEC_FIELDS}
     given = {name: value for name, value in asked.items() if value is not None}
     if app.life is not None:
@@ -339,7 +339,7 @@ def _sealed(keys: Iterable[str], minted: Minted) -> tuple[SecretSet]:
 
 
 def _check_apart(keys: Iterable[str], others: Mapping[str, object], what: str, unset: str) -> None:
-    """A container has one variable of a name, so a key is either a secret or an environment value."""
+    """A container has one variable per name, so a key is either a secret or an environment value."""
     for key in keys:
         if key in others:
             raise RefusedError(f"{key} is {what} of this app already", hint=f"Remove it first: {unset} {key}")

@@ -26,6 +26,6 @@ _BASE36 = string.digits + string.ascii_lowercase
 
 
 def mint_domain(suffix: str) -> str:
-    """A new random host name under the suffix, e.g. ``excitedowl-twzwpdg.satusky.com``; about 50 bits of chance."""
+    """A new random host name under the suffix, e.g. ``excitedowl-twzwpdg.satusky.com``; about 50 random bits."""
     tail = "".join(secrets.choice(_BASE36) for _ in range(7))
     return f"{secrets.choice(_ADJECTIVES)}{secrets.choice(_ANIMALS)}-{tail}.{suffix}"

@@ -1,4 +1,4 @@
-"""Names that survive a power failure: what was synced into a file is lost with the file's name."""
+"""Files whose names survive a power failure: what was synced into a file is lost if its name is not synced, too."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def sync_directory(path: Path) -> None:
 def write_durably(path: Path, content: bytes, *, alone: bool = False) -> None:
     """Write a file, mode 0600, complete and on disk or not at all; an older one of that name is replaced.
 
-    A link goes on leading where it led: the file there is replaced. What is no file (a pipe, a device such as
+    A link keeps its target: the file there is replaced. What is not a file (a pipe, a device such as
     ``/dev/null``) is written into, and stays what it is.
 
     Args:
         path: The file.
         content: What is to be in it.
-        alone: Whether nobody else writes it meanwhile: what was half written by somebody who was killed is then removed.
+        alone: Whether nobody else writes it meanwhile: then what a killed process left half written is removed.
 
     Raises:
         OSError: It cannot be written.
@@ -53,7 +53,7 @@ def write_durably(path: Path, content: bytes, *, alone: bool = False) -> None:
 
 
 def write_all_durably(path: Path, parts: Iterable[bytes], *, alone: bool = False) -> None:
-    """As `write_durably`, of what is made part by part; what making it raises is passed on.
+    """Like `write_durably`, for content that is made part by part; what making it raises is passed on.
 
     Raises:
         OSError: It cannot be written.
@@ -69,7 +69,7 @@ def write_all_durably(path: Path, parts: Iterable[bytes], *, alone: bool = False
 
 
 def write_once_durably(path: Path, content: bytes) -> bool:
-    """As `write_durably`, unless there is a file of that name already; whether this call made it.
+    """Like `write_durably`, unless there is a file of that name already; whether this call made it.
 
     Raises:
         OSError: It cannot be written.
@@ -84,7 +84,7 @@ def write_once_durably(path: Path, content: bytes) -> bool:
 
 
 def sync_file(path: Path) -> None:
-    """Put what was written to a file, by whomever, on disk.
+    """Put on disk what was written to a file, whoever wrote it.
 
     Raises:
         OSError: It cannot be opened or synced.
@@ -109,5 +109,5 @@ def _written(path: Path, parts: Iterable[bytes], word: str) -> Iterator[Path]:
 
 
 def _missing(path: Path) -> int:
-    """How many of the path and its parents are not there."""
+    """How many of the path and its parents do not exist."""
     return next((count for count, directory in enumerate((path, *path.parents)) if directory.exists()), 0)

@@ -1,4 +1,4 @@
-"""The envelope: who, why, from where and about what. Hashed together with the event it carries."""
+"""The envelope: who, why, from where, and about what. Hashed together with its event."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Source(Value):
 
 @value
 class Envelope(Value):
-    """What is known about a request, beside the event itself.
+    """What is known about a request, besides the event itself.
 
     Attributes:
         actor: Who asked, as claimed by their environment; not authenticated.

@@ -9,7 +9,7 @@ class OneCtlError(Exception):
     """The base of all errors of this project.
 
     Attributes:
-        message: One line saying what happened and why; never holds a secret. What others said is in it as they said it.
+        message: One line saying what happened and why; never holds a secret. What others said stays in their words.
         hint: The next step for the reader, or None; of several lines only as `ledger.text.Lines`.
     """
 
@@ -51,7 +51,7 @@ class RequestReusedError(RefusedError):
 
 
 class LedgerEndedError(RefusedError):
-    """Nothing is appended here: the ledger goes on elsewhere, or this is a replica, a backup or half a copy."""
+    """Nothing is appended here: the ledger goes on elsewhere, or this is a replica, a backup or an incomplete copy."""
 
 
 class ConflictError(OneCtlError):
@@ -91,7 +91,7 @@ class LedgerDamagedError(OneCtlError):
 
 
 class LedgerReplacedError(OneCtlError):
-    """Other lines stand where some were read before, as after a restore. Who follows begins again."""
+    """Other lines stand where some were read before, as after a restore. Whoever follows begins again."""
 
 
 class UnknownEventError(LedgerDamagedError):
@@ -103,6 +103,6 @@ class SealedError(OneCtlError):
 
 
 def may_pass(error: OneCtlError) -> bool:
-    """Whether the ledger may only be away for a moment, so that who has time asks again."""
+    """Whether the ledger may only be away for a moment, so that whoever has time asks again."""
     away = isinstance(error, (LedgerBusyError, LedgerUnavailableError, OutcomeUnknownError))
     return away and not isinstance(error, (LedgerDeniedError, LedgerFullError))

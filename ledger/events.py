@@ -379,7 +379,7 @@ class DriftHealed(Value):
     Attributes:
         kind: Kubernetes kind.
         name: Object name.
-        fields: Paths of the fields that were set back; an empty path if the whole object was made anew.
+        fields: Paths of the fields that were set back; an empty path if the whole object was made again.
     """
 
     kind: str
@@ -389,7 +389,7 @@ class DriftHealed(Value):
 
 @value
 class SecretsFingerprinted(Value):
-    """What sealed values are, without saying it: equal values of one life have equal fingerprints.
+    """Fingerprints of sealed values, which do not reveal them: equal values of one life have equal fingerprints.
 
     Attributes:
         fingerprints: By key and then by version (as text): HMAC-SHA256 of the value, hex, first 16 digits, under a

@@ -1,4 +1,4 @@
-"""The ledger written down for others: JSON lines that can be imported again, CSV, CloudEvents.
+"""The ledger written out for others: JSON lines that can be imported again, CSV, CloudEvents.
 
 JSON lines hold each line in full, the stored state as exact text included, so that an import has the same positions,
 hashes and proofs. Sealed secrets are never exported: they are not in the log.
@@ -76,7 +76,7 @@ FORMATS: Mapping[str, Callable[[Iterable[Entry], str], Iterator[bytes]]] = {
 
 
 def _cell(value: object) -> str:
-    """A spreadsheet must not take a cell for a formula (CWE-1236)."""
+    """Text that no spreadsheet takes for a formula (CWE-1236)."""
     text = "" if value is None else str(value)
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 

@@ -1,4 +1,4 @@
-"""A lock between processes that queues fairly and can be given up waiting for."""
+"""A lock between processes with a fair queue; whoever waits for it can give up."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class FileLock:
     """An exclusive lock on a file of its own, with a queue (``.queue``) before it.
 
     The kernel gives a free lock to whoever asks first, and a process that gave it back asks long before those that
-    sleep have woken: some never get it. So whoever comes takes a ticket, locks its own byte of the queue, and waits
-    for the byte of the ticket before: only one ever waits for a byte, and nobody can come in between. Order is the
-    queue's business, exclusion the lock's: who dies or gives up in the queue lets the next one pass, no more.
+    sleep have woken: some never get it. So each process takes a ticket, locks its own byte of the queue, and waits
+    for the byte of the ticket before: only one ever waits for a byte, and nobody can come in between. The queue only
+    orders, the lock excludes: a process that dies or gives up in the queue just lets the next one pass.
 
     The kernel frees all of it when a process dies, so nobody ever has to remove anything by hand. Threads of one
-    process exclude each other as well. Elsewhere than on Linux there is no queue, only the lock.
+    process exclude each other as well. On other systems than Linux there is no queue, only the lock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +64,7 @@ class FileLock:
         self._threads.release()
 
     def _wait(self, deadline: float) -> None:
-        """Gets the turn, then the lock; whichever is not got stays -1."""
+        """Waits for its turn, then for the lock; whichever it does not get stays -1."""
         if _QUEUES:
             self._turn = _turn(self._queue, deadline)
             if self._turn < 0:
@@ -148,7 +148,7 @@ def _wait_in_kernel(descriptor: int, lock: Callable[[int], None], timeout: float
     threading.Thread(target=wait, daemon=True).start()
     try:
         done.wait(timeout)
-    except BaseException:  # interrupted: the lock must not come to a waiter who is gone
+    except BaseException:  # interrupted: the lock must not go to a waiter that is gone
         with state:
             given_up = True
             if done.is_set():

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Growth(Protocol):
-    """Tells when a ledger may have grown. For one thread at a time."""
+    """Notices when a ledger may have grown. For one thread at a time."""
 
     def attend(self) -> None:
         """Notice what is appended from now on."""
 
     def wait(self, timeout: float, wake: int) -> None:
-        """Wait until something was noticed; no longer than this way of noticing allows without looking.
+        """Wait until something was noticed, but no longer than this way of noticing may go without a look.
 
         Args:
             timeout: Seconds after which to return in any case.
@@ -43,7 +43,7 @@ class Growth(Protocol):
 
 
 class Follower:
-    """Reads a ledger to its end and on. For one thread, but for `wake`.
+    """Reads a ledger to its end and beyond, as it grows. For one thread, but for `wake`.
 
     Args:
         store: The ledger.
@@ -55,14 +55,14 @@ class Follower:
         self._position = after
         self._chain = GENESIS if after == 0 else None
         self._growth = store.growth()
-        self._ends = threading.RLock()  # a signal's handler may wake while its thread does
+        self._ends = threading.RLock()  # a signal's handler may wake it while the same thread does
         self._woken, self._waker = os.pipe()
         for end in (self._woken, self._waker):
             os.set_blocking(end, False)
 
     @property
     def position(self) -> int:
-        """Of the last line that was given out, or after which it begins."""
+        """Position of the last line that was given out, or after which to begin."""
         return self._position
 
     def wait(self, timeout: float) -> bool:

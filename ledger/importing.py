@@ -90,7 +90,7 @@ class _Export:
         self._append_began = 0
 
     def rows(self, lines: Iterable[bytes]) -> Iterator[Row]:
-        """The ledger's lines, each checked; after the last one also what had to wait for a redaction.
+        """The ledger's lines, each checked; after the last one, also those that had to wait for a redaction.
 
         Raises:
             LedgerDamagedError: A line is not what it should be.
@@ -112,7 +112,7 @@ class _Export:
         row = _row(document)
         entry = self._checked(document, row)
         if leaf_hash(row.position, row.stream, row.version, row.recorded_us, row.topic, row.state) != row.leaf:
-            if entry.meta.get("salt") != "":  # which a redaction takes away
+            if entry.meta.get("salt") != "":  # a redaction takes it away
                 raise _LineError(_CHANGED)
             self._waiting[row.position] = _Waiting(number, row)
         self._note(entry)

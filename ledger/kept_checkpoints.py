@@ -41,7 +41,7 @@ class KeptCheckpoints:
             self._write(self.path(ledger_id), note)
 
     def set_aside(self, ledger_id: str, suffix: str) -> None:
-        """Rename the kept checkpoint: what it says was given up."""
+        """Rename the kept checkpoint, since what it says was given up."""
         path = self.path(ledger_id)
         with _errors(path):
             if path.exists():

@@ -72,7 +72,7 @@ class KeyFiles:
         """The public halves, base64, of the identities that this machine holds for a ledger, the newest last.
 
         Raises:
-            KeyFileError: The file cannot be read, or is no file of identities.
+            KeyFileError: The file cannot be read, or is not a file of identities.
         """
         return [each.public for each in self._held(ledger_id)]
 
@@ -80,7 +80,7 @@ class KeyFiles:
         """Those of `identities` that were made for this ledger and serve no other.
 
         Raises:
-            KeyFileError: The file cannot be read, or is no file of identities.
+            KeyFileError: The file cannot be read, or is not a file of identities.
         """
         return [each.public for each in self._held(ledger_id) if each.ledger_id == ledger_id]
 
@@ -88,7 +88,7 @@ class KeyFiles:
         """The private half of an identity, 32 bytes, or None where this machine does not hold it.
 
         Raises:
-            KeyFileError: The file cannot be read, or is no file of identities.
+            KeyFileError: The file cannot be read, or is not a file of identities.
         """
         return next((each.private for each in self._held(ledger_id) if each.public == public), None)
 
@@ -96,7 +96,7 @@ class KeyFiles:
         """Make another identity for a ledger, beside those it has; its public half, base64.
 
         Raises:
-            KeyFileError: The file cannot be written, or is no file of identities.
+            KeyFileError: The file cannot be written, or is not a file of identities.
         """
         with self.making_identity(ledger_id) as public:
             return public
@@ -106,7 +106,7 @@ class KeyFiles:
         """`make_identity`, and a block during which no other process changes the file.
 
         Raises:
-            KeyFileError: The file cannot be written, or is no file of identities.
+            KeyFileError: The file cannot be written, or is not a file of identities.
         """
         made = _Identity(sealing.generate()[0], ledger_id)
         path = self.identity_path(ledger_id).resolve()
@@ -120,7 +120,7 @@ class KeyFiles:
         One that is kept for any ledger stays. May be repeated.
 
         Raises:
-            KeyFileError: The file cannot be written, or is no file of identities.
+            KeyFileError: The file cannot be written, or is not a file of identities.
         """
         if not publics:
             return []

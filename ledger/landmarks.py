@@ -92,7 +92,7 @@ def span(store: Store, app_id: AppId, deployment_id: str | None, *, upto: int | 
 
 
 def newest_releases(store: Store, life: Span, count: int | None = None) -> ReleaseLines:
-    """The newest releases of a life, or all."""
+    """The newest releases of a life, or all; after skipping so many that are still newer."""
     limit = None if count is None else count + 1  # the first may be the end of the life
     rows = store.landmarks(app_stream(life.app).bytes, start=life.start, stop=life.stop, descending=True, limit=limit)
     found = [recorded(row) for row in rows]
@@ -101,7 +101,7 @@ def newest_releases(store: Store, life: Span, count: int | None = None) -> Relea
 
 
 def release_lines(store: Store, life: Span, release: int) -> tuple[Recorded, Recorded | None]:
-    """The line of a release, and the one at which it was no longer the newest: of the next, or of the life's end.
+    """The line of a release, and the one that ended its being the newest: the next release's, or the life's end.
 
     Raises:
         RefusedError: The life has no such release.

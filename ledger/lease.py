@@ -6,7 +6,7 @@ can be lost while its holder lives, so a lock alone proves nothing.
 
 Invariants:
 
-* The row is taken when it has expired; before that by its own holder, or by who has the lock, if the holder had it too
+* The row is taken when it has expired; before that by its own holder, or by whoever has the lock, if the holder had it
   (`locked`): then the holder let go of it, mostly by dying. Each taking raises the epoch by one.
 * `Lease.held` is false as soon as the last renewal is older than the lease's seconds, counted from before it was sent.
   The row is valid for as long from when it was written, which is later. So nobody can take it while it is held.
@@ -245,7 +245,7 @@ class RowLease:
         locked = self._place.lock()
         if not self._place.is_free(locked=locked):
             return
-        # Who has the lock of a row that is free is about to take it, or has just expired it, unless it is stopped.
+        # Whoever has the lock of a free row is about to take it, or has just expired it, unless it is stopped.
         until = elapsed() + _LOCK_SECONDS
         while not locked and elapsed() < until:
             time.sleep(_LOCK_SECONDS / 20)

@@ -1,7 +1,7 @@
 """The ledger: load an app, decide, append; and answer what was recorded.
 
 Every command takes the same five beats: was this request recorded before? load the app at its version; mint what
-chance and cryptography must make; decide; append at the expected version. Who loses a race for a version begins again.
+chance and cryptography must make; decide; append at the expected version. Whoever loses a race begins again.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Ledger(SecretReader):
             app_id: The app it is about.
             command: What is asked for.
             request: Who asks and why. The same id and command again give the first answer and record nothing; what led
-                to no event was not recorded and is decided anew.
+                to no event was not recorded and is decided again.
             secret_values: For commands that set secrets: the values by key. They leave this function only sealed.
 
         Raises:
@@ -238,11 +238,11 @@ class Ledger(SecretReader):
     def observe(
         self, app_id: AppId, request: Request, make: Callable[[App], tuple[str, ObservedEvent, int] | None]
     ) -> App:
-        """Record a fact in the app's second stream, unless it is no news any more.
+        """Record a fact in the app's second stream, unless it is not news any more.
 
         Args:
             app_id: The app it is about.
-            request: The request on whose behalf was looked.
+            request: The request on whose behalf the effects side looked.
             make: From the app as it is now to the life's deployment id, the fact, and the position that caused it;
                 None if there is nothing to record. Called again when another writer was first.
 
@@ -299,7 +299,7 @@ class Ledger(SecretReader):
             event, remaining = self.plan_redaction(position, field)
             event = signed(event, self._signing_key())
             version = self.store.stream_version(LEDGER_STREAM.bytes)
-            blank = remaining == self._line(position).state  # of what is only signed now
+            blank = remaining == self._line(position).state  # then it is only signed now
             with suppress(ConflictError):
                 return self._record(
                     event, command, request, version=version, redact=None if blank else (position, remaining)
@@ -413,7 +413,7 @@ class Ledger(SecretReader):
         return Outcome(app=self.app(app_id), recorded=answer, repeated=True)
 
     def _mint(self, app: App, command: Command, secret_values: Mapping[str, bytes]) -> _MintedBeside:
-        """What the decision may need that is not decided, and what makes the rows beside it, once it was taken."""
+        """What the decision needs minted, and what makes the rows beside its events once it was taken."""
         life = app.life
         if isinstance(command, Deploy) and life is None:
             return self._mint_life(app.id, secret_values)
@@ -447,7 +447,7 @@ class Ledger(SecretReader):
                 life=life,
                 life_key=LifeKeyRow(deployment_id, identity, wrapped),
                 sealed=rows,
-                # Wrapped for an identity that was replaced meanwhile, nobody might be able to open it any more.
+                # If it is wrapped for an identity that was replaced meanwhile, maybe nobody can open it any more.
                 unchanged=(LEDGER_STREAM.bytes, version),
             )
 
@@ -457,7 +457,7 @@ class Ledger(SecretReader):
         while True:
             domain = self._mint_domain()
             version = self.store.stream_version(domain_stream(domain).bytes)
-            if version == 0:  # a name is never given out twice, so that old links lead nowhere new
+            if version == 0:  # a name is never given out twice: old links must not lead to something else
                 return domain
 
     def _check_secret_size(self, life: Life, secret_values: Mapping[str, bytes]) -> None:
@@ -551,7 +551,7 @@ class Ledger(SecretReader):
         )
 
     def _withdraw(self, draft: _Draft) -> None:
-        """Nothing was recorded: keys made for a new ledger are of no use."""
+        """Remove keys made for a new ledger, since nothing was recorded."""
         if draft.founded is not None:
             self._keys.forget_signing_key(draft.founded.ledger_id)
             self._keys.forget_identities(draft.founded.ledger_id, [draft.founded.identity])
@@ -563,7 +563,7 @@ def _refuse_other(prior: RequestRow, app_id: AppId | None, command: Command | Le
 
 
 def _refuse_other_reason(prior: RequestRow, recorded: str | None, given: str | None) -> None:
-    """Why a release is bad is what is asked for with it, but digests never held a reason, so it is compared itself."""
+    """The reason is part of what `MarkBad` asks for, but digests never held reasons, so it is compared by itself."""
     if recorded not in (given, BLANK):
         raise _reused(prior)
 

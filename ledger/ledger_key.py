@@ -1,4 +1,4 @@
-"""Whose ledger it is, as its first line says."""
+"""The key of a ledger, as its first line says."""
 
 from __future__ import annotations
 

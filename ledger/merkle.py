@@ -290,7 +290,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
 def verify_consistency(old_size: int, size: int, old_root: bytes, root: bytes, path: Sequence[bytes]) -> bool:
     """Whether the path shows that the tree begins with the old one (RFC 9162, section 2.1.4.2).
 
-    From an old size of 0 the proof is empty (C2SP tlog-witness), which shows only that both sides start afresh.
+    From an old size of 0 the proof is empty (C2SP tlog-witness), which shows only that both sides start from nothing.
     """
     if not 0 <= old_size <= size or not _well_formed(old_root, root, *path):
         return False

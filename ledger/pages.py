@@ -1,6 +1,6 @@
-"""Lines of the ledger by their positions, of which none may be missing: who reads on over a gap tells a false history.
+"""Lines of the ledger by position, none of them missing: whoever reads on over a gap tells a false history.
 
-What looks for damage reads on by itself (`ledger.verify`, `ledger.stored_leaves`).
+Code that looks for damage reads lines by itself (`ledger.verify`, `ledger.stored_leaves`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def page(store: Store, start: int, stop: int | None = None, *, limit: int = PAGE
 
 
 def pages(store: Store, start: int, stop: int | None = None, *, limit: int = PAGE) -> Iterator[Sequence[Row]]:
-    """All lines from one position to another, both included, a page at a time; without another, until there is no more.
+    """All lines from one position to another, both included, a page at a time; without another, to the end.
 
     Raises:
         LedgerDamagedError: A line is missing.
@@ -50,7 +50,7 @@ def pages(store: Store, start: int, stop: int | None = None, *, limit: int = PAG
 
 
 def lines(store: Store, start: int, stop: int | None = None) -> Iterator[Row]:
-    """As `pages`, one line after the other."""
+    """Like `pages`, one line after the other."""
     return chain.from_iterable(pages(store, start, stop))
 
 

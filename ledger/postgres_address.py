@@ -17,14 +17,14 @@ _SECRET_PARAMETERS = ("password", "sslpassword", "oauth_client_secret", "scram_c
 _DEFAULTS = {
     "application_name": "1ctl",
     "connect_timeout": "10",
-    # A server that vanished is noticed within a minute, also by a command that waits for its answer.
+    # A server that vanished is noticed within a minute, even by a command that waits for its answer.
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
 }
 
-# As in libpq's own reader, but that "@" stands only behind user and password. Elsewhere it most likely comes from a
-# password that holds a bare "@" or "/", of which libpq would take a part for the host, the port or the database.
+# As in libpq's own reader, except that "@" stands only behind user and password. Elsewhere it most likely comes from a
+# password with a bare "@" or "/", part of which libpq would take for the host, the port or the database.
 _URL = re.compile(
     r"postgres(?:ql)?(?:\+psycopg)?://"
     r"(?:(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@)?"
@@ -43,7 +43,7 @@ class Address:
         given: What the address says.
         parameters: What the driver is given: that, and defaults.
         shown: The address as it may be shown: its password, if there is one, as ``***``.
-        has_secret: Whether it says something that is for its owner only.
+        has_secret: Whether it holds something that is for its owner only.
 
     Raises:
         InvalidValueError: It is not such a URL.
@@ -67,7 +67,7 @@ def parse(url: str) -> dict[str, str]:
     """What a URL says, by the names of libpq's parameters.
 
     Raises:
-        InvalidValueError: It is none, or may be read in two ways; the error repeats nothing of it.
+        InvalidValueError: It is not a URL, or may be read in two ways; the error repeats nothing of it.
     """
     found = _URL.fullmatch(url)
     places = [_PLACE.fullmatch(place) for place in found["places"].split(",")] if found else []
@@ -89,7 +89,7 @@ def parse(url: str) -> dict[str, str]:
 
 
 def invalid_address() -> InvalidValueError:
-    """Why a URL is no address."""
+    """Why a URL is not an address."""
     return InvalidValueError(
         "ledger address",
         None,

@@ -26,7 +26,7 @@ from ledger.spec import BLANK
 
 AHEAD_US = 24 * 60 * 60 * 1_000_000
 """By how much a writer's clock may be ahead of the server's. Later lines are never older, so one writer's wrong clock would
-be in all of them."""
+show in all of them."""
 
 _SAID_FUNCTION = """
 CREATE OR REPLACE FUNCTION said(topics text[], states bytea[], topic text) RETURNS SETOF jsonb

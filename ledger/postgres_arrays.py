@@ -1,7 +1,7 @@
 """Arrays as parameters in PostgreSQL's binary format.
 
-The driver sends lists of bytes as escaped text, which for one event of usual size takes longer than all else that an
-append does on this side.
+The driver sends lists of bytes as escaped text, which for one event of usual size takes longer than everything
+else that an append does on this side.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The door to PostgreSQL: the pool of connections, and the driver's errors made ours.
+"""The door to PostgreSQL: the pool of connections, and the driver's errors translated into ours.
 
 Invariants:
 
@@ -65,8 +65,8 @@ _DIALECT: Dialect = postgresql_psycopg.dialect()  # type: ignore[no-untyped-call
 class Database:
     """A pool of connections to one database, opened when first needed. Safe for many threads.
 
-    Statements are SQLAlchemy's, compiled once; they run on the driver's own connections, because a durable append is
-    not to wait longer for its client than for the disk.
+    Statements are SQLAlchemy's, compiled once; they run on the driver's own connections, because a durable append must
+    not wait longer for its client than for the disk.
 
     Args:
         address: Where it is.
@@ -271,7 +271,7 @@ def compiled(statement: Statement) -> tuple[bytes, Mapping[str, object]]:
 
 
 def _check_reading(address: Address) -> None:
-    """Refuse what libpq reads otherwise than we do, or does not know; its own words could quote a password."""
+    """Refuse what libpq reads differently from us, or does not know; its own words could quote a password."""
     try:
         read = conninfo_to_dict(address.url)
     except (psycopg.Error, UnicodeDecodeError):
@@ -281,7 +281,7 @@ def _check_reading(address: Address) -> None:
 
 
 def _broke(connection: psycopg.Connection[Any], error: psycopg.Error) -> bool:
-    """Whether the connection is at its end; if the server said so before hanging up, hang up as well."""
+    """Whether the connection has ended; if the server said so before hanging up, hang up as well."""
     if error.diag.severity_nonlocalized in {"FATAL", "PANIC"}:
         connection.close()
     return connection.closed
@@ -347,7 +347,7 @@ def _refuse_dead(connection: Any, _record: object, _proxy: object) -> None:
 
 
 def _prepare_if_used_often(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Only then is preparing worth a question of its own, which a command that asks for little does without."""
+    """Ask who is at the other end once a connection is used often: for a few statements, preparing is not worth it."""
     record.info["uses"] = record.info.get("uses", 0) + 1
     if record.info["uses"] == _REPEATED:
         prepare_if_direct(connection)

@@ -1,4 +1,4 @@
-"""When a ledger in PostgreSQL may have grown: every append notifies; who misses that looks again a second later."""
+"""When a ledger in PostgreSQL may have grown: every append notifies; whoever misses that looks again a second later."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOOK_SECONDS = 1.0
 
 
 class PostgresGrowth:
-    """See `Growth`. Listens on a connection of its own, unless a pooler stands between, which passes nothing on.
+    """See `Growth`. Listens on a connection of its own, unless a pooler stands in between, which passes nothing on.
 
     Args:
         database: The ledger.
@@ -26,7 +26,7 @@ class PostgresGrowth:
 
     def attend(self) -> None:
         """See `Growth.attend`."""
-        # A server that cannot be reached is what the ledger itself says, when it is asked whether it has grown.
+        # That the server cannot be reached shows when the ledger is asked whether it has grown.
         with suppress(OneCtlError):
             self._session.open()
             if self._session.is_direct and self._listens_in != self._session.number:

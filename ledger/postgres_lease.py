@@ -26,7 +26,7 @@ SERVER_STATEMENTS = lease_statements(cast(extract("epoch", func.clock_timestamp(
 """The statements on leases, by the server's clock."""
 
 PATIENCE_SECONDS = 10.0
-"""How long an answer is waited for at most, however long a lease lasts: a candidate has something to say meanwhile."""
+"""How long to wait for an answer at most, however long a lease lasts: a candidate may have something to report."""
 
 _KEY = (bindparam("locks", type_=Integer), bindparam("key", type_=Integer))
 _TRY_LOCK = select(func.pg_try_advisory_lock(*_KEY))

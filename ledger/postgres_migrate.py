@@ -26,7 +26,7 @@ def migrate(url: str, *, lock_timeout: float = 30.0) -> int:
     Raises:
         UnknownEventError: A newer program made the tables.
         LedgerUnavailableError: The database cannot be reached, or its user may not create tables.
-        LedgerBusyError: Another process is at it.
+        LedgerBusyError: Another process is doing it.
     """
     database = Database(Address(url), lock_timeout=lock_timeout)
     try:

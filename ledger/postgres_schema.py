@@ -172,7 +172,7 @@ def upgrade_text(version: int) -> Sequence[str]:
 
 
 def read_models() -> MetaData | None:
-    """The tables of the read models, which belong to a package above this one; None where it is not installed."""
+    """The tables of the read models, which belong to a package above this one; None if that is not installed."""
     if find_spec("projections") is None:
         return None
     metadata: MetaData = import_module("projections.tables").metadata
@@ -186,7 +186,7 @@ def role_script(prefix: str = "onectl") -> str:
         prefix: Begins the roles' names; a plain SQL name.
 
     Raises:
-        InvalidValueError: The prefix is no plain SQL name.
+        InvalidValueError: The prefix is not a plain SQL name.
     """
     if not _PREFIX.fullmatch(prefix):
         raise InvalidValueError("prefix", prefix, "is not a plain SQL name", example="onectl")
@@ -269,7 +269,7 @@ def _rotation() -> Iterator[str]:
 
 
 def _added_to_models(parts: Iterable[Table | Column[int]]) -> Iterator[str]:
-    """New tables and columns of read models, whose rows will be made anew."""
+    """New tables and columns of read models, whose rows will be rebuilt."""
     dialect: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     for part in parts:
         if isinstance(part, Column):

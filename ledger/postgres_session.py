@@ -15,7 +15,7 @@ _HANGS_UP = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere the kernel says 
 
 
 class Session:
-    """A connection that is opened when needed, and anew after it was lost. For one thread at a time, but for `is_open`.
+    """A connection that is opened when needed, and again after it was lost. For one thread at a time, except `is_open`.
 
     Args:
         database: Where to.
@@ -59,7 +59,7 @@ class Session:
         """The rows of a statement, which is a transaction of its own.
 
         Raises:
-            OneCtlError: As for `Database.errors`. A connection that was lost is opened anew by the next call.
+            OneCtlError: As for `Database.errors`. A connection that was lost is opened again by the next call.
         """
         text, constants = compiled(statement)
         with self._opened() as connection:
@@ -85,7 +85,7 @@ class Session:
             connection.execute(f"LISTEN {channel}".encode())
 
     def notified(self, wake: int, timeout: float) -> bool:
-        """Wait until something was notified, the connection was lost, or a descriptor can be read; whether one of them.
+        """Wait until something was notified, the connection was lost, or a descriptor can be read; whether one was.
 
         Args:
             wake: The descriptor.

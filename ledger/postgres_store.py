@@ -5,8 +5,8 @@ Invariants:
 * An append is one statement and one round trip: gapless positions from the head row, leaf and chain, request id,
   sealed values. The head row is locked until it is committed, so positions become visible in their order.
 * It is acknowledged after the server synced it to disk, whatever `synchronous_commit` the user or database has.
-* Nothing is kept in the session, so a connection pooler may stand between; but for leases and who follows, which have
-  connections of their own (`ledger.postgres_session`), and for statements prepared where none stands between.
+* Nothing is kept in the session, so a connection pooler may stand in between. Except: leases and followers have
+  connections of their own (`ledger.postgres_session`), and statements are prepared where no pooler stands in between.
 * Reading creates nothing; the first append creates the tables, where its user may.
 """
 
@@ -58,7 +58,7 @@ _SNAPSHOTS_SINCE = 2
 """Version of the tables that brought snapshots."""
 
 BY_INDEX_ONLY = tuple(f"SET LOCAL enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin", "bitmapscan"))
-"""What makes the planner look lines up as it does where few are asked for."""
+"""What makes the planner look lines up by index, as it does when few are asked for."""
 
 _APPEND = append_statement()
 _REWRAP = rewrap_statement()
@@ -75,7 +75,7 @@ class PostgresStore:
         patience: Seconds after which a server that has not answered is given up; None: it is waited for.
 
     Raises:
-        InvalidValueError: The URL is none.
+        InvalidValueError: It is not such a URL.
     """
 
     def __init__(self, url: str, *, lock_timeout: float = 30.0, patience: float | None = None) -> None:
@@ -128,7 +128,7 @@ class PostgresStore:
         """See `Store.positions`.
 
         Before a table's first ANALYZE the planner takes any range for a few lines, and sorts all of it for one page. So
-        a page is asked for by what it holds where no line is missing.
+        a page is asked for by the positions that it has if no line is missing.
         """
         if stop is None:
             return _rows(self._query("positions_from", {"start": start, "limit": limit}))

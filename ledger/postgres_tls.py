@@ -1,7 +1,7 @@
-"""What is asked of a connection to a database elsewhere: encrypted, and to the server that was named.
+"""What a connection to a remote database must be: encrypted, and to the server that was named.
 
-libpq's own default (``sslmode=prefer``) falls back to plain text, so whoever stands between would read everything and
-could answer in the server's place. Whatever the user says about TLS holds instead: in the address, in ``PGSSLMODE`` and
+libpq's own default (``sslmode=prefer``) falls back to plain text, so whoever stands in between would read everything
+and could answer in the server's place. Whatever the user says about TLS holds instead: in the address, in ``PGSSLMODE`` and
 ``PGSSLROOTCERT``, in a service file, or by an authority's certificate where libpq looks for one.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def tls_parameters(given: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """What the driver is given besides; nothing for a socket or this machine, where nobody stands between.
+    """What else the driver is given; nothing for a socket or this machine, where nobody stands in between.
 
     Args:
         given: What the address says, by libpq's names.
@@ -30,7 +30,7 @@ def tls_parameters(given: Mapping[str, str], environ: Mapping[str, str]) -> dict
 
 
 def _hosts(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
-    """Where libpq connects to: an address wins over a name, what is given over the environment."""
+    """Where libpq connects to: an address wins over a name, and what is given wins over the environment."""
     said = given.get("hostaddr") or environ.get("PGHOSTADDR") or given.get("host") or environ.get("PGHOST") or ""
     return said.split(",")
 

@@ -65,7 +65,7 @@ class Entry:
         """The fields of an entry.
 
         Raises:
-            ProofError: The bytes are no entry.
+            ProofError: The bytes are not an entry.
         """
         try:
             position, stream, version, recorded_us, length = _HEAD.unpack_from(entry)

@@ -87,7 +87,7 @@ class LedgerReader:
     def identity(self) -> SetIdentity | None:
         """The effects identity that new lives are sealed to, or None before the ledger's first event.
 
-        Looked up each time, since it may be set anew.
+        Looked up each time, since another one may be set.
         """
         rows = self.store.stream(LEDGER_STREAM.bytes)
         line = next((recorded(row) for row in reversed(rows) if row.topic == WorkerIdentitySet.__name__), None)
@@ -112,7 +112,7 @@ class LedgerReader:
             here.refuse_ended()
 
     def epoch(self) -> int:
-        """How often the ledger was put back from a backup: what fences off positions of ends that were lost."""
+        """How often the ledger was put back from a backup; it fences off positions that were lost."""
         rows = self.store.stream(LEDGER_STREAM.bytes, descending=True)
         newest = next((row for row in rows if row.topic == LedgerRestored.__name__), None)
         event = decode(newest.topic, newest.state)[0] if newest else None

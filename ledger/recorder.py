@@ -25,7 +25,7 @@ POLL_SECONDS = 0.05
 
 
 class StreamConflictError(ConflictError, IntegrityError):
-    """A version or request id is taken: ours and the library's name for it."""
+    """A version or request id is taken; both our error and the library's."""
 
 
 class LedgerRecorder(ApplicationRecorder):
@@ -118,7 +118,7 @@ class _Subscription(Subscription[LedgerRecorder]):
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """End the iteration, also one that waits."""
+        """End the iteration, even while it waits."""
         super().stop()
         self._stopped.set()
 

@@ -5,7 +5,7 @@ A leaf holds only the SHA-256 of an event's bytes. So the bytes may lose a field
 like all others. Verification accepts exactly those bytes. What was blanked cannot be proved any more; that something
 was, and by whom, can.
 
-Without the signature, anyone who can append could put other bytes into a line that is recorded, and have them believed.
+Without the signature, anyone who can append could put other bytes into a recorded line, and have them believed.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def unsigned(store: Store, position: int) -> Redacted | None:
 
 
 def _weighed(store: Store, key: VerifierKey | None = None) -> tuple[Mapping[int, Remains], Sequence[Redacted]]:
-    """What is known by redactions that are believed, and those that are not."""
+    """What the redactions that are believed say, and the redactions that are not believed."""
     lines = [row for row in store.stream(LEDGER_STREAM.bytes) if row.topic == Redacted.__name__]
     if not lines:
         return {}, ()
@@ -185,12 +185,12 @@ def texts(row: Row) -> Mapping[str, str]:
 
 
 _LONG = 6
-"""Characters from which a text is looked for within others; shorter ones occur by chance."""
+"""From how many characters on a text is looked for within others; shorter ones occur by chance."""
 
 
 def also_in(rows: Iterable[Row], text: str) -> Sequence[tuple[int, str]]:
-    """Position and field wherever a text that is to be blanked stands as well, in the order of the rows."""
-    quoted = orjson.dumps(text).decode()  # as drift tells what it found
+    """Position and field of every other place of a text that is to be blanked, in the order of the rows."""
+    quoted = orjson.dumps(text).decode()  # as events about drift write it
 
     def holds(other: str) -> bool:
         return other in (text, quoted) or (len(text) >= _LONG and (text in other or quoted[1:-1] in other))

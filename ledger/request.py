@@ -41,7 +41,7 @@ def request_digest(salt: bytes, app: AppId | None, command: Command | LedgerComm
     if isinstance(command, Deploy | Restore):
         asked = replace(command, secret_keys=tuple(sorted(command.secret_keys)))
     if isinstance(command, Deploy) and not command.secret_keys:
-        # As it was digested before a release could bring any: they are its last field.
+        # As it was digested before a release could bring secrets: they are its last field.
         text = orjson.dumps(command, option=orjson.OPT_SORT_KEYS)
         asked = orjson.Fragment(text.removesuffix(b',"secret_keys":[]}') + b"}")
     content = [type(command).__name__, str(app), asked]

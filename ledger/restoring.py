@@ -75,7 +75,7 @@ def read_backup(path: Path, directory: Path, *, accept_loss: bool, progress: Beg
 
     Raises:
         LedgerDamagedError: The backup is damaged, and where.
-        RefusedError: It is a replica, half a copy, or the backup of a ledger that has ended.
+        RefusedError: It is a replica, an incomplete copy, or the backup of a ledger that has ended.
         LedgerUnavailableError: It cannot be read.
     """
     if not path.is_file():
@@ -144,7 +144,7 @@ def refuse_loss(backup: Backup, found: Found) -> None:
     """Refuse to replace a ledger that has what the backup lacks.
 
     Raises:
-        RefusedError: It has.
+        RefusedError: It has something that the backup lacks.
     """
     if found.lacking is not None:
         raise _loss(backup, found.lacking)
@@ -155,8 +155,8 @@ def put_back(place: ModelStore, backup: Backup, found: Found, *, suffix: str, pr
 
     Args:
         place: Where to.
-        backup: What, with `LedgerRestored` recorded in it.
-        found: What was there when it was asked about; must be there still.
+        backup: The backup, with `LedgerRestored` recorded in it.
+        found: What was there when it was looked at; it must still be there.
         suffix: Of the name that a replaced file is kept under.
         progress: Tells how far it is.
 

@@ -92,7 +92,7 @@ def past_releases(history: Iterable[Recorded], app: App, deployment_id: str) -> 
 
 
 def past_release(asked: Recorded, then: Life, now: Life) -> PastRelease:
-    """One release of a life, whose outcome is not looked for.
+    """One release of a life, without looking for its outcome.
 
     Args:
         asked: The line at which it began.
@@ -106,7 +106,7 @@ def past_release(asked: Recorded, then: Life, now: Life) -> PastRelease:
 
 
 def default_target(releases: Sequence[PastRelease], only: str = "all") -> PastRelease | None:
-    """The newest earlier release that was healthy and is no dead end; None if there is none.
+    """The newest earlier release that was healthy and is not a dead end; None if there is none.
 
     A release that was rolled away from, or that runs already, is not meant: two rollbacks in a row go further back
     instead of returning to what the first one left.

@@ -1,20 +1,20 @@
-"""A new effects identity: the lives' keys are wrapped for it, and the one before is forgotten.
+"""A new effects identity: the lives' keys are wrapped for it, and the old one is forgotten.
 
 Four steps, each durable before the next begins:
 
 1. A new key is put into the identity's file, beside the old one.
 2. `WorkerIdentitySet` is recorded: new lives are sealed to it from then on, and to no other, since the append that opens
    a life fails if the identity it was sealed to is not the newest any more.
-3. Every key that is wrapped for an older identity is opened and wrapped anew, a page in a transaction. Each is compared
-   with what it was, so that two that rotate at once, or a destroy in between, do no harm.
+3. Every key that is wrapped for an older identity is opened and rewrapped, one page per transaction. Each is compared
+   with what it was, so that two rotations at once, or a destroy in between, do no harm.
 4. Keys that nothing is wrapped for any more are removed from the file.
 
-Whoever dies between any two leaves a ledger whose secrets can all be opened. Run again under the same request id, it is
-finished; as another request it makes another identity and leaves nothing of the first: a key that was made and never
-recorded is not used later, since it may have been seen by whom the rotation is to lock out.
+A process that dies between any two of them leaves a ledger whose secrets can all be opened. Run again under the same
+request id, the rotation is finished; as another request it makes another identity and leaves nothing of the first: a key
+that was made and never recorded is not used later, since it may have been seen by whoever the rotation is to lock out.
 
-The values stay sealed to the same life keys. So a new identity protects from who gets hold of the old one later; who had
-both it and the ledger has the lives' keys themselves, which only a new life replaces.
+The values stay sealed to the same life keys. So a new identity protects against someone who gets hold of the old one
+later; someone who had both it and the ledger has the lives' keys themselves, which only a new life replaces.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Standing:
     def unused(self) -> Collection[str]:
         """Identities that were made here before the newest, and that nobody can record any more.
 
-        Who makes one holds the file's lock until it is recorded, at the version it was decided at; that is taken now.
+        Whoever makes one holds the file's lock until it is recorded, at the version it was decided at; now that is taken.
         """
         newest = self.current.public_key
         older = self.own[: self.own.index(newest)] if newest in self.own else ()
@@ -104,7 +104,7 @@ class Standing:
 
     @property
     def rewrappable(self) -> int:
-        """How many lives' keys can be wrapped anew here."""
+        """How many lives' keys can be rewrapped here."""
         return sum(count for public, count in self.lives.items() if public in self.held)
 
     @property
@@ -149,7 +149,7 @@ def standing(reader: LedgerReader, keys: KeyFiles) -> Standing | None:
         ledger_id=ledger_id,
         current=current,
         recorded={line.event.public_key: line for line in lines if isinstance(line.event, WorkerIdentitySet)},
-        # After the identities: nothing is wrapped anew for one that is not the newest any more.
+        # After the identities: nothing is rewrapped for one that is not the newest any more.
         lives=reader.store.life_key_identities(),
         held=keys.identities(ledger_id),
         own=keys.own_identities(ledger_id),
@@ -204,12 +204,12 @@ def rotate(
         ledger: The ledger.
         keys: The key files of this machine.
         request: Who asks and why.
-        accept_loss: Whether to leave lives as they are whose identity is not here.
+        accept_loss: Whether to leave lives whose identity is not here as they are.
         reached: Told each of `STEPS` when it is durable.
         told: Told how many keys of how many are rewrapped.
 
     Raises:
-        RefusedError: A key is not here that lives are wrapped for, or nothing may be recorded here.
+        RefusedError: A key that lives are wrapped for is not here, or nothing may be recorded here.
         KeyFileError: The identity's file cannot be read or written.
         OutcomeUnknownError: It cannot be told whether the new identity was recorded; repeat it.
     """
@@ -239,7 +239,7 @@ def _settled(
         found = before_rotation(ledger, keys, accept_loss=accept_loss)
         if ledger.answered(RotateKeys(), request) is not None:
             return found.current.line, True
-        # Who may not read the keys is told so before one is made.
+        # Whoever may not read the keys is told so before one is made.
         ledger.store.life_keys_except(found.current.public_key, after="", limit=1)
         line = _set_anew(ledger, keys, request, found, reached)
         if line is not None:

@@ -89,7 +89,7 @@ def open_value(ciphertext: bytes, deployment_id: str, key: str, version: int, li
 
 
 def fingerprint(value: bytes, life_private: bytes) -> str:
-    """Sixteen hex digits by which equal values of one life can be told, and which say nothing else about them."""
+    """Sixteen hex digits that tell equal values of one life from others, and say nothing else about them."""
     key = sha256(b"1ctl fingerprint\0" + life_private).digest()
     return hmac.digest(key, value, "sha256").hex()[:16]
 
@@ -112,5 +112,5 @@ def _open(ciphertext: bytes, private: bytes, context: bytes) -> bytes:
     try:
         return _suite().decrypt(ciphertext, X25519PrivateKey.from_private_bytes(private), context)
     except (InvalidTag, ValueError):
-        # Without "from": what was tried to be opened belongs into no traceback.
+        # Without "from": what was to be opened belongs in no traceback.
         raise SealedError("a sealed value cannot be opened with the key at hand") from None

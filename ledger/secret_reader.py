@@ -1,4 +1,4 @@
-"""The ledger for who holds an identity: what was sealed in it, opened again."""
+"""The ledger for a holder of an identity: what was sealed in it, opened again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Snapshots as a whole: are they what the events add up to, and making all of them anew."""
+"""Snapshots as a whole: checking that they are what the events add up to, and rebuilding all of them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def wrong_snapshot(store: ModelStore, progress: Told | None = None) -> WrongSnap
 
 
 def _is_wrong(store: ModelStore, row: SnapshotRow, app_id: AppId) -> bool:
-    """Whether it is so still: others make snapshots meanwhile, and redact, which drops them all."""
+    """Whether it is still so: others make snapshots meanwhile, and redact, which drops them all."""
     now = store.snapshot(row.stream, shape=row.shape, upto=row.position)
     return (
         now is not None and now.position == row.position and _FreshFold(store, app_id).snapshot_at(now.position) != now
@@ -84,7 +84,7 @@ def drop_snapshots(store: ModelStore) -> None:
 
 
 def rebuild_snapshots(store: ModelStore, progress: Told | None = None) -> int:
-    """Drop all snapshots and make them anew; how many there are then. Others may go on meanwhile.
+    """Drop all snapshots and rebuild them; how many there are then. Others may go on meanwhile.
 
     Raises:
         LedgerUnavailableError, LedgerBusyError: They cannot be written here.
@@ -110,12 +110,12 @@ class _Batch:
         self._begin()
 
     def add(self, made: Sequence[SnapshotRow]) -> int:
-        """More of them; how many were written on that occasion."""
+        """Add more of them; how many were written on that occasion."""
         self._made += made
         return self.write() if len(self._made) >= PAGE else 0
 
     def write(self) -> int:
-        """Write what there is; how many."""
+        """Write those that are left; how many."""
         written = bool(self._made) and write(self._store, self._made, ledger_version=self._ledger_version)
         count = len(self._made) if written else 0
         self._begin()

@@ -42,7 +42,7 @@ class Position(NamedTuple):
 
     Attributes:
         app: The app.
-        digest: What the line there has to confirm, with the bytes that it is over; None where nothing is folded.
+        digest: What the line there has to confirm, with the bytes that were hashed; None where nothing is folded.
     """
 
     app: App
@@ -75,7 +75,7 @@ def folded(store: ModelStore, app_id: AppId, *, upto: int | None = None) -> App:
 def keep(store: ModelStore, snapshots: Sequence[SnapshotRow], *, ledger_version: int) -> None:
     """Write snapshots, if that is possible at once; see `write`.
 
-    Whoever only reads is not to wait, nor to hear that nothing can be written here: the next one folds more, and is as right.
+    Whoever only reads need not wait, nor hear that nothing can be written here: the next one folds more, just as well.
     """
     with suppress(LedgerBusyError, LedgerUnavailableError, ConflictError, OutcomeUnknownError):
         write(store, snapshots, ledger_version=ledger_version, wait=False)
@@ -87,7 +87,7 @@ def write(store: ModelStore, snapshots: Sequence[SnapshotRow], *, ledger_version
     Args:
         store: The ledger's storage.
         snapshots: What to write.
-        ledger_version: Version of the ledger's own stream before the events were read that they were folded from.
+        ledger_version: Version of the ledger's own stream before the folded events were read.
         wait: Whether to wait while others write.
 
     Raises:
@@ -148,7 +148,7 @@ def snapshot_of(app: App, line: Row) -> SnapshotRow:
 
 
 def position_of(snapshot: SnapshotRow) -> Position | None:
-    """What a snapshot says; None if it cannot be read. Whether it is true is to be asked of the line it was made at."""
+    """What a snapshot says; None if it cannot be read. The line that it was made at has to confirm it."""
     try:
         stored = bytes(snapshot.state)  # a database that was tampered with may answer with something else
         digest, state = stored[:_DIGEST_SIZE], stored[_DIGEST_SIZE:]

@@ -50,7 +50,7 @@ class Spec(Value):
 
 @short_value
 class SecretVersion(Value):
-    """One sealed value: the how-manieth of its key in this life (from 1), and what was stored.
+    """One sealed value: its number among those of its key in this life (from 1), and what was stored.
 
     Attributes:
         version: Counts up with each value set for the key in one life; never used twice.

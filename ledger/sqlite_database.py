@@ -2,7 +2,7 @@
 
 Invariants:
 
-* A change is one transaction, acknowledged after it was synced to disk (``synchronous=FULL``), journal included.
+* A change is one transaction, acknowledged after it was synced to disk (``synchronous=FULL``), including the journal.
 * Writers queue at a file lock, since SQLite's own busy handler lets one writer starve the others.
 * Reading never creates the file, and works while others write.
 
@@ -247,7 +247,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA secure_delete=ON")
             if os.access(self.path, os.W_OK):
-                _set_journal(connection)  # changes the file, so only once it is known to be ours
+                _set_journal(connection)  # it changes the file, so only once that is known to be ours
             if not ready:
                 create_schema(connection)
         except BaseException:

@@ -14,7 +14,7 @@ from ledger.sqlite_guard import guarded
 
 
 def escaped(path: Path) -> str:
-    """The path as SQLite's URI file names want it. `Path.as_uri` does the same, after importing 4 ms of urllib."""
+    """The path as SQLite's URI file names want it. `Path.as_uri` does the same, after 4 ms of importing urllib."""
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
@@ -25,7 +25,7 @@ def copy_database(source: Path, target: sqlite3.Connection) -> None:
         sqlite3.Error: It cannot be read or written.
     """
     with reading(source) as connection:
-        # In one step: with several, each write of others begins it anew, and it might never end.
+        # In one step: with several, each write of others restarts it, and it might never end.
         connection.backup(target)
 
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from ledger.sqlite_store import SqliteStore
 
 POLL_SECONDS = 0.005
-"""Between two looks at `PRAGMA data_version`: half of it is the delay on average, less than an append to a disk may take.
-Shorter would be felt by the processor, which is woken up for each look (`tests/docs/measure_follow.py` measures both)."""
+"""Time between two looks at `PRAGMA data_version`: half of it is the delay on average, less than an append may take.
+A shorter one would cost processor time, since each look wakes it up (`tests/docs/measure_follow.py` measures both)."""
 
 
 class SqliteGrowth:

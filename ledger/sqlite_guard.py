@@ -1,4 +1,4 @@
-"""What a SQLite file may not do to who opens it: it may have been sent by somebody else.
+"""What a SQLite file may not do to whoever opens it: it may have been sent by somebody else.
 
 A view or a trigger is a program. One that stands where a table of ours is expected could run without end at the first
 question, or answer what it likes. So whoever opens a file looks at its schema first, which runs none of it, and takes
@@ -16,7 +16,7 @@ from ledger import sql_sqlite as sql
 from ledger.errors import LedgerDamagedError
 
 _STEPS = 1_000_000
-"""After so many steps of SQLite's machine Python gets a turn, to hear signals: some 20 ms. Only long statements have as many."""
+"""After so many steps of SQLite's machine (some 20 ms) Python gets a turn, to hear signals."""
 
 _TRIGGERS = tuple(text for text in sql.SCHEMA if text.startswith("CREATE TRIGGER "))
 # What is computed for a column follows an AS.
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
 
 def guarded(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """The same connection: what is in its file's schema is not trusted, and signals are heard during a long statement."""
+    """The same connection, which now distrusts its file's schema and lets signals be heard during a long statement."""
     connection.execute("PRAGMA trusted_schema=OFF")
     # What a signal raises there reaches `sys.unraisablehook`, where the command line ends the process (`cli.ending`).
     sqlite3.enable_callback_tracebacks(True)
@@ -50,12 +50,12 @@ def guarded(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def schema_of(connection: sqlite3.Connection) -> list[Entry]:
-    """What the file consists of; nothing of it is run for that."""
+    """What the file consists of; nothing in it is run for that."""
     return [Entry(*row) for row in connection.execute("SELECT type, name, sql, rootpage FROM sqlite_master")]
 
 
 def refuse_strange(schema: Iterable[Entry]) -> None:
-    """Refuse a file that holds something else than tables, indexes, and triggers of ours.
+    """Refuse a file that holds anything but tables, indexes, and triggers of ours.
 
     Raises:
         LedgerDamagedError: It does.
@@ -69,7 +69,7 @@ def refuse_strange(schema: Iterable[Entry]) -> None:
 
 
 def _is_plain(entry: Entry) -> bool:
-    """Whether an entry runs nothing; what it is says its text, of which SQLite reads nothing else."""
+    """Whether an entry runs nothing, judged by its text: SQLite reads nothing else of it."""
     match entry.kind:
         case "table":
             return entry.text is not None and bool(entry.page) and _TABLE.match(entry.text) is not None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "-_.")
 _LONGEST = 100
-"""Of a cluster in a file's name, which has at most 255 bytes."""
+"""How much of a cluster's name is in a file's name, which has at most 255 bytes."""
 
 
 class SqliteLeasePlace:
@@ -128,7 +128,7 @@ class SqliteLeasePlace:
             connection.execute(sql.EXPIRE_LEASE, {**values, "of_epoch": epoch})
 
     def stands(self) -> bool:
-        """See `LeasePlace.stands`. The clock that the others go by is here, so that setting it deceives nobody."""
+        """See `LeasePlace.stands`. This clock is the one that the others go by, so setting it deceives nobody."""
         return self._clock.now_us() < self._expires_us
 
     def close(self) -> None:
@@ -146,6 +146,6 @@ class SqliteLeasePlace:
 
 
 def file_name(cluster: str) -> str:
-    """A cluster's name as a part of a file's name: as it is where that is plain, and never that of another cluster."""
+    """A cluster's name as part of a file's name: unchanged if it is plain, and never that of another cluster."""
     plain = "".join(sign if sign in _PLAIN else "".join(f"%{octet:02X}" for octet in sign.encode()) for sign in cluster)
     return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}-{sha256(cluster.encode()).hexdigest()[:16]}"

@@ -239,7 +239,7 @@ class SqliteStore(SqliteDatabase):
         return lease_row(*rows[0]) if rows else None
 
     def require_worker_rights(self) -> None:
-        """See `Store.require_worker_rights`: who may write the file may do all of it."""
+        """See `Store.refuse_no_worker`: whoever may write the file may do all of it."""
 
     def data_version(self) -> object:
         """See `Store.data_version`."""
@@ -248,7 +248,7 @@ class SqliteStore(SqliteDatabase):
 
     def growth(self) -> Growth:
         """See `Store.growth`."""
-        from ledger.sqlite_growth import SqliteGrowth  # noqa: PLC0415 - only who follows has one
+        from ledger.sqlite_growth import SqliteGrowth  # noqa: PLC0415 - only followers have one
 
         return SqliteGrowth(self)
 
@@ -257,7 +257,7 @@ def head_of(rows: Sequence[tuple[Any, ...]]) -> Head:
     """The head row.
 
     Raises:
-        LedgerDamagedError: It is gone, or no head.
+        LedgerDamagedError: It is gone, or is not a head.
     """
     if len(rows) != 1 or tuple(map(type, rows[0])) != (int, int, bytes):
         raise LedgerDamagedError(_BAD_HEAD, hint=_LOCATE)

@@ -1,4 +1,4 @@
-"""Which release of a life is active while its history is folded, and which ones failed. Used by whoever tells releases apart.
+"""Which release of a life is active while its history is folded, and which ones failed.
 
 A failed restart does not fail the release, whose own pods were fine before. A completed one does heal it: pods of a
 release that become ready, in whichever roll, show that the release runs.
@@ -34,7 +34,7 @@ class Standing:
         return -self._newest[0] if self._newest else None
 
     def failed(self, release: int) -> bool:
-        """Whether the newest word about a release is that its own pods will not become ready."""
+        """Whether the newest fact about a release is that its own pods will not become ready."""
         return release in self._failed
 
     def ask(self, recorded: Recorded, event: Deployed | RolledBack) -> None:
@@ -43,14 +43,14 @@ class Standing:
         heappush(self._newest, -event.release)
 
     def complete(self, event: RolloutCompleted) -> bool:
-        """Whether the release is known, which runs then."""
+        """The release runs; whether it is known."""
         if event.release in self._failed:
             self._failed.remove(event.release)
             heappush(self._newest, -event.release)
         return event.release in self._rolls
 
     def fail(self, event: RolloutFailed) -> bool:
-        """Whether the roll is the release's own, which fails then."""
+        """Its pods will not become ready; whether the roll is the release's own, so that the release failed."""
         own = self._rolls.get(event.release) == event.roll
         if own:
             self._failed.add(event.release)

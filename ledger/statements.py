@@ -128,7 +128,7 @@ STATEMENTS: Mapping[str, ClauseElement] = {
         .where(
             _by_stream.originator_id == _event.originator_id,
             _by_stream.originator_version == _event.originator_version,
-            # Computed, so that the line is looked for by its stream, and not by its position.
+            # Computed, so that the line is looked up by its stream, and not by its position.
             _by_stream.notification_id + literal_column("0") == _event.notification_id,
         )
         .exists(),

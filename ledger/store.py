@@ -107,7 +107,7 @@ class RequestRow(NamedTuple):
 
 
 class LifeRow(NamedTuple):
-    """Whose a deployment id is."""
+    """Which app a deployment id belongs to."""
 
     deployment_id: str
     cluster: str
@@ -117,13 +117,13 @@ class LifeRow(NamedTuple):
 
 
 class SnapshotRow(NamedTuple):
-    """An app as it was folded at a position, to go on from; see `ledger.snapshots`.
+    """An app as it was folded at a position, to go on folding from; see `ledger.snapshots`.
 
     Attributes:
         stream: The app's own stream.
         position: Its newest line that is folded in.
         shape: Which program can read the state.
-        state: The app, and what it is checked by.
+        state: The app, and what it is checked with.
     """
 
     stream: bytes
@@ -310,12 +310,12 @@ class Store(Protocol):
         """Sizes of the life's ciphertexts by key and version, in bytes; for those who may not read the values, too."""
 
     def append(self, rows: Sequence[NewRow], *, clock_us: int, beside: Beside = NOTHING_BESIDE) -> Sequence[Row]:
-        """Append all or nothing, durably: when this returns, power may fail.
+        """Append all or nothing, durably: once this returns, even a power failure loses nothing.
 
         Args:
             rows: The lines, in order; versions must be free in their streams.
             clock_us: The writer's clock; lines are recorded at it, or at their predecessor's time if that is later.
-            beside: What else belongs into the same transaction; in a database only what the lines say.
+            beside: What else belongs in the same transaction; in a database only what the lines say.
 
         Raises:
             ConflictError: A version or the request id is taken; nothing was written.
@@ -332,7 +332,7 @@ class Store(Protocol):
 
         Args:
             cluster: Whose leader, by the cluster's name in the ledger.
-            holder: This candidate; a name that no other has, nor had.
+            holder: This candidate; a name that no other has or ever had.
             note: Where it runs, for people: host and process id.
             seconds: How long leadership lasts without being renewed; the same for every candidate.
         """
@@ -344,14 +344,14 @@ class Store(Protocol):
         """Refuse whoever may not take a lease or open what is sealed, before that is tried.
 
         Raises:
-            LedgerDeniedError: The database does not allow it to its user.
+            LedgerDeniedError: The database does not allow its user to do it.
         """
 
     def data_version(self) -> object:
         """A value that differs from an earlier one if the ledger may have grown meanwhile. Cheap; for polling."""
 
     def growth(self) -> Growth:
-        """What tells when the ledger may have grown; `ledger.follow.Follower` waits by it."""
+        """Notices when the ledger may have grown; `ledger.follow.Follower` waits with it."""
 
     def close(self) -> None:
         """Give up connections. The store must not be used afterwards."""
@@ -403,7 +403,7 @@ class ModelStore(Store, Asking, Protocol):
         """One durable transaction, behind all others that change read models; rolled back if the block raises.
 
         Args:
-            wait: Whether to wait for one's turn; if not, it is now or not at all.
+            wait: Whether to wait for a turn; if not, it is now or not at all.
 
         Raises:
             LedgerBusyError: It was not its turn in time.

@@ -39,7 +39,7 @@ def begins_with(tree: Tree, size: int, old: Checkpoint) -> bool:
 
 
 def entries_of(redacted: Mapping[int, Remains]) -> EntryOf:
-    """Entries from stored bytes; the digest from before where a later event says that they were blanked."""
+    """Entries from stored bytes; with the original digest where a later event says that they were redacted."""
 
     def entry_of(row: Row) -> bytes | None:
         if not is_well_formed(row):
@@ -63,7 +63,7 @@ def pages_of(store: Store, start: int, stop: int) -> Iterator[Sequence[Row]]:
 
 
 def rows_of(store: Store, start: int, stop: int) -> Iterator[Row]:
-    """As `pages_of`, one line after the other."""
+    """Like `pages_of`, one line after the other."""
     return chain.from_iterable(pages_of(store, start, stop))
 
 

@@ -17,8 +17,8 @@ def open_store(address: str | Path, *, lock_timeout: float = 30.0, patience: flo
     Args:
         address: A path of a file (SQLite), or a URL ``postgresql://…``. A `Path` is always a file.
         lock_timeout: Seconds to wait for other writers.
-        patience: Seconds after which a database that has not answered is given up, longer than that; None: it is
-            waited for.
+        patience: Seconds after which a database that has not answered is given up; more than `lock_timeout`. None: it
+            is waited for.
 
     Raises:
         InvalidValueError: It is a URL of something else, or a bad one.

@@ -40,7 +40,7 @@ stored_events = Table(
 )
 
 is_landmark = stored_events.c.topic.in_([literal_column(f"'{topic}'") for topic in LANDMARKS])
-"""Written out as it is in the index: only then a database knows that the index answers."""
+"""Written out as it is in the index: only then does a database know that the index answers."""
 
 stored_events_landmarks = Index(
     "stored_events_landmarks",

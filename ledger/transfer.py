@@ -82,7 +82,7 @@ def put_beside(tables: Tables, source: Asking) -> None:
 
 
 def beside_digest(source: Asking) -> str:
-    """What stands for all that the tables beside the log hold, hex; the same in every kind of store.
+    """A digest of all that the tables beside the log hold, hex; the same in every kind of store.
 
     The chain does not cover them. Rows are hashed one by one and added up, since databases order texts differently.
     """
@@ -146,6 +146,6 @@ def _number(table: str, row: Sequence[object]) -> int:
 
 
 def set_instance(tables: Tables, *, instance: str, writer: str | None, note: str | None) -> None:
-    """Say anew which instance this is and who may append."""
+    """Replace what is said about which instance this is and who may append."""
     values: Mapping[str, object] = {"instance": instance, "writer": writer, "note": note}
     tables.execute("ledger.renew_instance", values)

@@ -16,7 +16,7 @@ def _objects_without_states(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unsigned(data: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 is signed. What nobody signed blanks nothing any more: the line that it is about counts as edited."""
+    """Version 2 is signed. What nobody signed no longer blanks anything: the line that it is about counts as edited."""
     return {**data, "signature": ""}
 
 

@@ -1,7 +1,7 @@
 """Value objects: classes that are nothing but their fields, in the form that is cheapest to define.
 
 `value` makes a slotted, keyword-only dataclass that is immutable for the type checker. What `dataclass` would
-otherwise generate and compile anew for each class (comparison, hash, representation, run-time freezing) is written once
+otherwise generate and compile for each class (comparison, hash, representation, run-time freezing) is written once
 in `Value`; that takes a seventh off a cold `1ctl deploy get` and almost a fifth off a `1ctl deploy` (measured in ADR 14).
 Nothing at run time keeps a field from being assigned to; mypy does.
 """

@@ -52,7 +52,7 @@ def app_name(text: str) -> str:
     object names). What is derived from it (``<app>-environments``, ``<app>-secrets`` and their copies) has 253.
 
     Raises:
-        InvalidValueError: It is no such label. The example is the nearest name that is.
+        InvalidValueError: It is not such a label. The example is the nearest name that is.
     """
     if not text:
         reason = "must not be empty"
@@ -74,7 +74,7 @@ def image(text: str) -> str:
     as container runtimes read it (and ``localhost``, which is as good as the first part of a path).
 
     Raises:
-        InvalidValueError: It is no such reference.
+        InvalidValueError: It is not such a reference.
     """
     fault = _image_fault(text)
     if fault is None:
@@ -111,7 +111,7 @@ def port(number: object) -> int:
 
 
 def replicas(number: object) -> int:
-    """Returns a number of pods, 0 to 10,000. Kubernetes sets no upper limit; more is taken for a slip of the hand.
+    """Returns a number of pods, 0 to 10,000. Kubernetes sets no upper limit; more is taken for a typing error.
 
     Raises:
         InvalidValueError: It is not a whole number in that range; a truth value is not a number.
@@ -286,7 +286,7 @@ def env_file(text: str, path_label: str) -> dict[str, str]:
     quotes it ends before a ``#`` that follows a space. ``$NAME`` is not replaced.
 
     Not python-dotenv: it skips a line that it cannot read, with a warning, lets the last of two equal names win and
-    replaces variables, each of which would deploy something else than the file says.
+    replaces variables; each of these would deploy something other than the file says.
 
     Args:
         text: The content of the file.
@@ -379,7 +379,7 @@ def request_id(text: str) -> str:
 
 
 def actor(text: str) -> str:
-    """Returns the name of who asks: one line of at most 256 characters, as given.
+    """Returns the name of whoever asks: one line of at most 256 characters, as given.
 
     Names that begin with ``1ctl/`` are kept for what is observed: see `Request`.
 

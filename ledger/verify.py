@@ -1,4 +1,4 @@
-"""Walking the chain: is what is stored still what was recorded?
+"""Walking the chain: whether what is stored is still what was recorded.
 
 This finds any edit, gap, swap or cut that was not made by someone who also recomputed every later hash. Against such
 an administrator only a checkpoint kept elsewhere helps.
@@ -32,8 +32,9 @@ class Damage:
         position: The first bad position.
         fault: ``missing``: no line at that position; ``edited``: its bytes are not those that were hashed;
             ``reordered``: the line is intact, but belongs elsewhere or not behind its neighbour; ``cut``: lines at
-            the end are gone; ``unexpected``: there are more lines than the head knows; ``unfindable``: the line is intact, but
-            what leads to it (an index, the table of lives) does not; ``unreadable``: the database does not give the line out, or the head.
+            the end are gone; ``unexpected``: there are more lines than the head knows; ``unfindable``: the line is
+            intact, but what should lead to it (an index, the table of lives) does not; ``unreadable``: the database
+            does not return the line, or the head.
         detail: One sentence for a person.
     """
 
@@ -50,8 +51,8 @@ class Verification:
         events: How many lines were checked.
         head: The newest line as far as it could be checked.
         damage: The first contradiction, or None.
-        redacted: Positions whose bytes are not those that were recorded, as redactions say that the ledger's key signed;
-            rising. What is left of their content is vouched for by that key only.
+        redacted: Positions whose bytes are not those that were recorded, as redactions signed by the ledger's key say;
+            rising. Only that key vouches for what is left of their content.
     """
 
     events: int
@@ -71,7 +72,7 @@ def verify_chain(
 
     Args:
         store: The ledger.
-        progress: Called after each page with the number of lines checked and of all lines.
+        progress: Called after each page with the number of lines checked, and of all lines.
         following: Whether to go on with what others append meanwhile, or to end at the head as it is now.
         beside: Whether to compare what lies beside the log, too; not where it is yet to be written.
 
@@ -103,7 +104,7 @@ def _told(store: Store, damage: Damage) -> Damage:
 def _walk(
     store: Store, progress: Told | None, *, following: bool, beside: bool
 ) -> Iterator[tuple[Head, Damage | None]]:
-    """After each page, how far all is intact, and what is wrong then, if something is: that ends it."""
+    """After each page, how far everything is intact, and what is wrong then, if anything: that ends it."""
     head = store.head()
     redacted, check = redactions(store), BesideCheck(store) if beside else None
     reached = Head(0, 0, GENESIS)
@@ -130,12 +131,12 @@ def _walk(
 
 
 def _line_by_line(store: Store, intact: Head, error: LedgerDamagedError) -> Verification:
-    """Where a ledger is damaged that the database itself does not read: asked for one line after the other.
+    """Where a ledger is damaged that the database itself cannot read: it is asked for one line after the other.
 
     Args:
         store: The ledger.
         intact: How far all is known to be intact.
-        error: What the database said. If it then gives out every line, something beside them cannot be read.
+        error: What the database said. If it then returns every line, something beside them cannot be read.
     """
     reached = intact
     redacted: Mapping[int, Remains] = {}

@@ -22,7 +22,7 @@ _LONGEST = 64
 
 
 class Misled(NamedTuple):
-    """What is beside the log does not lead to a line.
+    """Something beside the log does not lead to a line as it should.
 
     Attributes:
         position: Of the line.
@@ -47,7 +47,7 @@ class BesideCheck:
         self._landmarks: tuple[int, int] = (0, 0)
 
     def page(self, rows: Sequence[Row]) -> Misled | None:
-        """Compare the lives that open in these lines, which follow those of the call before; what is wrong first."""
+        """Compare the lives that open in these lines, which follow those of the last call; the first mistake."""
         count, total = self._landmarks
         for at, row in enumerate(rows):
             if row.topic in LANDMARKS:
@@ -59,7 +59,7 @@ class BesideCheck:
         return None
 
     def end(self, upto: int) -> Misled | None:
-        """Compare how many there are, after the last page, which ended at this position; what is wrong first."""
+        """Compare how many there are, after the last page, which ended at this position; the first mistake."""
         if self._store.life_count(upto) != self._lives:
             return Misled(upto, "the table of lives names lives that no event opened")
         if self._store.landmark_totals(upto) != self._landmarks:
@@ -74,7 +74,7 @@ class BesideCheck:
             deployment_id, subject = document["data"]["deployment_id"], document["meta"]["subject"]
             names = (subject["cluster"], subject["namespace"], subject["app"])
             opened = LifeRow(deployment_id, *names, self._append_began(rows, at))
-        except (ValueError, KeyError, TypeError):  # in the chain all the same: somebody recorded it past this program
+        except (ValueError, KeyError, TypeError):  # in the chain all the same: it was recorded by some other program
             return Misled(row.position, f"position {row.position} opens a life, and cannot be read")
         if self._store.life(deployment_id) != opened:
             detail = f"the table of lives does not say where the life that position {row.position} opens begins"

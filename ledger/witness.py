@@ -1,7 +1,7 @@
 """A witness: keeps the newest checkpoint of each ledger, and accepts only what continues it (C2SP tlog-witness).
 
-A witness is worth something where the ledger's administrator cannot write: on another machine, under another account,
-on a disk that is only appended to. It needs no ledger, only what `ledger.proving.prove_since` gives: it can be fed by
+A witness is only worth something where the ledger's administrator cannot write: on another machine, under another
+account, on a disk that is only appended to. It needs no ledger, only what `ledger.proving.prove_since` gives: it can be fed by
 mail. For a ledger's origin, of which the file names hold the SHA-256 in hex, its directory holds:
 
 * ``HASH.checkpoint``: the newest accepted checkpoint; replaced in one step, on disk before it is acknowledged.
@@ -9,7 +9,7 @@ mail. For a ledger's origin, of which the file names hold the SHA-256 in hex, it
   Refused ones are kept if they were signed: two signed checkpoints that contradict each other convict the signer.
 * ``HASH.lock``, and what belongs to it: so that two requests are not both checked against the same older checkpoint.
 
-The first checkpoint of a ledger is accepted as it is, also without a proof: what it covers was not witnessed before.
+The first checkpoint of a ledger is accepted as it is, even without a proof: what it covers was not witnessed before.
 """
 
 from __future__ import annotations
