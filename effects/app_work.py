@@ -1,4 +1,4 @@
-"""What a worker does for one app: make it true, look how its pods are doing, and decide when to come back.
+"""What a worker does for one app: make it true, see how its pods are doing, and decide when to come back.
 
 Every failure is either tried again later, longer each time; or parked, since the cluster said no; or it ends the
 process, since the ledger itself cannot go on. None is passed over.
@@ -57,7 +57,7 @@ class Measures(Protocol):
         """An app was looked at: ``done``, ``waiting``, ``parked``, ``retried`` or ``skipped``."""
 
     def relisted(self) -> None:
-        """A watch could not go on, and everything of its kind was listed anew."""
+        """A watch could not go on, and everything of its kind was listed again."""
 
     def drifted(self, action: str) -> None:
         """An object was edited by hand, which was ``healed``, or only ``reported``."""
@@ -106,7 +106,7 @@ class AppWork:
                 outcome = self._attempt(work)
             self._went_well(work.app_id, outcome)
         except UnknownEventError as error:
-            self._retry(work, error.message, type(error).__name__)  # of this app only, until somebody upgrades us
+            self._retry(work, error.message, type(error).__name__)  # this app only, until somebody upgrades us
         except (LeadershipLostError, LedgerDamagedError, LedgerEndedError, LedgerFullError):
             self.queue.failed(work, 0.0)
             raise
@@ -130,7 +130,7 @@ class AppWork:
             self.queue.done(work)
             return "skipped"
         try:
-            # Of a life that is on its way out everything goes first.
+            # Everything of a leaving life goes first.
             was_leaving = app.leaving is not None
             before = app.life
             leftovers = None if was_leaving else self.leftovers(app)
@@ -173,7 +173,7 @@ class AppWork:
         return "waiting"
 
     def _went_well(self, app_id: AppId, outcome: str) -> None:
-        """The cluster answered; an app that is parked is no trouble of the worker's."""
+        """The cluster answered; an app that is parked is not the worker's trouble."""
         self.troubles.over(app_id)
         if outcome in ("parked", "skipped"):
             self.parked.add(app_id)
@@ -198,7 +198,7 @@ class AppWork:
 
 
 def _tell(app: App, before: Life | None, leaving: Life | None) -> None:
-    """What the cluster has now and had not before; what it has not any more."""
+    """What the cluster has now and did not have before; what it no longer has."""
     life = app.life
     if leaving is not None and app.leaving is None and (life is None or life.deployment_id != leaving.deployment_id):
         LOG.info("removed", extra=_about(app.id, release=leaving.release))
@@ -208,7 +208,7 @@ def _tell(app: App, before: Life | None, leaving: Life | None) -> None:
 
 
 def _is_parked(app: App) -> bool:
-    """Whether the newest word is that the cluster refuses; an object that is only slow to go is waited for."""
+    """Whether the cluster refused last; an object that is only slow to go is waited for."""
     life = app.leaving or app.life
     return life is not None and life.parked is not None and life.parked.reason != STILL_THERE
 

@@ -1,4 +1,4 @@
-"""How long to wait before trying again: longer each time, by chance, and not less than a server asks for. Pure."""
+"""How long to wait before trying again: longer each time, partly random, and no less than a server asks for. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Exponential back-off with jitter, half of it by chance: many who failed at once do not come back at once.
+    """Exponential back-off, half of it random: many that failed at once do not come back at once.
 
     Attributes:
         first: Seconds that the first wait takes at most.

@@ -114,7 +114,7 @@ class Seen(Value):
     def state(self) -> str:
         """Names the content that the object has: two looks with one state, one content of ours.
 
-        Kinds that count generations count those of their spec only, so what the cluster reports is no other state.
+        Kinds that count generations count those of their spec only, so what the cluster reports is not another state.
         """
         return f"version {self.resource_version}" if self.generation is None else f"generation {self.generation}"
 
@@ -132,7 +132,7 @@ class Page(Value):
     """Some of the objects that were asked for.
 
     Attributes:
-        objects: They, in the cluster's order.
+        objects: These, in the cluster's order.
         version: The resource version at which all pages of this list are; where a `Cluster.watch` goes on. Opaque.
     """
 
@@ -202,7 +202,7 @@ class Rollout(Value):
         old_ready: How many of those are ready.
         observed: Whether the controllers have seen the newest template yet.
         complete: All desired pods are of the newest template and ready, and no older one is left serving.
-        failed: The cluster's own verdict that this rollout will not make it: ``(reason, message)``, or None.
+        failed: The cluster's own verdict that this rollout will not succeed: ``(reason, message)``, or None.
         trouble: Why it is not ready yet: that of the first pod that says so, else why no pod can be made (a quota, a
             policy, a webhook); ``(reason, message)``, or None.
         pods: Pods of the newest template, by name.
@@ -256,7 +256,7 @@ class Watch(Protocol):
 
         Raises:
             StopIteration: The cluster ended the watch, or it was closed.
-            ExpiredError: The cluster no longer knows what happened since the version; list anew.
+            ExpiredError: The cluster no longer knows what happened since the version; list again.
             ClusterUnreachableError: No usable stream: broken, half an event, or nothing at all for too long.
             ClusterRefusedError: The cluster said no.
         """
@@ -381,7 +381,7 @@ class ChangedMeanwhileError(ClusterError):
 
 
 class ExpiredError(ClusterError):
-    """The cluster no longer has the version that was asked for (HTTP 410): list anew."""
+    """The cluster no longer has the version that was asked for (HTTP 410): list again."""
 
 
 class FieldConflictError(ClusterError):
@@ -414,7 +414,7 @@ class NotOursError(ClusterError):
 def foreign_object(message: str) -> tuple[str, str] | None:
     """The ``kind/name`` and the uid that the message of a `NotOursError` names, which is all that is recorded of it.
 
-    The uid is empty where nobody could tell it. None if it is no such message.
+    The uid is empty where nobody could tell it. None if it is not such a message.
     """
     found = _NOT_OURS.match(message)
     return None if found is None else (found[1], found[2] or "")

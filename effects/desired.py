@@ -286,7 +286,7 @@ class _Maker:
 
 
 def _roll_name(roll: Roll) -> str:
-    """Names a roll for ever: a ledger put back from a backup gives the same position to another event."""
+    """Names a roll for ever: a restored ledger may give the same position to another event, in another epoch."""
     return f"{roll.position}-{sha256(roll.request.encode()).hexdigest()[:8]}"
 
 

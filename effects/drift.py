@@ -1,7 +1,7 @@
 """Where a live object differs from what the ledger asks for: field by field, of the fields we set. Pure.
 
-What others add beside our fields (defaults, status, labels, a sidecar) is no difference. A key of a ConfigMap that we
-ourselves put there, and that is not asked for any more, is one: the next apply removes it.
+What others add beside our fields (defaults, status, labels, a sidecar) is not a difference. A key of a ConfigMap that
+we put there ourselves, and that is not asked for any more, is one: the next apply removes it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def differences(wanted: Manifest, live: Manifest | None) -> list[Difference]:
 
 
 def _left_over(wanted: Manifest, live: Manifest) -> Iterator[tuple[tuple[str, ...], object, object]]:
-    """Keys of a ConfigMap that are ours, and that nobody asks for: of positions that the ledger lost, for instance."""
+    """Keys of a ConfigMap that are ours and that nobody asks for, for instance from positions that the ledger lost."""
     if wanted["kind"] != "ConfigMap":
         return
     ledger_id = wanted["metadata"]["labels"][LEDGER_LABEL]

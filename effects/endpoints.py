@@ -71,7 +71,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Who asked has gone, which is no news; anything else is said without its text, which may quote anything."""
+        """A client that has gone is not news; anything else is said without its text, which may quote anything."""
         error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
             LOG.warning("endpoint", extra={"error": type(error).__name__})
@@ -79,7 +79,7 @@ class _Server(ThreadingHTTPServer):
 
 def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        timeout = 10.0  # a client that says nothing is hung up on
+        timeout = 10.0  # a client that says nothing is cut off
 
         def do_GET(self) -> None:
             make = pages.get(self.path.partition("?")[0])
@@ -91,6 +91,6 @@ def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(reply.body)
 
         def log_message(self, *_: object) -> None:
-            """Scrapes are no news."""
+            """Scrapes are not logged."""
 
     return Handler

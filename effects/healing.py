@@ -1,4 +1,4 @@
-"""Objects that somebody edited or deleted by hand: what of it is recorded, and whether it is set back.
+"""Objects that somebody edited or deleted by hand: what is recorded about it, and whether it is set back.
 
 Invariants:
 
@@ -67,7 +67,7 @@ class Healer:
     seen_alike: dict[Ref, tuple[str, str]] = field(default_factory=dict)
 
     def is_as_left(self, ref: Ref, seen: Seen, left: AppliedObject | None) -> bool:
-        """Whether nobody has written the object since we did, or since it was last compared."""
+        """Whether nobody has written the object since we did, or since we last compared it."""
         here = (seen.uid, seen.state)
         return (left is not None and (left.uid, left.state) == here) or self.seen_alike.get(ref) == here
 
@@ -76,7 +76,7 @@ class Healer:
         self.seen_alike[ref] = (seen.uid, seen.state)
 
     def found(self, app_id: AppId, life: Life, ref: Ref, fields: Sequence[FieldDrift]) -> None:
-        """Record how an object differs now, if that is news; no fields: it is as asked for.
+        """Record how an object differs now, if that is news; no fields mean that it is as asked for.
 
         Raises:
             ContendedError: It would have to be set back once too often.

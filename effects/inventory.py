@@ -37,11 +37,11 @@ from effects.cluster import (
 )
 
 MERGED_INTO = frozenset({"Service"})
-"""Kinds that old servers merge into when they should be made: here one always looks before."""
+"""Kinds that old servers merge into instead of making them: these are always looked at first."""
 
 
 class Known(NamedTuple):
-    """One object as it was last seen; of labels and annotations ours, empty where there is none."""
+    """One object as it was last seen; only our labels and annotations, empty where there is none."""
 
     uid: str
     resource_version: str
@@ -79,12 +79,12 @@ def known(seen: Seen) -> Known:
         app=sys.intern(labels.get(APP_LABEL, "")),
         position=annotations.get(POSITION_ANNOTATION, ""),
         digest=annotations.get(DIGEST_ANNOTATION, ""),
-        owners=sys.intern(" ".join(seen.owners)),  # as a rule one, which owns all other objects of its app
+        owners=sys.intern(" ".join(seen.owners)),  # usually one, which owns all other objects of its app
     )
 
 
 def _is_before(one: str, other: str) -> bool:
-    """Whether a version is earlier, as far as that can be told; of one kind, Kubernetes 1.35 and on says that it can."""
+    """Whether a version is earlier, as far as that can be told; within one kind, Kubernetes says so from 1.35 on."""
     return one.isdecimal() and other.isdecimal() and int(one) < int(other)
 
 
@@ -110,8 +110,8 @@ class Inventory:
         self._of: dict[tuple[str, str], set[Ref]] = {}  # of what is known, by kind and namespace
         self._homes: dict[Ref, tuple[str, str]] = {}  # life and app of objects that somebody's label puts elsewhere
         self._told: set[tuple[str, str]] = set()  # kind and namespace of which somebody tells us everything
-        self._absent: set[Ref] = set()  # what was looked for and not found, and nobody would tell us of
-        self._ask: set[Ref] = set()  # of which we know no more
+        self._absent: set[Ref] = set()  # what was looked for and not found, and what nobody would tell us of
+        self._ask: set[Ref] = set()  # what we no longer know
         self._going: dict[Ref, str | None] = {}  # what was deleted and may linger, with the uid: each look asks
 
     # -- What lists and watches say --------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class Inventory:
         """Take some objects of a list.
 
         Returns:
-            The apps of objects of which this is news.
+            The apps of objects for which this is news.
         """
         news = set()
         for each in objects:
@@ -151,7 +151,7 @@ class Inventory:
             return {self._home(ref, self._forget(ref)) for ref in gone}
 
     def untold(self, kind: str, namespace: str) -> None:
-        """Nobody tells us of this kind for now: what is not known may be there."""
+        """Nobody tells us about this kind for now: what is not known may be there."""
         with self._lock:
             self._told.discard((kind, namespace))
 
@@ -172,19 +172,19 @@ class Inventory:
             return self._home(change.ref, now)
 
     def _heard(self, change: Change) -> None:
-        """What was deleted is gone, or another object has its name: a look at it need not ask any more."""
+        """What was deleted is gone, or another object has its name: a look at it need not ask the cluster any more."""
         assert change.ref is not None
         same = change.seen is None or change.seen.uid == self._going.get(change.ref)
         if same == (change.kind == "gone"):
             self._going.pop(change.ref, None)
 
     def forget_secrets(self) -> None:
-        """Look at each Secret again when it is next needed; nobody tells us of them."""
+        """Look at each Secret again when it is next needed; nobody tells us about them."""
         with self._lock:
             self._absent.clear()
             for ref in [ref for ref in self._known if ref.kind == "Secret"]:
                 self._forget(ref)
-            # Of what is not known a look asks in any case.
+            # A look asks about what is not known in any case.
             self._ask = {ref for ref in self._ask if ref.kind != "Secret"}
             self._going = {ref: uid for ref, uid in self._going.items() if ref.kind != "Secret"}
 
@@ -210,7 +210,7 @@ class Inventory:
             return set(self._refs)
 
     def belongs(self, ref: Ref, life: str, app: str) -> None:
-        """Know an object from now on as one of that app, whatever app its label names, while it is of that life."""
+        """From now on, count an object as one of that app, whatever app its label names, while it is of that life."""
         with self._lock:
             known = self._forget(ref) if ref in self._known else None
             self._homes[ref] = life, app
@@ -219,7 +219,7 @@ class Inventory:
 
     @property
     def size(self) -> int:
-        """How many objects are known. Not its length: an inventory that knows of none yet is one all the same."""
+        """How many objects are known. Not `__len__`: an inventory that knows none yet must not be falsy."""
         return len(self._known)
 
     def _is_news(self, ref: Ref, now: Known) -> bool:
@@ -227,7 +227,7 @@ class Inventory:
         return before is None or (now != before and not _is_before(now.resource_version, before.resource_version))
 
     def _home(self, ref: Ref, each: Known) -> str:
-        """The app that it is known under; where no label names one, what no app is called, by its life."""
+        """The app that it is known under; where no label names one, a name made from its life that no app can have."""
         life, app = self._homes.get(ref, ("", ""))
         return app if app and life == each.life else each.app or f"?{each.life}"
 
@@ -258,7 +258,7 @@ class Inventory:
     # -- The cluster -----------------------------------------------------------------------------------------------
 
     def look(self, ref: Ref, *, ledger_id: str) -> Seen | None:
-        """As `Cluster.look`; without a request where the answer is known."""
+        """Like `Cluster.look`; without a request where the answer is known."""
         with self._lock:
             found = self._known.get(ref)
             asks = ref in self._ask or ref in self._going
@@ -269,7 +269,7 @@ class Inventory:
         seen = self._cluster.look(ref, ledger_id=ledger_id)
         with self._lock:
             if self._known.get(ref) is not found:
-                self._ask.add(ref)  # something was told of it meanwhile, and nobody knows what is newer
+                self._ask.add(ref)  # something was told about it meanwhile, and nobody knows which is newer
                 return seen
             self._ask.discard(ref)
             if seen is None or seen.uid != self._going.get(ref):
@@ -289,20 +289,20 @@ class Inventory:
         return ref.kind not in MERGED_INTO and (ref.kind, ref.namespace) in self._told
 
     def read(self, ref: Ref) -> Manifest | None:
-        """As `Cluster.read`."""
+        """Like `Cluster.read`."""
         live = self._cluster.read(ref)
         if live is None:
             self._doubt(ref)
         return live
 
     def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None, force: bool = False) -> Seen:
-        """As `Cluster.apply`, by the leader only; what came out is known from then on."""
+        """Like `Cluster.apply`, by the leader only; the result is known from then on."""
         ref = ref_of(manifest)
         self._may_write()
         try:
             seen = self._cluster.apply(manifest, manager=manager, expect=expect, force=force)
         except BaseException:
-            self._doubt(ref)  # also where nobody knows whether it happened
+            self._doubt(ref)  # even if nobody knows whether it happened
             raise
         with self._lock:
             if self._is_news(ref, known(seen)):
@@ -313,7 +313,7 @@ class Inventory:
         return seen
 
     def delete(self, ref: Ref, *, uid: str | None) -> None:
-        """As `Cluster.delete`, by the leader only; the object is asked about until it is known to be gone."""
+        """Like `Cluster.delete`, by the leader only; the object is asked about until it is known to be gone."""
         self._may_write()
         with self._lock:
             self._going[ref] = uid  # before: nobody may know whether it happened
@@ -324,27 +324,27 @@ class Inventory:
             self._ask.add(ref)
 
     def namespace_exists(self, namespace: str) -> bool:
-        """As `Cluster.namespace_exists`."""
+        """Like `Cluster.namespace_exists`."""
         return self._cluster.namespace_exists(namespace)
 
     def rollout(self, ref: Ref) -> Rollout | None:
-        """As `Cluster.rollout`."""
+        """Like `Cluster.rollout`."""
         return self._cluster.rollout(ref)
 
     def logs(self, namespace: str, pod: str, *, lines: int) -> Sequence[str]:
-        """As `Cluster.logs`."""
+        """Like `Cluster.logs`."""
         return self._cluster.logs(namespace, pod, lines=lines)
 
     def pages(self, kind: str, namespace: str, *, ledger_id: str, limit: int = 500) -> Iterator[Page]:
-        """As `Cluster.pages`."""
+        """Like `Cluster.pages`."""
         return self._cluster.pages(kind, namespace, ledger_id=ledger_id, limit=limit)
 
     def watch(self, kind: str, namespace: str, *, ledger_id: str, since: str) -> Watch:
-        """As `Cluster.watch`."""
+        """Like `Cluster.watch`."""
         return self._cluster.watch(kind, namespace, ledger_id=ledger_id, since=since)
 
     def close(self) -> None:
-        """Forget everything, at once and not when the garbage of a term is collected; the cluster stays open."""
+        """Forget everything now, instead of when a term's garbage is collected; the cluster stays open."""
         with self._lock:
             for kept in (self._known, self._refs, self._of, self._homes, self._told):
                 kept.clear()

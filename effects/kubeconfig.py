@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-# The one of libyaml is ten times as quick; a wheel without it is rare.
+# The loader of libyaml is ten times as quick; a wheel without it is rare.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -41,7 +41,7 @@ class Section:
         """A value, or None if it is not there.
 
         Raises:
-            KubeconfigError: It is there and no text.
+            KubeconfigError: It is there, but is not text.
         """
         value = self.values.get(key)
         if value is None or isinstance(value, str):
@@ -52,7 +52,7 @@ class Section:
         """A file that it names, or None.
 
         Raises:
-            KubeconfigError: The value is no text.
+            KubeconfigError: The value is not text.
         """
         name = self.text(key)
         return None if name is None else self.directory / name
@@ -112,7 +112,7 @@ class Kubeconfig:
             document = yaml.load(file.read_bytes(), Loader=_Loader)  # noqa: S506 - either of them is a safe one
         except OSError as error:
             problem = f"it cannot be read: {error.strerror}"
-        except Exception as error:  # noqa: BLE001 - of a tag that does not fit its value YAML lets anything through
+        except Exception as error:  # noqa: BLE001 - YAML lets any error through if a tag does not fit its value
             # Its own words quote the line.
             mark = getattr(error, "problem_mark", None)
             problem = "it is not YAML" + (f" (line {mark.line + 1})" if mark is not None else "")

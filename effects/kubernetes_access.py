@@ -1,4 +1,4 @@
-"""To an API server with what stands in a kubeconfig, or in the files that it names: certificates, tokens, passwords.
+"""Access to an API server with what a kubeconfig holds or names as files: certificates, tokens, passwords.
 
 Invariants:
 
@@ -46,7 +46,7 @@ class Access(Protocol):
         """Its address, without a slash at the end."""
 
     def headers(self) -> Mapping[str, str]:
-        """What each request says of who we are; renewed here if it had to be.
+        """The headers that say who we are; renewed here if need be.
 
         Raises:
             CredentialsError: It could not be renewed.
@@ -60,10 +60,10 @@ class Access(Protocol):
         """
 
     def refused(self, since: float, /) -> None:
-        """The server did not take who we said we are: what expires, or is kept from a file, is asked for anew.
+        """The server did not accept our credentials: what expires, or was read from a file, is fetched again.
 
         Args:
-            since: `time.monotonic` before the refused request; what was asked for after that stays.
+            since: `time.monotonic` before the refused request; what was fetched after that stays.
         """
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class PlainAccess:
         self._pooled = self._stamps(), self._new_pool()
 
     def headers(self) -> Mapping[str, str]:
-        """What each request says of who we are.
+        """The headers that say who we are.
 
         Raises:
             CredentialsError: The token's file cannot be read any more.
@@ -190,7 +190,7 @@ class _Constant:
         return self._value
 
     def forget(self) -> None:
-        """There is no other."""
+        """Nothing to do: there is no other."""
 
 
 class _TokenFile:
@@ -265,7 +265,7 @@ def _tls(context: Context) -> ssl.SSLContext:
     verify = context.cluster.values.get("insecure-skip-tls-verify") is not True
     authority = context.cluster.content("certificate-authority")
     tls = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if verify else ssl.CERT_NONE)
-    # From Python 3.13 on refuses certificates that Kubernetes itself takes.
+    # From Python 3.13 on this refuses certificates that Kubernetes itself takes.
     tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if verify:
         _trust(tls, authority)

@@ -61,7 +61,7 @@ _VERSION_ON_CREATE = "resourceVersion should not be set on objects to be created
 """What older servers, 1.20 for one, say when a Service that is not there is applied with a resourceVersion."""
 
 _MOMENT_SECONDS = 0.9
-"""How long after such a server was asked there is still nothing; less than any lease of a worker lasts."""
+"""For how long such a server's "nothing is there" is relied on; less than any lease of a worker lasts."""
 
 _LOG_BYTES = 1024 * 1024
 
@@ -130,7 +130,7 @@ class KubernetesCluster:
             mount: Directory of the service account's token and certificate authority.
 
         Raises:
-            ClusterError: This is no pod, or it has no service account's token.
+            ClusterError: This is not a pod, or it has no service account's token.
         """
         door = Door(from_service_account(mount), name=name, timeout=timeout)
         return cls(door, name=name, watch_seconds=watch_seconds)
@@ -226,7 +226,7 @@ class KubernetesCluster:
     def _update(self, manifest: Manifest, manager: str, expect: Seen, *, force: bool = False) -> Seen:
         ref = ref_of(manifest)
         if not expect.uid:
-            # An empty uid is no precondition at all: the server would take it as "whatever is there".
+            # An empty uid is not a precondition at all: the server would take it as "whatever is there".
             raise NotOursError(ref)
         precondition = {"uid": expect.uid, "resourceVersion": expect.resource_version}
         answer = self._door.ask(apply_request(manifest, manager, precondition, force=force), also=(409, 422))
@@ -239,7 +239,7 @@ class KubernetesCluster:
         raise ChangedMeanwhileError(f"{ref} in namespace {ref.namespace} changed or vanished since it was looked at")
 
     def _uid_of(self, manifest: Manifest) -> str | None:
-        """The uid that the object has now: field conflicts are reported before a uid is compared."""
+        """The object's present uid: field conflicts are reported before a uid is compared."""
         seen = self.look(ref_of(manifest), ledger_id=manifest["metadata"].get("labels", {}).get(LEDGER_LABEL, ""))
         return seen.uid if seen else None
 

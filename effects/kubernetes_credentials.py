@@ -29,7 +29,7 @@ _OF_USER = {
 
 
 def from_kubeconfig(file: Path, context: str) -> Access:
-    """As whom, and where to, a context of a kubeconfig says; nothing is sent yet.
+    """The access that a context of a kubeconfig describes; nothing is sent yet.
 
     Raises:
         ClusterError: The file or the context cannot be used.
@@ -55,12 +55,12 @@ def from_kubeconfig(file: Path, context: str) -> Access:
 
 
 def from_service_account(mount: Path) -> Access:
-    """As the service account of this pod, to the cluster that it runs in; nothing is sent yet.
+    """Access as the service account of this pod, to the cluster that it runs in; nothing is sent yet.
 
-    Its token is read anew every minute.
+    Its token is read again every minute.
 
     Raises:
-        ClusterError: This is no pod, or it has no service account's token.
+        ClusterError: This is not a pod, or it has no service account's token.
     """
     from effects.kubernetes_logins import service_account  # noqa: PLC0415 - a pod's only
 
@@ -84,5 +84,5 @@ def _access(file: Path, name: str, context: Context) -> Access:
 
 
 def _proxies(environ: Mapping[str, str]) -> bool:
-    """Whether a proxy may be meant for us; which one, and for which hosts not, is for the client to say."""
+    """Whether a proxy may be meant for us; which one, and for which hosts none, is for the client to say."""
     return any(environ[name] for name in environ if name.lower() in {"http_proxy", "https_proxy", "all_proxy"})

@@ -3,7 +3,7 @@
 Invariants:
 
 * Every call is bounded in time, and nothing is retried here that may have happened: the caller knows whether a write may
-  have. A request whose sender the server does not know (401) is sent once more, with credentials that are asked for anew.
+  have. A request whose sender the server does not know (401) is sent once more, with freshly fetched credentials.
 * Other libraries' exceptions end at this door, for their text may hold what was sent. Ours are raised outside the
   handlers, so that none of it hangs on `__cause__` or `__context__`.
 """
@@ -55,7 +55,7 @@ class Door:
         """The answer if its status is 2xx or among `also`.
 
         Raises:
-            ClusterUnreachableError: No answer, half an answer, 401, 429 or 5xx, or it was no API server's.
+            ClusterUnreachableError: No answer, half an answer, 401, 429 or 5xx, or not an API server's.
             ExpiredError: 410.
             ClusterRefusedError: Any other status.
         """
@@ -68,9 +68,9 @@ class Door:
         return answer
 
     def _check_who_answers(self, answer: ApiAnswer) -> None:
-        """Refuse what some other server says, in front of the cluster or in its place: it does not know what is there.
+        """Refuse what another server in front of the cluster, or in its place, says: it does not know what is there.
 
-        Of a group that it does not know an API server says plainly "not found", too; so it is asked what it is.
+        An API server, too, just says "not found" about a group that it does not know; so it is asked what it is.
         """
         if not 300 <= answer.status <= 499 or answer.document.get("kind") == "Status":
             return
@@ -82,7 +82,7 @@ class Door:
             raise self.unreachable(answer.request, _NOT_KUBERNETES)
 
     def _as_us(self, exchange: Callable[[], T]) -> T:
-        """What is answered to us; once more as whoever we are by now, if the server does not take who we say we are."""
+        """The answer; asked once more with renewed credentials if the server does not accept ours."""
         began = time.monotonic()
         answer = exchange()
         if isinstance(answer, ApiAnswer) and answer.status == 401:
@@ -94,7 +94,7 @@ class Door:
         """The answer as a stream that takes no longer than that and is never silent for longer; to be closed.
 
         Raises:
-            ClusterUnreachableError: No answer, 401, 429 or 5xx, or it was no API server's.
+            ClusterUnreachableError: No answer, 401, 429 or 5xx, or not an API server's.
             ExpiredError: 410.
             ClusterRefusedError: Any other status but 200.
         """
@@ -106,7 +106,7 @@ class Door:
         return Stream(self, request, opened, deadline)
 
     def answer(self, request: ApiRequest, status: int, body: bytes, *, retry_after: float | None = None) -> ApiAnswer:
-        """What was said to a request, wherever in the answer it stood."""
+        """The answer to a request, from wherever in the stream it stood."""
         return ApiAnswer(
             cluster=self._name,
             request=request,
@@ -143,7 +143,7 @@ class Door:
 
     def _open(self, request: ApiRequest, seconds: float) -> urllib3.BaseHTTPResponse | ApiAnswer:
         deadline = time.monotonic() + self.timeout
-        # A connection of its own: ending it from another thread can never hit what somebody else asks meanwhile.
+        # A connection of its own: ending it from another thread can never hit somebody else's request.
         wait = urllib3.Timeout(connect=self.timeout, read=seconds)
         response = self._send(request, wait, {"Connection": "close"})
         return response if response.status == 200 else self._whole(request, response, deadline)
@@ -258,7 +258,7 @@ def _why_of_tls(error: urllib3.exceptions.SSLError) -> str:
 
 
 def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
-    """The whole body. The socket's timeout starts anew with every byte; the deadline does not."""
+    """The whole body. The socket's timeout starts again with every byte; the deadline does not."""
     parts = []
     while part := response.read1(_CHUNK):
         parts.append(part)

@@ -1,10 +1,10 @@
-"""Logins that run a plugin or speak a protocol, a pod's service account, and ways through a proxy: the `kubernetes` client's.
+"""Logins that run a plugin or speak a protocol, a pod's service account, and proxies, all by the `kubernetes` client.
 
 Invariants:
 
-* Nothing that the client, the files or a credential plugin say reaches an error: it may hold what authenticates.
-* Credentials that expire are renewed before they do, those that a server refuses with the next request, and waiting for
-  a plugin then is bounded in time.
+* Nothing that the client, the files or a credential plugin say reaches an error: it may hold credentials.
+* Credentials that expire are renewed before they do, those that a server refuses with the next request; then waiting
+  for a plugin is bounded in time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Forget = Callable[[float], None]
 
 
 def login(file: Path, context: str, impersonation: Mapping[str, str]) -> LoginAccess:
-    """As whom, and where to, a context of a kubeconfig says.
+    """The access that a context of a kubeconfig describes.
 
     Raises:
         CredentialsError: The plugin failed, or the client cannot use the file.
@@ -61,10 +61,10 @@ def login(file: Path, context: str, impersonation: Mapping[str, str]) -> LoginAc
 
 
 def service_account(mount: Path) -> LoginAccess:
-    """As the service account of this pod. Its token is read anew every minute.
+    """Access as the service account of this pod. Its token is read again every minute.
 
     Raises:
-        CredentialsError: This is no pod, or it has no service account's token.
+        CredentialsError: This is not a pod, or it has no service account's token.
     """
     loader: Any = InClusterConfigLoader(str(mount / "token"), str(mount / "ca.crt"))  # type: ignore[no-untyped-call]
 
@@ -79,7 +79,7 @@ def service_account(mount: Path) -> LoginAccess:
 
 
 class LoginAccess:
-    """By what the client makes of a login."""
+    """Access by what the client makes of a login."""
 
     def __init__(self, load: Load, forget: Forget, impersonation: Mapping[str, str] = MappingProxyType({})) -> None:
         """Log in.
@@ -106,7 +106,7 @@ class LoginAccess:
         return address.rstrip("/")
 
     def headers(self) -> Mapping[str, str]:
-        """What each request says of who we are, renewed if it was about to expire.
+        """The headers that say who we are, renewed if they were about to expire.
 
         Raises:
             CredentialsError: It could not be renewed.
@@ -132,7 +132,7 @@ class LoginAccess:
             return pool
 
     def refused(self, since: float, /) -> None:
-        """See `effects.kubernetes_access.Access.refused`: a plugin is run again, also where it names no end."""
+        """See `effects.kubernetes_access.Access.refused`: a plugin is run again, even if it names no expiry."""
         self._forget(since)
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class LoginAccess:
 
 
 class _Loader(KubeConfigLoader):
-    """The client's, but for plugins: the client's own logs what a failing one said, and goes on as nobody."""
+    """The client's loader, except for plugins: its own way logs what a failing one said, and goes on anonymously."""
 
     def __init__(self, merger: Any, context: str) -> None:
         # Persisting keeps a refreshed OIDC token: without it the login that the user shares with us would end.
@@ -167,7 +167,7 @@ class _Loader(KubeConfigLoader):
         )
 
     def expires(self) -> bool:
-        """Whether what was loaded is about to expire; what says nothing about it never is."""
+        """Whether what was loaded is about to expire; what names no expiry never is."""
         expiry: datetime | None = vars(self).get("expiry")
         return expiry is not None and expiry - _EARLY <= datetime.now(UTC)
 
@@ -222,7 +222,7 @@ class _Renewal:
         """Load, for the first time without a bound: a plugin may have to ask the user.
 
         Raises:
-            CredentialsError: The plugin failed, or does not come to an end.
+            CredentialsError: The plugin failed, or does not end.
         """
         first = configuration.refresh_api_key_hook is None
         if first:
@@ -231,7 +231,7 @@ class _Renewal:
             self._load_in_time(configuration)
 
     def refused(self, since: float) -> None:
-        """Load again before the next request, unless that was done after then."""
+        """Load again before the next request, unless that was done since then."""
         if self._loaded_at <= since:
             self._refused = True
 

@@ -166,7 +166,7 @@ class ApiAnswer:
         if self.status == HTTPStatus.GONE:
             return ExpiredError(message)
         if self.status in {401, 429} or self.status >= 500:
-            # Who is not known is told nothing of what the cluster thinks of the request.
+            # A client that is not known learns nothing about what the cluster thinks of the request.
             return ClusterUnreachableError(message, hint=self._hint(), retry_after=self.retry_after)
         return ClusterRefusedError(message, status=self.status, reason=self._reason(), hint=self._hint())
 

@@ -62,7 +62,7 @@ def _cannot_be_made(status: Json) -> tuple[str, str] | None:
 
 
 def _verdict(status: Json, updated: Sequence[Pod]) -> tuple[str, str] | None:
-    """Why the rollout will not make it: a pod's own reason, which says more, or the deadline."""
+    """Why the rollout will not succeed: a pod's own reason, which says more, or the deadline."""
     for pod in updated:
         if pod.reason in FATAL_REASONS:
             return pod.reason, pod.message or ""

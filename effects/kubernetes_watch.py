@@ -1,13 +1,13 @@
 """A watch over an API server's stream of events: one JSON document a line, metadata only.
 
-The client's own watch is not used: it begins anew by itself, where it may lose what happened meanwhile, and a
+The client's own watch is not used: it restarts by itself, when it may lose what happened meanwhile, and a
 connection that died silently keeps it waiting for ever.
 
 Invariants:
 
 * It ends, or fails, within the time that the stream is given; it never waits for ever.
 * What is not a whole event is never taken for one, nor passed over.
-* Closing ends it at once, also while the server has not answered yet.
+* Closing ends it at once, even before the server has answered.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class KubernetesWatch:
         """The stream, or None if the watch was closed before there was one."""
         if self._closed:
             return None
-        # In a thread of its own, for nothing else can be woken while the server has not answered.
+        # In a thread of its own, since nothing else can be woken while the server has not answered.
         threading.Thread(target=self._open, name=f"opens a watch of {self._kind}", daemon=True).start()
         try:
             return self._opening.result()
@@ -154,7 +154,7 @@ def _change_of(kind: str, event: str, metadata: Json) -> Change:
     """What an event says.
 
     Raises:
-        KeyError: It is of no type that the API has, or lacks a field that every object has.
+        KeyError: Its type is not one of the API's, or it lacks a field that every object has.
     """
     version = metadata["resourceVersion"]
     if event == "BOOKMARK":

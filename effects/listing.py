@@ -3,7 +3,7 @@
 Invariants:
 
 * A watch that ends is opened again from where it was. If it is silent or breaks, or if the cluster no longer knows that
-  place (410), everything is listed anew. Nothing is passed over in silence.
+  place (410), everything is listed again. Nothing is passed over in silence.
 * A server that ends one watch after the other at once and tells nothing is asked less and less often.
 * Where nothing is expected, it ends with a list that finds nothing or is refused, until the next resync.
 * Each app that something new was seen of, by a watch or by such a list, is woken; whether its objects are as they should
@@ -43,7 +43,7 @@ class Lister:
         ledger_id: Whose objects.
         wake: Called with the namespace and app name of an object that changed.
         backoff: How long to wait after failures.
-        restarted: Called each time a list begins anew because a watch could not go on.
+        restarted: Called each time a list is repeated because a watch could not go on.
         failed: Called with each error, after which it is tried again.
         well: Called when there was a list.
         wanted: Whether objects are expected there; see `want`.
@@ -99,7 +99,7 @@ class Lister:
         except ClusterError as error:
             if self._version is not None:  # it is the watch that failed
                 self.restarted()
-            self._listed.set()  # who waits for the first list need not wait for a cluster that refuses it
+            self._listed.set()  # whoever waits for the first list need not wait for a cluster that refuses it
             refused = isinstance(error, ClusterRefusedError) and error.status in (403, 404)
             return None if refused and self._ends() else self._fail(error)
         return self._pause(in_vain=not told and self.clock() - began < AT_ONCE)
@@ -124,7 +124,7 @@ class Lister:
         return True
 
     def list_again(self) -> None:
-        """Begin with a list anew, as if the watch had expired; at once, however long it is to wait otherwise."""
+        """Begin with a list again, as if the watch had expired; at once, however long it would wait otherwise."""
         self._again.set()
         self._woken.set()
         self._close()
@@ -166,7 +166,7 @@ class Lister:
         with self.inventory.watch(self.kind, self.namespace, ledger_id=self.ledger_id, since=since) as watch:
             self._watch = watch
             if self._is_interrupted():
-                return told  # who said so may have closed the watch before
+                return told  # whoever stopped it may have closed the watch before
             for change in watch:
                 told = True
                 self._take(change)

@@ -21,7 +21,7 @@ def manager_of(ledger_id: str) -> str:
 
 
 def is_ours_alone(live: Manifest, field: str, ledger_id: str) -> bool:
-    """Whether we applied a field and nobody else has a say in it: then an apply without it removes it."""
+    """Whether we applied a field and nobody else owns it, too: then an apply without it removes it."""
     return owner_of(live, field) == f"{manager_of(ledger_id)} (Apply)"
 
 
@@ -36,8 +36,8 @@ def owner_of(live: Manifest, field: str) -> str | None:
         field: Where in it; empty for the whole object.
 
     Returns:
-        The owners in the server's order, or None where nobody owns the field: it is not there, or it was defaulted, or
-        it is a status that nobody set.
+        The owners in the server's order, or None where nobody owns the field: it is not there, was defaulted, or is a
+        status that nobody set.
     """
     entries = live["metadata"].get("managedFields") or ()
     owners = (

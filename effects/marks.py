@@ -1,7 +1,7 @@
 """What we put on every object beside its content, to know it again: labels, digest, position, owner. Pure.
 
-A look tells of them, so that they are gone is seen without reading the object, of a Secret too, and although an object
-that counts generations counts no change of its metadata.
+A look returns them. So a missing mark is noticed without reading the object, even that of a Secret, and even though an
+object that counts generations does not count changes of its metadata.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class Metrics:
 
     Args:
         leading: Whether this process leads.
-        queued: How many apps wait or are in work.
+        queued: How many apps wait or are being worked on.
         lag: How many positions of the ledger were not worked on yet; not a number where that cannot be told.
         parked: How many apps wait until somebody asks for something.
     """

@@ -1,7 +1,7 @@
 """Making one object as it is desired: made, changed, set back, or left as it is.
 
 Looks decide, and every write names what was seen. What is not ours is never touched, unless it was adopted; what
-reflects a later position than was read is left to who reads again.
+reflects a later position than was read is left until the ledger is read again.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Job:
         return next((each for each in self.life.objects if (each.kind, each.name, each.digest) == wanted), None)
 
     def left_as(self, seen: Seen) -> AppliedObject:
-        """The object, which was not written: what is known of the state that it was left in stays known."""
+        """The object, which was not written: what is known about the state that it was left in stays known."""
         if self.known is not None and self.known.uid == seen.uid:
             return self.known
         ref = self.entry.ref
@@ -101,7 +101,7 @@ class Placer:
         Raises:
             NotOursError: Somebody else has an object of that name, and it was not adopted.
             LedgerBehindError: It reflects what this ledger does not have.
-            ChangedMeanwhileError: It is another than was read; begin again.
+            ChangedMeanwhileError: It is not as it was read; begin again.
             FieldConflictError: Somebody else owns a field of it, and there is no healer that takes it back.
             ContendedError: Somebody sets a field again each time it is set back.
             StillThereError: An object of an earlier life does not go.
@@ -148,7 +148,7 @@ class Placer:
         return left
 
     def _update(self, job: Job, seen: Seen) -> AppliedObject:
-        """Something else is asked of the object than before. What others have set in it meanwhile is drift, too."""
+        """Something else is asked of the object now. What others have set in it meanwhile is drift, too."""
         try:
             return self._send(job, seen)
         except FieldConflictError as error:
@@ -239,7 +239,7 @@ class Placer:
 
 
 def _owner_changed(app: App, life: Life, uid: str | None) -> bool:
-    """Whether the first object was made anew: the cluster will collect what still names the old one as its owner."""
+    """Whether the first object was made again: the cluster will collect what still names the old one as its owner."""
     first = owner(app.id.name, app.id.namespace)
     known = (each.uid for each in life.objects if (each.kind, each.name) == (first.kind, first.name))
     return uid is not None and next(known, uid) != uid

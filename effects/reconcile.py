@@ -104,7 +104,7 @@ class Reconciler:
         for ref in named_objects(app_id.name, app_id.namespace):
             seen = self.cluster.look(ref, ledger_id=ledger_id)
             if seen is not None and not ledger_id and (ledger_id := self.ledger.ledger_id() or ""):
-                seen = self.cluster.look(ref, ledger_id=ledger_id)  # whose first command was made just now, and this
+                seen = self.cluster.look(ref, ledger_id=ledger_id)  # its first command was made just now, and this
             foreign = seen is not None and (not ledger_id or seen.labels.get(LEDGER_LABEL) != ledger_id)
             if seen is not None and foreign and not is_adopted(app, ref, seen):
                 raise not_ours(ref, seen)
@@ -206,11 +206,11 @@ class Reconciler:
         return job.left_as(seen) if seen is not None else None
 
     def _delete_unwanted(self, app: App, life: Life, made: dict[Ref, str], wanted: set[Ref]) -> None:
-        """Delete what is of this life and not desired any more, also where nobody lived to record that it was made."""
+        """Delete what is of this life and not desired any more, even if its maker died before recording it."""
         present = {Ref(each.kind, app.id.namespace, each.name): each.uid for each in life.objects} | made
         for ref in named_objects(app.id.name, app.id.namespace):
             if ref.kind == "Secret" and not life.secret_versions:
-                continue  # nobody ever had anything to put into one; a look at each would be all that a restart costs
+                continue  # nobody ever had anything to put into one, and looking at each would make restarts slow
             if ref not in wanted and (seen := self._look_for(ref, life)) is not None:
                 present[ref] = seen.uid
         unwanted = {ref: uid for ref, uid in present.items() if ref not in wanted}
@@ -235,7 +235,7 @@ class Reconciler:
         return self.ledger.observe(app.id, self.request, make)
 
     def _record_fingerprints(self, app: App, life: Life, values: LazyValues) -> None:
-        """Say of the values that were opened whether they are new, without saying what they are."""
+        """Record whether the values that were opened are new, without saying what they are."""
         known = life.fingerprinted
         fresh = {name: each for name, each in values.opened.items() if each[0] > known.get(name, 0)}
         if not fresh:
@@ -295,7 +295,7 @@ class Reconciler:
     # -- Refusals --------------------------------------------------------------------------------------------------
 
     def refuse(self, app_id: AppId, reason: str, message: str) -> None:
-        """Record that this app cannot be applied as things are, for another reason than the cluster's."""
+        """Record that this app cannot be applied as things are, for a reason that is not the cluster's."""
         self._park(self.ledger.app(app_id), reason, message)
 
     def _park(self, app: App, reason: str, message: str) -> None:

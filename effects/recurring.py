@@ -1,4 +1,4 @@
-"""A failure that comes again and again is said once, then less and less often, and at last that it is over. Pure."""
+"""A failure that recurs is reported once, then less and less often, and in the end that it is over. Pure."""
 
 from __future__ import annotations
 

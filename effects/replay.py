@@ -1,6 +1,6 @@
 """Bringing a cluster that is empty to what the ledger asks for, now or at an earlier position. Records nothing.
 
-The objects are the same as those of a worker, label and position included, so whoever works for this ledger later finds
+The objects are the same as those of a worker, label and position included, so a later worker for this ledger finds
 them in order. Nothing that is not ours is touched, and an object that reflects a later position is left as it is.
 """
 
@@ -29,7 +29,7 @@ _EMPTY = "Replay into an empty namespace, or remove what is there."
 
 
 class OtherStateError(ClusterError):
-    """What is there is ours and is not to be replaced by this."""
+    """What is there is ours and must not be replaced by a replay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ def replay_all(
 ) -> Generator[tuple[AppId, int | OneCtlError]]:
     """Apply many apps, several at once; yields each as it is done, with the objects that were sent or what went wrong.
 
-    Left before its end, it begins no further app and returns when those in work are done.
+    If closed before its end, it begins no further app and returns when those in work are done.
 
     Args:
         make: Makes what replays for one thread.

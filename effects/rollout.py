@@ -68,7 +68,7 @@ class RolloutWatch:
         return self._look(app_id, life, self._record)
 
     def peek(self, app_id: AppId, life: Life) -> Progress:
-        """As `look`, but nothing is recorded."""
+        """Like `look`, but nothing is recorded."""
         return self._look(app_id, life, lambda app_id, life, _: _same_roll(self.ledger.app(app_id), life))
 
     def _look(self, app_id: AppId, life: Life, record: Callable[[AppId, Life, Rollout], bool]) -> Progress:
@@ -130,7 +130,7 @@ class RolloutWatch:
             if not _same_roll(app, life):
                 return None
             assert app.life is not None
-            # Pods that were ready once and crash later are news for `status`, not about the rollout: it was good.
+            # Pods that were ready once and crash later are for `status` to show; the rollout itself was good.
             known = {"completed"} if isinstance(event, RolloutCompleted) else {"completed", "failed"}
             news = app.life.rollout not in known
             return (life.deployment_id, event, event.roll) if news else None

@@ -6,7 +6,7 @@ Nothing runs: this is the API server's bookkeeping (objects, field ownership, pr
 Invariants:
 
 * A Secret's values never reach the file: under each key there is only an HMAC-SHA256, whose random key was made with
-  the file. Who can read the file can therefore test guesses of a value, but not read one.
+  the file. Whoever can read the file can therefore test guesses of a value, but not read one.
 * Every call is one transaction, so processes may share the file and be killed at any time. A power cut may damage it.
 
 Simplified against Kubernetes:
@@ -93,7 +93,7 @@ BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process' transaction."""
 
 REVISION_ANNOTATION = "deployment.kubernetes.io/revision"
-"""How often a Deployment's pod template became another one, as its controller writes it. Only in what is read whole."""
+"""Annotation that counts changes of a Deployment's pod template, as its controller writes it. Only in whole objects."""
 
 # Two threads that make the same file: closing a descriptor would drop the other's SQLite locks.
 _OPENING = threading.Lock()
@@ -251,7 +251,7 @@ class SandboxCluster:
                 _delete(tx, stored, now)
 
     def edit(self, ref: Ref, patch: Mapping[str, Any], *, manager: str = "kubectl-edit") -> Seen:
-        """Change an object by hand, past the ledger, as `kubectl edit` does; `delete` without a uid removes one so.
+        """Change an object by hand, past the ledger, as `kubectl edit` does (to remove one: `delete` without a uid).
 
         The manager takes the fields that change from whoever owned them, so `apply` then finds a conflict.
 
@@ -333,7 +333,7 @@ class SandboxCluster:
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[sqlite3.Connection, float]]:
-        """As `_transaction`, for questions that keep nobody from writing."""
+        """Like `_transaction`, for questions that keep nobody from writing."""
         with self._lock:
             try:
                 yield self._db, self._now()

@@ -113,7 +113,7 @@ def _changed(stored: Stored, manifest: dict[str, Any], owners: Mapping[Manager, 
 
 
 def _counted(manifest: Mapping[str, Any]) -> tuple[object, object]:
-    """What a change of is a new generation: for Deployments, Kubernetes counts annotations, too."""
+    """What makes a new generation when it changes: for Deployments, Kubernetes counts annotations, too."""
     annotations = manifest["metadata"].get("annotations", {}) if manifest["kind"] == "Deployment" else None
     return manifest.get("spec"), annotations
 

@@ -186,7 +186,7 @@ def _nodes(pod_spec: Mapping[str, Any]) -> tuple[str, ...]:
 def advance(state: State, plan: Plan, *, now: float) -> State:
     """The state at ``now`` (Unix time in seconds), given that the plan held since ``state.at``.
 
-    Returns the very same value where nothing happened. A clock that went back stands still.
+    Returns the very same value where nothing happened. A clock that goes back counts as standing still.
     """
     state = _settle(state, plan)
     while (event := _next_event(state, plan, until=now)) is not None:

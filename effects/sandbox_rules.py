@@ -19,7 +19,7 @@ DATA_KEY = r"[-._a-zA-Z0-9]+"
 
 
 def check_place(manifest: Manifest) -> None:
-    """Refuses an object of a kind, or in a namespace, that there is not.
+    """Refuses an object of an unknown kind, or in an unknown namespace.
 
     Raises:
         ClusterRefusedError: 404.

@@ -75,7 +75,7 @@ CREATE TABLE gone (
 INSERT INTO meta VALUES ('compacted', 0);
 """,
 )
-"""Each makes a file of the version before it (an empty one at first) one of the next."""
+"""Each turns a file of one version (first an empty one) into one of the next."""
 
 SCHEMA_VERSION = len(SCHEMAS)
 
@@ -153,7 +153,7 @@ def load_all(tx: sqlite3.Connection, namespace: str, kind: str | None = None) ->
 
 
 class ListedRow(NamedTuple):
-    """One object of a list; labels, annotations and owners as JSON, for a list is held until its last page was taken."""
+    """One object of a list; labels, annotations and owners as JSON: a list is held until its last page was taken."""
 
     name: str
     uid: str

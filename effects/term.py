@@ -52,7 +52,7 @@ REMOVAL_SECONDS = 2.0
 """How long a thread waits for deleted objects to go before it does something else meanwhile."""
 
 PATIENCE = 3
-"""How many failures in a row of one app are waited for by who works once."""
+"""How many failures in a row of one app a run with `--once` waits for."""
 
 _OBSERVED = frozenset(kind.__name__ for kind in get_args(ObservedEvent))
 
@@ -67,7 +67,7 @@ class Settings:
         threads: How many apps are worked on at once.
         heals: Whether what was edited by hand is set back.
         lease_seconds: How long leadership lasts without being renewed.
-        resync_seconds: How often everything is listed and looked at anew.
+        resync_seconds: How often everything is listed and looked at again.
     """
 
     cluster: str
@@ -150,7 +150,7 @@ class Term:
         self.resync()
 
     def refuse_disabled(self) -> None:
-        """Say so if the worker was disabled before this term began to follow; what comes later is followed.
+        """Raise if the worker was disabled before this term began to follow; later orders are followed.
 
         Raises:
             DisabledError: It was.
@@ -172,14 +172,14 @@ class Term:
         return self._looked.is_set() and self.queue.is_settled(PATIENCE)
 
     def resync(self) -> None:
-        """List everything anew, then look at every app: of nothing that was missed anything is left after this."""
+        """List everything again, then look at every app: whatever was missed before is caught by this."""
         for lister in self._all_listers():
             lister.list_again()
         self._inventory.forget_secrets()
         self._start("resync", self._look_at_everything)
 
     def check(self) -> None:
-        """End the term if the ledger was put back to before what was read of it."""
+        """End the term if the ledger was put back to a position before the last one read."""
         if self._around.store.head().position < self._read:
             self._end(LeadershipLostError("the ledger was restored to an earlier position"))
 
@@ -187,8 +187,8 @@ class Term:
         """Finish what is in work, begin nothing more, and return when all threads have ended.
 
         Args:
-            within: Seconds after which to return in any case, where the process ends then: a write that is on its way
-                to a cluster which does not answer is as if the process had been killed. None: wait.
+            within: Seconds after which to return in any case, if the process ends then: a write on its way to a
+                cluster that does not answer ends as if the process had been killed. None: wait.
 
         Returns:
             Whether all have ended.
@@ -300,7 +300,7 @@ class Term:
         self._heard_of.add(subject.namespace)
         self._know_namespace(subject.namespace)
         if row.topic in _OBSERVED:
-            self._wake(subject.namespace, subject.app)  # who led before may have written what is not so any more
+            self._wake(subject.namespace, subject.app)  # an earlier leader may have written what is no longer true
         else:
             self._inventory.forget_secrets_of(subject.namespace, subject.app)
             self.queue.add(subject.app_id, position=row.position)
@@ -320,7 +320,7 @@ class Term:
         self._heard_of = set()
         apps = self._ledger.apps(self._settings.cluster)
         for namespace, named in groupby(apps, key=lambda app_id: app_id.namespace):
-            # Where every app was destroyed nothing is watched: what is left there is found by the list of a resync.
+            # Where every app was destroyed nothing is watched: a resync's list finds what is left there.
             self._know_namespace(namespace, wanted=any(map(self._is_alive, named)))
         for lister in self._all_listers():
             while not self._stopping.is_set() and not lister.wait_listed(1.0):
@@ -336,7 +336,7 @@ class Term:
         LOG.info("resync", extra={"apps": len(apps), "objects": self._inventory.size})
 
     def _is_alive(self, app_id: AppId) -> bool:
-        """Whether the cluster has objects of it, or is to have; of what cannot be read that is assumed."""
+        """Whether the cluster has objects of it, or is to have; assumed for an app that cannot be read."""
         try:
             app = self._ledger.app(app_id)
         except UnknownEventError:

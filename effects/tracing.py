@@ -1,6 +1,6 @@
 """Spans for OpenTelemetry, where its SDK is installed and asked for; otherwise nothing is imported and nothing made.
 
-It is asked for as everywhere: by ``OTEL_TRACES_EXPORTER`` (``console`` or ``otlp``) or ``OTEL_EXPORTER_OTLP_ENDPOINT``;
+Ask for it in the usual way: by ``OTEL_TRACES_EXPORTER`` (``console`` or ``otlp``) or ``OTEL_EXPORTER_OTLP_ENDPOINT``;
 the exporter for OTLP is a package of its own. No span holds a value, a key or a message.
 """
 

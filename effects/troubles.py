@@ -26,7 +26,7 @@ REASONS = ("unreachable", *_BY_STATUS.values(), "expired", "refused")
 
 
 def reason_of(error: BaseException | None) -> str | None:
-    """In one word why a cluster did not do what it was asked for; None if it is not the cluster that says so."""
+    """One word for why a cluster did not do what it was asked for; None if it is not the cluster's error."""
     match error:
         case ClusterUnreachableError():
             return "unreachable"
@@ -58,7 +58,7 @@ class Troubles:
         self._now: dict[Hashable, _Began] = {}
 
     def met(self, what: Hashable, error: OneCtlError, *, app: AppId | None = None) -> None:
-        """Something failed; if it did before, since then.
+        """Something failed; if it is failing already, the earlier start counts.
 
         Args:
             what: Names it.
@@ -79,7 +79,7 @@ class Troubles:
             self._now.pop(what, None)
 
     def worst(self) -> Trouble | None:
-        """What concerns everybody, else one app; of those what lasts longest. None if all is well."""
+        """What concerns everybody, else what concerns one app; the longest lasting of these. None if all is well."""
         with self._turn:
             known = list(self._now.values())
         if not known:

@@ -4,7 +4,7 @@ Invariants:
 
 * An app is in work at most once. What comes up meanwhile is kept, and it comes up again when it is done.
 * Ten wake-ups for one app are one piece of work.
-* A lost or doubled wake-up does no harm: work follows from state, and who puts everything in again repairs a loss.
+* A lost or doubled wake-up does no harm: work follows from state, and the resync repairs a loss.
 * What somebody asked for goes before what is only checked.
 """
 
@@ -133,7 +133,7 @@ class WorkQueue:
     def wait(self, work: Work, delay: float) -> None:
         """The app is applied, but its pods are not there yet; look again after so many seconds.
 
-        What was asked for meanwhile is tried at once, and counts anew; so it does after `failed`.
+        What was asked for meanwhile is tried at once, and the count begins again; likewise after `failed`.
         """
 
         def again(entry: _Entry) -> None:
@@ -176,7 +176,7 @@ class WorkQueue:
             return {app_id: entry.why for app_id, entry in self._entries.items() if entry.why}
 
     def close(self) -> None:
-        """Nothing is taken any more; who waits stops waiting."""
+        """Nothing is taken any more; whoever waits stops waiting."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

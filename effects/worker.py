@@ -32,10 +32,10 @@ from ledger.spec import AppId
 LOG = logging.getLogger("onectl.worker")
 
 CANDIDATE_SECONDS = 0.25
-"""How often a worker that does not lead tries to."""
+"""How often a worker that does not lead tries to lead."""
 
 IDLE_SECONDS = 1.0
-"""How often a worker that is disabled looks whether it is wanted."""
+"""How often a disabled worker looks whether it is wanted."""
 
 STOP_SECONDS = 5.0
 """How long a process that was told to end waits for a cluster that does not answer."""
@@ -45,7 +45,7 @@ CHECK_SECONDS = 0.2
 
 
 class Stop(Protocol):
-    """Says when to end; a `threading.Event` does, where no signal's handler sets it."""
+    """Says when to end; a `threading.Event` will do, unless a signal's handler sets it."""
 
     def is_set(self) -> bool:
         """Whether to end."""
@@ -93,7 +93,7 @@ class Worker:
         return not self._waits and since is not None and time.monotonic() - since < self._settings.lease_seconds
 
     def lag(self) -> float:
-        """How many positions are not worked on yet; 0 for who stands by, not a number while the ledger does not answer."""
+        """How many positions are not worked on yet; 0 while standing by, NaN while the ledger does not answer."""
         if self._outage is not None or not self.is_ready:
             return math.nan
         term = self.term
@@ -142,7 +142,7 @@ class Worker:
             return Ending(why=error.message, failing={})
 
     def _is_done(self, prepare: Callable[[], None]) -> bool:
-        """Whether it could be done: not while the ledger is away, or busy; what does not pass by itself is raised."""
+        """Whether it could be done: not while the ledger is away, or busy; errors that do not pass are raised."""
 
         def done() -> bool:
             prepare()
@@ -151,7 +151,7 @@ class Worker:
         return self._try(done, final=(RefusedError,))
 
     def _await_order(self, stop: Stop) -> None:
-        """Stand by idle while the worker of this cluster is disabled: who disabled it says when it is wanted again."""
+        """Stand by idle while the worker of this cluster is disabled, until whoever disabled it enables it again."""
         ledger, cluster, said = self._around.make_ledger(), self._settings.cluster, False
 
         def is_wanted() -> bool:
@@ -172,7 +172,7 @@ class Worker:
             stop.wait(IDLE_SECONDS)
 
     def _acquire(self) -> bool:
-        """Whether this worker leads now. That it could be asked at all is what makes a stand-by ready."""
+        """Whether this worker leads now. A stand-by is ready if this could be asked at all."""
         return self._try(self._lease.acquire)
 
     def _lead(self, stop: Stop, *, once: bool = False) -> Ending:
@@ -236,7 +236,7 @@ class Worker:
         return True
 
     def _try(self, ask: Callable[[], bool | None], *, final: tuple[type[OneCtlError], ...] = ()) -> bool:
-        """The answer, False where the ledger cannot be asked now. What is final, always or here, is raised."""
+        """The answer; False if the ledger cannot be asked now. What is final, always or here, is raised."""
         try:
             answer = bool(ask())
         except OneCtlError as error:

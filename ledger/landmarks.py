@@ -92,7 +92,7 @@ def span(store: Store, app_id: AppId, deployment_id: str | None, *, upto: int | 
 
 
 def newest_releases(store: Store, life: Span, count: int | None = None) -> ReleaseLines:
-    """The newest releases of a life, or all; after skipping so many that are still newer."""
+    """The newest releases of a life, or all."""
     limit = None if count is None else count + 1  # the first may be the end of the life
     rows = store.landmarks(app_stream(life.app).bytes, start=life.start, stop=life.stop, descending=True, limit=limit)
     found = [recorded(row) for row in rows]

@@ -133,9 +133,8 @@ GRANT EXECUTE ON FUNCTION {schema}.append_events TO {prefix}_writer;
 {read_models}\
 -- The worker holds the identity that opens what is sealed, and leads by a lease. It keeps snapshots, which others go on from
 -- without asking who folded them: a writer with that right could have things applied that are in no event.
--- Only who can open a life's key can
--- wrap it for another identity, so only the worker may replace one, and only through a function that compares what it
--- replaces. A writer with that right could make secrets unreadable for good.
+-- Only someone who can open a life's key can wrap it for another identity, so only the worker may replace one, and only
+-- through a function that compares what it replaces. A writer with that right could make secrets unreadable for good.
 GRANT {prefix}_writer TO {prefix}_worker;
 GRANT INSERT, DELETE ON {schema}.app_snapshots TO {prefix}_worker;
 GRANT INSERT, UPDATE ON {schema}.worker_leases TO {prefix}_worker;

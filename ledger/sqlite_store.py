@@ -239,7 +239,7 @@ class SqliteStore(SqliteDatabase):
         return lease_row(*rows[0]) if rows else None
 
     def require_worker_rights(self) -> None:
-        """See `Store.refuse_no_worker`: whoever may write the file may do all of it."""
+        """See `Store.require_worker_rights`: whoever may write the file may do all of it."""
 
     def data_version(self) -> object:
         """See `Store.data_version`."""

@@ -68,7 +68,7 @@ Ignored: TypeAlias = (
     | DriftHealed
     | SecretsFingerprinted
 )
-"""No line of the list shows them: other streams, host names, opinions, and how pods and objects are doing. Every other
+"""No line of the list shows them: other streams, host names, bad marks, and how pods and objects are doing. Every other
 event has an arm of `AppList.changed`; a new one in neither fails the type check."""
 
 
@@ -198,7 +198,7 @@ class AppList:
     past_table = "projections.app_list_past"
     tables: tuple[str, ...] = ("projections.app_list", past_table)
     ignored = frozenset(kind.__name__ for kind in get_args(Ignored))
-    redactable = False  # of environment values it has the keys, of failures only where they were
+    redactable = False  # it has only the keys of environment values, and only the positions of failures
 
     def key(self, line: Line) -> str | None:
         """The deployment id of the life that the event is about."""
@@ -206,7 +206,7 @@ class AppList:
         return subject.deployment_id if subject else None
 
     def apply(self, rows: dict[str, AppListRow], line: Line) -> None:
-        """Fold one more event. Of a life that has ended only what becomes of its objects is news."""
+        """Fold one more event. For a life that has ended, only what becomes of its objects is news."""
         subject, event = line.subject, line.event
         if subject is None:
             return
@@ -330,7 +330,7 @@ class AppList:
         return _asked(row, line)
 
     def destroyed(self, row: AppListRow, line: Line) -> AppListRow:
-        """The life has ended; it is kept for those who ask for ended ones, too."""
+        """The life has ended; it is kept for questions about ended ones, too."""
         return _asked(row, line, destroyed_us=line.recorded_us)
 
     def applied(self, row: AppListRow, line: Line, event: ResourcesApplied) -> AppListRow:
@@ -342,7 +342,7 @@ class AppList:
         return row._replace(valid_from=line.position, refused_through=event.through)
 
     def removed(self, row: AppListRow, line: Line, event: ResourcesRemoved) -> AppListRow:
-        """Every object is gone, however often that was tried since the position of the destroy, which the event names."""
+        """Every object is gone, however often that was tried since the destroy, whose position the event names."""
         through = max(event.through, row.changed)
         return row._replace(valid_from=line.position, applied_through=through, refused_through=0)
 
@@ -441,7 +441,7 @@ def app_list_page(
 
 
 class _Question(NamedTuple):
-    """Which lives are wanted, and as they were when."""
+    """Which lives are wanted, and as of when."""
 
     cluster: str
     namespace: str

@@ -64,7 +64,7 @@ def fingerprints(history: Iterable[Recorded], deployment_id: str) -> Fingerprint
 
 
 def _newest_first(store: Store, life: Span) -> Iterator[Sequence[Row]]:
-    """The lines that tell fingerprints of a life, a page at a time."""
+    """The lines with fingerprints of a life, a page at a time."""
     observed, stop = observed_stream(app_stream(life.app)).bytes, life.stop
     while page := store.landmarks(
         observed, topic=SecretsFingerprinted.__name__, start=life.start, stop=stop, descending=True, limit=PAGE

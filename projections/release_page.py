@@ -42,7 +42,7 @@ def release_page(reader: LedgerReader, life: Span, count: int | None, *, upto: i
         reader: The ledger.
         life: The life.
         count: How many at most; None for all.
-        upto: The position at which that is asked; None for now.
+        upto: The position as of which to answer; None for now.
     """
     wanted = newest_releases(reader.store, life, count)
     if not wanted.newest_first:

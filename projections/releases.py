@@ -2,7 +2,7 @@
 
 Which release is active is a question about everything that came after it, so a status is given only at the end:
 
-* ``failed``: the newest word about the release is that its own pods will not become ready.
+* ``failed``: the newest fact about the release is that its own pods will not become ready.
 * ``active``: the newest release of an open life that is not failed. When release 3 fails, release 2 is active again.
 * ``rolled_back``: it was active when a rollback came, and was not what the rollback restored.
 * ``superseded``: all others.
@@ -91,7 +91,7 @@ class Release(NamedTuple):
         restores: For a rollback: the number of the release it restores, else None.
         marked_bad: Why nobody shall roll back to it, or None.
         status: As of the end of the history.
-        outcome: The newest word about its pods, or None.
+        outcome: The newest fact about its pods, or None.
     """
 
     deployment_id: str
@@ -184,7 +184,7 @@ class _Life:
         self._standing.ask(recorded, event)
 
     def roll_back(self, event: RolledBack) -> None:
-        """A release is left, if it is another than the one that comes back."""
+        """A release is left, unless it is the one that comes back."""
         active = self._standing.active
         if active is not None and active != event.target:
             self.rolled_back.add(active)
@@ -200,7 +200,7 @@ class _Life:
             self.outcomes[event.release] = Failure(recorded.recorded_us, event.reason, event.message)
 
     def statuses(self) -> dict[int, ReleaseStatus]:
-        """Of every release, by its number."""
+        """The status of every release, by its number."""
         active = self._standing.active if self.destroyed_us is None else None
         return {number: self._status(number, active) for number in self.asked}
 

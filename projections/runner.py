@@ -37,7 +37,7 @@ AT_ONCE = 1000
 """Events read at a time where nothing is stored in between: few enough to stay in the processor's cache."""
 
 ROWS_IN_MEMORY = 20_000
-"""Rows that a rebuild holds before it puts them aside."""
+"""Rows that a rebuild holds in memory before it puts them aside."""
 
 SCRATCH_KIB = 16 * 1024
 """Memory for the rows that a rebuild puts aside, and for sorting what they were before."""
@@ -68,15 +68,15 @@ def checkpoint(store: ModelStore, projection: Projection[Any, Any]) -> int | Non
 def rebuild(
     store: ModelStore, projection: Projection[Any, Any], progress: Told | None = None, *, wait: bool = True
 ) -> None:
-    """Fold the whole ledger anew, and replace the read model with what comes out.
+    """Fold the whole ledger again, and replace the read model with the result.
 
     Others may read, append and catch up meanwhile; writers wait only while the finished rows are put in place.
 
     Args:
         store: The ledger's storage.
         projection: The read model.
-        progress: Told the position reached and the position of the head.
-        wait: Whether to begin although it is another writer's turn. Who folded everything waits to put it in place.
+        progress: Told how far it is.
+        wait: Whether to begin although it is another writer's turn. Once everything is folded, it waits anyway.
 
     Raises:
         UnknownEventError: A newer program made the read model, or wrote events that this one does not know.
@@ -85,7 +85,7 @@ def rebuild(
     if store.head().position == 0:
         return
     with store.change(wait=wait):
-        pass  # who cannot write here is told before everything is folded
+        pass  # whoever cannot write here is told before everything is folded
     with _scratch(projection) as scratch:
         position = _fold_into(scratch, store, projection, 0, progress)
         with store.change() as tables:
@@ -110,7 +110,7 @@ def reading(store: ModelStore, projection: Projection[R, Any], *, upto: int | No
     if _could_catch_up(store, projection):
         yield Unstored(table_exists=store.knows(_CHECKPOINTS), rows={}, replaced={})
         return
-    with store.moment():  # for checkpoint, rows and events alike, whoever catches up meanwhile
+    with store.moment():  # checkpoint, rows and events of one moment, whoever catches up meanwhile
         yield _fold_in_memory(store, projection, upto)
 
 
@@ -118,7 +118,7 @@ def _could_catch_up(store: ModelStore, projection: Projection[Any, Any]) -> bool
     try:
         _catch_up(store, projection, store.head().position, wait=False)
     except (LedgerUnavailableError, LedgerBusyError, OutcomeUnknownError):
-        return False  # if it cannot be read either, the reader will hear that
+        return False  # if it cannot be read either, reading will say so
     return True
 
 

@@ -59,9 +59,9 @@ app_list_past = Table(
     Column("valid_from", BigInteger, primary_key=True, autoincrement=False),
     Column("valid_to", BigInteger, nullable=False),
     Column("content", LargeBinary, nullable=False),
-    sqlite_with_rowid=False,  # a row is only ever looked for by its key: one tree less to write
+    sqlite_with_rowid=False,  # a row is only ever looked up by its key: one tree less to write
 )
 
 ADDED_TO_DATABASES: Mapping[int, Sequence[Table | Column[int]]] = {3: (app_list.c.valid_from, app_list_past)}
-"""Tables and columns by the version of the ledger's tables that brought them. In a file, a read model and its table are made
-anew together."""
+"""Tables and columns by the version of the ledger's tables that brought them. In a file, a read model and its table are
+rebuilt together."""
