@@ -159,7 +159,6 @@ def _is_page(path: Path) -> bool:
 def test_the_index_has_every_page_and_its_purpose() -> None:
     rows = re.findall(r"^\| \[([^\]]+)\]\(([^)]+)\) \| (.+) \|$", (ROOT / "docs/README.md").read_text(), re.MULTILINE)
 
-    assert all(purpose for _, _, purpose in rows)
     pages = {path for path in DOCUMENTS if path.parent in (ROOT / "docs", ROOT / "docs" / "install")}
     pages |= {ROOT / "docs/adr/README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"}
     assert sorted((ROOT / "docs" / link).resolve() for _, link, _ in rows) == sorted(pages - {ROOT / "docs/README.md"})

@@ -87,6 +87,7 @@ def test_it_answers_while_it_leads_and_while_it_stands_by_and_logs_one_object_a_
             cli.run(*DEPLOY, "--wait").done()
     for run in (leads, stands_by):
         told = [line for line in text(run).splitlines() if not line.startswith(("💡", "listening"))]
+        assert told
         assert all({"time", "level", "message"} <= json.loads(line).keys() for line in told)
 
 

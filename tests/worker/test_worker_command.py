@@ -100,7 +100,9 @@ def test_a_worker_says_how_it_is_doing(cli: Cli) -> None:
         status = cli.run("-o", "json", "worker", "status").done().json
         assert status["enabled"] is True
         assert status["leader"]["term"] == 1
-        assert all({"time", "level", "message"} <= line.keys() for line in run.log())
+        log = run.log()
+        assert log
+        assert all({"time", "level", "message"} <= line.keys() for line in log)
 
 
 def test_of_two_workers_one_leads_and_the_other_follows_it(cli: Cli) -> None:
