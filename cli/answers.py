@@ -40,7 +40,7 @@ def answering(session: Session, request: Request, outcome: Outcome, content: Con
 def documented(
     session: Session, request: Request, content: Content, *, deployment_id: str | None, repeated: bool
 ) -> Iterator[None]:
-    """A block that ends with the command's JSON document, if JSON is asked for, also where it fails.
+    """A block that ends with the command's JSON document, even if it fails, where JSON is asked for.
 
     What was recorded is told even then: whoever has to find out what became of it needs its ids.
     """
