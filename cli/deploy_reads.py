@@ -17,7 +17,7 @@ from ledger.clock import SystemClock, from_micros
 from ledger.spec import AppId
 
 if TYPE_CHECKING:
-    from ledger.landmarks import Span
+    from ledger.landmarks import LifeSpan
     from projections.app_views import Deployment
     from projections.release_page import ReleasePage
 
@@ -185,7 +185,7 @@ def releases(
         session.terminal.notice(f"{page.older} older releases are not shown. See all: 1ctl deploy releases --all")
 
 
-def _table(session: Session, life: Span, page: ReleasePage, now_us: int) -> None:
+def _table(session: Session, life: LifeSpan, page: ReleasePage, now_us: int) -> None:
     if page.destroyed_us is not None:
         session.terminal.notice(f"Deployment {life.deployment_id} was destroyed {age(page.destroyed_us, now_us)}.")
     session.terminal.table(
@@ -194,7 +194,7 @@ def _table(session: Session, life: Span, page: ReleasePage, now_us: int) -> None
     )
 
 
-def _details(session: Session, life: Span, page: ReleasePage, upto: int | None) -> None:
+def _details(session: Session, life: LifeSpan, page: ReleasePage, upto: int | None) -> None:
     """The releases with all that is known about them."""
     from projections.fingerprints import life_fingerprints  # noqa: PLC0415
     from projections.release_details import page_details  # noqa: PLC0415

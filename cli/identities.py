@@ -11,7 +11,7 @@ from ledger.sealing import identity_fingerprint
 
 if TYPE_CHECKING:
     from cli.session import Session
-    from ledger.rotation import Standing
+    from ledger.rotation import IdentityStanding
 
 
 class IdentityRow(TypedDict):
@@ -33,7 +33,7 @@ def known_identities(session: Session) -> Sequence[IdentityRow] | None:
     return identity_rows(found) if found else []
 
 
-def identity_rows(found: Standing) -> Sequence[IdentityRow]:
+def identity_rows(found: IdentityStanding) -> Sequence[IdentityRow]:
     """The newest identity first, then others that lives' keys are wrapped for."""
     newest = found.current.public_key
     others = sorted(public for public in found.lives if public != newest)

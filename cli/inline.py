@@ -16,7 +16,7 @@ from ledger.text import Lines
 
 if TYPE_CHECKING:
     from cli.session import Session
-    from effects.rollout import Progress as RolloutProgress
+    from effects.rollout import RolloutLook
     from ledger.app import App, Life
     from ledger.request import Request
     from ledger.spec import AppId
@@ -156,7 +156,7 @@ class Inline:
                 )
 
 
-def _failed(session: Session, app: App, life: Life, progress: RolloutProgress) -> CommandError:
+def _failed(session: Session, app: App, life: Life, progress: RolloutLook) -> CommandError:
     reason, message = progress.reason or ("Unknown", "")
     _print_logs(session, app, progress)
     serving = ""
@@ -169,7 +169,7 @@ def _failed(session: Session, app: App, life: Life, progress: RolloutProgress) -
     )
 
 
-def _print_logs(session: Session, app: App, progress: RolloutProgress) -> None:
+def _print_logs(session: Session, app: App, progress: RolloutLook) -> None:
     crashed = [pod for pod in (progress.rollout.pods if progress.rollout else ()) if pod.restarts and not pod.ready]
     for pod in crashed[:1]:
         try:
@@ -184,6 +184,6 @@ def _print_logs(session: Session, app: App, progress: RolloutProgress) -> None:
                 session.terminal.notice_line(line.expandtabs())
 
 
-def _why_not_ready(progress: RolloutProgress) -> str:
+def _why_not_ready(progress: RolloutLook) -> str:
     reason, message = (progress.rollout.trouble if progress.rollout else None) or ("", "")
     return "".join(f": {part}" for part in (reason, message) if part)

@@ -15,7 +15,7 @@ from ledger.errors import RefusedError
 
 if TYPE_CHECKING:
     from cli.session import Session
-    from ledger.landmarks import Span
+    from ledger.landmarks import LifeSpan
     from ledger.moments import Moment
     from ledger.spec import AppId
 
@@ -117,7 +117,7 @@ def parse_time(text: str, now_us: int) -> int:
         ) from None
 
 
-def life_of(session: Session, app_id: AppId, deployment_id: str | None, *, upto: int | None = None) -> Span:
+def life_of(session: Session, app_id: AppId, deployment_id: str | None, *, upto: int | None = None) -> LifeSpan:
     """Where the life that is meant lies in the ledger: the one named, or else the app's newest then.
 
     Raises:

@@ -12,7 +12,7 @@ from cli.options import DryRunOption, ReasonOption, RequestIdOption, YesOption
 from cli.progress import progress
 from cli.session import Session
 from effects.crash_points import crash_point
-from ledger.rotation import Rotated, Standing, before_rotation, rotate
+from ledger.rotation import IdentityStanding, Rotated, before_rotation, rotate
 from ledger.sealing import identity_fingerprint
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def rotate_keys(
         )
 
 
-def _question(found: Standing, path: str) -> str:
+def _question(found: IdentityStanding, path: str) -> str:
     return (
         f"Make a new identity and wrap the keys of {lives(sum(found.lives.values()))} for it? The old key is then removed"
         f" from {path}, and backups made until now need it."
@@ -97,7 +97,7 @@ def _tell(terminal: Terminal, done: Rotated, path: str) -> None:
     terminal.notice(f"Other machines that open secrets need {path}")
 
 
-def _show(terminal: Terminal, found: Standing) -> None:
+def _show(terminal: Terminal, found: IdentityStanding) -> None:
     """What a rotation would do."""
     if terminal.json:
         terminal.document(

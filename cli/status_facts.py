@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cli.session import Session
-    from effects.rollout import Progress
+    from effects.rollout import RolloutLook
     from ledger.app import App, Life
     from ledger.request import Request
 
@@ -103,7 +103,7 @@ def cluster_facts(
     return replace(found, route=route_state(live) if live is not None else "refused: it is not there")
 
 
-def _describe(life: Life, progress: Progress) -> Status:
+def _describe(life: Life, progress: RolloutLook) -> Status:
     if progress.verdict == "completed":
         return Status(status="Running", message="Deployment is running normally", progress=100)
     if progress.verdict == "failed":

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from effects.metrics import Metrics
     from effects.term import Settings
     from effects.tracing import Span
-    from effects.worker import Ending, Worker
+    from effects.worker import TermEnd, Worker
     from ledger.request import Request
     from ledger.spec import AppId
 
@@ -77,7 +77,7 @@ def run(
     settings = _settings(session, heals=drift == "heal", threads=threads, lease=lease, resync=resync)
     _log_json()
     stop = Stop()
-    ended: Ending | None = None
+    ended: TermEnd | None = None
     with _telling(session), _refusing_denied(), stopping_on_signals(stop) as signals:
         prepare: Callable[[], None] | None = partial(_prepare, session, request, resident=not once)
         if once or isinstance(session.place.ledger, Path):  # waiting would not make a file usable
@@ -161,7 +161,7 @@ def _worker(session: Session, settings: Settings, request: Request) -> tuple[Wor
     from dataclasses import replace  # noqa: PLC0415
 
     from effects.metrics import Metrics  # noqa: PLC0415
-    from effects.term import Surroundings  # noqa: PLC0415
+    from effects.term import Equipment  # noqa: PLC0415
     from effects.worker import Worker  # noqa: PLC0415
 
     metrics = Metrics(
@@ -170,7 +170,7 @@ def _worker(session: Session, settings: Settings, request: Request) -> tuple[Wor
         parked=lambda: len(term.parked) if (term := worker.term) is not None else 0,
         lag=lambda: worker.lag(),  # noqa: PLW0108 - there is no worker yet
     )
-    around = Surroundings(
+    equipment = Equipment(
         store=session.store,
         make_ledger=session.make_ledger,
         cluster=session.cluster,
@@ -185,7 +185,7 @@ def _worker(session: Session, settings: Settings, request: Request) -> tuple[Wor
         note=f"{socket.gethostname()}, process {os.getpid()}",
         seconds=settings.lease_seconds,
     )
-    worker = Worker(settings, around, lease)
+    worker = Worker(settings, equipment, lease)
     return worker, metrics
 
 
@@ -197,7 +197,7 @@ def _spans() -> Span:
     return span
 
 
-def _tell(session: Session, ended: Ending | None) -> None:
+def _tell(session: Session, ended: TermEnd | None) -> None:
     """Say how a run with `--once` went.
 
     Raises:

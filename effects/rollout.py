@@ -20,7 +20,7 @@ Verdict = Literal["waiting", "completed", "failed", "superseded"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class RolloutLook:
     """One look at a rollout.
 
     Attributes:
@@ -59,7 +59,7 @@ class RolloutWatch:
     request: Request
     interval: float = 0.5
 
-    def look(self, app_id: AppId, life: Life) -> Progress:
+    def look(self, app_id: AppId, life: Life) -> RolloutLook:
         """How far the life's newest roll is; a final result is recorded, once.
 
         The cluster must have been made equal to the ledger before (`life.dirty` is False), else the pods looked at
@@ -67,11 +67,11 @@ class RolloutWatch:
         """
         return self._look(app_id, life, self._record)
 
-    def peek(self, app_id: AppId, life: Life) -> Progress:
+    def peek(self, app_id: AppId, life: Life) -> RolloutLook:
         """Like `look`, but nothing is recorded."""
         return self._look(app_id, life, lambda app_id, life, _: _same_roll(self.ledger.app(app_id), life))
 
-    def _look(self, app_id: AppId, life: Life, record: Callable[[AppId, Life, Rollout], bool]) -> Progress:
+    def _look(self, app_id: AppId, life: Life, record: Callable[[AppId, Life, Rollout], bool]) -> RolloutLook:
         rollout = self.cluster.rollout(Ref("Deployment", app_id.namespace, app_id.name))
         if rollout is None or not (rollout.complete or rollout.failed):
             verdict: Verdict = "waiting"
@@ -82,8 +82,8 @@ class RolloutWatch:
         if not newest:
             verdict = "superseded"
         if rollout is None:
-            return Progress(verdict=verdict, ready=0, desired=life.spec.replicas)
-        return Progress(
+            return RolloutLook(verdict=verdict, ready=0, desired=life.spec.replicas)
+        return RolloutLook(
             verdict=verdict, ready=rollout.ready, desired=rollout.desired, reason=rollout.failed, rollout=rollout
         )
 
@@ -95,7 +95,7 @@ class RolloutWatch:
         timeout: float,
         records: bool = True,
         sleep: Callable[[float], None] = time.sleep,
-    ) -> Iterator[Progress]:
+    ) -> Iterator[RolloutLook]:
         """One progress after another until the verdict is final; ends without one after `timeout` seconds.
 
         Args:

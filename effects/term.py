@@ -79,7 +79,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Equipment:
     """What a worker works with.
 
     Attributes:
@@ -110,28 +110,28 @@ class Term:
 
     Args:
         settings: How to work.
-        around: What to work with.
+        equipment: What to work with.
         lease: The lease, which was just acquired.
         ended: Set when the term has to end; see `why`.
     """
 
-    def __init__(self, settings: Settings, around: Surroundings, lease: Lease, ended: threading.Event) -> None:
-        self.queue = WorkQueue(around.clock)
+    def __init__(self, settings: Settings, equipment: Equipment, lease: Lease, ended: threading.Event) -> None:
+        self.queue = WorkQueue(equipment.clock)
         self.ended = ended
         self.why: OneCtlError | None = None
         self._settings = settings
-        self._around = around
+        self._equipment = equipment
         self._lease = lease
-        self._backoff = Backoff(chance=around.chance, longest=10.0)
-        self._inventory = Inventory(around.cluster, self._check_leadership)
-        self._ledger = around.make_ledger()
+        self._backoff = Backoff(chance=equipment.chance, longest=10.0)
+        self._inventory = Inventory(equipment.cluster, self._check_leadership)
+        self._ledger = equipment.make_ledger()
         self._epoch = self._ledger.epoch()
         self._ledger_id = self._ledger.ledger_id() or ""
-        self._begin = around.store.head().position
-        self._follower = Follower(around.store, self._begin)
+        self._begin = equipment.store.head().position
+        self._follower = Follower(equipment.store, self._begin)
         self._read = self._begin
         self.parked: set[AppId] = set()
-        self.troubles = Troubles(around.clock)
+        self.troubles = Troubles(equipment.clock)
         self._alike: dict[Ref, tuple[str, str]] = {}
         self._starting = threading.Lock()  # of what is begun and, at the end, waited for
         self._listers: dict[tuple[str, str], Lister] = {}
@@ -180,7 +180,7 @@ class Term:
 
     def check(self) -> None:
         """End the term if the ledger was put back to a position before the last one read."""
-        if self._around.store.head().position < self._read:
+        if self._equipment.store.head().position < self._read:
             self._end(LeadershipLostError("the ledger was restored to an earlier position"))
 
     def stop(self, within: float | None = None) -> bool:
@@ -245,12 +245,12 @@ class Term:
 
     def make_work(self) -> AppWork:
         """What one thread works on apps with."""
-        ledger = self._around.make_ledger()
+        ledger = self._equipment.make_ledger()
         healer = Healer(
             ledger=ledger,
-            request=self._around.request,
+            request=self._equipment.request,
             heals=self._settings.heals,
-            now_us=self._around.now_us,
+            now_us=self._equipment.now_us,
             told=self._tell_drift,
             seen_alike=self._alike,
         )
@@ -258,21 +258,21 @@ class Term:
             ledger=ledger,
             cluster=self._inventory,
             gateway=self._settings.gateway,
-            request=self._around.request,
+            request=self._equipment.request,
             epoch=self._epoch,
             healer=healer,
             removal_seconds=REMOVAL_SECONDS,
         )
         return AppWork(
             reconciler=reconciler,
-            rollouts=RolloutWatch(ledger=ledger, cluster=self._inventory, request=self._around.request),
+            rollouts=RolloutWatch(ledger=ledger, cluster=self._inventory, request=self._equipment.request),
             queue=self.queue,
             backoff=self._backoff,
             troubles=self.troubles,
             parked=self.parked,
             leftovers=self._leftover_objects,
-            measures=self._around.measures,
-            span=self._around.span,
+            measures=self._equipment.measures,
+            span=self._equipment.span,
         )
 
     def _follow(self) -> None:
@@ -289,7 +289,7 @@ class Term:
             self._read = rows[-1].position
 
     def _take(self, row: Row) -> None:
-        if row.topic in _OBSERVED and request_of(row.state) == self._around.request.request_id:
+        if row.topic in _OBSERVED and request_of(row.state) == self._equipment.request.request_id:
             return  # we saw that ourselves
         if row.topic in (WorkerDisabled.__name__, LedgerMoved.__name__, LedgerRestored.__name__):
             self._take_order(row)
@@ -361,19 +361,19 @@ class Term:
             ledger_id=self._ledger_id,
             wake=self._wake,
             backoff=self._backoff,
-            restarted=self._around.measures.relisted,
+            restarted=self._equipment.measures.relisted,
             failed=partial(self._list_failed, kind, namespace),
             well=partial(self.troubles.over, (kind, namespace)),
-            clock=self._around.clock,
+            clock=self._equipment.clock,
         )
 
     def _list_failed(self, kind: str, namespace: str, error: ClusterError) -> None:
         if (reason := reason_of(error)) is not None:
-            self._around.measures.cluster_failed(reason)
+            self._equipment.measures.cluster_failed(reason)
         self.troubles.met((kind, namespace), error)
 
     def _tell_drift(self, action: str, app_id: AppId, ref: Ref, fields: Sequence[FieldDrift]) -> None:
-        self._around.measures.drifted(action)
+        self._equipment.measures.drifted(action)
         named = [each.field for each in fields]
         extra = {
             "app": app_id.name,

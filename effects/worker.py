@@ -17,7 +17,7 @@ from typing import Protocol
 from effects.app_work import DisabledError, FatalError
 from effects.crash_points import crash_point
 from effects.recurring import Outage, fails
-from effects.term import Settings, Surroundings, Term
+from effects.term import Equipment, Settings, Term
 from ledger.errors import (
     LedgerDamagedError,
     LedgerDeniedError,
@@ -55,7 +55,7 @@ class Stop(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class TermEnd:
     """How a term ended.
 
     Attributes:
@@ -72,13 +72,13 @@ class Worker:
 
     Args:
         settings: How to work.
-        around: What to work with.
+        equipment: What to work with.
         lease: The lease to lead by.
     """
 
-    def __init__(self, settings: Settings, around: Surroundings, lease: Lease) -> None:
+    def __init__(self, settings: Settings, equipment: Equipment, lease: Lease) -> None:
         self._settings = settings
-        self._around = around
+        self._equipment = equipment
         self._lease = lease
         self.alive_at = time.monotonic()
         self.term: Term | None = None
@@ -127,7 +127,7 @@ class Worker:
                 stands_by = True
             stop.wait(CANDIDATE_SECONDS)
 
-    def run_once(self, stop: Stop) -> Ending | None:
+    def run_once(self, stop: Stop) -> TermEnd | None:
         """Lead until every app was worked on, or `stop` is set, and say how that ended; None if another worker leads.
 
         Raises:
@@ -139,7 +139,7 @@ class Worker:
         try:
             return self._lead(stop, once=True)
         except DisabledError as error:
-            return Ending(why=error.message, failing={})
+            return TermEnd(why=error.message, failing={})
 
     def _is_done(self, prepare: Callable[[], None]) -> bool:
         """Whether it could be done: not while the ledger is away, or busy; errors that do not pass are raised."""
@@ -152,7 +152,7 @@ class Worker:
 
     def _await_order(self, stop: Stop) -> None:
         """Stand by idle while the worker of this cluster is disabled, until whoever disabled it enables it again."""
-        ledger, cluster, said = self._around.make_ledger(), self._settings.cluster, False
+        ledger, cluster, said = self._equipment.make_ledger(), self._settings.cluster, False
 
         def is_wanted() -> bool:
             nonlocal said
@@ -175,13 +175,13 @@ class Worker:
         """Whether this worker leads now. A stand-by is ready if this could be asked at all."""
         return self._try(self._lease.acquire)
 
-    def _lead(self, stop: Stop, *, once: bool = False) -> Ending:
+    def _lead(self, stop: Stop, *, once: bool = False) -> TermEnd:
         LOG.info("leading", extra={"term": self._lease.epoch})
         ended = threading.Event()
         failing: Mapping[AppId, str] = {}
         why: str | None = None
         try:
-            term = self.term = Term(self._settings, self._around, self._lease, ended)
+            term = self.term = Term(self._settings, self._equipment, self._lease, ended)
             try:
                 if not once:
                     term.refuse_disabled()
@@ -207,7 +207,7 @@ class Worker:
         finally:
             self._try(self._give_up)
             LOG.info("not leading", extra={"term": self._lease.epoch})
-        return Ending(why=why, failing=failing)
+        return TermEnd(why=why, failing=failing)
 
     def _keep(self, term: Term, stop: Stop, ended: threading.Event, *, once: bool) -> bool:
         """Renew the lease until the term has to end; with `once`, until nothing is left to do, which it says."""

@@ -75,7 +75,7 @@ def _windows(reader: LedgerReader, app: App, life: Life) -> Iterator[Sequence[Pa
     for count in WINDOWS:
         newest_first = newest_releases(reader.store, where, count).newest_first
         before = reader.app(app.id, upto=newest_first[-1].position - 1)
-        history = map(recorded, snapshots.lines(reader.store, before, upto=app.head))
+        history = map(recorded, snapshots.app_lines(reader.store, before, upto=app.head))
         yield past_releases(history, before, life.deployment_id)
         if count is None or len(newest_first) < count:
             return

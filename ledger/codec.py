@@ -17,7 +17,7 @@ from uuid import UUID
 import orjson
 
 from ledger import events
-from ledger.envelope import ENVELOPE_SCHEMA, Envelope, Recorded, Source, Subject, Told
+from ledger.envelope import ENVELOPE_SCHEMA, Envelope, Recorded, Source, Subject, ToldLine
 from ledger.errors import LedgerDamagedError, UnknownEventError
 from ledger.events import SCHEMA_VERSIONS, AppliedObject, Event, FieldDrift
 from ledger.spec import SecretVersion, Spec
@@ -89,7 +89,7 @@ def recorded(row: Row) -> Recorded:
     return Recorded(row.position, _uuid(row.stream), row.version, row.recorded_us, envelope, event)
 
 
-def told(row: Row) -> Told:
+def told(row: Row) -> ToldLine:
     """A stored line as read models need it.
 
     Raises:
@@ -97,7 +97,7 @@ def told(row: Row) -> Told:
     """
     _check(row)
     event, subject = _decoded(row.topic, row.state, _subject)
-    return Told(row.position, row.recorded_us, subject, event)
+    return ToldLine(row.position, row.recorded_us, subject, event)
 
 
 @lru_cache(maxsize=1024)

@@ -125,7 +125,7 @@ class Recorded(Value):
 
 
 @short_value
-class Told(Value):
+class ToldLine(Value):
     """What a read model needs of a line: an event, its place, and what it is about; see `Recorded`.
 
     Who asked, why and from where stay undecoded: 9.0 us a line instead of 14.2 (`python tests/docs/measure_scale.py`).
@@ -138,7 +138,7 @@ class Told(Value):
 
 
 class Line(Protocol):
-    """What `Recorded` and `Told` have in common."""
+    """What `Recorded` and `ToldLine` have in common."""
 
     @property
     def position(self) -> int:

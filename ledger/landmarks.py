@@ -29,7 +29,7 @@ NEWEST = 2**63 - 1
 """A position that no line will ever have."""
 
 
-class Span(NamedTuple):
+class LifeSpan(NamedTuple):
     """The part of the ledger that a life's own lines lie in.
 
     Attributes:
@@ -62,7 +62,7 @@ class ReleaseLines(NamedTuple):
         return number(self.newest_first[0]) if self.newest_first else 0
 
 
-def span(store: Store, app_id: AppId, deployment_id: str | None, *, upto: int | None = None) -> Span | None:
+def span(store: Store, app_id: AppId, deployment_id: str | None, *, upto: int | None = None) -> LifeSpan | None:
     """Where a life lies.
 
     Args:
@@ -88,10 +88,10 @@ def span(store: Store, app_id: AppId, deployment_id: str | None, *, upto: int | 
         following = store.next_life(life) if life is not None else None
     if life is None or life.opened > stop or (life.cluster, life.namespace, life.app) != _names(app_id):
         return None
-    return Span(app_id, life.deployment_id, life.opened, stop if following is None else min(stop, following - 1))
+    return LifeSpan(app_id, life.deployment_id, life.opened, stop if following is None else min(stop, following - 1))
 
 
-def newest_releases(store: Store, life: Span, count: int | None = None) -> ReleaseLines:
+def newest_releases(store: Store, life: LifeSpan, count: int | None = None) -> ReleaseLines:
     """The newest releases of a life, or all."""
     limit = None if count is None else count + 1  # the first may be the end of the life
     rows = store.landmarks(app_stream(life.app).bytes, start=life.start, stop=life.stop, descending=True, limit=limit)
@@ -100,7 +100,7 @@ def newest_releases(store: Store, life: Span, count: int | None = None) -> Relea
     return ReleaseLines(found[:count], destroyed)
 
 
-def release_lines(store: Store, life: Span, release: int) -> tuple[Recorded, Recorded | None]:
+def release_lines(store: Store, life: LifeSpan, release: int) -> tuple[Recorded, Recorded | None]:
     """The line of a release, and the one that ended its being the newest: the next release's, or the life's end.
 
     Raises:

@@ -11,7 +11,7 @@ from ledger.landmarks import release_lines
 from ledger.pages import line_at
 
 if TYPE_CHECKING:
-    from ledger.landmarks import Span
+    from ledger.landmarks import LifeSpan
     from ledger.store import Store
 
 
@@ -65,7 +65,7 @@ def as_of(store: Store, at_us: int) -> Moment:
     return Moment(low, at_us)
 
 
-def at_release(store: Store, life: Span, release: int, now_us: int) -> Moment:
+def at_release(store: Store, life: LifeSpan, release: int, now_us: int) -> Moment:
     """The last moment at which a release was the newest of its life: just before the next one, or before its end.
 
     Args:

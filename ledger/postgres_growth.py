@@ -7,7 +7,7 @@ from contextlib import suppress
 from ledger.errors import OneCtlError
 from ledger.postgres_connection import Database
 from ledger.postgres_names import CHANNEL
-from ledger.postgres_session import Session
+from ledger.postgres_own_connection import OwnConnection
 
 LOOK_SECONDS = 1.0
 """How long to rely on being notified."""
@@ -21,22 +21,22 @@ class PostgresGrowth:
     """
 
     def __init__(self, database: Database) -> None:
-        self._session = Session(database, patience=10 * LOOK_SECONDS)
-        self._listens_in = 0  # the session's connection that listens
+        self._connection = OwnConnection(database, patience=10 * LOOK_SECONDS)
+        self._listens_in = 0  # the number of the connection that listens
 
     def attend(self) -> None:
         """See `Growth.attend`."""
         # That the server cannot be reached shows when the ledger is asked whether it has grown.
         with suppress(OneCtlError):
-            self._session.open()
-            if self._session.is_direct and self._listens_in != self._session.number:
-                self._session.listen(CHANNEL)
-                self._listens_in = self._session.number
+            self._connection.open()
+            if self._connection.is_direct and self._listens_in != self._connection.number:
+                self._connection.listen(CHANNEL)
+                self._listens_in = self._connection.number
 
     def wait(self, timeout: float, wake: int) -> None:
         """See `Growth.wait`."""
-        self._session.notified(wake, min(timeout, LOOK_SECONDS))
+        self._connection.notified(wake, min(timeout, LOOK_SECONDS))
 
     def close(self) -> None:
         """See `Growth.close`."""
-        self._session.close()
+        self._connection.close()

@@ -19,7 +19,7 @@ from ledger.lease import Trouble, noted
 from ledger.lease_statements import lease_statements
 from ledger.postgres_connection import Database
 from ledger.postgres_names import LEASE_LOCKS
-from ledger.postgres_session import Session
+from ledger.postgres_own_connection import OwnConnection
 from ledger.statements import STATEMENTS
 
 SERVER_STATEMENTS = lease_statements(cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger))
@@ -46,7 +46,7 @@ class PostgresLeasePlace:
 
     def __init__(self, database: Database, cluster: str, *, holder: str, note: str, seconds: float) -> None:
         self.head = 0
-        self._session = Session(database, patience=min(seconds, PATIENCE_SECONDS))
+        self._connection = OwnConnection(database, patience=min(seconds, PATIENCE_SECONDS))
         self._note = note
         self._row = {"of_cluster": cluster, "by_holder": holder, "with_note": note}
         self._span_us = int(seconds * 1_000_000)
@@ -54,44 +54,44 @@ class PostgresLeasePlace:
             "locks": LEASE_LOCKS,
             "key": int.from_bytes(sha256(cluster.encode()).digest()[:4], "big", signed=True),
         }
-        self._locked_in = 0  # the session's connection that has the lock; 0 for none
+        self._locked_in = 0  # the number of the connection that has the lock; 0 for none
         self._written_in = 0  # the one that had it when the row was written; 0 if the row says that there is no lock
 
     def lock(self) -> bool:
         """See `LeasePlace.lock`."""
         if not self._has_lock():
             self._locked_in = 0
-            self._session.open()
-            if self._session.is_direct and self._session.query(_TRY_LOCK, self._key)[0][0]:
-                self._locked_in = self._session.number
+            self._connection.open()
+            if self._connection.is_direct and self._connection.query(_TRY_LOCK, self._key)[0][0]:
+                self._locked_in = self._connection.number
         return self._locked_in > 0
 
     def unlock(self) -> None:
         """See `LeasePlace.unlock`."""
         if self._has_lock():
             try:
-                self._session.query(_UNLOCK, self._key)
+                self._connection.query(_UNLOCK, self._key)
             except OneCtlError:
-                self._session.close()  # which frees it as well
+                self._connection.close()  # which frees it as well
         self._locked_in = 0
 
     def is_free(self, *, locked: bool) -> bool:
         """See `LeasePlace.is_free`."""
         self._refuse_ended()
-        rows = self._session.query(SERVER_STATEMENTS["lease_is_free"], self._values(locked=locked))
+        rows = self._connection.query(SERVER_STATEMENTS["lease_is_free"], self._values(locked=locked))
         return not rows or bool(rows[0][0])
 
     def take(self, *, locked: bool) -> int | None:
         """See `LeasePlace.take`."""
         values = self._values(locked=locked)
-        if not self._session.execute(SERVER_STATEMENTS["take_lease"], values):
-            if self._session.query(SERVER_STATEMENTS["lease"], values):
+        if not self._connection.execute(SERVER_STATEMENTS["take_lease"], values):
+            if self._connection.query(SERVER_STATEMENTS["lease"], values):
                 return None
             try:
-                self._session.execute(SERVER_STATEMENTS["insert_lease"], values)
+                self._connection.execute(SERVER_STATEMENTS["insert_lease"], values)
             except ConflictError:  # another candidate was first
                 return None
-        for holder, epoch, *_ in self._session.query(SERVER_STATEMENTS["lease"], values):
+        for holder, epoch, *_ in self._connection.query(SERVER_STATEMENTS["lease"], values):
             if holder == values["by_holder"]:
                 self._written_in = self._locked_in
                 return int(epoch)
@@ -102,30 +102,30 @@ class PostgresLeasePlace:
         self._refuse_ended()
         values = {**self._values(locked=locked), "of_epoch": epoch, "at_position": position}
         values["with_note"] = noted(self._note, trouble)
-        renewed = self._session.execute(SERVER_STATEMENTS["renew_lease"], values) > 0
+        renewed = self._connection.execute(SERVER_STATEMENTS["renew_lease"], values) > 0
         if renewed:
             self._written_in = self._locked_in
         return renewed
 
     def expire(self, epoch: int) -> None:
         """See `LeasePlace.expire`."""
-        self._session.execute(SERVER_STATEMENTS["expire_lease"], {**self._values(locked=False), "of_epoch": epoch})
+        self._connection.execute(SERVER_STATEMENTS["expire_lease"], {**self._values(locked=False), "of_epoch": epoch})
 
     def stands(self) -> bool:
         """See `LeasePlace.stands`. A row that says that there is a lock may be taken once that connection has ended."""
-        return self._written_in == 0 or (self._written_in == self._session.number and self._session.is_open)
+        return self._written_in == 0 or (self._written_in == self._connection.number and self._connection.is_open)
 
     def close(self) -> None:
         """See `LeasePlace.close`."""
-        self._session.close()
+        self._connection.close()
         self._locked_in = 0
 
     def _has_lock(self) -> bool:
-        return self._locked_in == self._session.number and self._session.is_open
+        return self._locked_in == self._connection.number and self._connection.is_open
 
     def _refuse_ended(self) -> None:
-        rows = self._session.query(STATEMENTS["instance"], {})
-        heads = self._session.query(STATEMENTS["head"], {})
+        rows = self._connection.query(STATEMENTS["instance"], {})
+        heads = self._connection.query(STATEMENTS["head"], {})
         if len(rows) != 1 or len(heads) != 1:
             raise LedgerDamagedError(
                 "the ledger has lost its head row or its instance row", hint="Restore it from a backup."

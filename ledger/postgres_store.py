@@ -6,7 +6,7 @@ Invariants:
   sealed values. The head row is locked until it is committed, so positions become visible in their order.
 * It is acknowledged after the server synced it to disk, whatever `synchronous_commit` the user or database has.
 * Nothing is kept in the session, so a connection pooler may stand in between. Except: leases and followers have
-  connections of their own (`ledger.postgres_session`), and statements are prepared where no pooler stands in between.
+  connections of their own (`ledger.postgres_own_connection`), and statements are prepared where no pooler stands in between.
 * Reading creates nothing; the first append creates the tables, where its user may.
 """
 

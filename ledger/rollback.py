@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ledger.app import App, Life, evolve
 from ledger.events import Deployed, RolledBack, RolloutCompleted, RolloutFailed
 from ledger.spec import Configuration, Spec
-from ledger.standing import Standing
+from ledger.standing import ReleaseStanding
 from ledger.value import Value, value
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def past_releases(history: Iterable[Recorded], app: App, deployment_id: str) -> 
         deployment_id: The life.
     """
     records: dict[int, PastRelease] = {}
-    standing = Standing()
+    standing = ReleaseStanding()
     life: Life | None = None
     for recorded in history:
         app = evolve(app, recorded)
@@ -161,7 +161,7 @@ def _follow(records: dict[int, PastRelease], life: Life) -> None:
     records[life.release] = replace(known, spec=spec, configuration=configuration)
 
 
-def _note(records: dict[int, PastRelease], standing: Standing, recorded: Recorded) -> None:
+def _note(records: dict[int, PastRelease], standing: ReleaseStanding, recorded: Recorded) -> None:
     """Keeps what a rollback leaves, and outcomes."""
     event = recorded.event
     match event:

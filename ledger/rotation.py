@@ -57,7 +57,7 @@ STEPS = ("key made", "identity recorded", "keys rewrapped", "old key removed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class IdentityStanding:
     """How identities stand before a rotation.
 
     Attributes:
@@ -138,14 +138,14 @@ class Rotated:
     repeated: bool
 
 
-def standing(reader: LedgerReader, keys: KeyFiles) -> Standing | None:
+def standing(reader: LedgerReader, keys: KeyFiles) -> IdentityStanding | None:
     """How identities stand; None before the ledger's first event."""
     ledger_id, current = reader.ledger_id(), reader.identity()
     if ledger_id is None or current is None:
         return None
     rows = reader.store.stream(LEDGER_STREAM.bytes, upto=current.version)
     lines = [recorded(row) for row in rows if row.topic == WorkerIdentitySet.__name__]
-    return Standing(
+    return IdentityStanding(
         ledger_id=ledger_id,
         current=current,
         recorded={line.event.public_key: line for line in lines if isinstance(line.event, WorkerIdentitySet)},
@@ -156,7 +156,7 @@ def standing(reader: LedgerReader, keys: KeyFiles) -> Standing | None:
     )
 
 
-def before_rotation(ledger: Ledger, keys: KeyFiles, *, accept_loss: bool = False) -> Standing:
+def before_rotation(ledger: Ledger, keys: KeyFiles, *, accept_loss: bool = False) -> IdentityStanding:
     """How identities stand where they may be rotated.
 
     Raises:
@@ -171,7 +171,7 @@ def before_rotation(ledger: Ledger, keys: KeyFiles, *, accept_loss: bool = False
     return found
 
 
-def _refuse_missing(found: Standing) -> None:
+def _refuse_missing(found: IdentityStanding) -> None:
     missing = found.missing
     if not missing:
         return
@@ -248,7 +248,7 @@ def _settled(
 
 
 def _set_anew(
-    ledger: Ledger, keys: KeyFiles, request: Request, found: Standing, reached: Callable[[str], None]
+    ledger: Ledger, keys: KeyFiles, request: Request, found: IdentityStanding, reached: Callable[[str], None]
 ) -> Recorded | None:
     """Make an identity and record it; None if another writer was first."""
     made = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ledger.app import App, evolve
 from ledger.app_state import shape
 from ledger.codec import recorded
-from ledger.snapshots import SnapshotMaker, lines, position_of, snapshot_of, write
+from ledger.snapshots import SnapshotMaker, app_lines, position_of, snapshot_of, write
 from ledger.spec import AppId
 from ledger.store import SnapshotRow
 from ledger.streams import LEDGER_STREAM
@@ -94,7 +94,7 @@ def rebuild_snapshots(store: ModelStore, progress: Told | None = None) -> int:
     kept, batch = 0, _Batch(store)
     for done, app_id in enumerate(_apps(store), start=1):
         maker = SnapshotMaker(App(id=app_id))
-        for line in lines(store, maker.app, upto=store.head().position):
+        for line in app_lines(store, maker.app, upto=store.head().position):
             maker.fold(line)
         kept += batch.add(maker.made)
         if progress is not None:
@@ -131,7 +131,7 @@ class _FreshFold:
 
     def __init__(self, store: ModelStore, app_id: AppId) -> None:
         self._app = App(id=app_id)
-        self._lines = lines(store, self._app, upto=store.head().position)
+        self._lines = app_lines(store, self._app, upto=store.head().position)
 
     def snapshot_at(self, position: int) -> SnapshotRow | None:
         """The snapshot that there should be at a position, above the one asked for before; None if it is of no line."""

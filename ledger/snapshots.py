@@ -103,7 +103,7 @@ def write(store: ModelStore, snapshots: Sequence[SnapshotRow], *, ledger_version
     return True
 
 
-def lines(store: Store, app: App, *, upto: int) -> Iterator[Row]:
+def app_lines(store: Store, app: App, *, upto: int) -> Iterator[Row]:
     """The app's lines above the versions that are folded in, in rising position, however many they are.
 
     Args:
@@ -190,7 +190,7 @@ def _fold_and_keep(store: ModelStore, app: App, upto: int | None) -> App:
     # The order counts: what is redacted after the version was asked for keeps the snapshots from being written.
     ledger_version = store.stream_version(LEDGER_STREAM.bytes)
     maker = SnapshotMaker(app)
-    for line in lines(store, app, upto=store.head().position if upto is None else upto):
+    for line in app_lines(store, app, upto=store.head().position if upto is None else upto):
         maker.fold(line)
     if maker.made:
         keep(store, maker.made, ledger_version=ledger_version)

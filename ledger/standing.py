@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ledger.envelope import Recorded
 
 
-class Standing:
+class ReleaseStanding:
     """A life's releases; changed in place, so that an event costs the same after any number of releases.
 
     Releases that began before the history did are not known: nothing that is said about them changes anything.

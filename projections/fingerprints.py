@@ -11,7 +11,7 @@ from ledger.streams import app_stream, observed_stream
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
-    from ledger.landmarks import Span
+    from ledger.landmarks import LifeSpan
     from ledger.store import Row, Store
 
 PAGE = 100
@@ -22,7 +22,7 @@ Fingerprints = Mapping[str, Mapping[str, str]]
 """By key and version (as text), the fingerprint of a secret's value."""
 
 
-def current_fingerprints(store: Store, life: Span, wanted: Mapping[str, int]) -> Mapping[str, str]:
+def current_fingerprints(store: Store, life: LifeSpan, wanted: Mapping[str, int]) -> Mapping[str, str]:
     """By key, the fingerprint of the version that is asked for, where it is known; read from the newest down.
 
     Args:
@@ -41,7 +41,7 @@ def current_fingerprints(store: Store, life: Span, wanted: Mapping[str, int]) ->
     return found
 
 
-def life_fingerprints(store: Store, life: Span) -> Fingerprints:
+def life_fingerprints(store: Store, life: LifeSpan) -> Fingerprints:
     """All fingerprints of a life, up to the moment that counts; see `fingerprints`."""
     lines = [recorded(row) for page in _newest_first(store, life) for row in page]
     return fingerprints(reversed(lines), life.deployment_id)
@@ -63,7 +63,7 @@ def fingerprints(history: Iterable[Recorded], deployment_id: str) -> Fingerprint
     return found
 
 
-def _newest_first(store: Store, life: Span) -> Iterator[Sequence[Row]]:
+def _newest_first(store: Store, life: LifeSpan) -> Iterator[Sequence[Row]]:
     """The lines with fingerprints of a life, a page at a time."""
     observed, stop = observed_stream(app_stream(life.app)).bytes, life.stop
     while page := store.landmarks(

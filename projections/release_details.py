@@ -18,7 +18,7 @@ from projections.settings import Change, configuration_settings, spec_settings
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
-    from ledger.landmarks import Span
+    from ledger.landmarks import LifeSpan
     from ledger.reader import LedgerReader
     from ledger.spec import Configuration
     from projections.release_page import ReleasePage
@@ -102,7 +102,7 @@ class ReleaseDetails:
 
 
 def page_details(
-    reader: LedgerReader, life: Span, page: ReleasePage, known: Fingerprints, *, upto: int | None = None
+    reader: LedgerReader, life: LifeSpan, page: ReleasePage, known: Fingerprints, *, upto: int | None = None
 ) -> Sequence[ReleaseDetails]:
     """All that is known about the releases of a page, in their order; reads what was recorded since the oldest of them.
 
@@ -118,7 +118,7 @@ def page_details(
     oldest, _ = release_lines(reader.store, life, max(1, page.older))  # the one before, to compare the oldest with
     before = reader.app(life.app, upto=oldest.position - 1)
     upto = reader.store.head().position if upto is None else upto
-    history = [recorded(row) for row in snapshots.lines(reader.store, before, upto=upto)]
+    history = [recorded(row) for row in snapshots.app_lines(reader.store, before, upto=upto)]
     return release_details(before, history, page.newest_first, known)
 
 

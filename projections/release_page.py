@@ -14,7 +14,7 @@ from ledger.streams import app_stream, observed_stream
 from projections.releases import Release, releases
 
 if TYPE_CHECKING:
-    from ledger.landmarks import Span
+    from ledger.landmarks import LifeSpan
     from ledger.reader import LedgerReader
 
 
@@ -35,7 +35,7 @@ class ReleasePage(NamedTuple):
         return self.newest_first[-1].number - 1 if self.newest_first else 0
 
 
-def release_page(reader: LedgerReader, life: Span, count: int | None, *, upto: int | None = None) -> ReleasePage:
+def release_page(reader: LedgerReader, life: LifeSpan, count: int | None, *, upto: int | None = None) -> ReleasePage:
     """The newest releases of a life, each as the whole history would tell it.
 
     Args:

@@ -51,7 +51,7 @@ from ledger.events import (
     WorkerEnabled,
     WorkerIdentitySet,
 )
-from ledger.standing import Standing
+from ledger.standing import ReleaseStanding
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
@@ -176,7 +176,7 @@ class _Life:
         self.rolled_back: set[int] = set()
         self.marked_bad: dict[int, str] = {}
         self.destroyed_us: int | None = None
-        self._standing = Standing()
+        self._standing = ReleaseStanding()
 
     def ask(self, recorded: Recorded, event: Deployed | RolledBack) -> None:
         """A release begins."""

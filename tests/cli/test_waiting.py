@@ -10,7 +10,7 @@ import pytest
 from cli.inline import Inline
 from cli.session import Session
 from cli.terminal import Terminal
-from effects.rollout import Progress
+from effects.rollout import RolloutLook
 from ledger.request import Request
 from tests.decisions.scenario import app, opened
 
@@ -18,23 +18,23 @@ from tests.decisions.scenario import app, opened
 class Watched:
     """A session whose rollout goes through the given looks."""
 
-    def __init__(self, *looks: Progress) -> None:
+    def __init__(self, *looks: RolloutLook) -> None:
         self.looks = looks
         self.terminal = Terminal(json=False)
 
     def watch(self, _: object) -> Watched:
         return self
 
-    def wait(self, *_: object, timeout: float, records: bool) -> Iterator[Progress]:
+    def wait(self, *_: object, timeout: float, records: bool) -> Iterator[RolloutLook]:
         assert (timeout, records) == (5, True)
         return iter(self.looks)
 
 
-def look(ready: int, *, verdict: str = "waiting", desired: int = 2) -> Progress:
-    return Progress(verdict=verdict, ready=ready, desired=desired)  # type: ignore[arg-type]
+def look(ready: int, *, verdict: str = "waiting", desired: int = 2) -> RolloutLook:
+    return RolloutLook(verdict=verdict, ready=ready, desired=desired)  # type: ignore[arg-type]
 
 
-def lines(capsys: pytest.CaptureFixture[str], *looks: Progress) -> list[str]:
+def lines(capsys: pytest.CaptureFixture[str], *looks: RolloutLook) -> list[str]:
     deployed = app(*opened())
     assert deployed.life is not None
     session = cast("Session", Watched(*looks))

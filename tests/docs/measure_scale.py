@@ -22,7 +22,7 @@ from pathlib import Path
 from ledger.app import App, fold
 from ledger.codec import recorded, told
 from ledger.keys import KeyFiles
-from ledger.landmarks import Span, release_lines, span
+from ledger.landmarks import LifeSpan, release_lines, span
 from ledger.reader import LedgerReader
 from ledger.snapshots import STEP
 from ledger.sqlite_store import SqliteStore
@@ -96,7 +96,7 @@ def _calls(stores: Mapping[str, SqliteStore]) -> None:
     )
 
 
-def _life(store: SqliteStore) -> Span:
+def _life(store: SqliteStore) -> LifeSpan:
     found = span(store, APP, None)
     assert found is not None
     return found

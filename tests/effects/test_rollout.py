@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from effects.cluster import FATAL_REASONS, Pod, Rollout
-from effects.rollout import Progress, RolloutWatch
+from effects.rollout import RolloutLook, RolloutWatch
 from ledger.commands import Destroy, Restart, Scale
 from ledger.events import RolloutCompleted, RolloutFailed
 from tests.effects.worlds import Counter, Meddled, World, eventually, image, request
@@ -25,7 +25,7 @@ def never_ready(world: World) -> None:
     world.do(image("held:1", machines=("no-such-node",)))
 
 
-def waited(world: World, *, timeout: float = 20.0) -> list[Progress]:
+def waited(world: World, *, timeout: float = 20.0) -> list[RolloutLook]:
     return list(world.watch().wait(world.app_id, world.life, timeout=timeout))
 
 

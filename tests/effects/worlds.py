@@ -32,7 +32,7 @@ from effects.cluster import (
 )
 from effects.desired import Surroundings, desired
 from effects.reconcile import Reconciler
-from effects.rollout import Progress, RolloutWatch
+from effects.rollout import RolloutLook, RolloutWatch
 from effects.sandbox import SandboxCluster
 from ledger.app import App, Life
 from ledger.commands import Command, Deploy, SetSecrets
@@ -132,7 +132,7 @@ class World:
     def watch(self) -> RolloutWatch:
         return RolloutWatch(ledger=self.ledger, cluster=self.cluster, request=request(), interval=0.02)
 
-    def settle(self) -> Progress:
+    def settle(self) -> RolloutLook:
         """Wait for the verdict on the newest roll, which is recorded."""
         *_, last = self.watch().wait(self.app_id, self.life, timeout=20)
         assert last.verdict != "waiting"

@@ -230,16 +230,16 @@ def test_a_redaction_takes_all_snapshots_along(store: ModelStore) -> None:
 def test_what_was_read_before_a_redaction_is_not_kept_after_it(
     ledgers: Ledgers, store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = snapshots.lines
+    app_lines = snapshots.app_lines
 
     def slow(*args: Any, **options: Any) -> Iterator[Row]:
-        yield from lines(*args, **options)
+        yield from app_lines(*args, **options)
         redact(ledgers.open())  # by somebody else, while this one is still folding what it has read
 
-    monkeypatch.setattr(snapshots, "lines", slow)
+    monkeypatch.setattr(snapshots, "app_lines", slow)
     folded(store, APP)
     assert kept(store) == []
-    monkeypatch.setattr(snapshots, "lines", lines)
+    monkeypatch.setattr(snapshots, "app_lines", app_lines)
     folded(store, APP)
     assert kept(store)
 

@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from effects.cluster import APP_LABEL, LEDGER_LABEL, LIFE_LABEL, POSITION_ANNOTATION, ClusterRefusedError, Ref, ref_of
-from effects.desired import Surroundings as Around
-from effects.desired import desired, named_objects
+from effects.desired import Surroundings, desired, named_objects
 from effects.sandbox import SandboxCluster
-from effects.term import Settings, Surroundings, Term
+from effects.term import Equipment, Settings, Term
 from ledger import commands
 from ledger.commands import (
     AdoptObject,
@@ -314,7 +313,7 @@ class WholeSystem(RuleBasedStateMachine):
         """Act as long as this worker lives and leads."""
         try:
             if staff.term is None and staff.lease.acquire():
-                staff.term = SteppedTerm(self._settings(), self._around(staff), staff.lease, threading.Event())
+                staff.term = SteppedTerm(self._settings(), self._equipment(staff), staff.lease, threading.Event())
                 staff.term._know_namespace(NAMESPACE)  # the resync would wait for the first lists
                 staff.term.resync()
             if staff.term is not None:
@@ -349,8 +348,8 @@ class WholeSystem(RuleBasedStateMachine):
     def _settings(self) -> Settings:
         return Settings(cluster="test", gateway=GATEWAY, threads=1, lease_seconds=LEASE_SECONDS)
 
-    def _around(self, staff: Staff) -> Surroundings:
-        return Surroundings(
+    def _equipment(self, staff: Staff) -> Equipment:
+        return Equipment(
             store=self.store,
             make_ledger=self._make_ledger,
             cluster=staff.cluster,
@@ -479,7 +478,7 @@ class WholeSystem(RuleBasedStateMachine):
         for world in self.worlds:
             hold(not world.difference(), f"4: {world.app_id.name}: {world.difference()}")
             if world.app.life is not None:
-                around = Around(ledger_id=self.ledger_id, gateway=GATEWAY)
+                around = Surroundings(ledger_id=self.ledger_id, gateway=GATEWAY)
                 wanted |= {entry.ref for entry in desired(world.app, world.life, around)}
         self.witness.judge(self.ledger_id, wanted)
         writes, head = self.staff[0].cluster.writes, self.store.head().position

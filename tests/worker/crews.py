@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from effects.cluster import Cluster, Ref
-from effects.term import Settings, Surroundings
+from effects.term import Equipment, Settings
 from effects.worker import Worker
 from ledger.domains import mint_domain
 from ledger.errors import OneCtlError
@@ -70,7 +70,7 @@ def replica(world: World, cluster: Cluster | None = None, **settings: object) ->
         return Ledger(ledger.store, ledger._keys, mint_domain=lambda: mint_domain("example.com"))
 
     chosen = Settings(cluster=cluster_name, gateway=GATEWAY, **{"threads": 3, "lease_seconds": 2.0, **settings})  # type: ignore[arg-type]
-    around = Surroundings(
+    equipment = Equipment(
         store=ledger.store,
         make_ledger=make_ledger,
         cluster=cluster or world.cluster,
@@ -79,7 +79,7 @@ def replica(world: World, cluster: Cluster | None = None, **settings: object) ->
         measures=tally,
     )
     lease = ledger.store.lease(cluster_name, holder=str(uuid.uuid4()), note="a test", seconds=chosen.lease_seconds)
-    return Worker(chosen, around, lease), tally
+    return Worker(chosen, equipment, lease), tally
 
 
 def hire(world: World, cluster: Cluster | None = None, **settings: object) -> Member:

@@ -18,7 +18,7 @@ import pytest
 from cli import resident
 from effects.cluster import Ref
 from effects.endpoints import serving, yes_or_no
-from effects.worker import Ending, Stop, Worker
+from effects.worker import Stop, TermEnd, Worker
 from tests.cli_support import DOMAIN, ID, Cli, write_toml
 from tests.effects.worlds import eventually
 from tests.worker.commands import worker
@@ -70,9 +70,9 @@ def test_with_a_worker_a_repeated_deploy_is_answered_about_its_own_release(cli: 
 def tell_when_garbage_is_collected() -> None:
     """In another process: a worker that only says this."""
 
-    def run_once(_: Worker, __: Stop) -> Ending:
+    def run_once(_: Worker, __: Stop) -> TermEnd:
         print(gc.get_threshold(), file=sys.stderr)
-        return Ending(why=None, failing={})
+        return TermEnd(why=None, failing={})
 
     Worker.run_once = run_once  # type: ignore[method-assign, assignment]
 

@@ -14,7 +14,7 @@ from ledger.postgres_connection import Database, Statement, compiled, prepare_if
 _HANGS_UP = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere the kernel says POLLHUP
 
 
-class Session:
+class OwnConnection:
     """A connection that is opened when needed, and again after it was lost. For one thread at a time, except `is_open`.
 
     Args:
