@@ -54,7 +54,7 @@ def backup(
     except LedgerDeniedError as error:
         raise LedgerDeniedError(
             error.message,
-            hint="A backup holds sealed values and wrapped keys: run it with a login of onectl_worker, or as the owner.",
+            hint="A backup holds sealed values and wrapped keys: run it as a login of onectl_worker, or as the owner.",
         ) from error
     session.terminal.success(f"Backed up {done.head.position} events to {file}")
     if session.terminal.json:

@@ -114,7 +114,7 @@ def _run() -> int:
 
 
 def _use_utf8() -> None:
-    """Whatever the locale says: the guide's glyphs are not ASCII, and input that is not UTF-8 must not cause a crash."""
+    """Whatever the locale says: the guide's glyphs are not ASCII, and input that is not UTF-8 must not crash it."""
     for name, errors in (("stdin", "surrogateescape"), ("stdout", "backslashreplace"), ("stderr", "backslashreplace")):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started us

@@ -280,7 +280,7 @@ def _log() -> logging.Logger:
 
 @contextmanager
 def _telling(session: Session) -> Iterator[None]:
-    """The log begins with what runs where, and ends with the reason and the exit code, even if a person is told more."""
+    """The log begins with what runs where, and ends with why and the exit code, even if a person is told more."""
     from cli.exit_codes import ExitCode, exit_code  # noqa: PLC0415
     from cli.profiles import shown_address  # noqa: PLC0415
     from cli.version import PROGRAM  # noqa: PLC0415

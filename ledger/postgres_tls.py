@@ -1,8 +1,8 @@
 """What a connection to a remote database must be: encrypted, and to the server that was named.
 
 libpq's own default (``sslmode=prefer``) falls back to plain text, so whoever stands in between would read everything
-and could answer in the server's place. Whatever the user says about TLS holds instead: in the address, in ``PGSSLMODE`` and
-``PGSSLROOTCERT``, in a service file, or by an authority's certificate where libpq looks for one.
+and could answer in the server's place. Whatever the user says about TLS holds instead: in the address, in ``PGSSLMODE``
+and ``PGSSLROOTCERT``, in a service file, or by an authority's certificate where libpq looks for one.
 """
 
 from __future__ import annotations

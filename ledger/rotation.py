@@ -10,8 +10,8 @@ Four steps, each durable before the next begins:
 4. Keys that nothing is wrapped for any more are removed from the file.
 
 A process that dies between any two of them leaves a ledger whose secrets can all be opened. Run again under the same
-request id, the rotation is finished; as another request it makes another identity and leaves nothing of the first: a key
-that was made and never recorded is not used later, since it may have been seen by whoever the rotation is to lock out.
+request id, the rotation is finished; as another request it makes another identity and leaves nothing of the first: a
+key that was made and never recorded is not used later, since whoever the rotation is to lock out may have seen it.
 
 The values stay sealed to the same life keys. So a new identity protects against someone who gets hold of the old one
 later; someone who had both it and the ledger has the lives' keys themselves, which only a new life replaces.
@@ -80,7 +80,8 @@ class IdentityStanding:
     def unused(self) -> Collection[str]:
         """Identities that were made here before the newest, and that nobody can record any more.
 
-        Whoever makes one holds the file's lock until it is recorded, at the version it was decided at; now that is taken.
+        Whoever makes one holds the file's lock until it is recorded, at the version it was decided at: that is taken by
+        now.
         """
         newest = self.current.public_key
         older = self.own[: self.own.index(newest)] if newest in self.own else ()

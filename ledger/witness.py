@@ -1,8 +1,8 @@
 """A witness: keeps the newest checkpoint of each ledger, and accepts only what continues it (C2SP tlog-witness).
 
 A witness is only worth something where the ledger's administrator cannot write: on another machine, under another
-account, on a disk that is only appended to. It needs no ledger, only what `ledger.proving.prove_since` gives: it can be fed by
-mail. For a ledger's origin, of which the file names hold the SHA-256 in hex, its directory holds:
+account, on a disk that is only appended to. It needs no ledger, only what `ledger.proving.prove_since` gives: it can be
+fed by mail. For a ledger's origin, of which the file names hold the SHA-256 in hex, its directory holds:
 
 * ``HASH.checkpoint``: the newest accepted checkpoint; replaced in one step, on disk before it is acknowledged.
 * ``HASH.history``: one JSON object a line, only ever appended to: when, what came of it, and the signed checkpoint.

@@ -25,7 +25,7 @@ class Projection(Protocol[R, P]):
         tables: Its tables, called ``package.name``.
         past_table: The one of them that holds rows as they were before.
         ignored: Topics that change nothing; they are skipped without being decoded.
-        redactable: Whether rows may hold what people or clusters wrote, which a redaction blanks by rebuilding all rows.
+        redactable: Whether rows may hold what people or clusters wrote, so that a redaction rebuilds all of them.
     """
 
     name: str
