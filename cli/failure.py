@@ -43,7 +43,7 @@ _ENDED = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated", signal.SIG
 
 def report(error: Exception, *, json: bool) -> int:
     """Print an error to stderr and, in JSON mode, its document if there is no other; the exit code to end with."""
-    terminal, code = Terminal(json=json), _code(error)
+    terminal, code = Terminal(json=json), exit_code_of(error)
     if isinstance(error, OutputError):
         _give_up_stdout()
         INVOCATION.has_output = True
@@ -58,6 +58,18 @@ def report(error: Exception, *, json: bool) -> int:
         except (OutputError, BrokenPipeError):
             _give_up_stdout()
     return code
+
+
+def exit_code_of(error: Exception) -> ExitCode:
+    """The exit code of a process that this error ends."""
+    if isinstance(error, OneCtlError) and not isinstance(error, OutputError):
+        return exit_code(error)
+    if isinstance(error, typer.TyperException):
+        return ExitCode.USAGE if error.exit_code == ExitCode.USAGE else ExitCode.FAILED
+    if isinstance(error, BrokenPipeError):
+        return ExitCode.BROKEN_PIPE
+    # Nobody knows how far it got; without a request nothing can have been recorded.
+    return ExitCode.FAILED if INVOCATION.request_id is None else ExitCode.UNKNOWN
 
 
 def report_end(number: int | None) -> int:
@@ -123,15 +135,6 @@ def _give_up_stdout() -> None:
     """What is still buffered cannot be written either; Python would try again at its end."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _code(error: Exception) -> int:
-    if isinstance(error, OneCtlError) and not isinstance(error, OutputError):
-        return exit_code(error)
-    if isinstance(error, typer.TyperException):
-        return ExitCode.USAGE if error.exit_code == ExitCode.USAGE else ExitCode.FAILED
-    # Nobody knows how far it got; without a request nothing can have been recorded.
-    return ExitCode.FAILED if INVOCATION.request_id is None else ExitCode.UNKNOWN
 
 
 def _find_out() -> str | None:

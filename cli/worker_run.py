@@ -17,6 +17,7 @@ import typer
 
 from cli import collect_garbage_as_usual, origin
 from cli.exit_codes import UsageError
+from cli.failure import exit_code_of
 from cli.options import INVOCATION
 from cli.recording import LEDGER_FAILURES, not_applied
 from cli.session import Session
@@ -281,7 +282,6 @@ def _log() -> logging.Logger:
 @contextmanager
 def _telling(session: Session) -> Iterator[None]:
     """The log begins with what runs where, and ends with why and the exit code, even if a person is told more."""
-    from cli.exit_codes import ExitCode, exit_code  # noqa: PLC0415
     from cli.profiles import shown_address  # noqa: PLC0415
     from cli.version import PROGRAM  # noqa: PLC0415
 
@@ -291,11 +291,11 @@ def _telling(session: Session) -> Iterator[None]:
     try:
         yield
     except OneCtlError as error:
-        about = {"error": type(error).__name__, "detail": error.message, "exit_code": int(exit_code(error))}
+        about = {"error": type(error).__name__, "detail": error.message, "exit_code": int(exit_code_of(error))}
         log.error("ended", extra=about)  # noqa: TRY400 - no traceback, which may quote anything
         raise
     except Exception as error:
-        about = {"error": type(error).__name__, "exit_code": int(ExitCode.FAILED)}
+        about = {"error": type(error).__name__, "exit_code": int(exit_code_of(error))}
         log.error("ended", extra=about)  # noqa: TRY400 - likewise
         raise
     log.info("ended")

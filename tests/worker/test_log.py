@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -67,6 +71,41 @@ def test_the_last_json_line_says_why_it_ended_and_with_which_code(cli: Cli) -> N
     last = run.log()[-1]
     assert (last["message"], last["level"], last["exit_code"]) == ("ended", "ERROR", 7)
     assert last["error"] == "LedgerDamagedError"
+
+
+def work_that_has_a_bug() -> None:
+    """From now on working ends with an error that nobody expects."""
+    _work_that_raises(ValueError("a bug"))
+
+
+def work_that_cannot_be_told() -> None:
+    """From now on what is said about the work cannot be written."""
+    from cli.terminal import OutputError
+
+    _work_that_raises(OutputError("the output cannot be written: No space left on device"))
+
+
+def work_that_nobody_listens_to() -> None:
+    """From now on the reader of what is said about the work is gone."""
+    _work_that_raises(BrokenPipeError())
+
+
+def _work_that_raises(error: Exception) -> None:
+    from effects.worker import Stop, Worker
+
+    def fail(_worker: Worker, _stop: Stop) -> NoReturn:
+        raise error
+
+    Worker.run_once = fail  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"), [(work_that_has_a_bug, 6), (work_that_cannot_be_told, 6), (work_that_nobody_listens_to, 141)]
+)
+def test_the_code_in_the_log_is_that_of_the_process(cli: Cli, change: Callable[[], None], code: int) -> None:
+    ended = replace(cli, change=f"{__name__}:{change.__name__}").run("worker", "run", "--once")
+    last = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")][-1]
+    assert (ended.code, last["message"], last["exit_code"]) == (code, "ended", code)
 
 
 def test_an_outage_of_the_ledger_is_told_a_few_times_and_when_it_is_over(cli: Cli) -> None:
