@@ -48,8 +48,22 @@ def documented(
         yield
     finally:
         if session.terminal.json:
-            names = {"request_id": request.request_id, "repeated": repeated}
-            session.terminal.document({"deployment_id": deployment_id, **content(), **names})
+            session.terminal.document(with_names(request, content(), deployment_id=deployment_id, repeated=repeated))
+
+
+def with_names(
+    request: Request, content: Mapping[str, object], *, deployment_id: str | None, repeated: bool = False
+) -> Mapping[str, object]:
+    """What a command's JSON document says, with what all of them say about an app's life."""
+    names = {"request_id": request.request_id, "repeated": repeated}
+    return {"deployment_id": deployment_id, **content, **names}
+
+
+def declined(session: Session, document: Mapping[str, object]) -> None:
+    """Answer a "no" at a prompt: nothing is done. In JSON mode the document says so."""
+    session.terminal.info("Aborted.")
+    if session.terminal.json:
+        session.terminal.document(document)
 
 
 def own_deployment(outcome: Outcome) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -133,15 +132,15 @@ def destroy(
         return
     before = _repeated(session, app_id, request)
     ending = before or _ending(session, app, deployment_id)
-    told = partial(answers.documented, session, request, deployment_id=ending, repeated=before is not None)
     session.announce_sandbox()
     if app.life is not None and app.life.deployment_id == ending:
         if not yes and not session.terminal.confirm(_question(ending)):
-            with told(lambda: {"destroyed": False}):
-                session.terminal.info("Aborted.")
+            answers.declined(session, answers.with_names(request, {"destroyed": False}, deployment_id=ending))
             return
         record(session, app_id, Destroy(), request)
-    with told(lambda: {"destroyed": True}):
+    with answers.documented(
+        session, request, lambda: {"destroyed": True}, deployment_id=ending, repeated=before is not None
+    ):
         session.terminal.info(f"Destroying deployment {ending}...")
         session.applying.apply(app_id, request)
         session.terminal.success(f"Deployment {ending} destroyed successfully")

@@ -73,11 +73,8 @@ def rollback(
     session.applying.check_roll(app, request)
     session.applying.look_back(app, request)
     if not yes and not _agreed(session, app.id, command, request.request_id):
-        session.terminal.info("Aborted.")
-        if session.terminal.json:
-            deployment_id = app.life.deployment_id if app.life is not None else None
-            names = {"request_id": request.request_id, "repeated": False}
-            session.terminal.document({"deployment_id": deployment_id, "rolled_back": False, **names})
+        own = app.life.deployment_id if app.life is not None else None
+        answers.declined(session, answers.with_names(request, {"rolled_back": False}, deployment_id=own))
         return
     outcome = record(session, app.id, command, request)
     life = answers.own_life(outcome)

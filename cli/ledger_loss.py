@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cli.answers import declined
 from cli.audit_proofs import kept_checkpoints
 from cli.progress import progress
 from cli.session import Session
@@ -52,9 +53,7 @@ def go_on(session: Session, request: Request, checkpoints: list[Path], *, change
         session.terminal.notice("No checkpoint that is known here shows that anything is lost.")
     question = f"Give up what is lost, and go on with the {head.position} events that are there?"
     if not yes and not session.terminal.confirm(question):
-        session.terminal.info("Aborted.")
-        if session.terminal.json:
-            session.terminal.document({"restored": False})
+        declined(session, {"restored": False})
         return
     if session.store.head() != head:
         raise RefusedError("something was recorded meanwhile", hint="Run it again.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import origin
+from cli.answers import declined
 from cli.audit_proofs import kept_checkpoints, sign_and_keep
 from cli.exit_codes import UsageError
 from cli.ledger_loss import go_on
@@ -115,6 +116,7 @@ def restore(
         if not accept_loss:
             refuse_loss(checked, found)
         if not yes and not _confirmed(session, checked, found):
+            declined(session, {"restored": False})
             return
         epoch = _mark(session, checked, found, request)
         aside = put_back(session.store, checked, found, suffix=_suffix(), progress=progress)
@@ -245,12 +247,7 @@ def _confirmed(session: Session, backup: Backup, found: Found) -> bool:
         f"Replace the ledger {shown_address(session.place.ledger)} {events} "
         f"by the backup with {backup.head.position}? It is kept aside."
     )
-    if session.terminal.confirm(question):
-        return True
-    session.terminal.info("Aborted.")
-    if session.terminal.json:
-        session.terminal.document({"restored": False})
-    return False
+    return session.terminal.confirm(question)
 
 
 def _mark(session: Session, backup: Backup, found: Found, request: Request) -> int:

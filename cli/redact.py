@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli import origin
-from cli.answers import documented
+from cli.answers import declined, documented
 from cli.dry_run import object_changes, tell
 from cli.options import DryRunOption, RequestIdOption, YesOption, countable
 from cli.session import Session
@@ -61,9 +61,7 @@ def redact(
         _warn(session, _around(session, position, remaining)[1])
         also = _also(session, position, field)
         if not yes and not terminal.confirm(f"Blank {field} at position {position}? It cannot be read again."):
-            terminal.info("Aborted.")
-            if terminal.json:
-                terminal.document({"redacted": False})
+            declined(session, {"redacted": False})
             return
     recorded_at = session.ledger.redact(position, field, request).position
     content = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import origin
+from cli.answers import declined
 from cli.identities import identity_rows, lives
 from cli.options import DryRunOption, ReasonOption, RequestIdOption, YesOption
 from cli.progress import progress
@@ -48,9 +49,7 @@ def rotate_keys(
         return
     path = session.keys.identity_path(found.ledger_id)
     if not yes and not terminal.confirm(_question(found, str(path))):
-        terminal.info("Aborted.")
-        if terminal.json:
-            terminal.document({"rotated": False})
+        declined(session, {"rotated": False})
         return
     with progress("Rewrapping") as told:
         done = rotate(session.ledger, session.keys, request, accept_loss=accept_loss, reached=crash_point, told=told)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import origin
-from cli.answers import answering
+from cli.answers import answering, declined
 from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption, YesOption
 from cli.recording import record
 from cli.session import Session
@@ -85,12 +85,11 @@ def disable(yes: YesOption = False, reason: ReasonOption = None) -> None:
     if enabled:
         question = f"Disable the worker of cluster {cluster}? Whoever deploys then needs rights in the cluster."
         if not yes and not session.terminal.confirm(question):
-            session.terminal.info("Aborted.")
-            enabled = False
-        else:
-            session.ledger.mark(WorkerDisabled(cluster=cluster), request)
-            session.terminal.success(f"The worker of cluster {cluster} is disabled: commands apply what they record")
-            session.terminal.notice("Workers end; one that is started again waits until: 1ctl worker enable")
+            declined(session, {"cluster": cluster, "disabled": False})
+            return
+        session.ledger.mark(WorkerDisabled(cluster=cluster), request)
+        session.terminal.success(f"The worker of cluster {cluster} is disabled: commands apply what they record")
+        session.terminal.notice("Workers end; one that is started again waits until: 1ctl worker enable")
     else:
         session.terminal.info(f"No worker is enabled for cluster {cluster} — no change.")
     if session.terminal.json:

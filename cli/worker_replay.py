@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.answers import declined
 from cli.exit_codes import CommandError, ExitCode
 from cli.moment import AsOfOption, AtPositionOption, When, resolve
 from cli.options import YesOption, not_empty
@@ -58,7 +59,7 @@ def replay(
         _check_namespaces(cluster.namespace_exists, apps, context, kubeconfig)
         question = f"Apply {len(apps)} apps of cluster {session.place.cluster} to context {context}?"
         if not yes and not session.terminal.confirm(question):
-            session.terminal.info("Aborted.")
+            declined(session, {"replayed": False})
             return
         sent, failed = _replay(session, make, apps)
     if session.terminal.json:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.exit_codes import ExitCode
-from tests.cli_support import GOLDEN, ID, Cli, Result, commands, compare_golden, match, query, tamper, write_toml
+from effects.sandbox import SandboxCluster
+from tests.cli_support import GOLDEN, ID, ROOT, Cli, Result, commands, compare_golden, match, query, tamper, write_toml
 
 FOLDER = GOLDEN / "json"
+PAGE = (ROOT / "docs" / "json.md").read_text()
 
 WITHOUT_DOCUMENT = {("audit", name) for name in ("checkpoint", "prove", "verify-proof", "witness")} | {
     ("ledger", "migrate"),
@@ -52,17 +56,20 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     run("deploy releases", "deploy", "releases")
     run("deploy diff", "deploy", "diff", "1", "2")
     run("deploy blame", "deploy", "blame")
+    run("deploy rollback no", "deploy", "rollback", "--version", "1", input="n\n")
     run("deploy rollback", "deploy", "rollback", "--version", "1", "-y")
     run("deploy mark-bad", "deploy", "mark-bad", "2", "--reason", "loses orders")
     run("deploy events", "deploy", "events")
+    run("secret purge no", "secret", "purge", "TOKEN", input="n\n")
     run("secret purge", "secret", "purge", "TOKEN", "-y", "--reason", "leaked")
     cli.run("env", "create", "--env", "D=e").done()  # set, and not read by pods
     first, last = query(
         cli.ledger, "SELECT min(notification_id), max(notification_id) FROM stored_events WHERE topic = 'EnvSet'"
     )[0]
-    redact = ["ledger", "redact", "--reason", "a password", "-y"]
+    redact = ["ledger", "redact", "--reason", "a password"]
     run("ledger redact dry-run", *redact, "--position", str(last), "--field", "values.D", "--dry-run")
-    run("ledger redact", *redact, "--position", str(first), "--field", "values.A")
+    run("ledger redact no", *redact, "--position", str(first), "--field", "values.A", input="n\n")
+    run("ledger redact", *redact, "--position", str(first), "--field", "values.A", "-y")
     run("secret rotate-keys no", "secret", "rotate-keys", input="n\n")
     run("secret rotate-keys dry-run", "secret", "rotate-keys", "--dry-run")
     run("secret rotate-keys", "secret", "rotate-keys", "-y")
@@ -70,6 +77,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     run("ledger rebuild", "ledger", "rebuild")
     run("ledger backup", "ledger", "backup", str(base / "backup.db"))
     run("ledger restore no", "ledger", "restore", str(base / "backup.db"), input="n\n")
+    run("ledger restore as-it-is no", "ledger", "restore", "--accept-loss", input="n\n")
     run("ledger restore", "ledger", "restore", str(base / "backup.db"), "-y")
     run("audit export", "audit", "export", "--file", str(base / "ledger.jsonl"))
     run("audit import", "--ledger", str(base / "replica.db"), "audit", "import", str(base / "ledger.jsonl"))
@@ -83,6 +91,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     run("worker retry", "worker", "retry")
     run("worker run", "worker", "run", "--once")
     run("worker enable", "worker", "enable")
+    run("worker disable no", "worker", "disable", input="n\n")
     run("worker disable", "worker", "disable", "-y")
     other = ["--config", str(write_toml(base / "other", "other"))]
     run("deploy adopt", "deploy", "adopt", "service/other", "--uid", theirs(cli), "--reason", "made by hand", *other)
@@ -173,9 +182,48 @@ def test_configuration_has_keys_and_never_a_secrets_value(documents: dict[str, R
     assert "value" not in json.dumps(secrets).replace("key_values", "")
 
 
-def test_a_no_at_the_prompt_is_a_document_too(documents: dict[str, Result]) -> None:
-    assert documents["deploy destroy no"].json["destroyed"] is False
-    assert documents["deploy destroy"].json["destroyed"] is True
+NO = {
+    "deploy destroy": "destroyed",
+    "deploy rollback": "rolled_back",
+    "ledger redact": "redacted",
+    "ledger restore": "restored",
+    "secret purge": "purged",
+    "secret rotate-keys": "rotated",
+    "worker disable": "disabled",
+}
+"""By command that asks, the key that says whether it was done."""
+
+
+@pytest.mark.parametrize(("command", "key"), NO.items())
+def test_a_no_at_the_prompt_is_a_document_too(documents: dict[str, Result], command: str, key: str) -> None:
+    said = documents[f"{command} no"]
+    assert said.json[key] is False
+    assert said.json.keys() <= {key, "deployment_id", "cluster", "request_id", "repeated"}
+    assert said.stderr.endswith("💡 Aborted.\n")
+    assert documents[command].json[key] is True
+    assert f'`"{key}": false`' in PAGE
+
+
+def test_a_ledger_that_lost_lines_and_is_not_given_up_is_told_likewise(documents: dict[str, Result]) -> None:
+    assert documents["ledger restore as-it-is no"].json == {"restored": False}
+
+
+def every_context_is_an_empty_cluster() -> None:
+    """From now on whatever a kubeconfig names is a simulated cluster, with nothing in it."""
+    from effects.kubernetes_cluster import KubernetesCluster
+
+    def connect(**_: object) -> Any:
+        return closing(SandboxCluster.open(Path("another.db"), startup_seconds=0))
+
+    KubernetesCluster.connect = connect  # type: ignore[method-assign]
+
+
+def test_a_replay_that_is_not_wanted_is_a_document_too(deployed: Cli) -> None:
+    elsewhere = replace(deployed, change=f"{__name__}:{every_context_is_an_empty_cluster.__name__}")
+    said = elsewhere.run("-o", "json", "worker", "replay", "--context", "new", input="n\n").done()
+    assert said.json == {"replayed": False}
+    assert said.stderr.endswith("💡 Aborted.\n")
+    assert '`"replayed": false`' in PAGE
 
 
 def test_every_change_tells_its_request_id(documents: dict[str, Result]) -> None:

@@ -93,7 +93,7 @@ def work_that_nobody_listens_to() -> None:
 def _work_that_raises(error: Exception) -> None:
     from effects.worker import Stop, Worker
 
-    def fail(_worker: Worker, _stop: Stop) -> NoReturn:
+    def fail(self: Worker, stop: Stop) -> NoReturn:
         raise error
 
     Worker.run_once = fail  # type: ignore[method-assign]
