@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from cli import origin
-from cli.answers import answering, own_life
+from cli.answers import answering, declined, own_life
 from cli.recording import record
 from cli.session import Session
 from cli.target import meant
@@ -36,6 +36,7 @@ def changed(
     done: str,
     session: Session | None = None,
     secret_values: Mapping[str, bytes] | None = None,
+    question: str | None = None,
 ) -> None:
     """Record a change of configuration and apply it.
 
@@ -45,6 +46,8 @@ def changed(
         done: The line to print; ``{app}`` stands for the app's name.
         session: This run's session, if the caller has one.
         secret_values: For `SetSecrets`.
+        question: What to ask before anything is recorded; None: nothing. A request that was recorded before needs no
+            answer, and what is refused is not asked about.
     """
     session = session or Session()
     request = origin.request(request_id=options.request_id, reason=options.reason)
@@ -54,6 +57,11 @@ def changed(
 
         show(session, app.id, command)
         return
+    if question is not None and session.store.request(request.request_id) is None:
+        session.ledger.plan(app.id, command)
+        if not session.terminal.confirm(question):
+            declined(session, {"purged": False})
+            return
     session.applying.look_back(app, request)
     outcome = record(session, app.id, command, request, secret_values=secret_values)
     own_life(outcome)

@@ -126,16 +126,9 @@ def purge(
 
     Example:  1ctl secret purge JWT_SECRET --reason "leaked in a log"
     """
-    from cli.answers import declined  # noqa: PLC0415
     from cli.configuration import ChangeOptions, changed  # noqa: PLC0415
-    from cli.session import Session  # noqa: PLC0415
     from ledger.commands import PurgeSecret  # noqa: PLC0415
 
-    session = Session()
-    sure = yes or dry_run
-    if not sure and not session.terminal.confirm(f"Delete every value that {key} ever had? This cannot be undone."):
-        declined(session, {"purged": False})
-        return
     options = ChangeOptions(
         deployment_id=deployment_id, config=config, reason=reason, request_id=request_id, dry_run=dry_run
     )
@@ -143,7 +136,7 @@ def purge(
         PurgeSecret(key=key),
         options,
         done=f"✅ Every value of {key} is deleted",
-        session=session,
+        question=None if yes else f"Delete every value that {key} ever had? This cannot be undone.",
     )
 
 

@@ -129,6 +129,40 @@ def test_nothing_is_asked_about_an_app_that_is_not_there(cli: Cli) -> None:
     assert "[y/N]" not in cli.run("deploy", "destroy").failed(3).stderr
 
 
+def test_nothing_is_asked_about_a_secret_that_never_was(deployed: Cli) -> None:
+    refused = deployed.run("secret", "purge", "TOKEN").failed(3)
+    assert "[y/N]" not in refused.stderr
+    assert "TOKEN was never a secret" in refused.error
+
+
+def test_a_plan_to_purge_is_not_asked_about(deployed: Cli) -> None:
+    deployed.run("secret", "create", input="TOKEN=x\n").done()
+    assert "[y/N]" not in deployed.run("secret", "purge", "TOKEN", "--dry-run").done().stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("deploy", "rollback", "--version", "1"),
+        ("secret", "purge", "TOKEN"),
+        ("ledger", "redact", "--position", "3", "--field", "reason", "--reason", "oops"),
+        ("deploy", "destroy"),
+    ],
+    ids=" ".join,
+)
+def test_a_request_that_was_recorded_before_is_not_asked_about(deployed: Cli, args: tuple[str, ...]) -> None:
+    deployed.run("secret", "create", input="TOKEN=x\n").done()
+    deployed.run("deploy", "--image", "nginx:2", "--reason", "because", "--wait").done()
+    position = deployed.run("-o", "json", "audit", "log", "--kind", "Deployed").json[-1]["position"]
+    named = [str(position) if each == "3" else each for each in args]
+    deployed.run(*named, "--request-id", "r-1", input="y\n").done()
+    before = deployed.events()
+    repeated = deployed.run(*named, "--request-id", "r-1").done()
+    assert "[y/N]" not in repeated.stderr
+    assert "was recorded before" in repeated.stderr
+    assert deployed.events() == before
+
+
 def test_a_terminal_shows_question_answer_and_colour(deployed: Cli) -> None:
     tty = Tty(deployed, "deploy", "destroy")
     tty.until("[y/N]: ")
