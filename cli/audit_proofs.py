@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.exit_codes import UsageError
-from cli.options import INVOCATION, ConfigOption, DeploymentIdOption, countable, offer
+from cli.options import INVOCATION, Which, countable, offer
 from cli.proof_tree import keep_tree, with_kept_tree
 from cli.session import Session
 from ledger import checkpoint as notes
@@ -68,8 +68,8 @@ def prove(
         Path | None, typer.Option("--checkpoint", metavar="FILE", help="In this checkpoint; default: sign one now.")
     ] = None,
     file: FileOption = None,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
+    *,
+    which: Which,
 ) -> None:
     """Prove to an outsider what is in the ledger.
 
@@ -81,7 +81,7 @@ def prove(
         raise UsageError("name one of --release, --position and --since")
     session = Session()
     if release is not None:
-        position = _position_of(session, release, deployment_id=deployment_id, config=config)
+        position = _position_of(session, release, which)
     elif position is not None:
         at_position(session.store, position)
     old = notes.unverified(read_input(since)) if since is not None else None
@@ -222,13 +222,13 @@ def kept_checkpoints(session: Session) -> KeptCheckpoints:
     return KeptCheckpoints(session.home / "checkpoints")
 
 
-def _position_of(session: Session, release: int, *, deployment_id: str | None, config: str | None) -> int:
+def _position_of(session: Session, release: int, which: Which) -> int:
     from cli.moment import life_of  # noqa: PLC0415
     from cli.target import target  # noqa: PLC0415
     from ledger.landmarks import release_lines  # noqa: PLC0415
 
-    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
-    asked, _ = release_lines(session.store, life_of(session, app_id, deployment_id), release)
+    app_id = target(session, which, ended=True)
+    asked, _ = release_lines(session.store, life_of(session, app_id, which.deployment_id), release)
     return asked.position
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from cli import origin
 from cli.answers import answering, declined, own_life
@@ -15,23 +14,16 @@ from ledger.commands import PurgeSecret, SetEnv, SetSecrets, UnsetEnv, UnsetSecr
 from ledger.spec import AppId
 from ledger.text import Lines, lines_of
 
+if TYPE_CHECKING:
+    from cli.options import Change, Which
+
 ConfigurationCommand: TypeAlias = SetEnv | UnsetEnv | SetSecrets | UnsetSecrets | PurgeSecret
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeOptions:
-    """The options that every change of configuration has, as given."""
-
-    deployment_id: str | None
-    config: str | None
-    reason: str | None
-    request_id: str | None
-    dry_run: bool = False
 
 
 def changed(
     command: ConfigurationCommand,
-    options: ChangeOptions,
+    which: Which,
+    change: Change,
     *,
     done: str,
     session: Session | None = None,
@@ -42,7 +34,8 @@ def changed(
 
     Args:
         command: The change.
-        options: Which app, why, and whether only to show what would happen.
+        which: The app, as given.
+        change: Why, and whether only to show what would happen.
         done: The line to print; ``{app}`` stands for the app's name.
         session: This run's session, if the caller has one.
         secret_values: For `SetSecrets`.
@@ -50,9 +43,9 @@ def changed(
             answer, and what is refused is not asked about.
     """
     session = session or Session()
-    request = origin.request(request_id=options.request_id, reason=options.reason)
-    app = meant(session, request, deployment_id=options.deployment_id, config=options.config)
-    if options.dry_run:
+    request = origin.request(request_id=change.request_id, reason=change.reason)
+    app = meant(session, request, which)
+    if change.dry_run:
         from cli.dry_run import show  # noqa: PLC0415
 
         show(session, app.id, command)

@@ -12,17 +12,18 @@ from cli.session import Session
 from ledger.spec import AppId
 
 if TYPE_CHECKING:
+    from cli.options import Which
     from ledger.app import Life
     from ledger.moments import Moment
 
 IN_PODS, AFTER_RESTART, UNTIL_RESTART = "yes", "after restart", "until restart"
 
 
-def show_environments(when: When, *, deployment_id: str | None, config: str | None, all_: bool) -> None:
+def show_environments(when: When, which: Which, *, all_: bool) -> None:
     """Environment values: keys, values, and whether the pods have them."""
     from projections.configuration_views import environment  # noqa: PLC0415
 
-    session, apps = _apps(when, deployment_id=deployment_id, config=config, all_=all_)
+    session, apps = _apps(when, which, all_=all_)
     views = [view for app_id, life, _ in apps if (view := environment(app_id, life))]
     if session.terminal.json:
         session.terminal.document([view.to_json() for view in views])
@@ -34,13 +35,13 @@ def show_environments(when: When, *, deployment_id: str | None, config: str | No
     _table(session, ["APP", "KEY", "VALUE", "IN PODS"], rows, all_=all_, nothing="No environment values found")
 
 
-def show_secrets(when: When, *, deployment_id: str | None, config: str | None, all_: bool) -> None:
+def show_secrets(when: When, which: Which, *, all_: bool) -> None:
     """Secrets: keys, versions, fingerprints, and whether the pods have them. Never a value."""
     from ledger.landmarks import span  # noqa: PLC0415
     from projections.configuration_views import secrets  # noqa: PLC0415
     from projections.fingerprints import current_fingerprints  # noqa: PLC0415
 
-    session, apps = _apps(when, deployment_id=deployment_id, config=config, all_=all_)
+    session, apps = _apps(when, which, all_=all_)
     documents, rows = [], []
     for app_id, life, upto in apps:
         view = secrets(app_id, life)
@@ -62,13 +63,11 @@ def show_secrets(when: When, *, deployment_id: str | None, config: str | None, a
     _table(session, ["APP", "KEY", "VERSION", "FINGERPRINT", "IN PODS"], rows, all_=all_, nothing="No secrets found")
 
 
-def _apps(
-    when: When, *, deployment_id: str | None, config: str | None, all_: bool
-) -> tuple[Session, Iterator[tuple[AppId, Life, int | None]]]:
+def _apps(when: When, which: Which, *, all_: bool) -> tuple[Session, Iterator[tuple[AppId, Life, int | None]]]:
     if not all_:
-        question = asked(when, deployment_id=deployment_id, config=config)
+        question = asked(when, which)
         return question.session, iter([(question.app.id, question.life, question.upto)])
-    if deployment_id is not None or config is not None:
+    if any(each is not None for each in which):
         raise UsageError("--all is about the whole namespace: leave --deployment-id and --config out")
     session = Session()
     moment = resolve_for_all(session, when)

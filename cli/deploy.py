@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from cli.lazy import group
-from cli.options import (
-    DEFAULT_TIMEOUT,
-    ConfigOption,
-    DeploymentIdOption,
-    DryRunOption,
-    ReasonOption,
-    RequestIdOption,
-    TimeoutOption,
-    WaitOption,
-)
+from cli.options import Change, Waiting, Which
 
 _CHANGES = "cli.deploy_changes"
 _READS = "cli.deploy_reads"
@@ -63,72 +54,45 @@ def _bare() -> None:
 _EPILOG = "Example:  1ctl deploy --image nginx:alpine --machine compute-main-01 --wait"
 
 
-@app.callback(epilog=_EPILOG)
-def deploy(
-    context: typer.Context,
+class Wish(NamedTuple):
+    """What a release is to be like, as typed; what is not given stays as it is."""
+
     image: Annotated[
         str | None, typer.Option(metavar="IMAGE", help="Image to run. What is not given stays as it is.")
-    ] = None,
+    ] = None
     machine: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Node the pods may run on; repeatable.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="App name; default: from satusky.toml.")] = None,
-    port: Annotated[int | None, typer.Option(metavar="PORT", help="Port the app listens on [8080].")] = None,
-    cpu: Annotated[str | None, typer.Option(metavar="CPU", help="CPU, e.g. 0.25 or 250m [0.5].")] = None,
-    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory, e.g. 128Mi [256Mi].")] = None,
-    replicas: Annotated[int | None, typer.Option(metavar="N", help="Number of pods [1, or one a machine].")] = None,
-    health_path: Annotated[str | None, typer.Option(metavar="PATH", help="Path of the readiness probe.")] = None,
-    env: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Environment; repeatable.")] = None,
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Node the pods may run on; repeatable."),
+    ] = None
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="App name; default: from satusky.toml.")] = None
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="Port the app listens on [8080].")] = None
+    cpu: Annotated[str | None, typer.Option(metavar="CPU", help="CPU, e.g. 0.25 or 250m [0.5].")] = None
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory, e.g. 128Mi [256Mi].")] = None
+    replicas: Annotated[int | None, typer.Option(metavar="N", help="Number of pods [1, or one a machine].")] = None
+    health_path: Annotated[str | None, typer.Option(metavar="PATH", help="Path of the readiness probe.")] = None
+    env: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Environment; repeatable.")] = None
     env_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Environment, a file of KEY=VALUE lines; - is stdin.")
-    ] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="Accept values that look like credentials.")] = False,
+    ] = None
+    plain: Annotated[bool, typer.Option("--plain", help="Accept values that look like credentials.")] = False
     kv_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Secrets from a file of KEY=VALUE lines; - is stdin.")
-    ] = None,
+    ] = None
     key: Annotated[
         list[str] | None, typer.Option("--key", "-k", metavar="KEY", help="Ask for this secret's value; repeatable.")
-    ] = None,
-    wait: WaitOption = False,
-    timeout: TimeoutOption = DEFAULT_TIMEOUT,
-    detach: Annotated[bool, typer.Option("--detach", help="Return once it is recorded; do not apply it.")] = False,
-    dry_run: DryRunOption = False,
-    config: ConfigOption = None,
-    deployment_id: DeploymentIdOption = None,
-    reason: ReasonOption = None,
-    request_id: RequestIdOption = None,
-) -> None:
+    ] = None
+    detach: Annotated[bool, typer.Option("--detach", help="Return once it is recorded; do not apply it.")] = False
+
+
+@app.callback(epilog=_EPILOG)
+def deploy(context: typer.Context, *, wish: Wish, waiting: Waiting, which: Which, change: Change) -> None:
     """Deploy an app, or work with one that is deployed."""
     if context.invoked_subcommand is not None:
         _refuse_options_before_subcommand(context)
         return
-    from cli.deploy_flow import Wish, run  # noqa: PLC0415 - subcommands need none of it
+    from cli.deploy_flow import run  # noqa: PLC0415 - subcommands need none of it
 
-    run(
-        Wish(
-            image=image,
-            machines=machine,
-            name=name,
-            port=port,
-            cpu=cpu,
-            memory=memory,
-            replicas=replicas,
-            health_path=health_path,
-            env=env or [],
-            env_file=env_file,
-            plain=plain,
-            kv_file=kv_file,
-            key=key or [],
-            wait=wait,
-            timeout=timeout,
-            detach=detach,
-            dry_run=dry_run,
-            config=config,
-            deployment_id=deployment_id,
-            reason=reason,
-            request_id=request_id,
-        )
-    )
+    run(wish, which, change, waiting)
 
 
 def _refuse_options_before_subcommand(context: typer.Context) -> None:

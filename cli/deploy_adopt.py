@@ -10,7 +10,7 @@ from cli import origin
 from cli.answers import answering, own_deployment, own_life
 from cli.dry_run import tell
 from cli.exit_codes import UsageError
-from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, RequestIdOption
+from cli.options import DryRunOption, RequestIdOption, Which
 from cli.recording import record
 from cli.session import Session
 from cli.target import target
@@ -28,8 +28,8 @@ def adopt(
         typer.Option(metavar="UID", help="The object's uid, so that another object of the same name is not adopted."),
     ],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")],
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
+    *,
+    which: Which,
     request_id: RequestIdOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -42,7 +42,7 @@ def adopt(
     """
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
-    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    app_id = target(session, which, ended=True)
     ref = _ref(app_id, named)
     repeated = session.store.request(request.request_id) is not None
     if not repeated and not session.reader.has_worker(session.place.cluster):

@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import answers, origin
-from cli.options import (
-    DEFAULT_TIMEOUT,
-    ConfigOption,
-    DeploymentIdOption,
-    DryRunOption,
-    ReasonOption,
-    RequestIdOption,
-    TimeoutOption,
-    WaitOption,
-    YesOption,
-)
+from cli.options import Change, Waiting, Which, YesOption
 from cli.recording import record
 from cli.session import Session
 from cli.target import destroyed_error, meant, running, target
@@ -40,23 +30,20 @@ def show_plan(session: Session, app_id: AppId, command: Command) -> None:
 
 def scale(
     replicas: Annotated[int, typer.Option(metavar="N", help="Number of pods.")],
-    wait: WaitOption = False,
-    timeout: TimeoutOption = DEFAULT_TIMEOUT,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    reason: ReasonOption = None,
-    request_id: RequestIdOption = None,
-    dry_run: DryRunOption = False,
+    *,
+    waiting: Waiting,
+    which: Which,
+    change: Change,
 ) -> None:
     """Change the number of pods.
 
     Example:  1ctl deploy scale --replicas 3 --wait
     """
     session = Session()
-    seconds = values.duration(timeout)
-    request = origin.request(request_id=request_id, reason=reason)
-    app = meant(session, request, deployment_id=deployment_id, config=config)
-    if dry_run:
+    seconds = values.duration(waiting.timeout)
+    request = origin.request(request_id=change.request_id, reason=change.reason)
+    app = meant(session, request, which)
+    if change.dry_run:
         show_plan(session, app.id, Scale(replicas=replicas))
         return
     session.applying.look_back(app, request)
@@ -64,24 +51,16 @@ def scale(
     life = answers.own_life(outcome)
     content = {"replicas": replicas, "changed": bool(outcome.recorded)}
     with answers.answering(session, request, outcome, lambda: content):
-        applied = session.applying.apply(app.id, request) if outcome.recorded or wait else app
+        applied = session.applying.apply(app.id, request) if outcome.recorded or waiting.wait else app
         if outcome.recorded:
             session.terminal.success(f"Scaled deployment {life.deployment_id} to {replicas} replicas")
         else:
             session.terminal.info(f"Deployment {life.deployment_id} already at {replicas} replicas — no change.")
-        if wait:
+        if waiting.wait:
             answers.wait_scaled(session, applied, outcome, request, replicas=replicas, timeout=seconds)
 
 
-def restart(
-    wait: WaitOption = False,
-    timeout: TimeoutOption = DEFAULT_TIMEOUT,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    reason: ReasonOption = None,
-    request_id: RequestIdOption = None,
-    dry_run: DryRunOption = False,
-) -> None:
+def restart(*, waiting: Waiting, which: Which, change: Change) -> None:
     """Replace the pods one by one.
 
     The new pods read the environment values and secrets that are set by now.
@@ -89,10 +68,10 @@ def restart(
     Example:  1ctl deploy restart --wait
     """
     session = Session()
-    seconds = values.duration(timeout)
-    request = origin.request(request_id=request_id, reason=reason)
-    app = meant(session, request, deployment_id=deployment_id, config=config)
-    if dry_run:
+    seconds = values.duration(waiting.timeout)
+    request = origin.request(request_id=change.request_id, reason=change.reason)
+    app = meant(session, request, which)
+    if change.dry_run:
         show_plan(session, app.id, Restart())
         return
     session.applying.check_roll(app, request)
@@ -105,17 +84,15 @@ def restart(
         applied = session.applying.apply(app.id, request)
         session.terminal.success("Rolling restart initiated. Pods are being replaced one by one.")
         session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
-        if wait:
+        if waiting.wait:
             answers.wait(session, applied, outcome, request, timeout=seconds)
 
 
 def destroy(
     yes: YesOption = False,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    reason: ReasonOption = None,
-    request_id: RequestIdOption = None,
-    dry_run: DryRunOption = False,
+    *,
+    which: Which,
+    change: Change,
 ) -> None:
     """Remove an app from the cluster; its history stays.
 
@@ -124,14 +101,14 @@ def destroy(
     Example:  1ctl deploy destroy -y --reason "replaced by v2"
     """
     session = Session()
-    request = origin.request(request_id=request_id, reason=reason)
-    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    request = origin.request(request_id=change.request_id, reason=change.reason)
+    app_id = target(session, which, ended=True)
     app = session.ledger.app(app_id)
-    if dry_run:
+    if change.dry_run:
         show_plan(session, app_id, Destroy())
         return
     before = _repeated(session, app_id, request)
-    ending = before or _ending(session, app, deployment_id)
+    ending = before or _ending(session, app, which.deployment_id)
     session.announce_sandbox()
     if app.life is not None and app.life.deployment_id == ending:
         if not yes and not session.terminal.confirm(_question(ending)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +23,8 @@ from ledger.landmarks import release_lines
 from ledger.text import Lines
 
 if TYPE_CHECKING:
+    from cli.deploy import Wish
+    from cli.options import Change, Waiting, Which
     from cli.satusky_toml import AppConfig
     from effects.cluster import Ref
     from ledger.app import App, Life
@@ -35,49 +37,22 @@ _V = TypeVar("_V")
 _HELP = "Run '1ctl deploy --help' for usage"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """The command line of one `1ctl deploy`, as typed."""
-
-    image: str | None
-    machines: Sequence[str] | None
-    name: str | None
-    port: int | None
-    cpu: str | None
-    memory: str | None
-    replicas: int | None
-    health_path: str | None
-    env: Sequence[str]
-    env_file: Path | None
-    plain: bool
-    kv_file: Path | None
-    key: Sequence[str]
-    wait: bool
-    timeout: str
-    detach: bool
-    dry_run: bool
-    config: str | None
-    deployment_id: str | None
-    reason: str | None
-    request_id: str | None
-
-
-def run(wish: Wish) -> None:
+def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
     """Deploy.
 
     Raises:
         RefusedError: Nothing was recorded.
         CommandError: Recorded; its code says how far it got.
     """
-    if wish.wait and wish.detach:
+    if waiting.wait and wish.detach:
         raise UsageError("--wait and --detach exclude each other", hint=_HELP)
     session = Session()
-    timeout = values.duration(wish.timeout)
-    app_id, command = _command(session, wish)
+    timeout = values.duration(waiting.timeout)
+    app_id, command = _command(session, wish, which)
     secrets = _given_secrets(session, wish)
     command = replace(command, secret_keys=tuple(sorted(secrets)))
-    request = origin.request(request_id=wish.request_id, reason=wish.reason, git=True)
-    if wish.dry_run:
+    request = origin.request(request_id=change.request_id, reason=change.reason, git=True)
+    if change.dry_run:
         from cli.dry_run import show  # noqa: PLC0415
 
         show(session, app_id, command)
@@ -98,27 +73,27 @@ def run(wish: Wish) -> None:
             _detached(session, app_id, released)
             return
         app = _apply(session, outcome, request)
-        if wish.wait:
+        if waiting.wait:
             answers.wait(session, app, outcome, request, timeout=timeout)
 
 
 # -- Before recording --------------------------------------------------------------------------------------------------
 
 
-def _command(session: Session, wish: Wish) -> tuple[AppId, Deploy]:
-    app_id, file = _app_and_file(session, wish)
+def _command(session: Session, wish: Wish, which: Which) -> tuple[AppId, Deploy]:
+    app_id, file = _app_and_file(session, wish.name, which)
     return app_id, _flags_over_file(wish, file)
 
 
-def _app_and_file(session: Session, wish: Wish) -> tuple[AppId, AppConfig | None]:
-    if wish.deployment_id is not None:
-        if wish.name is not None:
+def _app_and_file(session: Session, named: str | None, which: Which) -> tuple[AppId, AppConfig | None]:
+    if which.deployment_id is not None:
+        if named is not None:
             raise UsageError("--name and --deployment-id exclude each other", hint=_HELP)
-        app_id = target(session, deployment_id=wish.deployment_id, config=None)
-        return app_id, satusky_toml.read(_found(wish)) if wish.config else None
-    path = satusky_toml.find(wish.config, working_directory())
+        app_id = target(session, which)
+        return app_id, satusky_toml.read(_found(which)) if which.config else None
+    path = satusky_toml.find(which.config, working_directory())
     file = satusky_toml.read(path) if path is not None else None
-    name = wish.name if wish.name is not None else file.name if file else None
+    name = named if named is not None else file.name if file else None
     if name is None:
         raise RefusedError(
             "no app name: there is no satusky.toml here or above",
@@ -127,8 +102,8 @@ def _app_and_file(session: Session, wish: Wish) -> tuple[AppId, AppConfig | None
     return session.app_id(values.app_name(name)), file
 
 
-def _found(wish: Wish) -> Path:
-    path = satusky_toml.find(wish.config, working_directory())
+def _found(which: Which) -> Path:
+    path = satusky_toml.find(which.config, working_directory())
     assert path is not None  # a file that is named must exist
     return path
 
@@ -141,14 +116,14 @@ def _flags_over_file(wish: Wish, file: AppConfig | None) -> Deploy:
 
     return Deploy(
         image=wish.image,
-        machines=None if wish.machines is None else tuple(name for name in wish.machines if name),
+        machines=None if wish.machine is None else tuple(name for name in wish.machine if name),
         port=over(wish.port, file.port if file else None),
         cpu=over(wish.cpu, file.cpu if file else None),
         memory=over(wish.memory, file.memory if file else None),
         replicas=over(wish.replicas, file.replicas if file else None),
         health_path=over(wish.health_path, file.health_path if file else None),
         image_pull_secret=file.image_pull_secret if file else None,
-        env=given_env(wish.env, wish.env_file),
+        env=given_env(wish.env or [], wish.env_file),
         plain=wish.plain,
     )
 
@@ -175,7 +150,7 @@ def _given_secrets(session: Session, wish: Wish) -> Mapping[str, bytes]:
         return {}
     from cli.secret_input import given_secrets  # noqa: PLC0415 - most releases come without
 
-    return given_secrets(session.terminal, pairs=[], file=wish.kv_file, ask=wish.key)
+    return given_secrets(session.terminal, pairs=[], file=wish.kv_file, ask=wish.key or [])
 
 
 def read_text(path: Path) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from cli.exit_codes import UsageError
 from cli.moment import When, parse_time, resolve
-from cli.options import DIGITS, ConfigOption, DeploymentIdOption, countable
+from cli.options import DIGITS, Which, countable
 from cli.session import Session
 from cli.target import loaded, running, target
 from ledger.app import App, open_life
@@ -28,8 +28,8 @@ def diff(
         str, typer.Argument(metavar="A", help="A release (1), a position (@42), a time ('2h ago'), or live.")
     ],
     after: Annotated[str, typer.Argument(metavar="[B]", help="Likewise; default: now.", show_default=False)] = "now",
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
+    *,
+    which: Which,
 ) -> None:
     """Compare an app at two moments.
 
@@ -43,14 +43,14 @@ def diff(
             raise UsageError(
                 "live is the cluster as it is now: it is compared with the present only", hint="1ctl deploy diff live"
             )
-        _diff_live(session, deployment_id=deployment_id, config=config)
+        _diff_live(session, which)
         return
-    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    app_id = target(session, which, ended=True)
     app = session.reader.app(app_id)
     if app.lives == 0:
         open_life(app)
-    old = _life_at(session, app_id, before, deployment_id)
-    new = _life_at(session, app_id, after, deployment_id)
+    old = _life_at(session, app_id, before, which.deployment_id)
+    new = _life_at(session, app_id, after, which.deployment_id)
     changes = difference(old, new)
     if session.terminal.json:
         session.terminal.document([change._asdict() for change in changes])
@@ -61,11 +61,11 @@ def diff(
         session.terminal.table(["SETTING", "BEFORE", "AFTER"], rows)
 
 
-def _diff_live(session: Session, *, deployment_id: str | None, config: str | None) -> None:
+def _diff_live(session: Session, which: Which) -> None:
     """How the cluster differs from the ledger, asked with the caller's own rights there. Secrets are not read."""
     from cli.live import differences_of  # noqa: PLC0415 - asks the cluster
 
-    app = loaded(session, deployment_id=deployment_id, config=config)
+    app = loaded(session, which)
     found = differences_of(session, app)
     if session.terminal.json:
         session.terminal.document(
@@ -91,15 +91,15 @@ def blame(
     key: Annotated[
         str | None, typer.Argument(metavar="[KEY]", help="A setting, environment or secret key; default: all.")
     ] = None,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
+    *,
+    which: Which,
 ) -> None:
     """Show who gave each setting its present value, when and why.
 
     Example:  1ctl deploy blame DATABASE_URL
     """
     session = Session()
-    app_id = target(session, deployment_id=deployment_id, config=config)
+    app_id = target(session, which)
     running(session, session.reader.app(app_id))
     found = blamed(App(id=app_id), session.reader.asked(app_id))
     if key is not None:
@@ -145,8 +145,8 @@ def events(
         int | None, typer.Option(metavar="N", min=1, callback=countable, help="The last N [50; JSON: all].")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones as they come.")] = False,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
+    *,
+    which: Which,
 ) -> None:
     """Show everything recorded about an app.
 
@@ -157,8 +157,10 @@ def events(
     from cli.audit_log import show  # noqa: PLC0415
 
     session = Session()
-    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
-    wanted = Filter(cluster=app_id.cluster, namespace=app_id.namespace, app=app_id.name, deployment_id=deployment_id)
+    app_id = target(session, which, ended=True)
+    wanted = Filter(
+        cluster=app_id.cluster, namespace=app_id.namespace, app=app_id.name, deployment_id=which.deployment_id
+    )
     show(session, wanted, limit=limit, follow=follow, upto=None)
 
 

@@ -8,8 +8,8 @@ import typer
 
 from cli.age import age
 from cli.exit_codes import UsageError
-from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When, life_of, resolve, resolve_for_all
-from cli.options import ConfigOption, DeploymentIdOption, LimitOption
+from cli.moment import When, life_of, resolve, resolve_for_all
+from cli.options import LimitOption, Which
 from cli.past import asked
 from cli.session import Session
 from cli.target import target
@@ -26,21 +26,14 @@ PAGE = 50
 """Rows that fit a person; programs get all of them."""
 
 
-def get(
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    at_release: AtReleaseOption = None,
-    as_of: AsOfOption = None,
-    at_position: AtPositionOption = None,
-) -> None:
+def get(*, which: Which, when: When) -> None:
     """Show an app: what runs, and at which URL.
 
     Example:  1ctl -o json deploy get | jq -r .domain
     """
     from projections.app_views import deployment  # noqa: PLC0415
 
-    when = When(at_release=at_release, as_of=as_of, at_position=at_position)
-    question = asked(when, deployment_id=deployment_id, config=config)
+    question = asked(when, which)
     session = question.session
     view = deployment(question.app.id, question.life)
     if session.terminal.json:
@@ -71,10 +64,9 @@ def list_deployments(
     wide: Annotated[bool, typer.Option("--wide", help="With what each runs, and whether its pods are ready.")] = False,
     limit: LimitOption = None,
     after: Annotated[str | None, typer.Option(metavar="ID", help="Only those after this deployment id.")] = None,
-    at_release: AtReleaseOption = None,
-    as_of: AsOfOption = None,
-    at_position: AtPositionOption = None,
     all_: Annotated[bool, typer.Option("--all", help="Destroyed ones too.")] = False,
+    *,
+    when: When,
 ) -> None:
     """List the apps of the namespace, oldest first.
 
@@ -86,7 +78,7 @@ def list_deployments(
 
     session = Session()
     place = session.place
-    moment = resolve_for_all(session, When(at_release=at_release, as_of=as_of, at_position=at_position))
+    moment = resolve_for_all(session, when)
     page = app_list_page(
         session.store,
         place.cluster,
@@ -143,7 +135,7 @@ def _opened(session: Session, deployment_id: str) -> int:
     """The position of a life's first release."""
     from ledger.streams import app_stream  # noqa: PLC0415
 
-    app_id = target(session, deployment_id=deployment_id, config=None, ended=True)
+    app_id = target(session, Which(deployment_id), ended=True)
     life = life_of(session, app_id, deployment_id)
     return session.store.landmarks(app_stream(app_id).bytes, start=life.start, limit=1)[0].position
 
@@ -154,11 +146,9 @@ def releases(
     ] = False,
     limit: LimitOption = None,
     all_: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    at_release: AtReleaseOption = None,
-    as_of: AsOfOption = None,
-    at_position: AtPositionOption = None,
+    *,
+    which: Which,
+    when: When,
 ) -> None:
     """List an app's releases, newest first.
 
@@ -171,11 +161,10 @@ def releases(
     if all_ and limit is not None:
         raise UsageError("--all and --limit exclude each other")
     session = Session()
-    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
-    when = When(at_release=at_release, as_of=as_of, at_position=at_position)
-    moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
+    app_id = target(session, which, ended=True)
+    moment = resolve(session, when, app_id=app_id, deployment_id=which.deployment_id)
     upto = moment.position if moment else None
-    life = life_of(session, app_id, deployment_id, upto=upto)
+    life = life_of(session, app_id, which.deployment_id, upto=upto)
     page = release_page(session.reader, life, page_size(session, limit, all_=all_), upto=upto)
     if session.terminal.json or wide:
         _details(session, life, page, upto)

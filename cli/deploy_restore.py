@@ -8,16 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import answers, origin
-from cli.options import (
-    DEFAULT_TIMEOUT,
-    ConfigOption,
-    DeploymentIdOption,
-    DryRunOption,
-    ReasonOption,
-    RequestIdOption,
-    TimeoutOption,
-    WaitOption,
-)
+from cli.options import Change, Waiting, Which
 from cli.recording import record
 from cli.session import Session
 from cli.target import target
@@ -33,13 +24,10 @@ def restore(
         list[str] | None, typer.Option("--key", "-k", metavar="KEY", help="Ask for this secret's value; repeatable.")
     ] = None,
     without_secrets: Annotated[bool, typer.Option("--without-secrets", help="Leave out secrets not given.")] = False,
-    wait: WaitOption = False,
-    timeout: TimeoutOption = DEFAULT_TIMEOUT,
-    dry_run: DryRunOption = False,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    reason: ReasonOption = None,
-    request_id: RequestIdOption = None,
+    *,
+    waiting: Waiting,
+    which: Which,
+    change: Change,
 ) -> None:
     """Deploy a destroyed app again as it last was.
 
@@ -52,12 +40,14 @@ def restore(
     from cli.secret_input import given_secrets  # noqa: PLC0415
 
     session = Session()
-    seconds = values.duration(timeout)
-    request = origin.request(request_id=request_id, reason=reason)
-    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    seconds = values.duration(waiting.timeout)
+    request = origin.request(request_id=change.request_id, reason=change.reason)
+    app_id = target(session, which, ended=True)
     given = given_secrets(session.terminal, pairs=[], file=kv_file, ask=key or []) if kv_file or key else {}
-    command = Restore(deployment_id=deployment_id, secret_keys=tuple(sorted(given)), without_secrets=without_secrets)
-    if dry_run:
+    command = Restore(
+        deployment_id=which.deployment_id, secret_keys=tuple(sorted(given)), without_secrets=without_secrets
+    )
+    if change.dry_run:
         from cli.dry_run import show  # noqa: PLC0415
 
         show(session, app_id, command)
@@ -70,5 +60,5 @@ def restore(
         applied = session.applying.apply(app_id, request)
         session.terminal.success(f"App {app_id.name} is restored. Your app is live at: https://{life.domain}")
         session.terminal.line(f"Deployment ID: {life.deployment_id}")
-        if wait:
+        if waiting.wait:
             answers.wait(session, applied, outcome, request, timeout=seconds)

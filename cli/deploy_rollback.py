@@ -7,19 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import answers, origin
-from cli.options import (
-    DEFAULT_TIMEOUT,
-    ConfigOption,
-    DeploymentIdOption,
-    DryRunOption,
-    ReasonOption,
-    RequestIdOption,
-    TimeoutOption,
-    WaitOption,
-    YesOption,
-    countable,
-    offer,
-)
+from cli.options import Change, DryRunOption, RequestIdOption, Waiting, Which, YesOption, countable, offer
 from cli.recording import record
 from cli.session import Session
 from cli.target import meant
@@ -46,13 +34,10 @@ def rollback(
         ),
     ] = "all",
     yes: YesOption = False,
-    wait: WaitOption = False,
-    timeout: TimeoutOption = DEFAULT_TIMEOUT,
-    dry_run: DryRunOption = False,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    reason: ReasonOption = None,
-    request_id: RequestIdOption = None,
+    *,
+    waiting: Waiting,
+    which: Which,
+    change: Change,
 ) -> None:
     """Make a release that runs what an earlier one ran.
 
@@ -61,11 +46,11 @@ def rollback(
     Example:  1ctl deploy rollback --version 1 --reason "2 loses orders" --wait
     """
     session = Session()
-    seconds = values.duration(timeout)
-    request = origin.request(request_id=request_id, reason=reason)
-    app = meant(session, request, deployment_id=deployment_id, config=config)
+    seconds = values.duration(waiting.timeout)
+    request = origin.request(request_id=change.request_id, reason=change.reason)
+    app = meant(session, request, which)
     command = Rollback(version=version, only=only)
-    if dry_run:
+    if change.dry_run:
         from cli.dry_run import show  # noqa: PLC0415
 
         show(session, app.id, command)
@@ -85,7 +70,7 @@ def rollback(
         applied = session.applying.apply(app.id, request)
         session.terminal.success(f"Rollback to version {rolled.target} initiated")
         session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
-        if wait:
+        if waiting.wait:
             answers.wait(session, applied, outcome, request, timeout=seconds)
 
 
@@ -94,8 +79,8 @@ def mark_bad(
         int, typer.Argument(metavar="N", callback=countable, autocompletion=offer("releases"), help="Release.")
     ],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown to whoever wants to go back to it.")],
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
+    *,
+    which: Which,
     request_id: RequestIdOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -105,7 +90,7 @@ def mark_bad(
     """
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
-    app = meant(session, request, deployment_id=deployment_id, config=config)
+    app = meant(session, request, which)
     if dry_run:
         from cli.dry_run import show  # noqa: PLC0415
 

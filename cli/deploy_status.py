@@ -9,8 +9,8 @@ import typer
 
 from cli import origin
 from cli.exit_codes import CommandError, ExitCode, UsageError
-from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
-from cli.options import DEFAULT_TIMEOUT, ConfigOption, DeploymentIdOption, TimeoutOption, WaitOption
+from cli.moment import When
+from cli.options import Waiting, Which
 from cli.parked_hints import parked_hint
 from cli.past import asked
 from cli.recording import status_hint
@@ -33,16 +33,13 @@ WATCH_SECONDS = 0.5
 
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Go on, with a line for each change.")] = False,
-    wait: WaitOption = False,
-    timeout: TimeoutOption = DEFAULT_TIMEOUT,
+    *,
+    waiting: Waiting,
     check_dns: Annotated[
         bool, typer.Option("--check-dns", help="Ask this machine's resolver for the host name.")
     ] = False,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    at_release: AtReleaseOption = None,
-    as_of: AsOfOption = None,
-    at_position: AtPositionOption = None,
+    which: Which,
+    when: When,
 ) -> None:
     """Show how an app is doing now.
 
@@ -52,46 +49,45 @@ def status(
 
     Example:  1ctl deploy status --wait --timeout 2m
     """
-    when = When(at_release=at_release, as_of=as_of, at_position=at_position)
-    if watch and wait:
+    if watch and waiting.wait:
         raise UsageError("--watch and --wait exclude each other", hint=_HELP)
-    if (watch or wait) and not when.is_now:
+    if (watch or waiting.wait) and not when.is_now:
         raise UsageError(
             "--watch and --wait are about now; --at-release, --as-of and --at-position about the past", hint=_HELP
         )
-    seconds = values.duration(timeout)
+    seconds = values.duration(waiting.timeout)
     if not when.is_now:
-        question = asked(when, deployment_id=deployment_id, config=config)
+        question = asked(when, which)
         _print(question.session, question.app, question.life, ledger_facts(question.life, past=True))
         return
     session = Session()
-    if not session.reader.may_append() and wait:
+    if not session.reader.may_append() and waiting.wait:
         raise RefusedError(
             "this ledger is only read here, so there is nothing to wait for",
             hint="See where it goes on: 1ctl ledger status",
         )
     if not session.reader.may_append():
         session.terminal.notice("This ledger is only read here, so the cluster is not asked.")
-        question = asked(when, deployment_id=deployment_id, config=config)
+        question = asked(when, which)
         _print(question.session, question.app, question.life, ledger_facts(question.life, past=True))
         return
     request = origin.request()
-    app = _app(session, deployment_id=deployment_id, config=config)
+    app = _app(session, which)
     if watch:
         _watch(session, app, request, check_dns=check_dns)
         return
-    if wait:
+    if waiting.wait:
         _wait(session, app, request, check_dns=check_dns, timeout=seconds)
         return
     app, found = _now(session, app, request, check_dns=check_dns)
     _print(session, app, app.life or app.leaving, found)
 
 
-def _app(session: Session, *, deployment_id: str | None, config: str | None) -> App:
-    app = session.reader.app(target(session, deployment_id=deployment_id, config=config, ended=True))
+def _app(session: Session, which: Which) -> App:
+    app = session.reader.app(target(session, which, ended=True))
     shown = app.life or app.leaving or running(session, app)
-    if deployment_id is not None and shown.deployment_id != deployment_id:
-        raise destroyed_error(app.id, deployment_id)
+    if which.deployment_id not in (None, shown.deployment_id):
+        raise destroyed_error(app.id, which.deployment_id)
     return app
 
 

@@ -9,8 +9,8 @@ import typer
 
 from cli.exit_codes import UsageError
 from cli.lazy import group
-from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
-from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, offer
+from cli.moment import When
+from cli.options import Change, Which, offer
 
 app = typer.Typer(
     cls=group({"create": "cli.env:create", "list": "cli.env:list_values", "unset": "cli.env:unset"}),
@@ -37,17 +37,15 @@ def create(
         Path | None, typer.Option(metavar="FILE", help="Values from a file of KEY=VALUE lines; - is stdin.")
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Accept values that look like credentials.")] = False,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    reason: ReasonOption = None,
-    request_id: RequestIdOption = None,
-    dry_run: DryRunOption = False,
+    *,
+    which: Which,
+    change: Change,
 ) -> None:
     """Set environment values; others stay.
 
     Example:  1ctl env create --env USER_SERVICE_URL=https://...
     """
-    from cli.configuration import ChangeOptions, changed  # noqa: PLC0415
+    from cli.configuration import changed  # noqa: PLC0415
     from cli.deploy_flow import given_env  # noqa: PLC0415
     from ledger.commands import SetEnv  # noqa: PLC0415
 
@@ -56,12 +54,10 @@ def create(
         raise UsageError(
             "no value given: pass --env KEY=VALUE or --env-file FILE", hint="Run '1ctl env create --help' for usage"
         )
-    options = ChangeOptions(
-        deployment_id=deployment_id, config=config, reason=reason, request_id=request_id, dry_run=dry_run
-    )
     changed(
         SetEnv(values=values, plain=plain),
-        options,
+        which,
+        change,
         done="✅ Environment {app} created successfully",
     )
 
@@ -73,36 +69,30 @@ def unset(
             "--key", "-k", metavar="KEY", autocompletion=offer("environment"), help="Key to remove; repeatable."
         ),
     ],
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    reason: ReasonOption = None,
-    request_id: RequestIdOption = None,
-    dry_run: DryRunOption = False,
+    *,
+    which: Which,
+    change: Change,
 ) -> None:
     """Remove environment values.
 
     Example:  1ctl env unset --key USER_SERVICE_URL
     """
-    from cli.configuration import ChangeOptions, changed, removed_line  # noqa: PLC0415
+    from cli.configuration import changed, removed_line  # noqa: PLC0415
     from ledger.commands import UnsetEnv  # noqa: PLC0415
 
-    options = ChangeOptions(
-        deployment_id=deployment_id, config=config, reason=reason, request_id=request_id, dry_run=dry_run
-    )
     changed(
         UnsetEnv(keys=tuple(dict.fromkeys(key))),
-        options,
+        which,
+        change,
         done=removed_line(key, "environment"),
     )
 
 
 def list_values(
     all_: Annotated[bool, typer.Option("--all", help="Of all apps in the namespace.")] = False,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    at_release: AtReleaseOption = None,
-    as_of: AsOfOption = None,
-    at_position: AtPositionOption = None,
+    *,
+    which: Which,
+    when: When,
 ) -> None:
     """List an app's environment values.
 
@@ -112,5 +102,4 @@ def list_values(
     """
     from cli.configuration_lists import show_environments  # noqa: PLC0415
 
-    when = When(at_release=at_release, as_of=as_of, at_position=at_position)
-    show_environments(when, deployment_id=deployment_id, config=config, all_=all_)
+    show_environments(when, which, all_=all_)

@@ -5,11 +5,12 @@ Every command also takes the global options (`-o json`, `-p NAME`, `--ledger`), 
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -126,13 +127,58 @@ def _command(target: str, name: str) -> Any:
     module, _, attribute = target.partition(":")
     made = getattr(import_module(module), attribute)
     if isinstance(made, typer.Typer):
+        own = made.registered_callback
+        if own is not None and own.callback is not None:
+            own.callback = spread(own.callback)
         built = build(made)
     else:
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(name, cls=LeafCommand)(made)
+        single.command(name, cls=LeafCommand)(spread(made))
         built = build(single)
     built.name = name
     return built
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with every field of its option sets as an option of its own; itself if it takes no set.
+
+    A set is a `NamedTuple` whose fields are annotated as options are: `cli.options.Which`. The command's own parameters
+    keep their order, and a set's fields stand where it stood.
+
+    Args:
+        command: Its sets are annotated with classes that its module imports, and are keyword-only: they follow
+            parameters that have defaults.
+    """
+    parameters = inspect.signature(command, eval_str=True).parameters
+    sets = {name: each.annotation for name, each in parameters.items() if hasattr(each.annotation, "_field_defaults")}
+    if not sets:
+        return command
+
+    def called(**given: Any) -> None:
+        for name, own in sets.items():
+            given[name] = own(**{field: given.pop(field) for field in own._fields})
+        command(**given)
+
+    shown = [
+        option for name, each in parameters.items() for option in (_options(sets[name]) if name in sets else [each])
+    ]
+    called.__name__, called.__doc__ = command.__name__, command.__doc__
+    called.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined] # what `inspect` asks for
+    return called
+
+
+def _options(own: Any) -> list[inspect.Parameter]:
+    """The fields of an option set, as parameters."""
+    annotations, defaults = get_type_hints(own, include_extras=True), own._field_defaults
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=defaults.get(name, inspect.Parameter.empty),
+            annotation=annotations[name],
+        )
+        for name in own._fields
+    ]
 
 
 def _global_params(own: list[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from cli.exit_codes import UsageError
-from cli.options import countable, offer
+from cli.options import Which, countable, offer
 from ledger.clock import SystemClock, from_micros, to_micros
 from ledger.errors import RefusedError
 
@@ -40,9 +40,9 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 class When(NamedTuple):
     """The three options as given; at most one of them."""
 
-    at_release: int | None = None
-    as_of: str | None = None
-    at_position: int | None = None
+    at_release: AtReleaseOption = None
+    as_of: AsOfOption = None
+    at_position: AtPositionOption = None
 
     @property
     def is_now(self) -> bool:
@@ -96,7 +96,7 @@ def resolve_for_all(session: Session, when: When) -> Moment | None:
         return resolve(session, when, app_id=None, deployment_id=None)
     from cli.target import target  # noqa: PLC0415 - most questions about all apps name no release
 
-    app_id = target(session, deployment_id=None, config=None, ended=True)
+    app_id = target(session, Which(), ended=True)
     return resolve(session, when, app_id=app_id, deployment_id=None)
 
 

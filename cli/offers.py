@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.options import INVOCATION
+from cli.options import INVOCATION, Which
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -110,7 +110,7 @@ def _session() -> Session:
 def _app(session: Session) -> AppId:
     from cli.target import target  # noqa: PLC0415
 
-    return target(session, deployment_id=INVOCATION.deployment_id, config=INVOCATION.config, ended=True)
+    return target(session, Which(INVOCATION.deployment_id, INVOCATION.config), ended=True)
 
 
 def _life() -> Life | None:

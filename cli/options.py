@@ -1,9 +1,12 @@
-"""Options that several commands share, and where their values go."""
+"""Options that several commands share, and where their values go.
+
+Those that belong together are a set: a command takes it as one argument, and `cli.lazy` spreads it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -191,3 +194,25 @@ WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Wait until the p
 TimeoutOption = Annotated[str, typer.Option(metavar="TIME", help="How long to wait: 90, 30s, 5m.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would happen, and do nothing.")]
+
+
+class Which(NamedTuple):
+    """The app that a command is about; neither given: that of the nearest satusky.toml."""
+
+    deployment_id: DeploymentIdOption = None
+    config: ConfigOption = None
+
+
+class Waiting(NamedTuple):
+    """Whether to wait for pods, and how long."""
+
+    wait: WaitOption = False
+    timeout: TimeoutOption = DEFAULT_TIMEOUT
+
+
+class Change(NamedTuple):
+    """What every change may be given: why, under which id, and whether only to show what it would lead to."""
+
+    reason: ReasonOption = None
+    request_id: RequestIdOption = None
+    dry_run: DryRunOption = False

@@ -11,6 +11,7 @@ from ledger.clock import SystemClock
 from ledger.errors import AppNotFoundError
 
 if TYPE_CHECKING:
+    from cli.options import Which
     from ledger.app import App, Life
 
 
@@ -32,15 +33,15 @@ class Asked(NamedTuple):
     now_us: int
 
 
-def asked(when: When, *, deployment_id: str | None, config: str | None) -> Asked:
+def asked(when: When, which: Which) -> Asked:
     """The app at the moment that is meant.
 
     Raises:
         AppNotFoundError: It had no open life then, or not the one that is named.
         RefusedError: Nothing says which app, or there was no such moment.
     """
-    session = Session()
-    app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    session, deployment_id = Session(), which.deployment_id
+    app_id = target(session, which, ended=True)
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
     app = session.reader.app(app_id, upto=moment.position if moment else None)
     if deployment_id is not None and (app.life is None or app.life.deployment_id != deployment_id):

@@ -9,7 +9,7 @@ import typer
 from cli import origin
 from cli.answers import declined
 from cli.identities import identity_rows, lives
-from cli.options import DryRunOption, ReasonOption, RequestIdOption, YesOption
+from cli.options import Change, YesOption
 from cli.progress import progress
 from cli.session import Session
 from effects.crash_points import crash_point
@@ -26,10 +26,9 @@ AcceptLossOption = Annotated[
 
 def rotate_keys(
     yes: YesOption = False,
-    reason: ReasonOption = None,
-    request_id: RequestIdOption = None,
     accept_loss: AcceptLossOption = False,
-    dry_run: DryRunOption = False,
+    *,
+    change: Change,
 ) -> None:
     """Make a new key that opens the ledger's secrets.
 
@@ -42,9 +41,9 @@ def rotate_keys(
     """
     session = Session()
     terminal = session.terminal
-    request = origin.request(request_id=request_id, reason=reason)
+    request = origin.request(request_id=change.request_id, reason=change.reason)
     found = before_rotation(session.ledger, session.keys, accept_loss=accept_loss)
-    if dry_run:
+    if change.dry_run:
         _show(terminal, found)
         return
     path = session.keys.identity_path(found.ledger_id)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cli.lazy import group
-from cli.moment import AsOfOption, AtPositionOption, AtReleaseOption, When
-from cli.options import ConfigOption, DeploymentIdOption, DryRunOption, ReasonOption, RequestIdOption, YesOption, offer
+from cli.moment import When
+from cli.options import Change, Which, YesOption, offer
 
 app = typer.Typer(
     cls=group(
@@ -49,11 +49,9 @@ def create(
     key: Annotated[
         list[str] | None, typer.Option("--key", "-k", metavar="KEY", help="Ask for this one's value; repeatable.")
     ] = None,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    reason: ReasonOption = None,
-    request_id: RequestIdOption = None,
-    dry_run: DryRunOption = False,
+    *,
+    which: Which,
+    change: Change,
 ) -> None:
     """Set secrets; others stay.
 
@@ -62,19 +60,17 @@ def create(
 
     Example:  1ctl secret create --kv-file secrets.env
     """
-    from cli.configuration import ChangeOptions, changed  # noqa: PLC0415
+    from cli.configuration import changed  # noqa: PLC0415
     from cli.secret_input import given_secrets  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
     from ledger.commands import SetSecrets  # noqa: PLC0415
 
     session = Session()
     values = given_secrets(session.terminal, pairs=kv or [], file=kv_file, ask=key or [])
-    options = ChangeOptions(
-        deployment_id=deployment_id, config=config, reason=reason, request_id=request_id, dry_run=dry_run
-    )
     changed(
         SetSecrets(keys=tuple(sorted(values))),
-        options,
+        which,
+        change,
         done="✅ Secret {app} created successfully",
         session=session,
         secret_values=values,
@@ -86,25 +82,21 @@ def unset(
         list[str],
         typer.Option("--key", "-k", metavar="KEY", autocompletion=offer("secrets"), help="Key to remove; repeatable."),
     ],
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    reason: ReasonOption = None,
-    request_id: RequestIdOption = None,
-    dry_run: DryRunOption = False,
+    *,
+    which: Which,
+    change: Change,
 ) -> None:
     """Remove secrets.
 
     Example:  1ctl secret unset --key JWT_SECRET
     """
-    from cli.configuration import ChangeOptions, changed, removed_line  # noqa: PLC0415
+    from cli.configuration import changed, removed_line  # noqa: PLC0415
     from ledger.commands import UnsetSecrets  # noqa: PLC0415
 
-    options = ChangeOptions(
-        deployment_id=deployment_id, config=config, reason=reason, request_id=request_id, dry_run=dry_run
-    )
     changed(
         UnsetSecrets(keys=tuple(dict.fromkeys(key))),
-        options,
+        which,
+        change,
         done=removed_line(key, "secrets"),
     )
 
@@ -114,11 +106,9 @@ def purge(
         str, typer.Argument(metavar="KEY", autocompletion=offer("secrets"), help="Secret whose value leaked.")
     ],
     yes: YesOption = False,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    reason: ReasonOption = None,
-    request_id: RequestIdOption = None,
-    dry_run: DryRunOption = False,
+    *,
+    which: Which,
+    change: Change,
 ) -> None:
     """Delete every value that a secret ever had.
 
@@ -126,15 +116,13 @@ def purge(
 
     Example:  1ctl secret purge JWT_SECRET --reason "leaked in a log"
     """
-    from cli.configuration import ChangeOptions, changed  # noqa: PLC0415
+    from cli.configuration import changed  # noqa: PLC0415
     from ledger.commands import PurgeSecret  # noqa: PLC0415
 
-    options = ChangeOptions(
-        deployment_id=deployment_id, config=config, reason=reason, request_id=request_id, dry_run=dry_run
-    )
     changed(
         PurgeSecret(key=key),
-        options,
+        which,
+        change,
         done=f"✅ Every value of {key} is deleted",
         question=None if yes else f"Delete every value that {key} ever had? This cannot be undone.",
     )
@@ -142,11 +130,9 @@ def purge(
 
 def list_keys(
     all_: Annotated[bool, typer.Option("--all", help="Of all apps in the namespace.")] = False,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
-    at_release: AtReleaseOption = None,
-    as_of: AsOfOption = None,
-    at_position: AtPositionOption = None,
+    *,
+    which: Which,
+    when: When,
 ) -> None:
     """List the names of an app's secrets, never values.
 
@@ -156,5 +142,4 @@ def list_keys(
     """
     from cli.configuration_lists import show_secrets  # noqa: PLC0415
 
-    when = When(at_release=at_release, as_of=as_of, at_position=at_position)
-    show_secrets(when, deployment_id=deployment_id, config=config, all_=all_)
+    show_secrets(when, which, all_=all_)

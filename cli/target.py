@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING
 from ledger.errors import AppNotFoundError, RefusedError
 
 if TYPE_CHECKING:
+    from cli.options import Which
     from cli.session import Session
     from ledger.app import App, Life
     from ledger.request import Request
     from ledger.spec import AppId
 
 
-def target(session: Session, *, deployment_id: str | None, config: str | None, ended: bool = False) -> AppId:
+def target(session: Session, which: Which, *, ended: bool = False) -> AppId:
     """The app; it need not be deployed, unless it is named by its deployment id.
 
     Args:
         session: Where to look.
-        deployment_id: As given, or None.
-        config: As given, or None.
+        which: The app, as given.
         ended: Whether a deployment id may be that of a destroyed life.
 
     Raises:
         RefusedError: Nothing says which app.
         AppNotFoundError: The deployment id is unknown, or its life has ended.
     """
-    if deployment_id is not None:
-        return _by_deployment_id(session, deployment_id, ended=ended)
+    if which.deployment_id is not None:
+        return _by_deployment_id(session, which.deployment_id, ended=ended)
     from cli import satusky_toml  # noqa: PLC0415 - not needed with a deployment id
 
-    path = satusky_toml.find(config, working_directory())
+    path = satusky_toml.find(which.config, working_directory())
     if path is None:
         raise RefusedError(
             "no --deployment-id and no satusky.toml found",
@@ -80,15 +80,15 @@ def destroyed_error(app_id: AppId, deployment_id: str) -> AppNotFoundError:
     )
 
 
-def meant(session: Session, request: Request, *, deployment_id: str | None, config: str | None) -> App:
+def meant(session: Session, request: Request, which: Which) -> App:
     """The app that a request is about: with an open life, or whatever became of it if the request is a repeated one.
 
     Raises:
         AppNotFoundError: It is a new request, and the app has no open life.
     """
     if session.store.request(request.request_id) is None:
-        return loaded(session, deployment_id=deployment_id, config=config)
-    return session.reader.app(target(session, deployment_id=deployment_id, config=config, ended=True))
+        return loaded(session, which)
+    return session.reader.app(target(session, which, ended=True))
 
 
 def running(session: Session, app: App, *, upto: int | None = None) -> Life:
@@ -125,12 +125,12 @@ def _ended(session: Session, app_id: AppId, *, upto: int | None) -> str | None:
     return from_micros(end.recorded_us).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
-def loaded(session: Session, *, deployment_id: str | None, config: str | None) -> App:
+def loaded(session: Session, which: Which) -> App:
     """The app with an open life.
 
     Raises:
         AppNotFoundError: It has none.
     """
-    app = session.reader.app(target(session, deployment_id=deployment_id, config=config))
+    app = session.reader.app(target(session, which))
     running(session, app)
     return app

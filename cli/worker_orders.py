@@ -8,7 +8,7 @@ import typer
 
 from cli import origin
 from cli.answers import answering, declined
-from cli.options import ConfigOption, DeploymentIdOption, ReasonOption, RequestIdOption, YesOption
+from cli.options import ReasonOption, RequestIdOption, Which, YesOption
 from cli.recording import record
 from cli.session import Session
 from cli.target import target
@@ -16,8 +16,8 @@ from cli.target import target
 
 def retry(
     app: Annotated[str | None, typer.Argument(metavar="[APP]", help="Name of the app [that of satusky.toml].")] = None,
-    deployment_id: DeploymentIdOption = None,
-    config: ConfigOption = None,
+    *,
+    which: Which,
     reason: ReasonOption = None,
     request_id: RequestIdOption = None,
 ) -> None:
@@ -32,10 +32,7 @@ def retry(
 
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
-    if app is not None:
-        app_id = session.app_id(app_name(app))
-    else:
-        app_id = target(session, deployment_id=deployment_id, config=config, ended=True)
+    app_id = session.app_id(app_name(app)) if app is not None else target(session, which, ended=True)
     outcome = record(session, app_id, RetryApply(), request)
     content = {"app_label": app_id.name, "retried": bool(outcome.recorded)}
     with answering(session, request, outcome, lambda: content):
