@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.lazy import group
+from cli.lazy import command_group
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -15,22 +15,17 @@ if TYPE_CHECKING:
     from ledger.snapshot_upkeep import WrongSnapshot
     from ledger.verify import Verification
 
-app = typer.Typer(
-    cls=group(
-        {
-            "log": "cli.audit_log:log",
-            "verify": "cli.audit:verify",
-            "checkpoint": "cli.audit_proofs:checkpoint",
-            "prove": "cli.audit_proofs:prove",
-            "verify-proof": "cli.audit_proofs:verify_proof",
-            "witness": "cli.audit_witness:witness",
-            "export": "cli.audit_log:export",
-            "import": "cli.audit_import:import_",
-        },
-    ),
-    rich_markup_mode=None,
-    add_completion=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
+app = command_group(
+    {
+        "log": "cli.audit_log:log",
+        "verify": "cli.audit:verify",
+        "checkpoint": "cli.audit_proofs:checkpoint",
+        "prove": "cli.audit_proofs:prove",
+        "verify-proof": "cli.audit_proofs:verify_proof",
+        "witness": "cli.audit_witness:witness",
+        "export": "cli.audit_log:export",
+        "import": "cli.audit_import:import_",
+    },
 )
 
 

@@ -7,42 +7,33 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from cli.lazy import group
+from cli.lazy import command_group
 from cli.options import Change, Waiting, Which
 
 _CHANGES = "cli.deploy_changes"
 _READS = "cli.deploy_reads"
 
-_GROUP = group(
-    {
-        "get": f"{_READS}:get",
-        "list": f"{_READS}:list_deployments",
-        "releases": f"{_READS}:releases",
-        "status": "cli.deploy_status:status",
-        "diff": "cli.deploy_history:diff",
-        "blame": "cli.deploy_history:blame",
-        "events": "cli.deploy_history:events",
-        "scale": f"{_CHANGES}:scale",
-        "restart": f"{_CHANGES}:restart",
-        "rollback": "cli.deploy_rollback:rollback",
-        "mark-bad": "cli.deploy_rollback:mark_bad",
-        "adopt": "cli.deploy_adopt:adopt",
-        "restore": "cli.deploy_restore:restore",
-        "destroy": f"{_CHANGES}:destroy",
-        "delete": f"{_CHANGES}:destroy",
-    }
-)
-_SETTINGS = {"help_option_names": ["--help", "-h"]}
+_COMMANDS = {
+    "get": f"{_READS}:get",
+    "list": f"{_READS}:list_deployments",
+    "releases": f"{_READS}:releases",
+    "status": "cli.deploy_status:status",
+    "diff": "cli.deploy_history:diff",
+    "blame": "cli.deploy_history:blame",
+    "events": "cli.deploy_history:events",
+    "scale": f"{_CHANGES}:scale",
+    "restart": f"{_CHANGES}:restart",
+    "rollback": "cli.deploy_rollback:rollback",
+    "mark-bad": "cli.deploy_rollback:mark_bad",
+    "adopt": "cli.deploy_adopt:adopt",
+    "restore": "cli.deploy_restore:restore",
+    "destroy": f"{_CHANGES}:destroy",
+    "delete": f"{_CHANGES}:destroy",
+}
 
-app = typer.Typer(
-    cls=_GROUP,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    add_completion=False,
-    context_settings=_SETTINGS,
-)
+app = command_group(_COMMANDS, invoke_without_command=True)
 
-bare = typer.Typer(cls=_GROUP, rich_markup_mode=None, add_completion=False, context_settings=_SETTINGS)
+bare = command_group(_COMMANDS)
 """The same group without the options of a deploy, which take long to build: for `1ctl deploy get` and the like."""
 
 

@@ -8,16 +8,11 @@ from typing import Annotated
 import typer
 
 from cli.exit_codes import UsageError
-from cli.lazy import group
+from cli.lazy import command_group
 from cli.moment import When
 from cli.options import Change, Which, offer
 
-app = typer.Typer(
-    cls=group({"create": "cli.env:create", "list": "cli.env:list_values", "unset": "cli.env:unset"}),
-    rich_markup_mode=None,
-    add_completion=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
+app = command_group({"create": "cli.env:create", "list": "cli.env:list_values", "unset": "cli.env:unset"})
 
 
 _EPILOG = """\b

@@ -112,6 +112,22 @@ def group(targets: Mapping[str, str]) -> type[LazyGroup]:
     return type("Group", (LazyGroup,), {"targets": targets})
 
 
+def command_group(targets: Mapping[str, str], **more: Any) -> typer.Typer:
+    """A group with these commands, as all of ours are.
+
+    Args:
+        targets: As for `LazyGroup`.
+        more: For `typer.Typer`, besides.
+    """
+    return typer.Typer(
+        cls=group(targets),
+        rich_markup_mode=None,
+        add_completion=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+        **more,
+    )
+
+
 def _without_options(target: str, args: list[str]) -> Any:
     """A group's cheaper form, if it has one and the next word is one of its commands."""
     if target.partition(":")[2] != "app":

@@ -6,30 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.lazy import group
+from cli.lazy import command_group
 
 if TYPE_CHECKING:
     from cli.identities import IdentityRow
     from cli.session import Session
 
-app = typer.Typer(
-    cls=group(
-        {
-            "status": "cli.ledger_commands:status",
-            "migrate": "cli.ledger_database:migrate",
-            "roles": "cli.ledger_database:roles",
-            "rebuild": "cli.ledger_commands:rebuild",
-            "orphans": "cli.ledger_orphans:orphans",
-            "redact": "cli.redact:redact",
-            "backup": "cli.ledger_moves:backup",
-            "restore": "cli.ledger_moves:restore",
-            "copy": "cli.ledger_moves:copy",
-        }
-    ),
-    rich_markup_mode=None,
-    add_completion=False,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["--help", "-h"]},
+app = command_group(
+    {
+        "status": "cli.ledger_commands:status",
+        "migrate": "cli.ledger_database:migrate",
+        "roles": "cli.ledger_database:roles",
+        "rebuild": "cli.ledger_commands:rebuild",
+        "orphans": "cli.ledger_orphans:orphans",
+        "redact": "cli.redact:redact",
+        "backup": "cli.ledger_moves:backup",
+        "restore": "cli.ledger_moves:restore",
+        "copy": "cli.ledger_moves:copy",
+    }
 )
 
 

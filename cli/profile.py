@@ -6,22 +6,17 @@ from typing import Annotated
 
 import typer
 
-from cli.lazy import group
+from cli.lazy import command_group
 from cli.options import not_empty, offer
 
-app = typer.Typer(
-    cls=group(
-        {
-            "create": "cli.profile:create",
-            "use": "cli.profile:use",
-            "list": "cli.profile:list_profiles",
-            "current": "cli.profile:current",
-            "delete": "cli.profile:delete",
-        }
-    ),
-    rich_markup_mode=None,
-    add_completion=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
+app = command_group(
+    {
+        "create": "cli.profile:create",
+        "use": "cli.profile:use",
+        "list": "cli.profile:list_profiles",
+        "current": "cli.profile:current",
+        "delete": "cli.profile:delete",
+    }
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the profile.")]

@@ -7,23 +7,18 @@ from typing import Annotated
 
 import typer
 
-from cli.lazy import group
+from cli.lazy import command_group
 from cli.moment import When
 from cli.options import Change, Which, YesOption, offer
 
-app = typer.Typer(
-    cls=group(
-        {
-            "create": "cli.secret:create",
-            "list": "cli.secret:list_keys",
-            "unset": "cli.secret:unset",
-            "purge": "cli.secret:purge",
-            "rotate-keys": "cli.rotate_keys:rotate_keys",
-        }
-    ),
-    rich_markup_mode=None,
-    add_completion=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
+app = command_group(
+    {
+        "create": "cli.secret:create",
+        "list": "cli.secret:list_keys",
+        "unset": "cli.secret:unset",
+        "purge": "cli.secret:purge",
+        "rotate-keys": "cli.rotate_keys:rotate_keys",
+    }
 )
 
 

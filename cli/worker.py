@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import typer
+from cli.lazy import command_group
 
-from cli.lazy import group
-
-app = typer.Typer(
-    cls=group(
-        {
-            "run": "cli.worker_run:run",
-            "status": "cli.worker_status:status",
-            "retry": "cli.worker_orders:retry",
-            "enable": "cli.worker_orders:enable",
-            "disable": "cli.worker_orders:disable",
-            "replay": "cli.worker_replay:replay",
-        }
-    ),
-    rich_markup_mode=None,
-    add_completion=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
+app = command_group(
+    {
+        "run": "cli.worker_run:run",
+        "status": "cli.worker_status:status",
+        "retry": "cli.worker_orders:retry",
+        "enable": "cli.worker_orders:enable",
+        "disable": "cli.worker_orders:disable",
+        "replay": "cli.worker_replay:replay",
+    }
 )
 
 
