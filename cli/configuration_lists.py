@@ -23,7 +23,8 @@ def show_environments(when: When, which: Which, *, all_: bool) -> None:
     """Environment values: keys, values, and whether the pods have them."""
     from projections.configuration_views import environment  # noqa: PLC0415
 
-    session, apps = _apps(when, which, all_=all_)
+    session = Session()
+    apps = _apps(session, when, which, all_=all_)
     views = [view for app_id, life, _ in apps if (view := environment(app_id, life))]
     if session.terminal.json:
         session.terminal.document([view.to_json() for view in views])
@@ -41,7 +42,8 @@ def show_secrets(when: When, which: Which, *, all_: bool) -> None:
     from projections.configuration_views import secrets  # noqa: PLC0415
     from projections.fingerprints import current_fingerprints  # noqa: PLC0415
 
-    session, apps = _apps(when, which, all_=all_)
+    session = Session()
+    apps = _apps(session, when, which, all_=all_)
     documents, rows = [], []
     for app_id, life, upto in apps:
         view = secrets(app_id, life)
@@ -63,15 +65,13 @@ def show_secrets(when: When, which: Which, *, all_: bool) -> None:
     _table(session, ["APP", "KEY", "VERSION", "FINGERPRINT", "IN PODS"], rows, all_=all_, nothing="No secrets found")
 
 
-def _apps(when: When, which: Which, *, all_: bool) -> tuple[Session, Iterator[tuple[AppId, Life, int | None]]]:
+def _apps(session: Session, when: When, which: Which, *, all_: bool) -> Iterator[tuple[AppId, Life, int | None]]:
     if not all_:
-        question = asked(when, which)
-        return question.session, iter([(question.app.id, question.life, question.upto)])
+        question = asked(session, when, which)
+        return iter([(question.app.id, question.life, question.upto)])
     if any(each is not None for each in which):
         raise UsageError("--all is about the whole namespace: leave --deployment-id and --config out")
-    session = Session()
-    moment = resolve_for_all(session, when)
-    return session, _all(session, moment)
+    return _all(session, resolve_for_all(session, when))
 
 
 def _all(session: Session, moment: Moment | None) -> Iterator[tuple[AppId, Life, int | None]]:

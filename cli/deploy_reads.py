@@ -33,8 +33,8 @@ def get(*, which: Which, when: When) -> None:
     """
     from projections.app_views import deployment  # noqa: PLC0415
 
-    question = asked(when, which)
-    session = question.session
+    session = Session()
+    question = asked(session, when, which)
     view = deployment(question.app.id, question.life)
     if session.terminal.json:
         session.terminal.document(view.to_json())

@@ -56,20 +56,18 @@ def status(
             "--watch and --wait are about now; --at-release, --as-of and --at-position about the past", hint=_HELP
         )
     seconds = values.duration(waiting.timeout)
-    if not when.is_now:
-        question = asked(when, which)
-        _print(question.session, question.app, question.life, ledger_facts(question.life, past=True))
-        return
     session = Session()
-    if not session.reader.may_append() and waiting.wait:
+    is_only_read = when.is_now and not session.reader.may_append()
+    if is_only_read and waiting.wait:
         raise RefusedError(
             "this ledger is only read here, so there is nothing to wait for",
             hint="See where it goes on: 1ctl ledger status",
         )
-    if not session.reader.may_append():
+    if is_only_read:
         session.terminal.notice("This ledger is only read here, so the cluster is not asked.")
-        question = asked(when, which)
-        _print(question.session, question.app, question.life, ledger_facts(question.life, past=True))
+    if is_only_read or not when.is_now:
+        question = asked(session, when, which)
+        _print(session, question.app, question.life, ledger_facts(question.life, past=True))
         return
     request = origin.request()
     app = _app(session, which)

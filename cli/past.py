@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from cli.moment import When, resolve
-from cli.session import Session
 from cli.target import destroyed_error, running, target
-from ledger.clock import SystemClock
 from ledger.errors import AppNotFoundError
 
 if TYPE_CHECKING:
     from cli.options import Which
+    from cli.session import Session
     from ledger.app import App, Life
 
 
@@ -19,31 +18,28 @@ class Asked(NamedTuple):
     """What a question is about.
 
     Attributes:
-        session: This run's session.
         app: The app at the moment that is meant.
         life: Its open life then.
         upto: The position that is meant, or None for now.
-        now_us: The instant that ages are relative to, microseconds since 1970-01-01 UTC.
     """
 
-    session: Session
     app: App
     life: Life
     upto: int | None
-    now_us: int
 
 
-def asked(when: When, which: Which) -> Asked:
+def asked(session: Session, when: When, which: Which) -> Asked:
     """The app at the moment that is meant.
 
     Raises:
         AppNotFoundError: It had no open life then, or not the one that is named.
         RefusedError: Nothing says which app, or there was no such moment.
     """
-    session, deployment_id = Session(), which.deployment_id
+    deployment_id = which.deployment_id
     app_id = target(session, which, ended=True)
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
-    app = session.reader.app(app_id, upto=moment.position if moment else None)
+    upto = moment.position if moment else None
+    app = session.reader.app(app_id, upto=upto)
     if deployment_id is not None and (app.life is None or app.life.deployment_id != deployment_id):
         if moment is None:
             raise destroyed_error(app_id, deployment_id)
@@ -51,11 +47,4 @@ def asked(when: When, which: Which) -> Asked:
             f'deployment "{deployment_id}" was not open at position {moment.position}',
             hint="See when it was: 1ctl deploy events --deployment-id " + deployment_id,
         )
-    life = running(session, app, upto=moment.position if moment else None)
-    return Asked(
-        session=session,
-        app=app,
-        life=life,
-        upto=moment.position if moment else None,
-        now_us=moment.at_us if moment else SystemClock().now_us(),
-    )
+    return Asked(app=app, life=running(session, app, upto=upto), upto=upto)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.lazy import command_group
 from cli.options import not_empty, offer
+
+if TYPE_CHECKING:
+    from cli.session import Session
 
 app = command_group(
     {
@@ -93,7 +96,7 @@ def create(
     )
     session.terminal.success(f"Profile {name} {'replaced' if existed else 'created'}")
     session.terminal.notice(f"Use it by default: 1ctl profile use {name}   For one run: 1ctl -p {name} ...")
-    _document(name)
+    _document(session, name)
 
 
 def use(name: KnownNameArgument) -> None:
@@ -109,7 +112,7 @@ def use(name: KnownNameArgument) -> None:
     session = Session()
     session.profiles.use(None if name == SANDBOX else name)
     session.terminal.success(f"Using {name}")
-    _document(name)
+    _document(session, name)
 
 
 def current() -> None:
@@ -188,12 +191,9 @@ def delete(name: KnownNameArgument) -> None:
     session = Session()
     session.profiles.delete(name)
     session.terminal.success(f"Profile {name} deleted")
-    _document(name)
+    _document(session, name)
 
 
-def _document(name: str) -> None:
-    from cli.session import Session  # noqa: PLC0415
-
-    terminal = Session().terminal
-    if terminal.json:
-        terminal.document({"name": name})
+def _document(session: Session, name: str) -> None:
+    if session.terminal.json:
+        session.terminal.document({"name": name})
