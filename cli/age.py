@@ -1,4 +1,6 @@
-"""How long ago something was, as a person says it."""
+"""When something was, and how long ago, as a person says it."""
+
+from ledger.clock import from_micros
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -19,6 +21,11 @@ def age(then_us: int, now_us: int) -> str:
         if days >= length:
             return _ago(days // length, name)
     return _ago(days, "day")
+
+
+def local_time(at_us: int) -> str:
+    """Local time with its offset, to the second; the argument in microseconds since 1970-01-01 UTC."""
+    return from_micros(at_us).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def _ago(count: int, unit: str) -> str:

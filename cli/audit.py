@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 app = command_group(
     {
-        "log": "cli.audit_log:log",
+        "log": "cli.audit_show:log",
         "verify": "cli.audit:verify",
         "checkpoint": "cli.audit_proofs:checkpoint",
         "prove": "cli.audit_proofs:prove",
         "verify-proof": "cli.audit_proofs:verify_proof",
         "witness": "cli.audit_witness:witness",
-        "export": "cli.audit_log:export",
+        "export": "cli.audit_show:export",
         "import": "cli.audit_import:import_",
     },
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.age import local_time
 from cli.exit_codes import UsageError
 from cli.moment import When, parse_time, resolve
 from cli.options import DIGITS, Which, countable
@@ -13,7 +14,7 @@ from cli.session import Session
 from cli.target import loaded, running, target
 from ledger.app import App, open_life
 from ledger.audit_log import Filter
-from ledger.clock import SystemClock, from_micros, iso
+from ledger.clock import SystemClock, iso
 from ledger.errors import RefusedError
 from projections.settings import blame as blamed
 from projections.settings import difference
@@ -132,7 +133,7 @@ def blame(
                     each.value,
                     f"{each.recorded.kind} @{each.recorded.position}",
                     each.recorded.envelope.actor,
-                    from_micros(each.recorded.recorded_us).astimezone().isoformat(sep=" ", timespec="seconds"),
+                    local_time(each.recorded.recorded_us),
                     each.recorded.envelope.reason or "-",
                 ]
                 for each in found
@@ -154,7 +155,7 @@ def events(
 
     Example:  1ctl deploy events --follow
     """
-    from cli.audit_log import show  # noqa: PLC0415
+    from cli.audit_show import show  # noqa: PLC0415
 
     session = Session()
     app_id = target(session, which, ended=True)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.age import age
+from cli.age import age, local_time
 from cli.exit_codes import UsageError
 from cli.moment import When, life_of, resolve, resolve_for_all
 from cli.options import LimitOption, Which
 from cli.past import asked
 from cli.session import Session
 from cli.target import target
-from ledger.clock import SystemClock, from_micros
+from ledger.clock import SystemClock
 from ledger.spec import AppId
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def get(*, which: Which, when: When) -> None:
             "Port": str(view.port),
             "CPU": view.cpu,
             "Memory": view.memory,
-            "Created": _moment(view.created_us),
-            "Last Updated": _moment(view.updated_us),
+            "Created": local_time(view.created_us),
+            "Last Updated": local_time(view.updated_us),
         },
     )
 
@@ -215,7 +215,7 @@ def _details(session: Session, life: LifeSpan, page: ReleasePage, upto: int | No
                 str(each.release.number),
                 each.release.image,
                 each.release.status,
-                _moment(each.release.deployed_us),
+                local_time(each.release.deployed_us),
                 each.release.actor,
                 each.sentence,
                 each.past.obstacle or "possible",
@@ -235,8 +235,3 @@ def _details(session: Session, life: LifeSpan, page: ReleasePage, upto: int | No
 def page_size(session: Session, limit: int | None, *, all_: bool = False) -> int | None:
     """How many rows are wanted; None for all, which is what programs that read JSON get unless they ask for fewer."""
     return limit if limit is not None or all_ or session.terminal.json else PAGE
-
-
-def _moment(micros: int) -> str:
-    """Local time with its offset, to the second."""
-    return from_micros(micros).astimezone().isoformat(sep=" ", timespec="seconds")

@@ -10,7 +10,7 @@ import typer
 
 from cli.exit_codes import UsageError
 from cli.options import Which, countable, offer
-from ledger.clock import SystemClock, from_micros, to_micros
+from ledger.clock import SystemClock, to_micros
 from ledger.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def resolve(session: Session, when: When, *, app_id: AppId | None, deployment_id
         return None
     if [when.at_release, when.as_of, when.at_position].count(None) < 2:
         raise UsageError("--at-release, --as-of and --at-position exclude each other")
+    from cli.age import local_time  # noqa: PLC0415 - most questions are about the present
     from ledger import moments  # noqa: PLC0415 - most questions are about the present
 
     now_us = SystemClock().now_us()
@@ -82,7 +83,7 @@ def resolve(session: Session, when: When, *, app_id: AppId | None, deployment_id
             raise UsageError("--at-release needs an app")
         life = life_of(session, app_id, deployment_id)
         moment = moments.at_release(session.store, life, when.at_release, now_us)
-    session.terminal.notice(f"As of position {moment.position}, {_local(moment.at_us)}")
+    session.terminal.notice(f"As of position {moment.position}, {local_time(moment.at_us)}")
     return moment
 
 
@@ -131,7 +132,3 @@ def life_of(session: Session, app_id: AppId, deployment_id: str | None, *, upto:
         open_life(App(id=app_id))
     assert life is not None
     return life
-
-
-def _local(at_us: int) -> str:
-    return from_micros(at_us).astimezone().isoformat(sep=" ", timespec="seconds")

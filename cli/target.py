@@ -115,14 +115,14 @@ def running(session: Session, app: App, *, upto: int | None = None) -> Life:
 
 def _ended(session: Session, app_id: AppId, *, upto: int | None) -> str | None:
     """The local time at which the app's newest life was destroyed; None if there was none, or it is open."""
-    from ledger.clock import from_micros  # noqa: PLC0415 - needed for an error only
+    from cli.age import local_time  # noqa: PLC0415 - needed for an error only
     from ledger.landmarks import newest_releases, span  # noqa: PLC0415
 
     life = span(session.store, app_id, None, upto=upto)
     end = newest_releases(session.store, life, 1).destroyed if life is not None else None
     if end is None:
         return None
-    return from_micros(end.recorded_us).astimezone().isoformat(sep=" ", timespec="seconds")
+    return local_time(end.recorded_us)
 
 
 def loaded(session: Session, which: Which) -> App:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.age import local_time
 from cli.exit_codes import UsageError
 from cli.moment import AtPositionOption, When, parse_time, resolve
 from cli.options import countable, offer
 from cli.session import Session
 from ledger import audit_log
 from ledger.audit_log import Entry, Filter
-from ledger.clock import SystemClock, from_micros
+from ledger.clock import SystemClock
 from ledger.errors import RefusedError
 from ledger.events import SCHEMA_VERSIONS, WorkerIdentitySet
 from ledger.sealing import identity_fingerprint
@@ -105,16 +106,17 @@ def show(session: Session, wanted: Filter, *, limit: int | None, follow: bool, u
     if follow:
         _follow(session, wanted, limit or DEFAULT_LINES)
         return
+    chosen: Iterable[Entry]
+    if terminal.json and limit is None:
+        chosen = audit_log.entries(store, wanted, upto=upto)
+    else:
+        chosen = audit_log.newest(store, wanted, limit or DEFAULT_LINES, upto=upto)
     if terminal.json:
-        found = audit_log.entries(store, wanted, upto=upto) if limit is None else None
-        chosen: Iterable[Entry] = found if found is not None else audit_log.newest(store, wanted, limit or 0, upto=upto)
         terminal.document([entry.to_json() for entry in chosen])
-        return
-    entries = audit_log.newest(store, wanted, limit or DEFAULT_LINES, upto=upto)
-    if not entries:
+    elif rows := [_cells(entry) for entry in chosen]:
+        terminal.table(["POSITION", "TIME", "APP", "EVENT", "ACTOR", "WHAT"], rows)
+    else:
         terminal.info("No events found")
-        return
-    terminal.table(["POSITION", "TIME", "APP", "EVENT", "ACTOR", "WHAT"], [_cells(entry) for entry in entries])
 
 
 def export(
@@ -186,7 +188,7 @@ def _follow(session: Session, wanted: Filter, count: int) -> None:
 
 
 def _cells(entry: Entry) -> list[str]:
-    when = from_micros(entry.row.recorded_us).astimezone().isoformat(sep=" ", timespec="seconds")
+    when = local_time(entry.row.recorded_us)
     app = str(entry.subject.get("app") or "-")
     actor = str(entry.meta.get("actor") or "-")
     return [str(entry.row.position), when, app, entry.row.topic, actor, _what(entry)]
