@@ -10,6 +10,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from cli.inputs import is_stdin
 from cli.profiles import shown_address
 from cli.progress import progress
 from cli.session import Session
@@ -33,9 +34,8 @@ def import_(
     session = Session()
     with ExitStack() as opened:
         try:
-            is_stdin = str(file) == "-"
-            lines = sys.stdin.buffer if is_stdin else opened.enter_context(file.open("rb"))
-            size = 0 if is_stdin else file.stat().st_size
+            lines = sys.stdin.buffer if is_stdin(file) else opened.enter_context(file.open("rb"))
+            size = 0 if is_stdin(file) else file.stat().st_size
         except OSError as error:
             raise RefusedError(f"{file} cannot be read: {error.strerror}", hint="Name another file.") from error
         told = opened.enter_context(progress("Importing"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.exit_codes import UsageError
+from cli.inputs import read_input
 from cli.options import INVOCATION, Which, countable, offer
 from cli.proof_tree import keep_tree, with_kept_tree
 from cli.session import Session
@@ -230,18 +230,6 @@ def _position_of(session: Session, release: int, which: Which) -> int:
     app_id = target(session, which, ended=True)
     asked, _ = release_lines(session.store, life_of(session, app_id, which.deployment_id), release)
     return asked.position
-
-
-def read_input(path: Path) -> bytes:
-    """The content of a file that the user named; ``-`` is stdin.
-
-    Raises:
-        RefusedError: It cannot be read.
-    """
-    try:
-        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except OSError as error:
-        raise RefusedError(f"{path} cannot be read: {error.strerror}", hint="Name another file.") from error
 
 
 def verifier_key(text: str) -> VerifierKey:

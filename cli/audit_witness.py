@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cli.audit_proofs import KeyOption, read_input, signed_fields, signed_now, verifier_key
+from cli.audit_proofs import KeyOption, signed_fields, signed_now, verifier_key
 from cli.exit_codes import CommandError, ExitCode, UsageError
+from cli.inputs import read_input
 from cli.options import INVOCATION
 from cli.session import Session
 from cli.terminal import Terminal

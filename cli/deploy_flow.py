@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cli import answers, origin, satusky_toml
 from cli.exit_codes import UsageError
+from cli.inputs import is_stdin, read_text
 from cli.moment import life_of
 from cli.options import INVOCATION
 from cli.recording import LEDGER_FAILURES, record
@@ -137,9 +137,7 @@ def given_env(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
     """
     env: dict[str, str] = {}
     if file is not None:
-        stdin = str(file) == "-"
-        text, label = (sys.stdin.read(), "stdin") if stdin else (read_text(file), satusky_toml.shown(file))
-        env.update(values.env_file(text, label))
+        env.update(values.env_file(read_text(file), "stdin" if is_stdin(file) else satusky_toml.shown(file)))
     env.update(values.env_pair(pair, secret=False) for pair in pairs)
     return env
 
@@ -151,19 +149,6 @@ def _given_secrets(session: Session, wish: Wish) -> Mapping[str, bytes]:
     from cli.secret_input import given_secrets  # noqa: PLC0415 - most releases come without
 
     return given_secrets(session.terminal, pairs=[], file=wish.kv_file, ask=wish.key or [])
-
-
-def read_text(path: Path) -> str:
-    """A small text file named by the user.
-
-    Raises:
-        RefusedError: It cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise RefusedError(f"{path} cannot be read: {why}", hint="Name another file.") from error
 
 
 def _check_before(session: Session, app: App, request: Request, *, detach: bool) -> None:

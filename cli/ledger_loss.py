@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cli.answers import declined
 from cli.audit_proofs import kept_checkpoints
+from cli.inputs import read_input
 from cli.progress import progress
 from cli.session import Session
 from ledger.comparing import verify_against
@@ -39,7 +40,7 @@ def go_on(session: Session, request: Request, checkpoints: list[Path], *, change
         raise RefusedError("there is no ledger here", hint="Name the backup to restore.")
     kept = kept_checkpoints(session)
     newest = kept.newest(ledger_id)
-    notes = [_read(path) for path in checkpoints] + ([newest] if newest is not None else [])
+    notes = [read_input(path) for path in checkpoints] + ([newest] if newest is not None else [])
     found = [verify_against(session.store, note, ledger_key(session.store)) for note in notes]
     lost = [result.detail for result in found if result.verdict != "consistent"]
     if not changed and (other := next((each.detail for each in found if each.verdict == "forked"), None)):
@@ -62,7 +63,7 @@ def go_on(session: Session, request: Request, checkpoints: list[Path], *, change
     session.ledger.mark(LedgerRestored(through=head.position, epoch=epoch), request)
     if newest is not None and found[-1].verdict != "consistent":
         # A kept checkpoint of what is given up would forbid every later one.
-        suffix = f".before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+        suffix = aside_suffix()
         kept.set_aside(ledger_id, suffix)
         session.terminal.notice(f"The checkpoint that says otherwise is kept as {kept.path(ledger_id)}{suffix}")
     session.terminal.success(f"The ledger goes on with its {head.position} events, epoch {epoch}")
@@ -73,8 +74,6 @@ def go_on(session: Session, request: Request, checkpoints: list[Path], *, change
         )
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RefusedError(f"{path} cannot be read: {error.strerror}", hint="Name another file.") from error
+def aside_suffix() -> str:
+    """What is added to the name of a file that is kept aside."""
+    return f".before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"

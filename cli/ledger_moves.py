@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,8 @@ from cli import origin
 from cli.answers import declined
 from cli.audit_proofs import kept_checkpoints, sign_and_keep
 from cli.exit_codes import UsageError
-from cli.ledger_loss import go_on
+from cli.inputs import read_input
+from cli.ledger_loss import aside_suffix, go_on
 from cli.options import ReasonOption, YesOption
 from cli.profiles import lasting_address, shown_address
 from cli.progress import progress
@@ -23,7 +23,7 @@ from cli.session import Session
 from ledger import checkpoint as notes
 from ledger.backup import back_up, checkpoint_path
 from ledger.checkpoint import KeyMissingError
-from ledger.errors import LedgerDeniedError, LedgerUnavailableError, RefusedError
+from ledger.errors import LedgerDeniedError, LedgerUnavailableError
 from ledger.events import LedgerMoved, LedgerRestored
 from ledger.ledger import Ledger
 from ledger.ledger_key import ledger_key
@@ -119,7 +119,7 @@ def restore(
             declined(session, {"restored": False})
             return
         epoch = _mark(session, checked, found, request)
-        aside = put_back(session.store, checked, found, suffix=_suffix(), progress=progress)
+        aside = put_back(session.store, checked, found, suffix=aside_suffix(), progress=progress)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     _forget_lost_checkpoint(session, checked)
@@ -233,10 +233,7 @@ def _kept(session: Session, file: Path, named: list[Path], ledger_id: str) -> li
     """All checkpoints that are known of: by where they lie, and as they are."""
     beside, newest = checkpoint_path(file), kept_checkpoints(session).path(ledger_id)
     found = [*named, *(path for path in (beside, newest) if path.exists())]
-    try:
-        return [(str(path), path.read_bytes()) for path in found]
-    except OSError as error:
-        raise RefusedError(f"{error.filename} cannot be read: {error.strerror}", hint="Name another file.") from error
+    return [(str(path), read_input(path)) for path in found]
 
 
 def _confirmed(session: Session, backup: Backup, found: Found) -> bool:
@@ -270,8 +267,4 @@ def _forget_lost_checkpoint(session: Session, backup: Backup) -> None:
     kept = kept_checkpoints(session)
     newest = kept.newest(backup.ledger_id)
     if newest is not None and notes.unverified(newest).size > backup.head.position:
-        kept.set_aside(backup.ledger_id, _suffix())
-
-
-def _suffix() -> str:
-    return f".before-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+        kept.set_aside(backup.ledger_id, aside_suffix())

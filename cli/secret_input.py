@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.inputs import is_stdin, read_text
 from ledger import values
 from ledger.errors import RefusedError
 
@@ -37,13 +38,10 @@ def given_secrets(
 
 
 def _lines(file: Path | None) -> dict[str, str]:
-    if file is None or str(file) == "-":
-        if sys.stdin.isatty():
-            return {}
-        return values.env_file(sys.stdin.read(), "stdin")
-    from cli.deploy_flow import read_text  # noqa: PLC0415
-
-    return values.env_file(read_text(file), str(file))
+    named = Path("-") if file is None else file
+    if is_stdin(named) and sys.stdin.isatty():
+        return {}
+    return values.env_file(read_text(named), "stdin" if is_stdin(named) else str(named))
 
 
 def _asked(keys: Sequence[str]) -> dict[str, str]:

@@ -147,6 +147,8 @@ def test_a_checkpoint_kept_elsewhere_that_lies_ahead_refuses_the_backup(
     shutil.rmtree(user.root / "home" / "checkpoints")
     refused = user.run("ledger", "restore", str(backup), "--checkpoint", ahead).failed(3)
     assert "ahead.checkpoint covers positions up to" in refused.error
+    piped = user.run("ledger", "restore", str(backup), "--checkpoint", "-", stdin=Path(ahead).read_text()).failed(3)
+    assert "the checkpoint - covers positions up to" in piped.error
     user.run("ledger", "restore", str(backup)).done()
 
 
