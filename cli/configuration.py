@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from cli import origin
 from cli.answers import answering, declined, own_life
-from cli.recording import record
+from cli.recording import record, show_plan
 from cli.session import Session
 from cli.target import meant
 from ledger.commands import PurgeSecret, SetEnv, SetSecrets, UnsetEnv, UnsetSecrets
@@ -46,9 +46,7 @@ def changed(
     request = origin.request(request_id=change.request_id, reason=change.reason)
     app = meant(session, request, which)
     if change.dry_run:
-        from cli.dry_run import show  # noqa: PLC0415
-
-        show(session, app.id, command)
+        show_plan(session, app.id, command)
         return
     if question is not None and session.store.request(request.request_id) is None:
         session.ledger.plan(app.id, command)

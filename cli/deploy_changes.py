@@ -8,7 +8,7 @@ import typer
 
 from cli import answers, origin
 from cli.options import Change, Waiting, Which, YesOption
-from cli.recording import record
+from cli.recording import record, show_plan
 from cli.session import Session
 from cli.target import destroyed_error, meant, running, target
 from ledger import values
@@ -16,16 +16,8 @@ from ledger.commands import Destroy, Restart, Scale
 
 if TYPE_CHECKING:
     from ledger.app import App
-    from ledger.commands import Command
     from ledger.request import Request
     from ledger.spec import AppId
-
-
-def show_plan(session: Session, app_id: AppId, command: Command) -> None:
-    """What the command would lead to; nothing is done."""
-    from cli.dry_run import show  # noqa: PLC0415
-
-    show(session, app_id, command)
 
 
 def scale(

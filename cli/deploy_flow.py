@@ -12,7 +12,7 @@ from cli.exit_codes import UsageError
 from cli.inputs import is_stdin, read_text
 from cli.moment import life_of
 from cli.options import INVOCATION
-from cli.recording import LEDGER_FAILURES, record
+from cli.recording import LEDGER_FAILURES, record, show_plan
 from cli.session import Session
 from cli.target import target, working_directory
 from ledger import values
@@ -53,9 +53,7 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
     command = replace(command, secret_keys=tuple(sorted(secrets)))
     request = origin.request(request_id=change.request_id, reason=change.reason, git=True)
     if change.dry_run:
-        from cli.dry_run import show  # noqa: PLC0415
-
-        show(session, app_id, command)
+        show_plan(session, app_id, command)
         return
     before = session.reader.app(app_id)
     _check_before(session, before, request, detach=wish.detach)

@@ -9,7 +9,7 @@ import typer
 
 from cli import answers, origin
 from cli.options import Change, Waiting, Which
-from cli.recording import record
+from cli.recording import record, show_plan
 from cli.session import Session
 from cli.target import target
 from ledger import values
@@ -48,9 +48,7 @@ def restore(
         deployment_id=which.deployment_id, secret_keys=tuple(sorted(given)), without_secrets=without_secrets
     )
     if change.dry_run:
-        from cli.dry_run import show  # noqa: PLC0415
-
-        show(session, app_id, command)
+        show_plan(session, app_id, command)
         return
     session.applying.check_place(session.ledger.app(app_id), request)
     outcome = record(session, app_id, command, request, secret_values=given)

@@ -8,7 +8,7 @@ import typer
 
 from cli import answers, origin
 from cli.options import Change, DryRunOption, RequestIdOption, Waiting, Which, YesOption, countable, offer
-from cli.recording import record
+from cli.recording import record, show_plan
 from cli.session import Session
 from cli.target import meant
 from ledger import values
@@ -51,9 +51,7 @@ def rollback(
     app = meant(session, request, which)
     command = Rollback(version=version, only=only)
     if change.dry_run:
-        from cli.dry_run import show  # noqa: PLC0415
-
-        show(session, app.id, command)
+        show_plan(session, app.id, command)
         return
     session.applying.check_roll(app, request)
     session.applying.look_back(app, request)
@@ -92,9 +90,7 @@ def mark_bad(
     request = origin.request(request_id=request_id, reason=reason)
     app = meant(session, request, which)
     if dry_run:
-        from cli.dry_run import show  # noqa: PLC0415
-
-        show(session, app.id, MarkBad(release=release))
+        show_plan(session, app.id, MarkBad(release=release))
         return
     outcome = record(session, app.id, MarkBad(release=release), request)
     life = answers.own_life(outcome)

@@ -39,13 +39,29 @@ def record(
     outcome = session.ledger.execute(app_id, command, request, secret_values=secret_values)
     INVOCATION.recorded = bool(outcome.recorded)
     if outcome.repeated:
-        session.terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
+        notice_repeated(session, request)
     if outcome.clock_behind_us > CLOCK_WARNING_US:
         minutes = outcome.clock_behind_us // 60_000_000
         session.terminal.warn(
             f"This machine's clock is {minutes} minutes behind the ledger; the ledger's time is kept."
         )
     return outcome
+
+
+def notice_repeated(session: Session, request: Request) -> None:
+    """Say that a request was recorded before."""
+    session.terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
+
+
+def show_plan(session: Session, app_id: AppId, command: Command) -> None:
+    """Print what a command would record and change, for `--dry-run`; neither is done.
+
+    Raises:
+        RefusedError: The command would be refused.
+    """
+    from cli.dry_run import show  # noqa: PLC0415 - it knows how objects are made
+
+    show(session, app_id, command)
 
 
 def not_applied(message: str, *, hint: str | None, again: str) -> CommandError:

@@ -12,6 +12,7 @@ from cli import origin
 from cli.answers import declined, documented
 from cli.dry_run import object_changes, tell
 from cli.options import DryRunOption, RequestIdOption, YesOption, countable
+from cli.recording import notice_repeated
 from cli.session import Session
 from ledger.app import App, fold
 from ledger.codec import decode, recorded, subject_of
@@ -76,7 +77,7 @@ def redact(
     with documented(session, request, lambda: content, deployment_id=deployment_id, repeated=repeated):
         rebuild(session.store, APP_LIST)
         if repeated:
-            terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
+            notice_repeated(session, request)
         terminal.success(f"{field} at position {position} is blank")
         terminal.notice("Running pods, the cluster's ConfigMap and backups still hold it: change it there too.")
         _tell_where_else(session, also)

@@ -11,6 +11,7 @@ from cli.answers import declined
 from cli.identities import identity_rows, lives
 from cli.options import Change, YesOption
 from cli.progress import progress
+from cli.recording import notice_repeated
 from cli.session import Session
 from effects.crash_points import crash_point
 from ledger.rotation import IdentityStanding, Rotated, before_rotation, rotate
@@ -53,7 +54,7 @@ def rotate_keys(
     with progress("Rewrapping") as told:
         done = rotate(session.ledger, session.keys, request, accept_loss=accept_loss, reached=crash_point, told=told)
     if done.repeated:
-        terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
+        notice_repeated(session, request)
     _tell(terminal, done, str(path))
     if terminal.json:
         terminal.document(
