@@ -55,16 +55,20 @@ def changed(
             return
     session.applying.look_back(app, request)
     outcome = record(session, app.id, command, request, secret_values=secret_values)
-    own_life(outcome)
-    with answering(session, request, outcome, lambda: _content(app.id, command)):
+    life = own_life(outcome)
+    content = _content(app.id, command, changed=bool(outcome.recorded))
+    with answering(session, request, outcome, lambda: content):
         if outcome.repeated and isinstance(command, SetSecrets):
             session.terminal.notice("Secret values of a repeated request are not compared.")
         session.applying.apply(app.id, request)
-        for line in lines_of(done):
+        if not outcome.recorded:
+            session.terminal.info(f"Environment {app.id.name} has these values already — no change.")
+        for line in lines_of(done) if outcome.recorded else ():
             session.terminal.line(line.replace("{app}", app.id.name))
-        session.terminal.notice(
-            "Running pods keep what they have until the next deploy or restart: 1ctl deploy restart"
-        )
+        if outcome.recorded or life.configuration != life.roll.configuration:
+            session.terminal.notice(
+                "Running pods keep what they have until the next deploy or restart: 1ctl deploy restart"
+            )
 
 
 def removed_line(keys: Sequence[str], where: str) -> str:
@@ -72,9 +76,15 @@ def removed_line(keys: Sequence[str], where: str) -> str:
     return Lines(*(f'✅ Key "{key}" removed from {where}' for key in dict.fromkeys(keys)))
 
 
-def _content(app_id: AppId, command: ConfigurationCommand) -> dict[str, object]:
+def _content(app_id: AppId, command: ConfigurationCommand, *, changed: bool) -> dict[str, object]:
     content: dict[str, object] = {"app_label": app_id.name, "keys": _keys(command)}
-    return {**content, "purged": True} if isinstance(command, PurgeSecret) else content
+    match command:
+        case SetEnv():
+            return {**content, "changed": changed}
+        case PurgeSecret():
+            return {**content, "purged": True}
+        case _:
+            return content
 
 
 def _keys(command: ConfigurationCommand) -> list[str]:

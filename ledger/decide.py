@@ -93,7 +93,7 @@ def decide(  # noqa: C901, PLR0911, PLR0912 - one arm per command, in one place
     match command:
         case SetEnv():
             _check_env(command.values, life, plain=command.plain)
-            return (EnvSet(values=dict(command.values)),)
+            return () if command.values.items() <= life.env.items() else (EnvSet(values=dict(command.values)),)
         case UnsetEnv():
             _check_set("environment", command.keys, life.env, app)
             return (EnvUnset(keys=command.keys),)

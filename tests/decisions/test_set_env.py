@@ -61,8 +61,25 @@ def test_all_values_together_must_fit_into_a_configmap() -> None:
 
 
 def test_a_value_set_again_counts_once() -> None:
-    big = "x" * (MAX_OBJECT_BYTES - 1)
-    given(*opened(), EnvSet(values={"A": big})).when(SetEnv(values={"A": big})).then(EnvSet(values={"A": big}))
+    big, other = "x" * (MAX_OBJECT_BYTES - 1), "y" * (MAX_OBJECT_BYTES - 1)
+    given(*opened(), EnvSet(values={"A": big})).when(SetEnv(values={"A": other})).then(EnvSet(values={"A": other}))
+
+
+def test_values_that_are_set_already_are_no_change() -> None:
+    history = [*opened(), EnvSet(values={"A": "1", "B": "2"})]
+    given(*history).when(SetEnv(values={"A": "1"})).then()
+    given(*history).when(SetEnv(values={"B": "2", "A": "1"})).then()
+
+
+def test_one_value_that_differs_is_a_change_and_all_are_recorded() -> None:
+    history = [*opened(), EnvSet(values={"A": "1", "B": "2"})]
+    given(*history).when(SetEnv(values={"A": "1", "B": "3"})).then(EnvSet(values={"A": "1", "B": "3"}))
+    given(*history).when(SetEnv(values={"A": "1", "C": ""})).then(EnvSet(values={"A": "1", "C": ""}))
+
+
+def test_a_value_that_was_unset_is_set_again() -> None:
+    history = [*opened(), EnvSet(values={"A": "1"}), EnvUnset(keys=("A",))]
+    given(*history).when(SetEnv(values={"A": "1"})).then(EnvSet(values={"A": "1"}))
 
 
 def test_size_counts_bytes_not_characters() -> None:

@@ -45,8 +45,8 @@ def at_once(commands: Sequence[tuple[Scene, Command]]) -> list[Result]:
 
 def numbered(command: Command, number: int) -> Command:
     """A command that asks for something that no other one asks for."""
-    args = ("deploy", "scale", "--replicas", str(2 + number)) if command is SCALE else command.args
-    return replace(command, args=args, request_id=f"at-once-{number}")
+    own = {SCALE: ("deploy", "scale", "--replicas", str(2 + number)), ENV: ("env", "create", "--env", f"N={number}")}
+    return replace(command, args=own.get(command, command.args), request_id=f"at-once-{number}")
 
 
 def assert_all_true(scene: Scene, commands: Sequence[tuple[Scene, Command]], results: Sequence[Result]) -> None:

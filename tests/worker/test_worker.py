@@ -79,7 +79,7 @@ def test_a_change_of_image_is_one_request_and_nothing_changed_is_none(world: Wor
         assert asked == [("apply", world.named("Deployment"))]
         eventually(lambda: member.worker.term is not None and len(member.worker.term.queue) == 0)
         before = len(watched.calls)
-        world.ask(SetEnv(values={}))
+        world.ask(AdoptObject(kind="Service", name="elsewhere", uid="u-1"))
         settled(world)
         assert watched.calls[before:] == []
 
