@@ -106,17 +106,35 @@ def show(session: Session, wanted: Filter, *, limit: int | None, follow: bool, u
     if follow:
         _follow(session, wanted, limit or DEFAULT_LINES)
         return
-    chosen: Iterable[Entry]
     if terminal.json and limit is None:
-        chosen = audit_log.entries(store, wanted, upto=upto)
-    else:
-        chosen = audit_log.newest(store, wanted, limit or DEFAULT_LINES, upto=upto)
+        terminal.document([entry.to_json() for entry in audit_log.entries(store, wanted, upto=upto)])
+        return
+    count = limit or DEFAULT_LINES
+    entries = audit_log.newest(store, wanted, count, upto=upto)
     if terminal.json:
-        terminal.document([entry.to_json() for entry in chosen])
-    elif rows := [_cells(entry) for entry in chosen]:
-        terminal.table(["POSITION", "TIME", "APP", "EVENT", "ACTOR", "WHAT"], rows)
-    else:
+        terminal.document([entry.to_json() for entry in entries])
+        return
+    if not entries:
         terminal.info("No events found")
+        return
+    terminal.table(["POSITION", "TIME", "APP", "EVENT", "ACTOR", "WHAT"], [_cells(entry) for entry in entries])
+    older = _older(wanted, entries, count)
+    if older is not None:
+        terminal.notice(f"{older} not shown. See more: add --limit N   (all of them: -o json)")
+
+
+def _older(wanted: Filter, entries: Sequence[Entry], count: int) -> str | None:
+    """What is left out before these entries, as a clause; None for nothing.
+
+    Positions have no gaps, so all of them are counted by the first that is shown. Of those that match a filter nobody
+    knows how many there are, nor whether there is one more, without reading what lies before.
+    """
+    before = entries[0].row.position - 1
+    if len(entries) < count or before == 0:
+        return None
+    if wanted == Filter(kinds=wanted.kinds) and not wanted.kinds:
+        return f"{before} older {'event is' if before == 1 else 'events are'}"
+    return "Older events, if there are any, are"
 
 
 def export(

@@ -205,3 +205,16 @@ def test_a_ledger_that_is_gone_was_rolled_back_beside_a_checkpoint(
     assert gone.json["intact"] is False
     assert (gone.json["damage"]["fault"], gone.json["against"]["verdict"]) == ("rolled back", "rolled back")
     assert "1ctl ledger restore FILE" in gone.error
+
+
+def test_the_table_says_what_is_older_than_its_rows_and_how_to_see_it(known: Cli) -> None:
+    count = len(known.events())
+    told = "💡 {} not shown. See more: add --limit N   (all of them: -o json)\n"
+    assert known.run("audit", "log").done().stderr == ""
+    assert known.run("audit", "log", "--limit", str(count)).done().stderr == ""
+    assert known.run("audit", "log", "--limit", str(count - 1)).done().stderr == told.format("1 older event is")
+    assert known.run("audit", "log", "--limit", "2").done().stderr == told.format(f"{count - 2} older events are")
+    unsure = told.format("Older events, if there are any, are")
+    assert known.run("audit", "log", "--limit", "1", "--kind", "Deployed").done().stderr == unsure
+    assert known.run("deploy", "events", "--limit", "2").done().stderr == unsure
+    assert known.run("deploy", "events").done().stderr == ""
