@@ -19,7 +19,7 @@ from ledger import audit_log
 from ledger.audit_log import Entry, Filter
 from ledger.clock import SystemClock
 from ledger.errors import RefusedError
-from ledger.events import SCHEMA_VERSIONS, WorkerIdentitySet
+from ledger.events import SCHEMA_VERSIONS, EnvSet, RolledBack, WorkerIdentitySet
 from ledger.sealing import identity_fingerprint
 
 if TYPE_CHECKING:
@@ -215,9 +215,13 @@ def _cells(entry: Entry) -> list[str]:
 def _what(entry: Entry) -> str:
     """The event's data and its reason on one line; long texts are cut."""
     data = entry.document.get("data") or {}
+    plain = _PLAIN.get(entry.row.topic)
     parts = [
-        f"{name}={_short(value)}" for name, value in data.items() if value not in (None, [], {}) and name not in _QUIET
+        f"{name}={_short(value)}"
+        for name, value in data.items()
+        if value not in (None, [], {}) and name not in _QUIET and name != plain
     ]
+    parts += _pairs(data.get(plain))
     if entry.row.topic == WorkerIdentitySet.__name__:
         with suppress(ValueError):  # of a line that was forged
             parts.append(f"identity={identity_fingerprint(str(data.get('public_key')))}")
@@ -227,6 +231,22 @@ def _what(entry: Entry) -> str:
 
 _QUIET = frozenset({"deployment_id", "life_key", "objects", "verification_key", "public_key"})
 """Fields that say nothing to a person, or that have a column of their own."""
+
+
+_PLAIN = {EnvSet.__name__: "values", RolledBack.__name__: "env"}
+"""By kind, the field that holds environment values: they are shown beside their keys."""
+
+SHOWN_PAIRS = 5
+"""Environment values of one event that fit into a cell."""
+
+
+def _pairs(values: object) -> list[str]:
+    """Environment values as recorded, each cut if it is long; a redacted one says so itself."""
+    if not isinstance(values, dict):
+        return []
+    pairs = [_short(f"{key}={value}") for key, value in values.items()]
+    more = len(pairs) - SHOWN_PAIRS
+    return pairs if more <= 0 else [*pairs[:SHOWN_PAIRS], f"and {more} more"]
 
 
 def _short(value: object) -> str:

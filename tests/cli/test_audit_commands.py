@@ -218,3 +218,14 @@ def test_the_table_says_what_is_older_than_its_rows_and_how_to_see_it(known: Cli
     assert known.run("audit", "log", "--limit", "1", "--kind", "Deployed").done().stderr == unsure
     assert known.run("deploy", "events", "--limit", "2").done().stderr == unsure
     assert known.run("deploy", "events").done().stderr == ""
+
+
+def test_environment_values_are_shown_as_recorded_and_secrets_by_their_keys(known: Cli) -> None:
+    known.run("env", "create", "--env", "X=2", "--env", f"LONG={'y' * 100}").done()
+    known.run("secret", "create", "--kv", "TOKEN=hush").done()
+    set_env, set_secret = (
+        known.run("audit", "log", "--kind", kind).done().lines[-1] for kind in ("EnvSet", "SecretSet")
+    )
+    assert set_env.endswith(f"  LONG={'y' * 54}…, X=2")
+    assert set_secret.endswith("secrets=TOKEN")
+    assert "hush" not in known.run("audit", "log").done().stdout
