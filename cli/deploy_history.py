@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,12 +17,16 @@ from ledger.app import App, open_life
 from ledger.audit_log import Filter
 from ledger.clock import SystemClock, iso
 from ledger.errors import RefusedError
+from ledger.spec import Spec
 from projections.settings import blame as blamed
-from projections.settings import difference
+from projections.settings import difference, unset_by
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ledger.app import Life
     from ledger.spec import AppId
+    from projections.settings import Blame
 
 
 def diff(
@@ -102,10 +107,12 @@ def blame(
     session = Session()
     app_id = target(session, which)
     running(session, session.reader.app(app_id))
-    found = blamed(App(id=app_id), session.reader.asked(app_id))
+    present = found = blamed(App(id=app_id), session.reader.asked(app_id))
     if key is not None:
         wanted = {key, f"env.{key}", f"secrets.{key}", f"pods.env.{key}", f"pods.secrets.{key}"}
-        found = [each for each in found if each.setting in wanted]
+        found = [each for each in present if each.setting in wanted]
+        if not found:
+            _say_unset(session, app_id, key, wanted, present)
     if session.terminal.json:
         session.terminal.document(
             [
@@ -122,9 +129,7 @@ def blame(
                 for each in found
             ]
         )
-    elif not found:
-        session.terminal.info("No such setting" if key else "No settings found")
-    else:
+    elif found:
         session.terminal.table(
             ["SETTING", "VALUE", "EVENT", "ACTOR", "WHEN", "WHY"],
             [
@@ -139,6 +144,25 @@ def blame(
                 for each in found
             ],
         )
+
+
+def _say_unset(session: Session, app_id: AppId, key: str, names: set[str], present: Sequence[Blame]) -> None:
+    """What became of a setting that has no value now.
+
+    Raises:
+        RefusedError: There never was one of that name.
+    """
+    if key in {each.name for each in fields(Spec)}:
+        session.terminal.info(f"{key} is not set")
+        return
+    gone = unset_by(App(id=app_id), session.reader.asked(app_id), names)
+    if gone is None:
+        raise RefusedError(
+            f'{key} was never set for app "{app_id.name}"',
+            hint=f"Settings that have a value: {', '.join(each.setting for each in present)}",
+        )
+    by = f"{gone.kind} @{gone.position}, {gone.envelope.actor}, {local_time(gone.recorded_us)}"
+    session.terminal.info(f"{key} is not set any more: {by}")
 
 
 def events(

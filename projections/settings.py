@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -96,6 +96,23 @@ def blame(app: App, asked: Iterable[Recorded]) -> list[Blame]:
             for name, value in now.items()
         }
     return [set_by[name] for name in sorted(set_by)]
+
+
+def unset_by(app: App, asked: Iterable[Recorded], names: Collection[str]) -> Recorded | None:
+    """The last event that took away what was set under any of these names; None if nothing was.
+
+    Args:
+        app: The app before these events.
+        asked: What was asked for, in rising position.
+        names: Of settings, none of which is set after these events.
+    """
+    found, was_set = None, False
+    for recorded in asked:
+        app = evolve(app, recorded)
+        is_set = not settings(app.life).keys().isdisjoint(names)
+        found = recorded if was_set and not is_set else found
+        was_set = is_set
+    return found
 
 
 def _is_set_alike(one: Life | None, other: Life | None) -> bool:

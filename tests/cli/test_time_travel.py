@@ -225,3 +225,21 @@ def test_the_audit_log_is_filtered_without_losing_order(story: Story, args: tupl
 )
 def test_an_age_is_as_long_as_it_says(text: str, seconds: int) -> None:
     assert parse_time(text, 10**16) == 10**16 - seconds * 1_000_000
+
+
+def test_blame_of_what_was_never_set_is_refused(deployed: Cli) -> None:
+    deployed.run("env", "create", "--env", "A=1").done()
+    refused = deployed.run("deploy", "blame", "NOPE").failed(3)
+    assert refused.error.startswith('❌ NOPE was never set for app "user-service"\nSettings that have a value: cpu, ')
+    assert "env.A" in refused.error
+
+
+def test_blame_of_what_is_not_set_any_more_names_who_unset_it(deployed: Cli) -> None:
+    deployed.run("env", "create", "--env", "A=1").done()
+    deployed.run("env", "unset", "--key", "A").done()
+    assert deployed.run("deploy", "blame", "A").done().stdout.startswith("💡 A is not set any more: EnvUnset @")
+    assert deployed.run("-o", "json", "deploy", "blame", "A").done().json == []
+
+
+def test_blame_of_a_setting_that_an_app_need_not_have_says_that_it_is_not_set(deployed: Cli) -> None:
+    assert deployed.run("deploy", "blame", "health_path").done().stdout == "💡 health_path is not set\n"
