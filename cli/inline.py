@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli.answers import tell_verdict
 from cli.exit_codes import CommandError, ExitCode
-from cli.recording import LEDGER_FAILURES, not_applied, status_hint
+from cli.recording import LEDGER_FAILURES, healthy, not_applied, status_hint
 from effects.cluster import ClusterError, LogsUnavailableError, NotOursError
 from effects.inventory import Inventory
 from effects.reconcile import ParkedError, Progress
@@ -142,7 +142,7 @@ class Inline:
         assert progress is not None
         match progress.verdict:
             case "completed":
-                terminal.success("Deployment is healthy — pods Running")
+                terminal.success(healthy(life))
             case "failed":
                 raise _failed(session, app, life, progress)
             case "superseded":

@@ -81,6 +81,11 @@ def not_applied(message: str, *, hint: str | None, again: str) -> CommandError:
     return CommandError(f"recorded, but not applied: {message}", code=ExitCode.NOT_APPLIED, hint=Lines(*lines))
 
 
+def healthy(life: Life) -> str:
+    """What is said when all pods that are asked for are ready."""
+    return f"Deployment is healthy — {'pods Running' if life.spec.replicas else 'scaled to 0, no pods'}"
+
+
 def status_hint(life: Life) -> str:
     """How to see what becomes of a rollout."""
     return f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cli.answers import rollout_failed, tell_verdict
 from cli.exit_codes import CommandError, ExitCode
 from cli.parked_hints import parked_hint
-from cli.recording import LEDGER_FAILURES, not_applied, status_hint
+from cli.recording import LEDGER_FAILURES, healthy, not_applied, status_hint
 from effects.cluster import Ref
 from effects.crash_points import crash_point
 from effects.removal import STILL_THERE
@@ -107,7 +107,7 @@ class Resident:
                     tell_verdict(self._session, app.id, life)
                     return
                 if current.rollout == "completed":
-                    terminal.success("Deployment is healthy — pods Running")
+                    terminal.success(healthy(current))
                     return
                 if current.rollout == "failed":
                     raise rollout_failed(life, *(current.rollout_failure or ("Unknown", "")))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 """Nobody can say, or nobody was asked."""
 
+SCALED_TO_0 = "Scaled to 0: no pods are asked for"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
@@ -48,6 +50,8 @@ def ledger_facts(life: Life, *, past: bool = False) -> Status:
         if past
         else ("Its pods are ready", "Its pods are not known to be ready yet")
     )
+    if life.spec.replicas == 0:
+        ready = SCALED_TO_0
     found = {
         "completed": Status(status="Running", message=ready, progress=100),
         "failed": Status(status="Failed", message=f"Release {life.release}: {reason}: {message}", progress=0),
@@ -105,7 +109,8 @@ def cluster_facts(
 
 def _describe(life: Life, progress: RolloutLook) -> Status:
     if progress.verdict == "completed":
-        return Status(status="Running", message="Deployment is running normally", progress=100)
+        message = "Deployment is running normally" if progress.desired else SCALED_TO_0
+        return Status(status="Running", message=message, progress=100)
     if progress.verdict == "failed":
         reason, message = progress.reason or ("Unknown", "")
         return Status(

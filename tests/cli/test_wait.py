@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -95,3 +96,15 @@ def test_a_status_that_waits_is_about_now(deployed: Cli, args: list[str]) -> Non
     error = deployed.run("deploy", "status", "--wait", *args).failed(2).error
     assert "--wait" in error
     assert "Run '1ctl deploy status --help' for usage" in error
+
+
+def test_an_app_without_pods_is_not_said_to_run_any(user: Cli) -> None:
+    waited = user.run("deploy", "--image", "nginx:1", "--replicas", "0", "--wait").done()
+    assert waited.lines[-1] == "✅ Deployment is healthy — scaled to 0, no pods"
+    shown = user.run("deploy", "status").done().stdout
+    assert re.search(r"^Message: +Scaled to 0: no pods are asked for$", shown, re.MULTILINE)
+    past = user.run("-o", "json", "deploy", "status", "--at-release", "1").done().json
+    assert (past["status"], past["message"]) == ("Running", "Scaled to 0: no pods are asked for")
+    assert user.run("deploy", "scale", "--replicas", "1", "--wait").done().lines[-1] == HEALTHY
+    scaled = user.run("deploy", "scale", "--replicas", "0", "--wait").done()
+    assert scaled.lines[-1] == "✅ Deployment is healthy — scaled to 0, no pods"
