@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from cli.exit_codes import CommandError, ExitCode
-from cli.recording import LEDGER_FAILURES, status_hint
+from cli.recording import GO_BACK, LEDGER_FAILURES, status_hint
 from ledger.errors import RefusedError
 from ledger.events import RolloutCompleted, RolloutFailed
 from ledger.landmarks import roll_verdict
@@ -150,19 +150,19 @@ def tell_verdict(session: Session, app_id: AppId, life: Life) -> None:
         case RolloutCompleted():
             session.terminal.success(f"Release {life.release} became healthy; something newer was asked for since")
         case RolloutFailed() as failed:
-            raise rollout_failed(life, failed.reason, failed.message)
+            raise rollout_failed(life, failed.reason, failed.message, hint=status_hint(life))
         case None:
             raise CommandError(
                 f"release {life.release} was superseded before its pods were ready", code=ExitCode.ROLLOUT_FAILED
             )
 
 
-def rollout_failed(life: Life, reason: str, message: str) -> CommandError:
+def rollout_failed(life: Life, reason: str, message: str, *, hint: str = GO_BACK) -> CommandError:
     """The error of a roll whose pods will not become ready, as the ledger knows it."""
     return CommandError(
         f"release {life.release} failed: {reason}: {message}.".replace("..", "."),
         code=ExitCode.ROLLOUT_FAILED,
-        hint=status_hint(life),
+        hint=hint,
     )
 
 

@@ -13,7 +13,7 @@ from cli.moment import When
 from cli.options import Waiting, Which
 from cli.parked_hints import parked_hint
 from cli.past import asked
-from cli.recording import status_hint
+from cli.recording import GO_BACK, status_hint
 from cli.session import Session
 from cli.status_facts import Status, cluster_facts, ledger_facts
 from cli.target import destroyed_error, running, target
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ledger.request import Request
 
 _HELP = "Run '1ctl deploy status --help' for usage"
-_GO_BACK = "Deploy an image that works, or go back to a release that did: 1ctl deploy rollback"
 
 WATCH_SECONDS = 0.5
 """How often `--watch` looks."""
@@ -163,7 +162,7 @@ def _wait(session: Session, app: App, request: Request, *, check_dns: bool, time
         )
     if found.status != "Running":
         raise CommandError(
-            f"the pods will not become ready: {found.message}".rstrip("."), code=ExitCode.ROLLOUT_FAILED, hint=_GO_BACK
+            f"the pods will not become ready: {found.message}".rstrip("."), code=ExitCode.ROLLOUT_FAILED, hint=GO_BACK
         )
 
 

@@ -33,6 +33,7 @@ _OPTIONS = {
     "request id": "--request-id",
     "namespace": "--namespace",
     "domain_suffix": "--domain-suffix",
+    "gateway": "--gateway",
     "ledger address": "--ledger",
     "prefix": "--prefix",
 }
@@ -146,11 +147,28 @@ def _find_out() -> str | None:
 
 def _hint(error: OneCtlError) -> str | None:
     if isinstance(error, UsageError) and error.hint is None:
-        return "Run '1ctl --help' for usage"
+        return f"Run '{_command_typed(sys.argv[1:])} --help' for usage"
     if isinstance(error, InvalidValueError) and error.hint == f"Example: {error.field} = {error.example}":
+        variable = f"ONECTL_{error.field.upper()}"
+        if error.value is not None and os.environ.get(variable) == error.value:
+            return f"Example: {variable}={_quoted(error.example)}"
         option = _OPTIONS.get(error.field)
         return f"Example: {option} {_quoted(error.example)}" if option else error.hint
     return error.hint
+
+
+def _command_typed(arguments: Sequence[str]) -> str:
+    """The command that was typed; the words in it that name a command of their group, one after another."""
+    from typer.main import get_command  # noqa: PLC0415 - needed for an error only
+
+    from cli.main import app  # noqa: PLC0415 - likewise
+
+    typed, command = ["1ctl"], get_command(app)
+    for word in arguments:
+        found = command.get_command(None, word) if hasattr(command, "get_command") else None
+        if found is not None:
+            typed, command = [*typed, word], found
+    return " ".join(typed)
 
 
 def _quoted(text: str) -> str:

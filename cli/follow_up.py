@@ -20,6 +20,9 @@ OF_AN_APP = {
 }
 """By group, the commands that take ``--deployment-id`` and ``--config``; `1ctl deploy` itself does, too."""
 
+WITHOUT = "without --ledger: "
+"""Before a command that is meant to be typed without the option."""
+
 _MENTION = (
     r"\b1ctl(?P<output> -o json)? "
     r"(?:(?P<group>deploy|env|secret|audit|ledger|worker)\b(?P<sub> [a-z][a-z-]*)?|profile current\b)"
@@ -53,12 +56,13 @@ def _completed(found: re.Match[str]) -> str:
     if of_an_app and group == "worker" and re.match(r" \w", rest):
         of_an_app = False  # it names its app
     begin = len("1ctl") + len(output)
-    return f"1ctl{_place(rest)}{output}{said[begin:end]}{_app(rest) if of_an_app else ''}{said[end:]}"
+    place = _place(rest, with_ledger=not found.string[: found.start()].endswith(WITHOUT))
+    return f"1ctl{place}{output}{said[begin:end]}{_app(rest) if of_an_app else ''}{said[end:]}"
 
 
-def _place(rest: str) -> str:
+def _place(rest: str, *, with_ledger: bool) -> str:
     place = f" -p {_quoted(INVOCATION.profile)}" if INVOCATION.profile else ""
-    if INVOCATION.ledger and " --ledger " not in rest:
+    if INVOCATION.ledger and with_ledger and " --ledger " not in rest:
         from cli.profiles import shown_address  # noqa: PLC0415 - needed only where an address was given
 
         place += f" --ledger {_quoted(shown_address(INVOCATION.ledger) or '')}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli.answers import tell_verdict
 from cli.exit_codes import CommandError, ExitCode
-from cli.recording import LEDGER_FAILURES, healthy, not_applied, status_hint
+from cli.recording import GO_BACK, LEDGER_FAILURES, healthy, not_applied, status_hint
 from effects.cluster import ClusterError, LogsUnavailableError, NotOursError
 from effects.inventory import Inventory
 from effects.reconcile import ParkedError, Progress
@@ -165,7 +165,7 @@ def _failed(session: Session, app: App, life: Life, progress: RolloutLook) -> Co
     return CommandError(
         f"release {life.release} failed: {reason}: {message}.{serving}".replace("..", "."),
         code=ExitCode.ROLLOUT_FAILED,
-        hint=status_hint(life),
+        hint=GO_BACK,
     )
 
 

@@ -129,6 +129,10 @@ def life_of(session: Session, app_id: AppId, deployment_id: str | None, *, upto:
 
     life = span(session.store, app_id, deployment_id, upto=upto)
     if life is None:
+        if upto is not None:
+            from cli.target import say_later  # noqa: PLC0415 - needed for an error only
+
+            say_later(session, app_id)
         open_life(App(id=app_id))
     assert life is not None
     return life

@@ -162,9 +162,7 @@ def check(profile: Profile) -> None:
     if profile.domain_suffix is not None:
         values.domain_suffix(profile.domain_suffix)
     if profile.gateway is not None and not re.fullmatch(r"[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}", profile.gateway):
-        raise RefusedError(
-            f'gateway "{profile.gateway}" must be namespace/name', hint=f"Example: --gateway {DEFAULT_GATEWAY}"
-        )
+        raise InvalidValueError("gateway", profile.gateway, "must be namespace/name", example=DEFAULT_GATEWAY)
     if profile.context is not None and (profile.cluster or profile.context) == SANDBOX:
         raise RefusedError(
             'the cluster name "sandbox" is kept for the sandbox', hint="Give this cluster another name: --cluster NAME"

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.follow_up import WITHOUT
 from cli.home import home
 from cli.options import INVOCATION
 from cli.profiles import SANDBOX, Place, Profiles, place
@@ -78,7 +79,7 @@ class Session:
         if named and isinstance(self.place.ledger, Path) and self.store.instance() is None:
             raise RefusedError(
                 f"there is no ledger at {self.place.ledger}",
-                hint="Name another with --ledger, or see which one is used without it: 1ctl profile current",
+                hint=f"Name another, or see which one is used {WITHOUT}1ctl profile current",
             )
 
     @cached_property

@@ -109,8 +109,18 @@ def running(session: Session, app: App, *, upto: int | None = None) -> Life:
     except AppNotFoundError as error:
         ended = _ended(session, app.id, upto=upto)
         if ended is None:
+            if upto is not None:
+                say_later(session, app.id)
             raise
         raise AppNotFoundError(f"{error.message} {ended}", hint=error.hint) from None
+
+
+def say_later(session: Session, app_id: AppId) -> None:
+    """Of an app that there was not yet: that there was one later. The error itself is the one that was given then."""
+    from ledger.landmarks import span  # noqa: PLC0415 - needed for an error only
+
+    if span(session.store, app_id, None) is not None:
+        session.terminal.notice("It was deployed later than that; see when: 1ctl deploy events")
 
 
 def _ended(session: Session, app_id: AppId, *, upto: int | None) -> str | None:

@@ -242,7 +242,7 @@ def env_name(text: str) -> str:
     """
     if _is_env_name(text):
         return text
-    raise _refusal("env name", text, f"must be {_ENV_NAME_RULE}", example="LOG_LEVEL")
+    raise _refusal("env name", text, f"must be {_ENV_NAME_RULE}", example="LOG_LEVEL", hint="Example: LOG_LEVEL")
 
 
 def env_value(text: str, *, field: str = "env value") -> str:
@@ -273,8 +273,11 @@ def env_pair(text: str, *, secret: bool) -> tuple[str, str]:
         reason = f"must be NAME=VALUE, where NAME is {_ENV_NAME_RULE} (what was given is not shown)"
         raise _refusal("secret", None, reason, example="JWT_SECRET=...", hint="Example: JWT_SECRET=...")
     if not equals:
-        hint = "Example: LOG_LEVEL=info"
-        raise _refusal("env", text, "must be NAME=VALUE", example="LOG_LEVEL=info", hint=hint)
+        hint = "Example: --env LOG_LEVEL=debug"
+        raise _refusal("env", text, "must be NAME=VALUE", example="LOG_LEVEL=debug", hint=hint)
+    if not secret and not _is_env_name(name):
+        hint = "Example: --env LOG_LEVEL=debug"
+        raise _refusal("env name", name, f"must be {_ENV_NAME_RULE}", example="LOG_LEVEL", hint=hint)
     return env_name(name), env_value(value, field=f"value of {name}")
 
 

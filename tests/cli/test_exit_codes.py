@@ -245,7 +245,7 @@ def test_3_for_a_sandbox_that_is_asked_for_an_unreadable_time(cli: Cli) -> None:
 def test_4_for_pods_that_cannot_start_and_says_why(cli: Cli) -> None:
     result = cli.run("deploy", "--image", "broken:1", "--wait").failed(4)
     assert result.error.startswith("❌ release 1 failed: ImagePullBackOff: ")
-    assert "Use '1ctl deploy status --deployment-id " in result.error
+    assert "go back to a release that did: 1ctl deploy rollback" in result.error
     assert "Deployed" in cli.events()
 
 
