@@ -106,11 +106,13 @@ def show(session: Session, wanted: Filter, *, limit: int | None, follow: bool, u
     if follow:
         _follow(session, wanted, limit or DEFAULT_LINES)
         return
-    if terminal.json and limit is None:
-        terminal.document([entry.to_json() for entry in audit_log.entries(store, wanted, upto=upto)])
-        return
     count = limit or DEFAULT_LINES
-    entries = audit_log.newest(store, wanted, count, upto=upto)
+    if terminal.json and limit is None:
+        entries: Sequence[Entry] = list(audit_log.entries(store, wanted, upto=upto))
+    else:
+        entries = audit_log.newest(store, wanted, count, upto=upto)
+    if not entries:
+        session.require_named_ledger()
     if terminal.json:
         terminal.document([entry.to_json() for entry in entries])
         return

@@ -229,3 +229,10 @@ def test_environment_values_are_shown_as_recorded_and_secrets_by_their_keys(know
     assert set_env.endswith(f"  LONG={'y' * 54}…, X=2")
     assert set_secret.endswith("secrets=TOKEN")
     assert "hush" not in known.run("audit", "log").done().stdout
+
+
+@pytest.mark.parametrize("command", ["audit log", "-o json audit log", "deploy list", "-o json deploy list --all"])
+def test_nothing_is_not_said_of_a_ledger_that_was_named_and_is_not_there(known: Cli, command: str) -> None:
+    refused = known.run("--ledger", "nope.db", *command.split()).failed(3)
+    assert "there is no ledger at nope.db" in refused.error
+    known.run(*command.split()).done()
