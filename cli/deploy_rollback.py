@@ -8,7 +8,7 @@ import typer
 
 from cli import answers, origin
 from cli.options import Change, DryRunOption, RequestIdOption, Waiting, Which, YesOption, countable, offer
-from cli.recording import record, show_plan
+from cli.recording import GO_BACK, record, show_plan
 from cli.session import Session
 from cli.target import meant
 from ledger import values
@@ -84,6 +84,8 @@ def mark_bad(
 ) -> None:
     """Block rollbacks to a release.
 
+    This cannot be undone. If the release runs, it goes on; its image can be deployed again, as a new release.
+
     Example:  1ctl deploy mark-bad 2 --reason "loses orders"
     """
     session = Session()
@@ -97,6 +99,8 @@ def mark_bad(
     with answers.answering(session, request, outcome, lambda: {"release": release, "bad": life.bad[release]}):
         if outcome.recorded:
             session.terminal.success(f"Release {release} is marked as bad")
+            if release == life.release:
+                session.terminal.notice(f"Release {release} is the one that runs, and goes on. {GO_BACK}")
         else:
             session.terminal.info(f"Release {release} was marked as bad before: {life.bad[release]}")
 

@@ -62,3 +62,11 @@ def test_a_life_that_ended_is_named_when_its_id_is_asked_for(twice: Cli) -> None
     assert old in twice.run("deploy", "get", "--deployment-id", old).failed(3).error
     told = twice.run("deploy", "get", "--deployment-id", old, "--at-position", str(len(twice.events()))).failed(3)
     assert f'deployment "{old}" was not open at position' in told.error
+
+
+def test_to_mark_the_release_that_runs_stops_nothing_and_says_so(deployed: Cli) -> None:
+    deployed.run("deploy", "--image", "nginx:2").done()
+    older = deployed.run("deploy", "mark-bad", "1", "--reason", "slow").done()
+    running = deployed.run("deploy", "mark-bad", "2", "--reason", "slow").done()
+    assert "runs" not in older.stderr
+    assert "Release 2 is the one that runs, and goes on. Deploy an image that works, or go back" in running.stderr
