@@ -151,6 +151,12 @@ def verify_proof(
 def compare(session: Session, against: Path, key: str | None) -> Comparison:
     """The ledger beside a checkpoint that was kept elsewhere."""
     note = read_input(against)
+    try:
+        notes.unverified(note)
+    except CheckpointError as error:
+        raise RefusedError(
+            f"{against} is no checkpoint: {error.message}", hint="Name a file that 'audit checkpoint' wrote."
+        ) from error
     if not key and session.store.head().position == 0:
         return emptied(note)  # the key that its lines name is gone with them
     return verify_against(session.store, note, verifier_key(key) if key else ledger_key(session.store))

@@ -46,6 +46,8 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
     """
     if waiting.wait and wish.detach:
         raise UsageError("--wait and --detach exclude each other", hint=_HELP)
+    if str(wish.env_file) == str(wish.kv_file) == "-":
+        raise UsageError("--env-file - and --kv-file - would both read stdin", hint=_HELP)
     session = Session()
     timeout = values.duration(waiting.timeout)
     app_id, command = _command(session, wish, which)

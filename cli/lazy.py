@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command as build
 
-from cli.options import GLOBAL_OPTIONS
+from cli.options import GLOBAL_OPTIONS, INVOCATION
 
 USAGE_EXIT_CODE = 2
 
@@ -81,6 +81,10 @@ class LazyGroup(_Helpful, TyperGroup):
         """Like the base class; a group that cannot do anything by itself says what it has."""
         rest = super().parse_args(ctx, args)
         if not (rest or ctx._protected_args or self.invoke_without_command or ctx.resilient_parsing):  # noqa: SLF001
+            if INVOCATION.json:  # a document is promised, which the error has
+                from cli.exit_codes import UsageError  # noqa: PLC0415 - needed for an error only
+
+                raise UsageError("name a command", hint=f"Run '{ctx.command_path} --help' for usage")
             sys.stderr.write(f"{ctx.get_help()}\n")
             ctx.exit(USAGE_EXIT_CODE)
         return rest

@@ -75,11 +75,11 @@ def read_backup(path: Path, directory: Path, *, accept_loss: bool, progress: Beg
 
     Raises:
         LedgerDamagedError: The backup is damaged, and where.
-        RefusedError: It is a replica, an incomplete copy, or the backup of a ledger that has ended.
+        RefusedError: There is no such file, or it is a replica, an incomplete copy, or the backup of a ledger that ended.
         LedgerUnavailableError: It cannot be read.
     """
     if not path.is_file():
-        raise LedgerUnavailableError(f"there is no file {path}", hint="Name the file that 'ledger backup' wrote.")
+        raise RefusedError(f"there is no file {path}", hint="Name the file that 'ledger backup' wrote.")
     raw = directory / "backup.db"
     with making(raw) as connection:
         copy_database(path, connection)

@@ -148,6 +148,7 @@ def test_1_for_a_bug_without_the_text_of_the_error(
         (["deploy", "scale"], "missing option '--replicas'\nRun '1ctl deploy scale --help' for usage"),
         (["profile", "create", "prod"], "missing option '--context'"),
         (["deploy", "--image", "x", "--wait", "--detach"], "--wait and --detach exclude each other"),
+        (["deploy", "--image", "x", "--env-file", "-", "--kv-file", "-"], "would both read stdin"),
         (["deploy", "--name", "a", "--deployment-id", "b"], "--name and --deployment-id exclude each other"),
         (["deploy", "--config", "x", "get"], "--config belongs after 'get'\nRun '1ctl deploy --help' for usage"),
         (["deploy", "--request-id", "x", "destroy"], "--request-id belongs after 'destroy'"),
@@ -160,6 +161,13 @@ def test_2_for_a_command_line_that_cannot_be_understood(cli: Cli, args: list[str
     assert says in result.error
     assert re.search(r"Run '1ctl.* --help' for usage$", result.error.rstrip())
     assert not cli.home.exists()
+
+
+@pytest.mark.parametrize("group", [(), ("env",)])
+def test_2_with_the_document_for_a_group_alone_when_json_is_asked_for(cli: Cli, group: tuple[str, ...]) -> None:
+    result = cli.run("-o", "json", *group).failed(2)
+    assert result.json["error"]["message"] == "name a command"
+    assert result.json["error"]["hint"] == f"Run '{' '.join(('1ctl', *group))} --help' for usage"
 
 
 @pytest.mark.parametrize("group", [[], ["env"], ["secret"], ["audit"], ["profile"]])
@@ -224,6 +232,13 @@ def test_3_for_what_a_rule_refuses_before_there_is_a_ledger(cli: Cli, args: list
 )
 def test_3_for_what_a_rule_refuses_of_an_app_that_is_deployed(deployed: Cli, args: list[str], says: str) -> None:
     assert says in unrecorded(deployed, *args, code=3).error
+
+
+def test_3_for_a_file_that_is_not_what_it_should_be(deployed: Cli) -> None:
+    refused = deployed.run("audit", "verify", "--against", "satusky.toml").failed(3)
+    assert refused.error.startswith("❌ satusky.toml is no checkpoint: ")
+    assert refused.error.endswith("\nName a file that 'audit checkpoint' wrote.\n")
+    assert "there is no file nope" in deployed.run("ledger", "restore", "nope").failed(3).error
 
 
 def test_3_for_a_first_deploy_over_what_somebody_else_made(cli: Cli) -> None:
