@@ -141,10 +141,14 @@ def _deploy(command: Deploy, app: App, minted: Minted) -> Sequence[AppEvent]:
 
 def _restore(command: Restore, app: App, minted: Minted) -> Sequence[AppEvent]:
     if app.life is not None:
-        raise RefusedError(
-            f'app "{app.id.name}" is deployed; only a destroyed one can be restored',
-            hint="To go back to an earlier release: 1ctl deploy rollback",
-        )
+        hint = "To go back to an earlier release: 1ctl deploy rollback"
+        current = app.life.deployment_id
+        if command.deployment_id not in (None, current):
+            hint = Lines(
+                f"To run what that one ran, deploy its image, see: 1ctl deploy releases -d {command.deployment_id}",
+                f"Or destroy the one that runs now, and restore then: 1ctl deploy destroy -d {current}",
+            )
+        raise RefusedError(f'app "{app.id.name}" is deployed; only a destroyed one can be restored', hint=hint)
     ended = minted.ended
     if ended is None:
         raise AppNotFoundError(

@@ -43,3 +43,11 @@ def test_an_app_that_is_deployed_is_refused() -> None:
 
 def test_an_app_that_never_was_is_not_found() -> None:
     given().when(Restore()).refused("no destroyed deployment", error=AppNotFoundError)
+
+
+def test_a_former_life_of_an_app_that_is_deployed_again_is_not_to_be_rolled_back_to() -> None:
+    again = (*LIFE, Destroyed(), BACK, DomainAssigned(domain=NEXT_DOMAIN))
+    former = given(*again).when(Restore(deployment_id=FIRST_LIFE))
+    former.refused("only a destroyed one can be restored", hint=f"1ctl deploy releases -d {FIRST_LIFE}")
+    former.refused("only a destroyed one can be restored", hint=f"1ctl deploy destroy -d {NEXT_LIFE}")
+    given(*again).when(Restore(deployment_id=NEXT_LIFE)).refused("only a destroyed one", hint="1ctl deploy rollback")
