@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,12 @@ from cli.recording import record, show_plan
 from cli.session import Session
 from cli.target import target
 from ledger import values
+from ledger.candidates import ended_life
 from ledger.commands import Restore
+from ledger.events import Deployed
+
+if TYPE_CHECKING:
+    from ledger.app import App
 
 
 def restore(
@@ -49,14 +54,28 @@ def restore(
     )
     if change.dry_run:
         show_plan(session, app_id, command)
+        _warn_of_failure(session, session.reader.app(app_id), which.deployment_id)
         return
     session.applying.check_place(session.ledger.app(app_id), request)
     outcome = record(session, app_id, command, request, secret_values=given)
     life = answers.own_life(outcome)
     content = {"app_label": app_id.name, "domain": f"https://{life.domain}"}
     with answers.answering(session, request, outcome, lambda: content):
+        (first,) = (each.event for each in outcome.recorded if isinstance(each.event, Deployed))
+        _warn_of_failure(session, outcome.app, first.restored_from)
         applied = session.applying.apply(app_id, request)
         session.terminal.success(f"App {app_id.name} is restored. Your app is live at: https://{life.domain}")
         session.terminal.line(f"Deployment ID: {life.deployment_id}")
         if waiting.wait:
             answers.wait(session, applied, outcome, request, timeout=seconds)
+
+
+def _warn_of_failure(session: Session, app: App, deployment_id: str | None) -> None:
+    """Say so if the newest pods of the destroyed deployment had failed: those of the new one may fail alike."""
+    ended = ended_life(session.reader, app, deployment_id)
+    if ended is not None and ended.rollout == "failed":
+        reason, message = ended.rollout_failure or ("Unknown", "")
+        session.terminal.warn(
+            f"Release {ended.release} of {ended.deployment_id} had failed: {reason}: {message}.".replace("..", ".")
+            + " If this one does, too, deploy an image that works: 1ctl deploy --image IMAGE"
+        )

@@ -12,6 +12,7 @@ from cli.exit_codes import UsageError
 from cli.options import Which, countable, offer
 from ledger.clock import SystemClock, to_micros
 from ledger.errors import RefusedError
+from ledger.text import Lines, lines_of
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -82,7 +83,14 @@ def resolve(session: Session, when: When, *, app_id: AppId | None, deployment_id
         if app_id is None:
             raise UsageError("--at-release needs an app")
         life = life_of(session, app_id, deployment_id)
-        moment = moments.at_release(session.store, life, when.at_release, now_us)
+        try:
+            moment = moments.at_release(session.store, life, when.at_release, now_us)
+        except RefusedError as error:
+            former = None if deployment_id is not None else _former(session, life, when.at_release)
+            if former is None:
+                raise
+            hint = f"An earlier deployment of the app had one; ask about it: --deployment-id {former}"
+            raise RefusedError(error.message, hint=Lines(*lines_of(error.hint or ""), hint)) from None
     session.terminal.notice(f"As of position {moment.position}, {local_time(moment.at_us)}")
     return moment
 
@@ -136,3 +144,21 @@ def life_of(session: Session, app_id: AppId, deployment_id: str | None, *, upto:
         open_life(App(id=app_id))
     assert life is not None
     return life
+
+
+_FORMER_LIVES = 10
+"""How far back a release is looked for that an app does not have any more."""
+
+
+def _former(session: Session, life: LifeSpan, release: int) -> str | None:
+    """The deployment id of the newest of the lives before this one that had such a release; None for none of the last."""
+    from ledger.landmarks import newest_releases, span  # noqa: PLC0415 - needed for an error only
+
+    for _ in range(_FORMER_LIVES):
+        former = span(session.store, life.app, None, upto=life.start - 1)
+        if former is None:
+            break
+        if 0 < release <= newest_releases(session.store, former, 1).newest:
+            return former.deployment_id
+        life = former
+    return None

@@ -67,3 +67,40 @@ def test_a_deploy_without_an_image_names_both_ways_back(destroyed: Cli) -> None:
 def test_an_app_that_was_never_deployed_is_told_as_before(cli: Cli) -> None:
     assert "Run '1ctl deploy' first or pass --deployment-id" in cli.run("deploy", "get").failed(3).error
     assert "restore" not in cli.run("deploy").failed(3).error
+
+
+def test_a_restore_says_that_what_comes_back_had_failed(cli: Cli) -> None:
+    cli.run("deploy", "--image", "broken:1", "--wait").failed(4)
+    cli.run("deploy", "destroy", "-y").done()
+    warned = "❗️ Release 1 of "
+    for args in (["--dry-run"], []):
+        said = cli.run("deploy", "restore", *args).done().stderr
+        assert warned in said
+        assert " had failed: ImagePullBackOff: " in said
+        assert "deploy an image that works: 1ctl deploy --image IMAGE" in said
+    cli.run("deploy", "--image", "nginx:1", "--wait").done()
+    cli.run("deploy", "destroy", "-y").done()
+    assert warned not in cli.run("deploy", "restore").done().stderr
+
+
+def test_a_release_that_only_a_former_life_had_is_named_with_that_life(deployed: Cli) -> None:
+    former = deployed.run("-o", "json", "deploy", "--image", "nginx:2").json["deployment_id"]
+    for image in ("nginx:3", "nginx:4"):
+        deployed.run("deploy", "destroy", "-y").done()
+        deployed.run("deploy", "--image", image).done()
+    ask = ("deploy", "get", "--at-release", "2")
+    error = deployed.run(*ask).failed(3).error
+    assert (
+        f"See them: 1ctl deploy releases\nAn earlier deployment of the app had one; ask about it: --deployment-id {former}"
+        in error
+    )
+    assert "nginx:2" in deployed.run(*ask, "--deployment-id", former).done().stdout
+    assert "An earlier" not in deployed.run("deploy", "get", "--at-release", "3").failed(3).error
+
+
+def test_a_former_life_is_not_told_to_be_rolled_back(destroyed: Cli) -> None:
+    former = destroyed.run("-o", "json", "deploy", "list", "--all").json[0]["deployment_id"]
+    now = destroyed.run("-o", "json", "deploy", "--image", "nginx:2").json["deployment_id"]
+    error = destroyed.run("deploy", "restore", "-d", former).failed(3).error
+    assert "rollback" not in error
+    assert f"1ctl deploy destroy -d {now}\n" in error
