@@ -6,8 +6,12 @@ import re
 
 # Kept as text: `re` compiles a pattern when it is first used, and most commands use none.
 _NAMES = (
-    r"(?:^|_)(?:PASSWORD|PASSWD|PWD|PASSPHRASE|SECRET|SECRET_KEY|TOKEN|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)$"
+    r"(?:(?:^|_)(?:PASS|PASSWD|PWD|PASSPHRASE|SECRET|SECRET_KEY|TOKEN|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)"
+    r"|PASSWORD)$"
 )
+_VAGUE_NAMES = r"_AUTH$"
+"""Names of credentials and of switches alike: ``REDIS_AUTH``, ``SMTP_AUTH``; a switch has a plain word."""
+_WORD = r"[a-z]+[0-9]?"
 _SHAPES = (
     (r"[A-Za-z][A-Za-z0-9+.-]{0,15}://[^/\s:@]{0,128}:[^/\s@]{1,512}@", "holds a password in a URL"),
     (r"-----BEGIN [A-Z ]*PRIVATE KEY-----", "holds a private key"),
@@ -26,6 +30,9 @@ def looks_like_credential(key: str, value: str) -> str | None:
     for shape, why in _SHAPES:
         if re.search(shape, value):
             return why
-    if re.search(_NAMES, key, re.IGNORECASE) and len(value) >= _SHORTEST and not value.isdecimal():
+    telling = re.search(_NAMES, key, re.IGNORECASE) or (
+        re.search(_VAGUE_NAMES, key, re.IGNORECASE) and not re.fullmatch(_WORD, value, re.IGNORECASE)
+    )
+    if telling and len(value) >= _SHORTEST and not value.isdecimal():
         return "has the name of a credential"
     return None

@@ -16,6 +16,10 @@ JWT = ".".join(("eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0In0", "c2lnbmF0dXJl"))
     [
         ("DB_PASSWORD", "hunter22"),
         ("password", "correct horse"),
+        ("PGPASSWORD", "hunter22"),
+        ("DB_PASS", "hunter22"),
+        ("PASS", "hunter22"),
+        ("REDIS_AUTH", "hunter22"),
         ("STRIPE_API_KEY", "abcdef123"),
         ("URL", "postgres://user:pw@host:5432/orders"),
         ("KEY", "-----BEGIN RSA PRIVATE KEY-----\nMII"),
@@ -41,6 +45,16 @@ def test_what_looks_like_a_credential_is_told_without_quoting_it(key: str, value
         ("TOKEN_TTL_SECONDS", "86400000"),
         ("USE_TOKEN", "true"),
         ("MONKEY", "see no evil"),
+        ("COMPASS", "north by northwest"),
+        ("BYPASS", "localhost,127.0.0.1"),
+        ("AUTHOR", "Jane Doe"),
+        ("AUTH_MODE", "client_secret"),
+        ("AUTH_URL", "https://auth.example.com"),
+        ("AUTH", "client_secret"),
+        ("SMTP_AUTH", "required"),
+        ("ADMIN_AUTH", "oauth2"),
+        ("PASSPORT", "not needed"),
+        ("PASS_THROUGH", "x-request-id"),
     ],
 )
 def test_ordinary_values_are_not_taken_for_credentials(key: str, value: str) -> None:
