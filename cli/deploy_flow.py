@@ -225,7 +225,12 @@ def _detached(session: Session, app_id: AppId, released: Deployed) -> None:
 
 def _say_changes(session: Session, before: App, outcome: Outcome) -> None:
     """On a redeploy, what this release runs differently, on stderr; values are the user's own."""
-    if before.life is None or outcome.app.life is None or outcome.repeated:
+    if outcome.app.life is None or outcome.repeated:
+        return
+    first = outcome.recorded[0]
+    if first.version != before.version + 1:  # somebody else was first
+        before = session.reader.app(outcome.app.id, upto=first.position - 1)
+    if before.life is None:
         return
     old, new = asdict(before.life.spec), asdict(outcome.app.life.spec)
     changes = [f"{key} {_shown(old[key])} → {_shown(new[key])}" for key in new if old[key] != new[key]]

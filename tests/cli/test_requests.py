@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from tests.cli_support import Cli, write_toml
@@ -204,3 +207,22 @@ def test_a_repeated_adoption_is_not_refused_because_the_first_one_was_done(deplo
     other.run(*adopt).done()
     other.run("deploy", "--image", "nginx:alpine").done()
     assert "service/other belongs to other now" in other.run(*adopt).done().stdout
+
+
+def somebody_else_is_first() -> None:
+    """From now on another release is recorded while a deploy looks at the cluster."""
+    from cli import deploy_flow, origin
+    from cli.recording import record
+    from ledger.commands import Deploy
+
+    def overtaken(session: Any, app_id: Any, command: Any, request: Any, **more: Any) -> Any:
+        session.ledger.execute(app_id, Deploy(image="nginx:between"), origin.request())
+        return record(session, app_id, command, request, **more)
+
+    deploy_flow.record = overtaken  # type: ignore[attr-defined]
+
+
+def test_what_a_release_changes_is_told_beside_the_one_before_it(deployed: Cli) -> None:
+    overtaken = replace(deployed, change=f"{__name__}:{somebody_else_is_first.__name__}")
+    told = overtaken.run("deploy", "--image", "nginx:2").done().stderr
+    assert "Changed: image nginx:between → nginx:2\n" in told
