@@ -45,7 +45,7 @@ def get(*, which: Which, when: When) -> None:
             "Deployment ID": view.deployment_id,
             "App": view.app_label,
             "Namespace": view.namespace,
-            "Status": view.status,
+            "Status": f"{view.status}, but its pods failed" if view.rollout == "failed" else view.status,
             "URL": view.url or "none",
             "Release": str(view.release),
             "Image": view.image,

@@ -34,3 +34,10 @@ def test_in_json_a_wide_list_and_a_get_tell_how_the_pods_are(deployed: Cli) -> N
     assert listed["rollout"] == got["rollout"] == "completed"
     (plain,) = deployed.run("-o", "json", "deploy", "list").done().json
     assert listed == {**plain, "rollout": "completed"}
+
+
+def test_a_get_says_when_the_pods_failed(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--wait").done()
+    assert "Status:        completed\n" in cli.run("deploy", "get").done().stdout
+    cli.run("deploy", "--image", "broken:1", "--wait").failed(4)
+    assert "Status:        completed, but its pods failed\n" in cli.run("deploy", "get").done().stdout
