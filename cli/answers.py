@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from cli.exit_codes import CommandError, ExitCode
-from cli.recording import GO_BACK, LEDGER_FAILURES, status_hint
+from cli.recording import GO_BACK, LEDGER_FAILURES, counted, status_hint
 from ledger.errors import RefusedError
 from ledger.events import RolloutCompleted, RolloutFailed
 from ledger.landmarks import roll_verdict
@@ -127,7 +127,8 @@ def wait_scaled(
 def _scaled(app: App, outcome: Outcome, replicas: int) -> Life:
     life = app.life
     if life is None or life.deployment_id != own_deployment(outcome) or life.spec.replicas != replicas:
-        raise CommandError(f"{replicas} replicas are not what is asked for any more", code=ExitCode.ROLLOUT_FAILED)
+        verb = "is" if replicas == 1 else "are"
+        raise CommandError(f"{counted(replicas)} {verb} not what is asked for any more", code=ExitCode.ROLLOUT_FAILED)
     return life
 
 

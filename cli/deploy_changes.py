@@ -8,7 +8,7 @@ import typer
 
 from cli import answers, origin
 from cli.options import Change, Waiting, Which, YesOption
-from cli.recording import record, show_plan
+from cli.recording import counted, record, show_plan
 from cli.session import Session
 from cli.target import destroyed_error, meant, running, target
 from ledger import values
@@ -45,9 +45,9 @@ def scale(
     with answers.answering(session, request, outcome, lambda: content):
         applied = session.applying.apply(app.id, request) if outcome.recorded or waiting.wait else app
         if outcome.recorded:
-            session.terminal.success(f"Scaled deployment {life.deployment_id} to {replicas} replicas")
+            session.terminal.success(f"Scaled deployment {life.deployment_id} to {counted(replicas)}")
         else:
-            session.terminal.info(f"Deployment {life.deployment_id} already at {replicas} replicas — no change.")
+            session.terminal.info(f"Deployment {life.deployment_id} already at {counted(replicas)} — no change.")
         if waiting.wait:
             answers.wait_scaled(session, applied, outcome, request, replicas=replicas, timeout=seconds)
 

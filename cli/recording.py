@@ -84,6 +84,11 @@ def not_applied(message: str, *, hint: str | None, again: str) -> CommandError:
     return CommandError(f"recorded, but not applied: {message}", code=ExitCode.NOT_APPLIED, hint=Lines(*lines))
 
 
+def counted(replicas: int) -> str:
+    """So many replicas, in words."""
+    return f"{replicas} replica{'' if replicas == 1 else 's'}"
+
+
 def healthy(life: Life) -> str:
     """What is said when all pods that are asked for are ready."""
     return f"Deployment is healthy — {'pods Running' if life.spec.replicas else 'scaled to 0, no pods'}"

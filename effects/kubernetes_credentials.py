@@ -36,7 +36,7 @@ def from_kubeconfig(file: Path, context: str) -> Access:
     """
     if not file.is_file():
         raise ClusterError(
-            f"There is no kubeconfig at {file}",
+            f"there is no kubeconfig at {file}",
             hint="Name the file: ONECTL_KUBECONFIG=FILE, or in the profile: 1ctl profile create --help",
         )
     problem = "it has no such context"

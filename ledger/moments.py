@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ledger.clock import iso
+from ledger.clock import from_micros
 from ledger.errors import RefusedError
 from ledger.landmarks import release_lines
 from ledger.pages import line_at
@@ -53,7 +53,7 @@ def as_of(store: Store, at_us: int) -> Moment:
     head = store.head()
     first_us = _recorded_us(store, 1) if head.position else None
     if first_us is None or first_us > at_us:
-        since = "Nothing is recorded yet." if first_us is None else f"The first event is of {iso(first_us)}."
+        since = "Nothing is recorded yet." if first_us is None else f"The first event is of {_local(first_us)}."
         raise RefusedError("nothing was recorded by then", hint=since)
     low, high = 1, head.position  # position `low` was recorded by then, those after `high` were not
     while low < high:
@@ -85,3 +85,8 @@ def at_release(store: Store, life: LifeSpan, release: int, now_us: int) -> Momen
 
 def _recorded_us(store: Store, position: int) -> int:
     return line_at(store, position).recorded_us
+
+
+def _local(at_us: int) -> str:
+    """As commands show times."""
+    return from_micros(at_us).astimezone().isoformat(sep=" ", timespec="seconds")

@@ -99,7 +99,8 @@ def test_impossible_questions_are_clear_errors(story: Story, args: tuple[str, ..
 def test_what_is_no_time_is_told_with_times_that_are(story: Story) -> None:
     early = story.run("user-service", "deploy", "get", "--as-of", "2001-01-01")
     first = story.run("user-service", "-o", "json", "audit", "log", "--limit", "99999")
-    assert f"The first event is of {json.loads(first.stdout)[0]['recorded_at']}." in early.stderr
+    when = datetime.fromisoformat(json.loads(first.stdout)[0]["recorded_at"]).astimezone()
+    assert f"The first event is of {when.isoformat(sep=' ', timespec='seconds')}." in early.stderr
     for args in (("deploy", "get", "--as-of", "x"), ("audit", "log", "--since", "x"), ("audit", "log", "--until", "x")):
         refused = story.run("user-service", *args)
         assert refused.code == 3

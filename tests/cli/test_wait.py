@@ -108,3 +108,10 @@ def test_an_app_without_pods_is_not_said_to_run_any(user: Cli) -> None:
     assert user.run("deploy", "scale", "--replicas", "1", "--wait").done().lines[-1] == HEALTHY
     scaled = user.run("deploy", "scale", "--replicas", "0", "--wait").done()
     assert scaled.lines[-1] == "✅ Deployment is healthy — scaled to 0, no pods"
+
+
+def test_one_replica_is_not_many(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--replicas", "2").done()
+    assert re.search(r"^✅ Scaled deployment \S+ to 1 replica$", cli.run("deploy", "scale", "--replicas", "1").stdout)
+    assert "already at 1 replica — no" in cli.run("deploy", "scale", "--replicas", "1").done().stdout
+    assert "to 2 replicas\n" in cli.run("deploy", "scale", "--replicas", "2").done().stdout
