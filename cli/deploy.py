@@ -55,7 +55,6 @@ class Wish(NamedTuple):
         list[str] | None,
         typer.Option(metavar="NAME", help="Node the pods may run on; repeatable."),
     ] = None
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="App name; default: from satusky.toml.")] = None
     port: Annotated[int | None, typer.Option(metavar="PORT", help="Port the app listens on [8080].")] = None
     cpu: Annotated[str | None, typer.Option(metavar="CPU", help="CPU, e.g. 0.25 or 250m [0.5].")] = None
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory, e.g. 128Mi [256Mi].")] = None

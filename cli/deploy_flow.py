@@ -11,7 +11,6 @@ from cli import answers, origin, satusky_toml
 from cli.exit_codes import UsageError
 from cli.inputs import is_stdin, read_text
 from cli.moment import life_of
-from cli.options import INVOCATION
 from cli.recording import LEDGER_FAILURES, record, show_plan
 from cli.session import Session
 from cli.target import target, working_directory
@@ -63,8 +62,6 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
     if outcome.repeated and secrets:
         session.terminal.notice("Secret values of a repeated request are not compared.")
     released = _released(outcome)
-    if wish.name is not None:
-        INVOCATION.deployment_id = released.deployment_id  # no other command takes a name, and maybe no file says it
     answers.own_life(outcome)
     with answers.answering(session, request, outcome, lambda: _content(session, outcome)):
         session.terminal.info(f"Using pre-built image: {released.spec.image}")
@@ -81,19 +78,17 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
 
 
 def _command(session: Session, wish: Wish, which: Which) -> tuple[AppId, Deploy]:
-    app_id, file = _app_and_file(session, wish.name, which)
+    app_id, file = _app_and_file(session, which)
     return app_id, _flags_over_file(wish, file)
 
 
-def _app_and_file(session: Session, named: str | None, which: Which) -> tuple[AppId, AppConfig | None]:
+def _app_and_file(session: Session, which: Which) -> tuple[AppId, AppConfig | None]:
     if which.deployment_id is not None:
-        if named is not None:
-            raise UsageError("--name and --deployment-id exclude each other", hint=_HELP)
         app_id = target(session, which)
         return app_id, satusky_toml.read(_found(which)) if which.config else None
     path = satusky_toml.find(which.config, working_directory())
     file = satusky_toml.read(path) if path is not None else None
-    name = named if named is not None else file.name if file else None
+    name = which.name if which.name is not None else file.name if file else None
     if name is None:
         raise RefusedError(
             "no app name: there is no satusky.toml here or above",

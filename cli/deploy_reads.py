@@ -137,7 +137,7 @@ def _opened(session: Session, deployment_id: str) -> int:
     """The position of a life's first release."""
     from ledger.streams import app_stream  # noqa: PLC0415
 
-    app_id = target(session, Which(deployment_id), ended=True)
+    app_id = target(session, Which(deployment_id=deployment_id), ended=True)
     life = life_of(session, app_id, deployment_id)
     return session.store.landmarks(app_stream(app_id).bytes, start=life.start, limit=1)[0].position
 

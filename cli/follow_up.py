@@ -37,7 +37,7 @@ def completed(text: str) -> str:
     What a command says itself is kept, so that it may be completed again. A password in the ledger's address is not
     repeated.
     """
-    given = (INVOCATION.profile, INVOCATION.ledger, INVOCATION.deployment_id, INVOCATION.config)
+    given = (INVOCATION.profile, INVOCATION.ledger, INVOCATION.name, INVOCATION.deployment_id, INVOCATION.config)
     if "1ctl " not in text or not any(given):
         return text
     return re.sub(_MENTION, _completed, text)
@@ -70,8 +70,10 @@ def _place(rest: str, *, with_ledger: bool) -> str:
 
 
 def _app(rest: str) -> str:
-    if any(f" {option} " in rest for option in ("-d", "--deployment-id", "--config")):
+    if any(f" {option} " in rest for option in ("--name", "-d", "--deployment-id", "--config")):
         return ""
+    if INVOCATION.name:
+        return f" --name {_quoted(INVOCATION.name)}"
     if INVOCATION.deployment_id:
         return f" -d {_quoted(INVOCATION.deployment_id)}"
     return f" --config {_quoted(INVOCATION.config)}" if INVOCATION.config else ""

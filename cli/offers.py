@@ -110,7 +110,7 @@ def _session() -> Session:
 def _app(session: Session) -> AppId:
     from cli.target import target  # noqa: PLC0415
 
-    return target(session, Which(INVOCATION.deployment_id, INVOCATION.config), ended=True)
+    return target(session, Which(INVOCATION.name, INVOCATION.deployment_id, INVOCATION.config), ended=True)
 
 
 def _life() -> Life | None:
@@ -123,6 +123,7 @@ _FOUND: Mapping[str, Callable[[], Offers]] = {
     "shells": lambda: [("bash", ""), ("zsh", ""), ("fish", "")],
     "parts": lambda: [("code", "the image"), ("config", "the values")],
     "profiles": _profiles,
+    "apps": lambda: ((name, "") for _, name in _deployments()),
     "deployments": _deployments,
     "releases": _releases,
     "environment": _environment,

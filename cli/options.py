@@ -20,7 +20,8 @@ class Invocation:
         output: ``table`` or ``json``.
         profile: Name of the profile for this run only, or None.
         ledger: Ledger file or URL for this run only, or None.
-        deployment_id: Of the app that the command is about, if it was named so.
+        name: Of the app that the command is about, if it was named so.
+        deployment_id: Of that app, if it was named so.
         config: The `satusky.toml` that names it, as given, or None.
         closing: What to call when the run ends, however it does.
         request_id: Of the request that is made; None as long as there is none, so nothing can have been recorded.
@@ -32,6 +33,7 @@ class Invocation:
         self.output = "table"
         self.profile: str | None = None
         self.ledger: str | None = None
+        self.name: str | None = None
         self.deployment_id: str | None = None
         self.config: str | None = None
         self.closing: list[Callable[[], None]] = []
@@ -121,6 +123,11 @@ def countable(param: typer.CallbackParam, value: int | None) -> int | None:
     return value
 
 
+def _set_name(value: str | None) -> str | None:
+    INVOCATION.name = value
+    return value
+
+
 def _set_deployment_id(value: str | None) -> str | None:
     INVOCATION.deployment_id = value
     return value
@@ -168,6 +175,16 @@ ConfigOption = Annotated[
     str | None,
     typer.Option(metavar="PATH|NAME", callback=_set_config, help="A satusky.toml, or NAME of satusky.NAME.toml."),
 ]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        callback=_set_name,
+        autocompletion=offer("apps"),
+        help="Name of the app; default: from satusky.toml.",
+    ),
+]
 DeploymentIdOption = Annotated[
     str | None,
     typer.Option(
@@ -197,8 +214,9 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would h
 
 
 class Which(NamedTuple):
-    """The app that a command is about; neither given: that of the nearest satusky.toml."""
+    """The app that a command is about; nothing given: that of the nearest satusky.toml."""
 
+    name: NameOption = None
     deployment_id: DeploymentIdOption = None
     config: ConfigOption = None
 

@@ -1,10 +1,12 @@
-"""Which app a command is about: ``--deployment-id``, else the satusky.toml named or found."""
+"""Which app a command is about: ``--name``, ``--deployment-id``, else the satusky.toml named or found."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.exit_codes import UsageError
+from ledger import values
 from ledger.errors import AppNotFoundError, RefusedError
 
 if TYPE_CHECKING:
@@ -24,9 +26,14 @@ def target(session: Session, which: Which, *, ended: bool = False) -> AppId:
         ended: Whether a deployment id may be that of a destroyed life.
 
     Raises:
+        UsageError: Both a name and a deployment id say which.
         RefusedError: Nothing says which app.
         AppNotFoundError: The deployment id is unknown, or its life has ended.
     """
+    if which.name is not None:
+        if which.deployment_id is not None:
+            raise UsageError("--name and --deployment-id exclude each other")
+        return session.app_id(values.app_name(which.name))
     if which.deployment_id is not None:
         return _by_deployment_id(session, which.deployment_id, ended=ended)
     from cli import satusky_toml  # noqa: PLC0415 - not needed with a deployment id

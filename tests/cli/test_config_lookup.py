@@ -158,3 +158,28 @@ def test_the_id_of_a_destroyed_life_does_not_mean_the_one_that_runs_now(
 def test_its_releases_are_still_there(ended: tuple[Cli, str]) -> None:
     cli, identity = ended
     assert cli.run("deploy", "releases", "-d", identity).done().lines[-1].split()[:2] == ["1", "nginx:alpine"]
+
+
+def test_an_app_is_known_by_its_name_wherever_one_stands(cli: Cli, tmp_path: Path) -> None:
+    elsewhere = cli.within(tmp_path)
+    elsewhere.run("deploy", "--name", "other", "--image", "nginx:1").done()
+    for command in (
+        ["deploy", "get"],
+        ["deploy", "releases"],
+        ["deploy", "status"],
+        ["env", "create", "--env", "A=1"],
+        ["env", "list"],
+        ["deploy", "scale", "--replicas", "2"],
+        ["audit", "prove", "--release", "1"],
+        ["deploy", "destroy", "-y"],
+    ):
+        assert "user-service" not in elsewhere.run(*command, "--name", "other").done().stdout
+    assert "app \"user-service\" not found" in elsewhere.run("deploy", "get", "--name", "user-service").failed(3).error
+    both = elsewhere.run("deploy", "get", "--name", "other", "-d", "x").failed(2)
+    assert "--name and --deployment-id exclude each other" in both.error
+
+
+def test_hints_name_the_app_as_it_was_named(cli: Cli, tmp_path: Path) -> None:
+    elsewhere = cli.within(tmp_path)
+    done = elsewhere.run("deploy", "--name", "other", "--image", "nginx:1", "--detach").done()
+    assert "'1ctl deploy status --name other'" in done.stdout + done.stderr
