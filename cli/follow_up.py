@@ -8,8 +8,12 @@ set, and are not repeated.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from cli.options import INVOCATION
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OF_AN_APP = {
     "deploy": "get releases status diff blame events scale restart rollback mark-bad adopt restore destroy delete",
@@ -31,12 +35,20 @@ _MENTION = (
 """A command about a place, up to where the next one or another thought begins."""
 
 
+def tell_kubectl(context: str, kubeconfig: Path | None) -> None:
+    """Let every `kubectl` that a message names reach this cluster, not the one that it reaches by default."""
+    words = ["--context", context, *(["--kubeconfig", str(kubeconfig)] if kubeconfig else [])]
+    INVOCATION.kubectl = " ".join(map(_quoted, words))
+
+
 def completed(text: str) -> str:
     """The text with each command in it completed; as it is where this run was given nothing.
 
     What a command says itself is kept, so that it may be completed again. A password in the ledger's address is not
     repeated.
     """
+    if INVOCATION.kubectl:
+        text = re.sub(r"\bkubectl (?=create |get |-n )", lambda _: f"kubectl {INVOCATION.kubectl} ", text)
     given = (INVOCATION.profile, INVOCATION.ledger, INVOCATION.name, INVOCATION.deployment_id, INVOCATION.config)
     if "1ctl " not in text or not any(given):
         return text

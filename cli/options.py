@@ -23,6 +23,7 @@ class Invocation:
         name: Of the app that the command is about, if it was named so.
         deployment_id: Of that app, if it was named so.
         config: The `satusky.toml` that names it, as given, or None.
+        kubectl: Options with which `kubectl` reaches the cluster that the command is about, or nothing.
         closing: What to call when the run ends, however it does.
         request_id: Of the request that is made; None as long as there is none, so nothing can have been recorded.
         has_output: Whether something was, or would be, written on stdout for a program that is not a JSON document.
@@ -36,6 +37,7 @@ class Invocation:
         self.name: str | None = None
         self.deployment_id: str | None = None
         self.config: str | None = None
+        self.kubectl = ""
         self.closing: list[Callable[[], None]] = []
         self.request_id: str | None = None
         self.has_output = False

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.follow_up import WITHOUT
+from cli.follow_up import WITHOUT, tell_kubectl
 from cli.home import home
 from cli.options import INVOCATION
 from cli.profiles import SANDBOX, Place, Profiles, place
@@ -54,9 +54,12 @@ class Session:
     @cached_property
     def place(self) -> Place:
         """Where this run acts."""
-        return place(
+        found = place(
             self.profiles, name=INVOCATION.profile, ledger=INVOCATION.ledger, home=self.home, environ=os.environ
         )
+        if found.context is not None:
+            tell_kubectl(found.context, found.kubeconfig)
+        return found
 
     @cached_property
     def store(self) -> ModelStore:
@@ -176,7 +179,7 @@ class Session:
         if not self.cluster.namespace_exists(namespace):
             raise RefusedError(
                 f'namespace "{namespace}" does not exist in cluster {self.place.cluster}',
-                hint=f"Create it: {create_namespace(namespace, self.place.context, self.place.kubeconfig)}",
+                hint=f"Create it: kubectl create namespace {namespace}",
             )
 
     def reconciler(self, request: Request, cluster: Cluster) -> Reconciler:
@@ -202,14 +205,6 @@ class Session:
         from ledger.domains import mint_domain  # noqa: PLC0415 - first deploys only
 
         return mint_domain(self.place.domain_suffix)
-
-
-def create_namespace(namespace: str, context: str | None, kubeconfig: Path | None) -> str:
-    """The command that makes a namespace in the cluster that is meant, not in the one that kubectl uses by default."""
-    import shlex  # noqa: PLC0415 - needed for an error only
-
-    words = ["kubectl", *(["--context", context] if context else []), "create", "namespace", namespace]
-    return shlex.join([*words, *(["--kubeconfig", str(kubeconfig)] if kubeconfig else [])])
 
 
 def _startup_seconds() -> float:

@@ -10,10 +10,11 @@ import typer
 
 from cli.answers import declined
 from cli.exit_codes import CommandError, ExitCode
+from cli.follow_up import tell_kubectl
 from cli.moment import AsOfOption, AtPositionOption, When, resolve
 from cli.options import YesOption, not_empty
 from cli.progress import progress
-from cli.session import Session, create_namespace
+from cli.session import Session
 from ledger.errors import OneCtlError, RefusedError
 from ledger.text import lines_of
 
@@ -44,7 +45,9 @@ def replay(
 
     session = Session()
     moment = resolve(session, When(as_of=as_of, at_position=at_position), app_id=None, deployment_id=None)
-    with KubernetesCluster.connect(kubeconfig=kubeconfig or session.place.kubeconfig, context=context) as cluster:
+    kubeconfig = kubeconfig or session.place.kubeconfig
+    tell_kubectl(context, kubeconfig)
+    with KubernetesCluster.connect(kubeconfig=kubeconfig, context=context) as cluster:
 
         def make() -> Replay:
             return Replay(
@@ -56,7 +59,7 @@ def replay(
 
         there = make()
         apps = [app_id for app_id in session.reader.apps(session.place.cluster) if there.life(app_id) is not None]
-        _check_namespaces(cluster.namespace_exists, apps, context, kubeconfig)
+        _check_namespaces(cluster.namespace_exists, apps, context)
         question = f"Apply {len(apps)} apps of cluster {session.place.cluster} to context {context}?"
         if not yes and not session.terminal.confirm(question):
             declined(session, {"replayed": False})
@@ -85,14 +88,12 @@ def replay(
     session.terminal.success(f"{len(apps)} apps in {context} are as the ledger asks; {sent} objects were sent")
 
 
-def _check_namespaces(
-    exists: Callable[[str], bool], apps: Sequence[AppId], context: str, kubeconfig: Path | None
-) -> None:
+def _check_namespaces(exists: Callable[[str], bool], apps: Sequence[AppId], context: str) -> None:
     missing = [name for name in sorted({app_id.namespace for app_id in apps}) if not exists(name)]
     if missing:
         raise RefusedError(
             f"context {context} has no namespace {', '.join(missing)}",
-            hint=f"Create them: {create_namespace(missing[0], context, kubeconfig)}",
+            hint=f"Create them: kubectl create namespace {missing[0]}",
         )
 
 

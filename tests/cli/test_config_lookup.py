@@ -174,7 +174,7 @@ def test_an_app_is_known_by_its_name_wherever_one_stands(cli: Cli, tmp_path: Pat
         ["deploy", "destroy", "-y"],
     ):
         assert "user-service" not in elsewhere.run(*command, "--name", "other").done().stdout
-    assert "app \"user-service\" not found" in elsewhere.run("deploy", "get", "--name", "user-service").failed(3).error
+    assert 'app "user-service" not found' in elsewhere.run("deploy", "get", "--name", "user-service").failed(3).error
     both = elsewhere.run("deploy", "get", "--name", "other", "-d", "x").failed(2)
     assert "--name and --deployment-id exclude each other" in both.error
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cli.session import create_namespace
+from cli.follow_up import completed, tell_kubectl
+from cli.options import INVOCATION
 from tests.cli_support import Cli
 
 PROD = ("profile", "create", "prod", "--context", "ctx", "--namespace", "shop")
@@ -251,10 +252,14 @@ def test_a_profile_is_changed_by_replacing_it(prod: Cli) -> None:
 
 
 def test_a_namespace_is_made_in_the_cluster_that_is_meant() -> None:
-    assert create_namespace("shop", "my ctx", Path("/my/kc")) == (
-        "kubectl --context 'my ctx' create namespace shop --kubeconfig /my/kc"
-    )
-    assert create_namespace("shop", None, None) == "kubectl create namespace shop"
+    said = "Create it: kubectl create namespace shop"
+    assert completed(said) == said
+    tell_kubectl("my ctx", Path("/my/kc"))
+    try:
+        to_be_typed = "Create it: kubectl --context 'my ctx' --kubeconfig /my/kc create namespace shop"
+        assert completed(said) == completed(to_be_typed) == to_be_typed
+    finally:
+        INVOCATION.kubectl = ""
 
 
 # Addresses of databases

@@ -335,7 +335,8 @@ def test_a_namespace_that_does_not_exist_is_refused_with_the_command_that_makes_
     make_profile(user, "nowhere", kubectl.file, kubectl.context, "never-made")
     refused = user.run("-p", "nowhere", *DEPLOY).failed(3)
     assert 'namespace "never-made" does not exist' in refused.error
-    assert f"kubectl --context {kubectl.context} create namespace never-made" in refused.error
+    reached = f"kubectl --context {kubectl.context} --kubeconfig {kubectl.file}"
+    assert f"{reached} create namespace never-made" in refused.error
     assert not (user.home / "ledgers" / "nowhere.db").exists()
 
 
