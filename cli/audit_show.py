@@ -69,7 +69,7 @@ def log(
             "--follow goes on with what comes; --until and --at-position end before it",
             hint="Run '1ctl audit log --help' for usage",
         )
-    session = Session()
+    session = Session.for_questions()
     now_us = SystemClock().now_us()
     wanted = Filter(
         app=app,

@@ -23,7 +23,7 @@ def show_environments(when: When, which: Which, *, all_: bool) -> None:
     """Environment values: keys, values, and whether the pods have them."""
     from projections.configuration_views import environment  # noqa: PLC0415
 
-    session = Session()
+    session = Session.for_questions()
     apps = _apps(session, when, which, all_=all_)
     views = [view for app_id, life, _ in apps if (view := environment(app_id, life))]
     if session.terminal.json:
@@ -42,7 +42,7 @@ def show_secrets(when: When, which: Which, *, all_: bool) -> None:
     from projections.configuration_views import secrets  # noqa: PLC0415
     from projections.fingerprints import current_fingerprints  # noqa: PLC0415
 
-    session = Session()
+    session = Session.for_questions()
     apps = _apps(session, when, which, all_=all_)
     documents, rows = [], []
     for app_id, life, upto in apps:

@@ -43,7 +43,7 @@ def diff(
 
     Example:  1ctl deploy diff 1 2
     """
-    session = Session()
+    session = Session.for_questions()
     if "live" in (before, after):
         if {before, after} != {"live", "now"}:
             raise UsageError(
@@ -104,7 +104,7 @@ def blame(
 
     Example:  1ctl deploy blame DATABASE_URL
     """
-    session = Session()
+    session = Session.for_questions()
     app_id = target(session, which)
     running(session, session.reader.app(app_id))
     present = found = blamed(App(id=app_id), session.reader.asked(app_id))
@@ -181,7 +181,7 @@ def events(
     """
     from cli.audit_show import show  # noqa: PLC0415
 
-    session = Session()
+    session = Session.for_questions()
     app_id = target(session, which, ended=True)
     wanted = Filter(
         cluster=app_id.cluster, namespace=app_id.namespace, app=app_id.name, deployment_id=which.deployment_id

@@ -33,7 +33,7 @@ def get(*, which: Which, when: When) -> None:
     """
     from projections.app_views import deployment  # noqa: PLC0415
 
-    session = Session()
+    session = Session.for_questions()
     question = asked(session, when, which)
     view = deployment(question.app.id, question.life)
     if session.terminal.json:
@@ -76,7 +76,7 @@ def list_deployments(
     """
     from projections.app_list import app_list_page  # noqa: PLC0415
 
-    session = Session()
+    session = Session.for_questions()
     place = session.place
     moment = resolve_for_all(session, when)
     page = app_list_page(
@@ -162,7 +162,7 @@ def releases(
 
     if all_ and limit is not None:
         raise UsageError("--all and --limit exclude each other")
-    session = Session()
+    session = Session.for_questions()
     app_id = target(session, which, ended=True)
     moment = resolve(session, when, app_id=app_id, deployment_id=which.deployment_id)
     upto = moment.position if moment else None

@@ -46,6 +46,17 @@ class Session:
         self._announced = False
         self._noticed: set[str] = set()
 
+    @classmethod
+    def for_questions(cls) -> Session:
+        """One that says, where it is so, that the ledger goes on elsewhere: its answers are of the time before that."""
+        session = cls()
+        here = session.store.instance()
+        if here is not None and here.has_ended and not here.is_backup:
+            session.terminal.notice(
+                f"This ledger goes on elsewhere: {here.note or here.writer}. What is recorded there is not seen here."
+            )
+        return session
+
     @cached_property
     def profiles(self) -> Profiles:
         """This user's profiles."""

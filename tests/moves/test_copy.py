@@ -43,7 +43,13 @@ def test_the_source_is_ended_and_names_the_target(user: User, elsewhere: str) ->
     error = user.run("deploy", "--image", "user:9", "--detach").failed(3).error
     assert f"this ledger goes on elsewhere: {elsewhere.replace('@', '@').split('?')[0]}" in error
     assert user.json("audit", "verify")["intact"]
-    user.run("deploy", "get").done()
+    questions = (
+        ["deploy", "get"], ["deploy", "list"], ["deploy", "releases"], ["deploy", "events"], ["deploy", "blame"],
+        ["deploy", "diff", "1"], ["env", "list"], ["env", "list", "--all"], ["secret", "list"], ["audit", "log"],
+    )  # fmt: skip
+    for question in questions:
+        assert "This ledger goes on elsewhere: " in user.run(*question).done().stderr
+        assert "goes on elsewhere" not in user.run(*question, ledger=elsewhere).done().stderr
     user.run("deploy", "--image", "user:9", "--wait", ledger=elsewhere).done()
 
 
