@@ -19,10 +19,11 @@ from cli.status_facts import Status, cluster_facts, ledger_facts
 from cli.target import destroyed_error, running, target
 from ledger import values
 from ledger.app import App, Life
-from ledger.errors import RefusedError
+from ledger.errors import OneCtlError, RefusedError, may_pass
 
 if TYPE_CHECKING:
     from ledger.request import Request
+    from ledger.spec import AppId
 
 _HELP = "Run '1ctl deploy status --help' for usage"
 
@@ -123,7 +124,7 @@ def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> 
     said: object = None
     with until_interrupted():
         while True:
-            app, found = _now(session, session.reader.app(app.id), request, check_dns=check_dns)
+            app, found = _look(session, app.id, request, check_dns=check_dns, until=float("inf"))
             document = _document(app, app.life or app.leaving, found)
             if document != said and session.terminal.json:
                 session.terminal.bytes([orjson.dumps(document) + b"\n"])
@@ -137,6 +138,37 @@ def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> 
             time.sleep(WATCH_SECONDS)
 
 
+def _look(
+    session: Session, app_id: AppId, request: Request, *, check_dns: bool, until: float, follows: bool = False
+) -> tuple[App, Status]:
+    """`_now`, asked again while the ledger is away for a moment, which is said once.
+
+    Args:
+        session: Where to look.
+        app_id: The app.
+        request: On whose behalf.
+        check_dns: See `_now`.
+        until: When to give up, by the monotonic clock.
+        follows: Whether to wait for a worker to apply what is recorded.
+
+    Raises:
+        LedgerUnavailableError, LedgerBusyError: It was away up to the end.
+    """
+    import time  # noqa: PLC0415
+
+    while True:
+        try:
+            app = session.reader.app(app_id)
+            if follows and app.dirty:
+                app = session.applying.apply(app_id, request)
+            return _now(session, app, request, check_dns=check_dns)
+        except OneCtlError as error:
+            if not may_pass(error) or time.monotonic() >= until:
+                raise
+            session.notice_once(f"{error.message[:1].upper()}{error.message[1:]}; trying again.")
+        time.sleep(WATCH_SECONDS)
+
+
 def _wait(session: Session, app: App, request: Request, *, check_dns: bool, timeout: float) -> None:
     """Look until its pods are ready, will not become ready, or the time is over; show that, and end with its code."""
     import time  # noqa: PLC0415
@@ -145,10 +177,7 @@ def _wait(session: Session, app: App, request: Request, *, check_dns: bool, time
     deadline = time.monotonic() + timeout
     session.terminal.info("Waiting for deployment to become healthy...")
     while True:
-        app = session.reader.app(app.id)
-        if app.dirty:
-            app = session.applying.apply(app.id, request)
-        app, found = _now(session, app, request, check_dns=check_dns)
+        app, found = _look(session, app.id, request, check_dns=check_dns, until=deadline, follows=True)
         final = found.applied == "yes" and found.status != "NotReady"
         if final or time.monotonic() >= deadline:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import nullcontext
 
@@ -19,18 +20,33 @@ def mortal() -> Iterator[Server]:
     server.close()
 
 
+def wait_past(waiting: subprocess.Popen[bytes], server: Server) -> tuple[list[str], str]:
+    """What a command that waits for pods printed, and noted, which met a restart of the database."""
+    assert waiting.stdout is not None
+    for line in waiting.stdout:
+        if b"Waiting for deployment" in line:
+            break
+    server.kill()
+    server.start_again()
+    out, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, err.decode()
+    return out.decode().splitlines(), err.decode()
+
+
 @pytest.mark.parametrize("mode", ["inline", "resident"])
 def test_pods_are_waited_for_through_a_restart_of_the_database(mode: str, cli: Cli, mortal: Server) -> None:
     user = cli.having(ONECTL_LEDGER=mortal.new_database(), ONECTL_SANDBOX_SECONDS="4")
     user.run("ledger", "migrate").done()
     with worker(user) if mode == "resident" else nullcontext():
         waiting = user.start("deploy", "--image", "nginx:1", "--wait", "--timeout", "60s")
-        assert waiting.stdout is not None
-        for line in waiting.stdout:
-            if b"Waiting for deployment" in line:
-                break
-        mortal.kill()
-        mortal.start_again()
-        out, err = waiting.communicate(timeout=60)
-    assert waiting.returncode == 0, err.decode()
-    assert out.decode().splitlines()[-1] == "✅ Deployment is healthy — pods Running"
+        lines, _ = wait_past(waiting, mortal)
+    assert lines[-1] == "✅ Deployment is healthy — pods Running"
+
+
+def test_a_status_that_waits_says_that_the_database_is_away_and_goes_on(cli: Cli, mortal: Server) -> None:
+    user = cli.having(ONECTL_LEDGER=mortal.new_database(), ONECTL_SANDBOX_SECONDS="4")
+    user.run("ledger", "migrate").done()
+    user.run("deploy", "--image", "nginx:1").done()
+    lines, noted = wait_past(user.start("deploy", "status", "--wait", "--timeout", "60s"), mortal)
+    assert any(line.startswith("Status:        Running") for line in lines)
+    assert noted.count("; trying again.") == 1
