@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import time
 
@@ -17,6 +18,12 @@ QUESTION = (
     rf"(?:💡 Sandbox: [^\n]*\n)?Destroy deployment {ID}\? This will delete its pods, service, public route, configuration "
     r"and secrets\. This cannot be undone\. \[y/N\]: "
 )
+
+
+def _take_terminal() -> None:
+    """Its controlling terminal; and Ctrl-C counts there, even if whoever started these tests ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
 
 
 class Tty:
@@ -33,7 +40,7 @@ class Tty:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # noqa: PLW1509 - its controlling terminal
+            preexec_fn=_take_terminal,  # noqa: PLW1509 - it takes no lock
         )
         os.close(slave)
         self.text = ""
