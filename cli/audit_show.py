@@ -216,7 +216,8 @@ def _cells(entry: Entry) -> list[str]:
 
 def _what(entry: Entry) -> str:
     """The event's data and its reason on one line; long texts are cut."""
-    data = entry.document.get("data") or {}
+    data = entry.document.get("data")
+    data = data if isinstance(data, dict) else {}  # of a line that was forged
     plain = _PLAIN.get(entry.row.topic)
     parts = [
         f"{name}={_short(value)}"

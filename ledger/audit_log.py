@@ -21,6 +21,7 @@ from ledger.pages import PAGE, lines
 from ledger.spec import AppId
 from ledger.store import Row, Store
 from ledger.streams import app_stream, domain_stream, observed_stream
+from ledger.typed_rows import sound
 
 WINDOW = 20
 """Lines that are read besides those asked for, since some may not match; one append has fewer."""
@@ -134,15 +135,22 @@ def entry_of(row: Row) -> Entry:
     """A stored line as an entry.
 
     Raises:
-        LedgerDamagedError: Its state is not JSON.
+        LedgerDamagedError: It holds what no event has, or its state is not JSON.
     """
     try:
-        document = orjson.loads(row.state)
+        entry = Entry(row, _object(orjson.loads(sound(row).state)))
+        _object(entry.meta), _object(entry.subject)
     except ValueError as error:
         raise LedgerDamagedError(
             f"the event at position {row.position} cannot be read", hint="See what else is wrong: 1ctl audit verify"
         ) from error
-    return Entry(row, document if isinstance(document, dict) else {})
+    return entry
+
+
+def _object(found: object) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise ValueError  # noqa: TRY004 - of JSON that is not ours, as orjson's own
+    return found
 
 
 def entries(store: Store, wanted: Filter, *, upto: int | None = None) -> Iterator[Entry]:
@@ -253,7 +261,8 @@ def _position(row: Row) -> int:
 
 
 def _domain(row: Row) -> str:
-    return str((entry_of(row).document.get("data") or {}).get("domain"))
+    data = entry_of(row).document.get("data")
+    return str(data.get("domain") if isinstance(data, dict) else None)
 
 
 def _keys(data: object) -> set[str]:
@@ -262,5 +271,6 @@ def _keys(data: object) -> set[str]:
         return set()
     keys = {str(data["key"])} if isinstance(data.get("key"), str) else set()
     for field in ("values", "secrets", "env", "fingerprints", "keys"):
-        keys |= set(data.get(field) or ())
+        named = data.get(field)
+        keys |= {key for key in named if isinstance(key, str)} if isinstance(named, dict | list) else set()
     return keys

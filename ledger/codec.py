@@ -21,7 +21,8 @@ from ledger.envelope import ENVELOPE_SCHEMA, Envelope, Recorded, Source, Subject
 from ledger.errors import LedgerDamagedError, UnknownEventError
 from ledger.events import SCHEMA_VERSIONS, AppliedObject, Event, FieldDrift
 from ledger.spec import SecretVersion, Spec
-from ledger.store import Row, is_well_formed
+from ledger.store import Row
+from ledger.typed_rows import sound
 from ledger.upcasters import UPCASTERS
 
 M = TypeVar("M")
@@ -84,7 +85,7 @@ def recorded(row: Row) -> Recorded:
     Raises:
         UnknownEventError, LedgerDamagedError: It cannot be read by this program.
     """
-    _check(row)
+    sound(row)
     event, envelope = _decoded(row.topic, row.state, _envelope)
     return Recorded(row.position, _uuid(row.stream), row.version, row.recorded_us, envelope, event)
 
@@ -95,7 +96,7 @@ def told(row: Row) -> ToldLine:
     Raises:
         UnknownEventError, LedgerDamagedError: It cannot be read by this program.
     """
-    _check(row)
+    sound(row)
     event, subject = _decoded(row.topic, row.state, _subject)
     return ToldLine(row.position, row.recorded_us, subject, event)
 
@@ -104,11 +105,6 @@ def told(row: Row) -> ToldLine:
 def _uuid(stream: bytes) -> UUID:
     """The same few streams follow each other, and making a UUID is a tenth of what decoding a line takes."""
     return UUID(bytes=stream)
-
-
-def _check(row: Row) -> None:
-    if not is_well_formed(row):
-        raise LedgerDamagedError(f"position {row.position} holds no event any more", hint="See: 1ctl audit verify")
 
 
 def _decoded(topic: str, state: bytes, of_meta: Callable[[dict[str, Any]], M]) -> tuple[Event, M]:

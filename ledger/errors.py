@@ -90,6 +90,10 @@ class LedgerDamagedError(OneCtlError):
     """What is stored contradicts itself: a broken chain, a gap, an unreadable event."""
 
 
+class LedgerIncompleteError(LedgerDamagedError):
+    """A table, or a column of one, is not where this program keeps it."""
+
+
 class LedgerReplacedError(OneCtlError):
     """Other lines stand where some were read before, as after a restore. Whoever follows begins again."""
 

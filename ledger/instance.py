@@ -8,9 +8,10 @@ backup, a copy that is not complete). Whoever appends is held to it in the same 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from ledger.errors import LedgerEndedError
+from ledger.errors import LedgerDamagedError, LedgerEndedError
 
 REPLICA = "replica"
 """Writer of a ledger that was imported: it is read, never appended to."""
@@ -22,6 +23,7 @@ BACKUP_OF_ENDED = "backup of a ledger that ended"
 """Writer of a backup of a ledger that goes on elsewhere."""
 
 _INCOMING = "incoming from "
+_RESTORE = "Restore it from a backup."
 
 
 class Instance(NamedTuple):
@@ -67,6 +69,20 @@ class Instance(NamedTuple):
     def is_incoming(self) -> bool:
         """Whether a copy has begun here and is not complete."""
         return self.writer is not None and self.writer.startswith(_INCOMING)
+
+
+def instance_row(rows: Sequence[Sequence[object]]) -> Instance:
+    """The instance row, as a ledger that has tables answers it.
+
+    Raises:
+        LedgerDamagedError: It is gone, or is none.
+    """
+    if len(rows) != 1:
+        raise LedgerDamagedError("the ledger has lost its instance row", hint=_RESTORE)
+    instance, writer, note = rows[0]
+    if not isinstance(instance, str) or not isinstance(writer, str | None) or not isinstance(note, str | None):
+        raise LedgerDamagedError("the ledger is damaged: its instance row holds what none can hold", hint=_RESTORE)
+    return Instance(instance, writer, note)
 
 
 def new_instance() -> str:

@@ -29,8 +29,11 @@ from typing import NamedTuple, Protocol
 import orjson
 
 from ledger.clock import elapsed
+from ledger.errors import LedgerDamagedError
 
 _LONGEST_MESSAGE = 500
+_LARGEST = 2**62
+"""Of a row's numbers: by then a database that counts on is still far from its largest."""
 
 _LOCK_SECONDS = 0.2
 """How long to wait for the lock of a row that is free. A leader without it would be followed only when the row expires."""
@@ -74,10 +77,37 @@ class LeaseRow(NamedTuple):
     trouble: Trouble | None = None
 
 
-def lease_row(holder: str, epoch: int, valid: object, age_us: int, position: int, note: str) -> LeaseRow:
-    """The row as a database answers it."""
+def lease_row(holder: object, epoch: object, valid: object, age_us: object, position: object, note: object) -> LeaseRow:
+    """The row as a database answers it.
+
+    Raises:
+        LedgerDamagedError: It holds what no lease does.
+    """
+    if not (isinstance(holder, str) and isinstance(note, str) and isinstance(position, int)):
+        raise damaged_lease()
     where, _, told = note.partition("\n")
-    return LeaseRow(holder, epoch, bool(valid), age_us / 1_000_000, position, where, _trouble(told))
+    return LeaseRow(
+        holder, number_of(epoch), bool(valid), number_of(age_us) / 1_000_000, position, where, _trouble(told)
+    )
+
+
+def number_of(value: object) -> int:
+    """An epoch, or another number of a lease's row.
+
+    Raises:
+        LedgerDamagedError: It is none, or too large to grow.
+    """
+    if not isinstance(value, int) or not -_LARGEST < value < _LARGEST:
+        raise damaged_lease()
+    return value
+
+
+def damaged_lease() -> LedgerDamagedError:
+    """The row of a lease is not what any worker writes. It is no history: nothing but who leads now is in it."""
+    return LedgerDamagedError(
+        "the ledger is damaged: a row of worker_leases holds what none can hold",
+        hint="It is no history. Delete it while no worker runs: DELETE FROM worker_leases",
+    )
 
 
 def noted(where: str, trouble: Trouble | None) -> str:

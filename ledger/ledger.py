@@ -37,6 +37,7 @@ from ledger.envelope import Envelope, Recorded, Source, Subject
 from ledger.errors import (
     ConflictError,
     LedgerBusyError,
+    LedgerDamagedError,
     LedgerEndedError,
     LedgerUnavailableError,
     OutcomeUnknownError,
@@ -408,6 +409,12 @@ class Ledger(SecretReader):
         rows = lines(self.store, prior.first_position, prior.last_position)
         stream = app_stream(app_id).bytes
         answer = [recorded(row) for row in rows if row.stream == stream]
+        if not answer:
+            raise LedgerDamagedError(
+                f"what the request {request.request_id!r} led to is not at positions {prior.first_position} to"
+                f" {prior.last_position}, as the ledger says",
+                hint="See what else is wrong: 1ctl audit verify",
+            )
         if isinstance(command, MarkBad):
             _refuse_other_reason(prior, answer[0].envelope.reason, request.reason)
         return Outcome(app=self.app(app_id), recorded=answer, repeated=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 from ledger.errors import LedgerDamagedError
 from ledger.follow import Growth
-from ledger.instance import Instance
+from ledger.instance import Instance, instance_row
 from ledger.leaf import GENESIS
 from ledger.lease import Lease, LeaseRow, RowLease, lease_row
 from ledger.postgres_address import Address
@@ -247,8 +247,7 @@ class PostgresStore:
 
     def instance(self) -> Instance | None:
         """See `Store.instance`."""
-        rows = self._query("instance", {}) if self._is_ready() else []
-        return Instance(*rows[0]) if rows else None
+        return instance_row(self._query("instance", {})) if self._is_ready() else None
 
     def lease(self, cluster: str, *, holder: str, note: str, seconds: float) -> Lease:
         """See `Store.lease`."""

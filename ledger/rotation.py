@@ -29,6 +29,7 @@ from ledger.commands import RotateKeys
 from ledger.errors import (
     ConflictError,
     LedgerBusyError,
+    LedgerDamagedError,
     LedgerEndedError,
     LedgerUnavailableError,
     RefusedError,
@@ -145,16 +146,32 @@ def standing(reader: LedgerReader, keys: KeyFiles) -> IdentityStanding | None:
     if ledger_id is None or current is None:
         return None
     rows = reader.store.stream(LEDGER_STREAM.bytes, upto=current.version)
+    # After the identities: nothing is rewrapped for one that is not the newest any more.
+    lives = reader.store.life_key_identities()
     lines = [recorded(row) for row in rows if row.topic == WorkerIdentitySet.__name__]
     return IdentityStanding(
         ledger_id=ledger_id,
         current=current,
         recorded={line.event.public_key: line for line in lines if isinstance(line.event, WorkerIdentitySet)},
-        # After the identities: nothing is rewrapped for one that is not the newest any more.
-        lives=reader.store.life_key_identities(),
+        lives=_known(lives),
         held=keys.identities(ledger_id),
         own=keys.own_identities(ledger_id),
     )
+
+
+def _known(lives: Mapping[str, int]) -> Mapping[str, int]:
+    """By identity, how many lives' keys are wrapped for it, if each of them is a public key."""
+    for public in lives:
+        try:
+            if type(public) is str and sealing.identity_fingerprint(public):
+                continue
+        except ValueError:
+            pass
+        raise LedgerDamagedError(
+            f"the ledger is damaged: a row of life_keys names {public!r}, which is no identity",
+            hint="Restore it from a backup: 1ctl ledger restore FILE",
+        )
+    return lives
 
 
 def before_rotation(ledger: Ledger, keys: KeyFiles, *, accept_loss: bool = False) -> IdentityStanding:

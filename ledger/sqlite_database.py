@@ -28,6 +28,7 @@ from ledger.errors import (
     LedgerBusyError,
     LedgerDamagedError,
     LedgerFullError,
+    LedgerIncompleteError,
     LedgerUnavailableError,
     OutcomeUnknownError,
     UnknownEventError,
@@ -36,13 +37,15 @@ from ledger.file_lock import FileLock
 from ledger.instance import new_instance
 from ledger.leaf import GENESIS
 from ledger.sqlite_files import copy_database, escaped
-from ledger.sqlite_guard import guarded, refuse_strange, schema_of
-from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of
+from ledger.sqlite_guard import guarded, missing_tables, refuse_strange, schema_of
+from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of, unless_there
+from ledger.text import Lines
 
 STORE_VERSION = 4
 """Version of the tables, in ``PRAGMA user_version``. An older file is brought up to it by the first write."""
 
 _BUSY, _FULL = "SQLITE_BUSY", "SQLITE_FULL"
+_FROM_BACKUP = "Restore it from a backup. Nothing was recorded."
 _APPLICATION_ID = 0x31435450  # "1CTP", so that `file` and a careless path can tell whose database it is
 
 
@@ -289,9 +292,9 @@ class SqliteDatabase:
         # Text that is not UTF-8 is an error of Python's module: in a value, or in what SQLite says about the schema.
         undecodable = isinstance(error, UnicodeDecodeError) or str(error).startswith("Could not decode")
         if undecodable or name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            raise LedgerDamagedError(
-                f"the ledger {self.path} is damaged: {error}", hint="Restore it from a backup. Nothing was recorded."
-            ) from error
+            raise LedgerDamagedError(f"the ledger {self.path} is damaged: {error}", hint=_FROM_BACKUP) from error
+        if _names_what_is_missing(error):
+            raise LedgerIncompleteError(f"the ledger {self.path} is damaged: {error}", hint=_FROM_BACKUP) from error
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             raise LedgerBusyError(
                 f"the ledger {self.path} is locked by another process", hint="Nothing was recorded. Try again."
@@ -306,6 +309,12 @@ class SqliteDatabase:
                 hint="Nothing was recorded. End what reads it, such as a shell with an open transaction, and try again.",
             ) from error
         self._fail(error)
+
+
+def _names_what_is_missing(error: Exception) -> bool:
+    """Whether a table is not there, or a column; SQLite has no code of its own for that."""
+    said = str(error)
+    return said.startswith(("no such table: ", "no such column: ")) or "has no column named" in said
 
 
 def wal_is_safe(version: tuple[int, ...]) -> bool:
@@ -328,13 +337,22 @@ def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     schema = schema_of(connection)
     ours = {"ledger_head", "ledger_instance"} <= {entry.name for entry in schema} or _has_our_id(connection)
+    if ours and not version:  # somebody may just have made it; version and tables come in one transaction
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
     if not ours and (version or schema):
         raise LedgerUnavailableError(
             f"{path} is a SQLite database of something else, not a ledger", hint="Name another file with --ledger."
         )
     _refuse_newer(version, path)
     refuse_strange(schema)
-    return bool(version)
+    if not ours:
+        return False
+    _refuse_no_version(version, path)
+    if missing := missing_tables(schema, version):
+        raise LedgerIncompleteError(
+            f"the ledger {path} is damaged: it has lost its table {', '.join(missing)}", hint=_FROM_BACKUP
+        )
+    return True
 
 
 def _has_our_id(connection: sqlite3.Connection) -> bool:
@@ -350,6 +368,17 @@ def _refuse_newer(version: int, path: Path) -> None:
         )
 
 
+def _refuse_no_version(version: int, path: Path) -> None:
+    if version < 1:
+        raise LedgerDamagedError(
+            f"the ledger {path} is damaged: it has lost the version of its tables (user_version is {version})",
+            hint=Lines(
+                "Nothing was recorded. Put it back from a backup: 1ctl ledger restore FILE",
+                f"Or, in a copy, try: sqlite3 COPY 'PRAGMA user_version={STORE_VERSION}', then 1ctl audit verify",
+            ),
+        )
+
+
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
     """Add the tables that an older file lacks, in the transaction that is about to write to it.
 
@@ -359,9 +388,10 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
     if version == STORE_VERSION:
         return
     _refuse_newer(version, path)
+    _refuse_no_version(version, path)
     for later in range(version + 1, STORE_VERSION + 1):
         for text in sql.ADDED[later]:
-            connection.execute(text)
+            connection.execute(unless_there(text))  # the version says what is there at least
     connection.execute(f"PRAGMA user_version={STORE_VERSION}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ledger import sql_sqlite as sql
@@ -66,6 +66,14 @@ def refuse_strange(schema: Iterable[Entry]) -> None:
                 f'the file holds a {entry.kind} "{entry.name}", which no ledger has',
                 hint="Nothing was recorded. Somebody changed it, or made it to do harm: use another copy.",
             )
+
+
+def missing_tables(schema: Iterable[Entry], version: int) -> Sequence[str]:
+    """The tables that a ledger of this version has and this file does not, in their order."""
+    later = {text for added, texts in sql.ADDED.items() if added > version for text in texts}
+    wanted = [text.split()[2] for text in sql.SCHEMA if text.startswith("CREATE TABLE ") and text not in later]
+    there = {entry.name for entry in schema if entry.kind == "table"}
+    return [name for name in wanted if name not in there]
 
 
 def _is_plain(entry: Entry) -> bool:

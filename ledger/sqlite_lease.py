@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ledger import sql_sqlite as sql
 from ledger.durable_files import make_directory
 from ledger.errors import LedgerUnavailableError
-from ledger.lease import noted
+from ledger.lease import noted, number_of
 from ledger.sqlite_store import head_of, refuse_other_writer
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ class SqliteLeasePlace:
                 if connection.execute(sql.LEASE, values).fetchone():
                     return None
                 connection.execute(sql.INSERT_LEASE, values)
-            epoch = connection.execute(sql.LEASE, values).fetchone()[1]
+            epoch = number_of(connection.execute(sql.LEASE, values).fetchone()[1])
         self._expires_us = now_us + self._span_us
-        return int(epoch)
+        return epoch
 
     def renew(self, epoch: int, position: int, *, locked: bool, trouble: Trouble | None = None) -> bool:
         """See `LeasePlace.renew`."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ledger import sql_sqlite as sql
 from ledger.clock import LATEST_US, SystemClock
-from ledger.errors import ConflictError, LedgerDamagedError, LedgerUnavailableError
-from ledger.instance import Instance
+from ledger.errors import ConflictError, LedgerDamagedError, LedgerIncompleteError, LedgerUnavailableError
+from ledger.instance import Instance, instance_row
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.sqlite_database import SqliteDatabase
 from ledger.store import (
@@ -30,6 +30,7 @@ from ledger.store import (
     event_values,
     two_streams_parameters,
 )
+from ledger.typed_rows import sound, typed
 
 if TYPE_CHECKING:
     from ledger.follow import Growth
@@ -66,7 +67,7 @@ class SqliteStore(SqliteDatabase):
     ) -> Sequence[Row]:
         """See `Store.two_streams`."""
         parameters = two_streams_parameters(first, second, after=after, upto=upto, limit=limit)
-        return _rows(self.query(sql.TWO_STREAMS, parameters))
+        return _sound(self.query(sql.TWO_STREAMS, parameters))
 
     def stream(
         self,
@@ -80,7 +81,7 @@ class SqliteStore(SqliteDatabase):
         """See `Store.stream`."""
         text = sql.STREAM_RANGE_DESCENDING if descending else sql.STREAM_RANGE
         bounds = {"after": after, "upto": _MAX if upto is None else upto, "limit": -1 if limit is None else limit}
-        return _rows(self.query(text, {"stream": stream, **bounds}))
+        return _sound(self.query(text, {"stream": stream, **bounds}))
 
     def positions(self, start: int, stop: int | None = None, *, limit: int) -> Sequence[Row]:
         """See `Store.positions`."""
@@ -103,7 +104,7 @@ class SqliteStore(SqliteDatabase):
         text = sql.LANDMARKS_DESCENDING if descending else sql.LANDMARKS
         bounds = {"topic": topic, "start": start, "stop": _MAX if stop is None else stop}
         page = {"skip": skip, "limit": -1 if limit is None else limit}
-        return _rows(self.query(text, {"stream": stream, **bounds, **page}))
+        return _sound(self.query(text, {"stream": stream, **bounds, **page}))
 
     def stream_version(self, stream: bytes) -> int:
         """See `Store.stream_version`."""
@@ -122,12 +123,12 @@ class SqliteStore(SqliteDatabase):
     def request(self, request_id: str) -> RequestRow | None:
         """See `Store.request`."""
         rows = self.query(sql.REQUEST, {"request_id": request_id})
-        return RequestRow(*rows[0]) if rows else None
+        return typed(RequestRow, rows[0]) if rows else None
 
     def life(self, deployment_id: str) -> LifeRow | None:
         """See `Store.life`."""
         rows = self.query(sql.LIFE, {"deployment_id": deployment_id})
-        return LifeRow(*rows[0]) if rows else None
+        return typed(LifeRow, rows[0]) if rows else None
 
     def life_count(self, upto: int) -> int:
         """See `Store.life_count`."""
@@ -147,7 +148,7 @@ class SqliteStore(SqliteDatabase):
         """See `Store.snapshot`."""
         try:
             rows = self.query(sql.SNAPSHOT, {"stream": stream, "shape": shape, "upto": _MAX if upto is None else upto})
-        except LedgerUnavailableError:
+        except LedgerIncompleteError:
             if self.knows("ledger.app_snapshots"):
                 raise
             return None  # a file of an older program
@@ -156,7 +157,7 @@ class SqliteStore(SqliteDatabase):
     def life_key(self, deployment_id: str) -> LifeKeyRow | None:
         """See `Store.life_key`."""
         rows = self.query(sql.LIFE_KEY, {"deployment_id": deployment_id})
-        return LifeKeyRow(*rows[0]) if rows else None
+        return typed(LifeKeyRow, rows[0]) if rows else None
 
     def life_key_identities(self) -> Mapping[str, int]:
         """See `Store.life_key_identities`."""
@@ -165,7 +166,7 @@ class SqliteStore(SqliteDatabase):
     def life_keys_except(self, identity: str, *, after: str, limit: int) -> Sequence[LifeKeyRow]:
         """See `Store.life_keys_except`."""
         parameters = {"identity": identity, "after": after, "limit": limit}
-        return [LifeKeyRow(*row) for row in self.query(sql.LIFE_KEYS_EXCEPT, parameters)]
+        return [typed(LifeKeyRow, row) for row in self.query(sql.LIFE_KEYS_EXCEPT, parameters)]
 
     def rewrap(self, rows: Sequence[Rewrapped]) -> int:
         """See `Store.rewrap`."""
@@ -219,7 +220,7 @@ class SqliteStore(SqliteDatabase):
     def instance(self) -> Instance | None:
         """See `Store.instance`."""
         rows = self.query(sql.INSTANCE, {})
-        return Instance(*rows[0]) if rows else None
+        return instance_row(rows) if rows or self.tables_version() else None
 
     def lease(self, cluster: str, *, holder: str, note: str, seconds: float) -> Lease:
         """See `Store.lease`."""
@@ -269,11 +270,9 @@ def refuse_other_writer(rows: Sequence[tuple[Any, ...]]) -> None:
 
     Raises:
         LedgerEndedError: Nothing is recorded here any more, or ever.
-        LedgerDamagedError: The row is gone.
+        LedgerDamagedError: The row is gone, or is none.
     """
-    if len(rows) != 1:
-        raise LedgerDamagedError("the ledger has lost its instance row", hint="Restore it from a backup.")
-    Instance(*rows[0]).refuse_ended()
+    instance_row(rows).refuse_ended()
 
 
 def _refuse_changed(connection: sqlite3.Connection, stream: bytes, version: int) -> None:
@@ -319,11 +318,16 @@ def _write_beside(connection: sqlite3.Connection, beside: Beside, lines: Sequenc
 def _redact(connection: sqlite3.Connection, position: int, remaining: bytes) -> None:
     """The one change of a recorded line that the ledger allows, and then only together with the event that says so."""
     guard = next(text for text in sql.SCHEMA if text.startswith(f"CREATE TRIGGER {_NO_UPDATE} "))
-    connection.execute(f"DROP TRIGGER {_NO_UPDATE}")
+    connection.execute(f"DROP TRIGGER IF EXISTS {_NO_UPDATE}")
     connection.execute(sql.REDACT_EVENT, {"redacted_position": position, "remaining": remaining})
     connection.execute(guard)
     connection.execute(sql.DELETE_APP_SNAPSHOTS)  # one may hold what was blanked
 
 
 def _rows(rows: Sequence[tuple[Any, ...]]) -> list[Row]:
+    """As they are: whoever looks for damage reads by position, and has to be told all of it."""
     return list(map(Row._make, rows))
+
+
+def _sound(rows: Sequence[tuple[Any, ...]]) -> list[Row]:
+    return [sound(Row._make(row)) for row in rows]

@@ -52,8 +52,7 @@ class SqliteTables:
         package, _, name = table.partition(".")
         self._connection.execute(f"DROP TABLE IF EXISTS {name}")  # its columns may be those of an older program
         for text in import_module(f"{package}.sql_sqlite").SCHEMA:
-            wanted = text.replace("TABLE", "TABLE IF NOT EXISTS", 1).replace("INDEX", "INDEX IF NOT EXISTS", 1)
-            self._connection.execute(wanted)
+            self._connection.execute(unless_there(text))
 
     def unkey(self, table: str) -> None:
         """Put a table without keys in place of an empty one: rows go to its end, whatever their order."""
@@ -69,6 +68,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[SqliteTables]:
     connection.execute("BEGIN IMMEDIATE")
     yield SqliteTables(connection)
     connection.execute("COMMIT")
+
+
+def unless_there(text: str) -> str:
+    """The statement that creates a table or an index, if there is none of that name."""
+    return text.replace("TABLE", "TABLE IF NOT EXISTS", 1).replace("INDEX", "INDEX IF NOT EXISTS", 1)
 
 
 def text_of(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ledger.errors import LedgerDamagedError
-from ledger.instance import Instance
+from ledger.instance import Instance, instance_row
 from ledger.store import Asking, Head, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store, Tables, event_values
 from ledger.telling import Told
 from ledger.verify import verify_chain
@@ -53,12 +53,9 @@ def instance_of(tables: Asking) -> Instance:
     """Which instance this is, and who may append.
 
     Raises:
-        LedgerDamagedError: That is gone.
+        LedgerDamagedError: That is gone, or cannot be read.
     """
-    rows = tables.ask("ledger.instance", {})
-    if len(rows) != 1:
-        raise LedgerDamagedError("the ledger has lost its instance row", hint="Restore it from a backup.")
-    return Instance(*rows[0])
+    return instance_row(tables.ask("ledger.instance", {}))
 
 
 def put_rows(tables: Tables, rows: Sequence[Row]) -> None:
