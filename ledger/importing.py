@@ -1,7 +1,7 @@
 """Reading an export (JSON lines) back into an empty ledger, as a read-only replica.
 
 Every line is checked before it counts: its leaf from the state's bytes, its chain from the line before, its place and
-version, and each field that repeats what the state says. A redacted line is accepted once a later one says that exactly
+version, each field that repeats what the state says, and that the state is the event that its topic names. A redacted line is accepted once a later one says that exactly
 its bytes were left. Only what is recorded is in an export: no sealed value, no key, no request.
 """
 
@@ -18,13 +18,19 @@ import orjson
 from ledger.audit_log import SCHEMA, Entry
 from ledger.checkpoint import VerifierKey
 from ledger.codec import decode
+from ledger.envelope import Envelope
 from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError, UnknownEventError
 from ledger.events import Deployed, LedgerCreated, Redacted
 from ledger.export import jsonl
 from ledger.instance import REPLICA, new_instance
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.redaction import Redactions
-from ledger.store import Head, LifeRow, ModelStore, Row, is_well_formed
+from ledger.shapes import fits
+from ledger.sqlite_database import create_schema
+from ledger.sqlite_files import file_errors, making, put_in_place, remove
+from ledger.sqlite_store import SqliteStore
+from ledger.sqlite_tables import transaction
+from ledger.store import Head, LifeRow, ModelStore, Row, Tables, is_well_formed
 from ledger.transfer import PAGE, instance_of, locked_head, put_rows, set_instance
 from ledger.verify import recomputed_leaf
 
@@ -53,20 +59,48 @@ def import_ledger(store: ModelStore, lines: Iterable[bytes]) -> Head:
         RefusedError: The ledger is not empty.
         LedgerDamagedError: A line is not what an export holds; which, and why. Nothing was imported.
     """
+    if isinstance(store, SqliteStore) and not store.path.exists():
+        return _make_file(store, lines)
     store.prepare()
     with store.change() as tables:
-        if locked_head(tables).position or not instance_of(tables).may_append:
-            raise RefusedError(
-                "the ledger is not empty: an export is imported into one of its own",
-                hint="Name a new one: 1ctl audit import EXPORT --ledger FILE",
-            )
-        export = _Export()
-        rows = export.rows(lines)
-        while page := list(islice(rows, PAGE)):
-            put_rows(tables, page)
-        tables.execute_all("ledger.insert_life", [life._asdict() for life in export.lives.values()])
-        set_instance(tables, instance=new_instance(), writer=REPLICA, note=export.origin)
+        return _fill(tables, lines)
+
+
+def _make_file(store: SqliteStore, lines: Iterable[bytes]) -> Head:
+    """As a file of its own, which gets its name when it is complete: an empty ledger in its place could be written to."""
+    draft = store.path.with_name(f".{store.path.name}.import")
+    try:
+        with making(draft) as connection:
+            create_schema(connection)
+            with transaction(connection) as tables:
+                head = _fill(tables, lines)
+        with store.alone():
+            if store.path.exists():
+                raise _not_empty()
+            put_in_place(draft, store.path)
+    finally:
+        with file_errors(draft):
+            remove(draft)
+    return head
+
+
+def _fill(tables: Tables, lines: Iterable[bytes]) -> Head:
+    if locked_head(tables).position or not instance_of(tables).may_append:
+        raise _not_empty()
+    export = _Export()
+    rows = export.rows(lines)
+    while page := list(islice(rows, PAGE)):
+        put_rows(tables, page)
+    tables.execute_all("ledger.insert_life", [life._asdict() for life in export.lives.values()])
+    set_instance(tables, instance=new_instance(), writer=REPLICA, note=export.origin)
     return export.head
+
+
+def _not_empty() -> RefusedError:
+    return RefusedError(
+        "the ledger is not empty: an export is imported into one of its own",
+        hint="Name a new one: 1ctl audit import EXPORT --ledger FILE",
+    )
 
 
 class _Export:
@@ -135,22 +169,25 @@ class _Export:
             self.origin, self._key = _origin(entry), str(entry.document["data"].get("verification_key"))
         expected = orjson.loads(next(jsonl([entry], self.origin)))
         for name in sorted(expected.keys() | document.keys()):
-            if name not in document or name not in expected or document[name] != expected[name]:
+            # By their bytes: for Python, true is 1 is 1.0.
+            said, meant = (_bytes(each[name]) if name in each else b"" for each in (document, expected))
+            if said != meant:
                 raise _LineError(f'has a field "{name}" that is not what its event says')
         return entry
 
     def _note(self, entry: Entry) -> None:
         """What later lines, and the tables beside the log, need of this one."""
-        row, data = entry.row, entry.document.get("data") or {}
+        row = entry.row
+        _refuse_other_shape(entry)
         append = (row.recorded_us, entry.meta.get("request_id"), entry.meta.get("clock"))
         if append != self._append:
             self._append, self._append_began = append, row.position
         try:
             if row.topic == Redacted.__name__:
                 self._note_redaction(row)
-            if row.topic == Deployed.__name__ and data.get("life_key") is not None:
-                self._note_life(data["deployment_id"], entry.subject)
-        except (KeyError, ValueError, TypeError):
+            if row.topic == Deployed.__name__ and entry.document["data"].get("life_key") is not None:
+                self._note_life(entry)
+        except (AttributeError, KeyError, ValueError, TypeError):
             raise _LineError(f"holds no {row.topic}") from None
 
     def _note_redaction(self, row: Row) -> None:
@@ -163,11 +200,33 @@ class _Export:
         if not self._redacted.believe(event):
             raise _LineError("is a redaction that the ledger's key did not sign")
 
-    def _note_life(self, deployment_id: str, subject: Mapping[str, Any]) -> None:
-        if deployment_id in self.lives:
+    def _note_life(self, entry: Entry) -> None:
+        data, subject = entry.document["data"], entry.subject
+        cluster, namespace, app = (subject[name] for name in ("cluster", "namespace", "app"))
+        life = LifeRow(data["deployment_id"], cluster, namespace, app, self._append_began)
+        texts = (*life[:-1], data["life_key"])
+        if not all(isinstance(text, str) for text in texts) or orjson.dumps(entry.document) != entry.row.state:
+            raise TypeError
+        if life.deployment_id in self.lives:
             raise _LineError("opens a life that was opened before")
-        cluster, namespace, app = (str(subject[name]) for name in ("cluster", "namespace", "app"))
-        self.lives[deployment_id] = LifeRow(deployment_id, cluster, namespace, app, self._append_began)
+        self.lives[life.deployment_id] = life
+
+
+def _refuse_other_shape(entry: Entry) -> None:
+    """Refuse a state that is not the event that its topic names; one of a newer program is left to newer programs."""
+    topic = entry.row.topic
+    try:
+        event, envelope = decode(topic, entry.row.state)
+    except UnknownEventError:
+        return
+    except LedgerDamagedError:
+        raise _LineError(f"holds no {topic}") from None
+    if type(entry.document["schema"]) is not int or not fits(event, type(event)) or not fits(envelope, Envelope):
+        raise _LineError(f"holds no {topic}: a field of it is of another kind")
+
+
+def _bytes(document: object) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 
 def _refused(number: int, why: str) -> LedgerDamagedError:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 from base64 import b64encode
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from ledger.audit_log import Entry
 from ledger.codec import decode, encode
-from ledger.errors import LedgerDamagedError
+from ledger.errors import LedgerDamagedError, RefusedError
 from ledger.events import Redacted
 from ledger.export import jsonl
 from ledger.importing import import_ledger
-from ledger.leaf import chain_hash, leaf_hash
+from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.store import Row
 from ledger.streams import LEDGER_STREAM
+from ledger.verify import verify_chain
 from tests.moves.support import EMPTY, User, grow, head, opened, position_of, rows
 
 
@@ -116,6 +120,87 @@ def test_a_redaction_that_somebody_adds_to_an_export_vouches_for_nothing(user: U
     forged = jsonl([Entry(row, orjson.loads(row.state)) for row in lines], origin)
     why = f"line {len(lines)} of the export is a redaction that the ledger's key did not sign"
     assert why in refused(tmp_path / "forged.db", b"".join(forged))
+
+
+def rehashed(user: User, topic: str, change: Callable[[dict[str, Any]], object]) -> tuple[list[bytes], int]:
+    """The lines of an export, had the first event of a topic been another one from the start; and which that is."""
+    told = [Row(*row) for row in rows(user.ledger)]
+    chosen = position_of(user, topic)
+    chain, entries = GENESIS, []
+    for row in told:
+        state = row.state
+        if row.position == chosen:
+            document = orjson.loads(state)
+            change(document)
+            state = orjson.dumps(document)
+        leaf = leaf_hash(row.position, row.stream, row.version, row.recorded_us, row.topic, state)
+        chain = chain_hash(chain, leaf)
+        entries.append(Entry(row._replace(state=state, leaf=leaf, chain=chain), orjson.loads(state)))
+    origin = orjson.loads(told[0].state)["data"]["origin"]
+    return list(jsonl(entries, origin)), chosen
+
+
+ODD: dict[str, tuple[str, Callable[[dict[str, Any]], object]]] = {
+    "data is a text": ("Deployed", lambda event: event.update(data="x")),
+    "no deployment id": ("Deployed", lambda event: event["data"].update(deployment_id=None)),
+    "a number for an id": ("Deployed", lambda event: event["data"].update(deployment_id=7)),
+    "a number for a key": ("Deployed", lambda event: event["data"].update(life_key=1)),
+    "true for a number": ("Deployed", lambda event: event["data"].update(release=True)),
+    "a huge number": ("Deployed", lambda event: event["data"].update(release=2**63)),
+    "no meta": ("EnvSet", lambda event: event.update(meta=None)),
+    "a number for a value": ("EnvSet", lambda event: event["data"]["values"].update(A=7)),
+    "a list for values": ("EnvSet", lambda event: event["data"].update(values=["A"])),
+    "a number for an actor": ("EnvSet", lambda event: event["meta"].update(actor=7)),
+    "true for a schema": ("EnvSet", lambda event: event.update(schema=True)),
+    "1.0 for a schema": ("EnvSet", lambda event: event.update(schema=1.0)),
+    "another field": ("EnvSet", lambda event: event["data"].update(more=1)),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_is_not_the_event_that_its_topic_names_is_refused_with_its_line(
+    user: User, tmp_path: Path, odd: str
+) -> None:
+    topic, change = ODD[odd]
+    lines, number = rehashed(user, topic, change)
+    assert refused(tmp_path / "r.db", b"".join(lines)).startswith(f"line {number} of the export holds no {topic}")
+
+
+def test_an_event_of_a_newer_program_is_imported_as_it_is(user: User, tmp_path: Path) -> None:
+    lines, _ = rehashed(user, "EnvSet", lambda event: event.update(schema=99, data=["what it likes"]))
+    with closing(opened(tmp_path / "r.db")) as store:
+        import_ledger(store, lines)
+        assert verify_chain(store).damage is None
+
+
+@pytest.mark.parametrize("schema", [True, 1.0])
+def test_what_only_python_takes_for_the_same_is_another_value(export: Path, tmp_path: Path, schema: object) -> None:
+    documents = [{**orjson.loads(line), "schema": schema} for line in export.read_bytes().splitlines()]
+    told = refused(tmp_path / "r.db", b"".join(orjson.dumps(document) + b"\n" for document in documents))
+    assert told == 'line 1 of the export has a field "schema" that is not what its event says'
+
+
+def test_of_an_import_that_failed_nothing_is_left(user: User, export: Path, tmp_path: Path) -> None:
+    lines = export.read_bytes().splitlines(keepends=True)
+    (tmp_path / "cut.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:-9])
+    (tmp_path / "place").mkdir()
+    user.run("audit", "import", str(tmp_path / "cut.jsonl"), ledger=tmp_path / "place" / "r.db").failed(7)
+    assert list((tmp_path / "place").iterdir()) == []
+
+
+def test_a_ledger_that_was_made_meanwhile_is_not_replaced(user: User, export: Path, tmp_path: Path) -> None:
+    place = tmp_path / "r.db"
+
+    def lines() -> Iterator[bytes]:
+        yield from export.read_bytes().splitlines(keepends=True)
+        shutil.copy(user.ledger, place)
+
+    with closing(opened(place)) as store, pytest.raises(RefusedError, match="not empty"):
+        import_ledger(store, lines())
+    with closing(opened(place)) as store:
+        assert store.instance() is not None
+        assert rows(place) == rows(user.ledger)
+    assert [path.name for path in tmp_path.iterdir() if "import" in path.name] == []
 
 
 def test_only_an_empty_ledger_is_imported_into(user: User, export: Path) -> None:
