@@ -17,7 +17,7 @@ LOG = logging.getLogger("onectl.worker")
 
 
 class Reply(NamedTuple):
-    """What is answered to a GET: status code, content type, body."""
+    """What is answered to a GET, and without its body to a HEAD: status code, content type, body."""
 
     status: int
     content_type: str
@@ -39,7 +39,7 @@ class ListenError(OneCtlError):
 
 @contextmanager
 def serving(address: tuple[str, int], pages: Pages) -> Iterator[int]:
-    """Answer GETs in threads of their own until the block ends; yields the port, which is chosen if 0 was asked for.
+    """Answer GET and HEAD in threads of their own until the block ends; yields the port, which is chosen if 0 was asked for.
 
     Raises:
         ListenError: The address cannot be listened on.
@@ -82,13 +82,20 @@ def _handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
         timeout = 10.0  # a client that says nothing is cut off
 
         def do_GET(self) -> None:
+            self.wfile.write(self.head().body)
+
+        def do_HEAD(self) -> None:
+            self.head()
+
+        def head(self) -> Reply:
+            """Send all of the reply but its body."""
             make = pages.get(self.path.partition("?")[0])
             reply = make() if make else Reply(404, "text/plain; charset=utf-8", b"not found\n")
             self.send_response(reply.status)
             self.send_header("Content-Type", reply.content_type)
             self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
-            self.wfile.write(reply.body)
+            return reply
 
         def log_message(self, *_: object) -> None:
             """Scrapes are not logged."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import http.client
 import json
 import re
 import shutil
@@ -306,6 +307,21 @@ def test_it_listens_on_an_address_of_either_family() -> None:
     for host, url in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
         with serving((host, 0), {"/healthz": lambda: yes_or_no(True)}) as port:
             assert urllib.request.urlopen(f"http://{url}:{port}/healthz", timeout=10).read() == b"ok\n"
+
+
+def test_head_is_answered_as_get_without_its_body() -> None:
+    with serving(("127.0.0.1", 0), {"/healthz": lambda: yes_or_no(True), "/readyz": lambda: yes_or_no(False)}) as port:
+        for path, status in (("/healthz", 200), ("/readyz", 503), ("/nothing", 404)):
+            told = []
+            for method in ("GET", "HEAD"):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+                connection.request(method, path)
+                with connection.getresponse() as reply:
+                    told.append((reply.status, reply.headers["Content-Type"], reply.headers["Content-Length"]))
+                    assert bool(reply.read()) == (method == "GET")
+                connection.close()
+            assert told[0] == told[1]
+            assert told[0][0] == status
 
 
 @pytest.mark.parametrize(
