@@ -84,7 +84,7 @@ def prove(
         position = _position_of(session, release, which)
     elif position is not None:
         at_position(session.store, position)
-    old = notes.unverified(read_input(since)) if since is not None else None
+    old = notes.open_note(read_input(since), ledger_key(session.store)) if since is not None else None
     kept = kept_checkpoints(session)
 
     def make(tree: Tree) -> bytes:

@@ -49,12 +49,12 @@ def witness(
     else:
         session = Session()
         terminal, verifier = session.terminal, verifier_key(key) if key else ledger_key(session.store)
-        newest = kept.newest(verifier.name)
+        newest = kept.kept(verifier)
         is_first = newest is None
         if is_first and key is None and not new_ledger:
             _refuse_another(kept, directory, verifier)
         note = signed_now(session)
-        sent = note if newest is None else prove_since(session.store, notes.open_note(newest, verifier), note)
+        sent = note if newest is None else prove_since(session.store, newest, note)
     try:
         signed = notes.unverified(kept.accept(sent, verifier))
     except WitnessError as error:

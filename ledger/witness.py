@@ -95,6 +95,21 @@ class Witness:
             except FileNotFoundError:
                 return None
 
+    def kept(self, key: VerifierKey) -> Checkpoint | None:
+        """The newest accepted checkpoint of this key's ledger; None if there is none.
+
+        Raises:
+            WitnessError: It is not one that the key signed: somebody changed it here.
+        """
+        note = self.newest(key.name)
+        try:
+            return None if note is None else notes.open_note(note, key)
+        except OneCtlError as error:
+            raise WitnessError(
+                f"the checkpoint that was kept, {self._path(key.name, 'checkpoint')}, is not good itself: {error.message}",
+                hint=f"It was changed, or the ledger's key was: compare {self._path(key.name, 'history')}",
+            ) from error
+
     def knows_others(self, origin: str) -> bool:
         """Whether checkpoints of other ledgers were accepted."""
         with _files(self._directory):
@@ -127,23 +142,13 @@ class Witness:
         request = _request(sent)
         signed = notes.open_note(request.note, key)
         with _files(self._directory), self._locked(signed.origin):
-            kept = self._kept(signed.origin, key)
+            kept = self.kept(key)
             try:
                 _check(kept, signed, request, at=self._path(signed.origin, "checkpoint"))
             except WitnessError as refused:
                 self._record(signed.origin, request.note, str(refused.refusal))
                 raise
             return self._keep(signed, request.note, is_new=kept is None or signed.size > kept.size)
-
-    def _kept(self, origin: str, key: VerifierKey) -> Checkpoint | None:
-        note = self.newest(origin)
-        try:
-            return None if note is None else notes.open_note(note, key)
-        except OneCtlError as error:
-            raise WitnessError(
-                f"the checkpoint that was kept is not good itself: {error.message}",
-                hint=f"It was changed, or the ledger's key was: compare {self._path(origin, 'history')}",
-            ) from error
 
     def _keep(self, signed: Checkpoint, note: bytes, *, is_new: bool) -> bytes:
         if self._cosigner is not None:
