@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ledger import snapshots
 from ledger.app import App, Life, evolve
 from ledger.codec import recorded
+from ledger.errors import LedgerDamagedError
 from ledger.events import Deployed, RolledBack
 from ledger.landmarks import release_lines
 from ledger.rollback import PastRelease, past_releases
@@ -134,6 +135,9 @@ def release_details(
         history: Its events in rising position, from the release before the oldest of these on to the end.
         releases: Releases of one life.
         known: The fingerprints of the life's secrets.
+
+    Raises:
+        LedgerDamagedError: The history lacks one of them.
     """
     if not releases:
         return ()
@@ -145,6 +149,12 @@ def release_details(
         for line in history
         if isinstance(event := line.event, Deployed | RolledBack) and _life_of(line) == deployment_id
     }
+    for release in releases:
+        if not all(release.number in found for found in (pasts, lives, asked)):
+            raise LedgerDamagedError(
+                f"the events of release {release.number} are not within what the head of the ledger says there is",
+                hint="See: 1ctl audit verify",
+            )
     same_as = _same_as(pasts, known)
     return [
         _details(release, pasts, lives[release.number], asked[release.number], same_as[release.number])
