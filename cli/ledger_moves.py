@@ -19,6 +19,7 @@ from cli.ledger_loss import aside_suffix, go_on
 from cli.options import ReasonOption, YesOption
 from cli.profiles import lasting_address, shown_address
 from cli.progress import progress
+from cli.rights import require_worker
 from cli.session import Session
 from ledger import checkpoint as notes
 from ledger.backup import back_up, checkpoint_path
@@ -171,6 +172,9 @@ def copy(
     session = Session()
     address = lasting_address(to)
     there, here = shown_address(address) or "", shown_address(lasting_address(str(session.place.ledger))) or ""
+    require_worker(
+        session.store, "A copy holds sealed values and wrapped keys: use a login of onectl_worker, or be the owner."
+    )
     request = origin.request(reason=reason)
 
     def end(target: Instance) -> None:

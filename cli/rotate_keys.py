@@ -12,6 +12,7 @@ from cli.identities import identity_rows, lives
 from cli.options import Change, YesOption
 from cli.progress import progress
 from cli.recording import notice_repeated
+from cli.rights import require_worker
 from cli.session import Session
 from effects.crash_points import crash_point
 from ledger.rotation import IdentityStanding, Rotated, before_rotation, rotate
@@ -47,6 +48,9 @@ def rotate_keys(
     if change.dry_run:
         _show(terminal, found)
         return
+    require_worker(
+        session.store, "The keys of lives are opened and wrapped: use a login of onectl_worker, or be the owner."
+    )
     path = session.keys.identity_path(found.ledger_id)
     if not yes and not terminal.confirm(_question(found, str(path))):
         declined(session, {"rotated": False})
