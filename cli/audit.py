@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ledger.comparing import Comparison
     from ledger.snapshot_upkeep import WrongSnapshot
     from ledger.verify import Verification
+    from projections.projection import ReadModelError
 
 app = command_group(
     {
@@ -49,11 +50,18 @@ def verify(
         str | None,
         typer.Option(metavar="KEY", help="The ledger's verifier key, or a file; default: the ledger's own."),
     ] = None,
+    lists: Annotated[
+        bool,
+        typer.Option("--lists", help="Compare the list of apps with the events, too."),
+    ] = False,
 ) -> None:
     """Check that no recorded event was changed.
 
     It ends with 7 if an event was altered, moved or removed since it was recorded, or a snapshot is not what the events
     add up to. Only --against finds an administrator who recomputed everything, or who put an older copy back.
+
+    With --lists, also if what 'deploy list' shows is not what the events add up to, now or in the past; that takes about
+    three times as long.
 
     Example:  1ctl audit verify --against yesterday.checkpoint
     """
@@ -63,6 +71,7 @@ def verify(
     from ledger.verify import verify_chain  # noqa: PLC0415
 
     session = Session()
+    session.store.tables_version()  # what cannot even be opened is told as such, not as a line that cannot be read
     with progress("Verifying") as told:
         result = verify_chain(session.store, progress=told)
     if result.events == 0 and result.damage is None and against is None:  # beside a checkpoint it was rolled back
@@ -70,10 +79,13 @@ def verify(
     compared = _compare(session, against, key) if against is not None and result.damage is None else None
     with progress("Comparing snapshots") as told:
         wrong = wrong_snapshot(session.store, told) if result.damage is None else None
+    misled = _wrong_list(session) if lists and result.damage is None else None
     if session.terminal.json:
-        session.terminal.document(_document(session, result, compared, wrong))
+        session.terminal.document(_document(session, result, compared, wrong, misled, lists=lists))
     _refuse_damage(result, compared)
     _refuse_wrong(wrong)
+    if misled is not None:
+        raise misled
     if session.terminal.json:
         return
     if result.events == 0:
@@ -88,6 +100,23 @@ def verify(
         )
     if compared is not None:
         session.terminal.success(f"Against the checkpoint: {compared.detail}")
+    if lists:
+        session.terminal.success("The lists are what the events add up to")
+
+
+def _wrong_list(session: Session) -> ReadModelError | None:
+    """How the read models differ from what the events add up to, if they do."""
+    from cli.progress import progress  # noqa: PLC0415
+    from projections.app_list import APP_LIST  # noqa: PLC0415
+    from projections.projection import ReadModelError, wrong_model  # noqa: PLC0415
+    from projections.runner import difference  # noqa: PLC0415
+
+    try:
+        with progress("Comparing lists") as told:
+            found = difference(session.store, APP_LIST, told)
+    except ReadModelError as error:
+        return error
+    return None if found is None else wrong_model(APP_LIST.name, found)
 
 
 def _compare(session: Session, against: Path, key: str | None) -> Comparison:
@@ -132,7 +161,13 @@ def _refuse_wrong(wrong: WrongSnapshot | None) -> None:
 
 
 def _document(
-    session: Session, result: Verification, compared: Comparison | None, wrong: WrongSnapshot | None
+    session: Session,
+    result: Verification,
+    compared: Comparison | None,
+    wrong: WrongSnapshot | None,
+    misled: ReadModelError | None,
+    *,
+    lists: bool,
 ) -> dict[str, object]:
     damage = result.damage
     found: dict[str, object] | None = None
@@ -143,6 +178,8 @@ def _document(
         found = {"position": blame.first if blame else None, "fault": compared.verdict, "detail": compared.detail}
     elif wrong is not None:
         found = {"position": wrong.position, "fault": "snapshot", "detail": wrong.detail}
+    elif misled is not None:
+        found = {"position": None, "fault": "list", "detail": misled.message}
     return {
         "ledger_id": None if damage else session.reader.ledger_id(),
         "events": result.events,
@@ -150,6 +187,7 @@ def _document(
         "intact": found is None if result.events or found is not None else None,
         "damage": found,
         "redacted": list(result.redacted),
+        "lists": misled is None if lists and damage is None else None,
         "against": None
         if compared is None
         else {

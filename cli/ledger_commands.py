@@ -54,12 +54,17 @@ def status() -> None:
     from cli.version import PROGRAM  # noqa: PLC0415
     from ledger.clock import iso  # noqa: PLC0415
     from projections.app_list import APP_LIST  # noqa: PLC0415
+    from projections.projection import ReadModelError  # noqa: PLC0415
     from projections.runner import checkpoint  # noqa: PLC0415
 
     session = Session()
-    head = session.store.head()
     identities = known_identities(session)
-    reached = checkpoint(session.store, APP_LIST) or 0
+    try:
+        reached = checkpoint(session.store, APP_LIST) or 0
+    except ReadModelError:
+        reached = None
+    head = session.store.head()
+    lag = None if reached is None else head.position - reached
     if session.terminal.json:
         session.terminal.document(
             {
@@ -73,7 +78,7 @@ def status() -> None:
                 "program": PROGRAM,
                 "tables_version": session.store.tables_version(),
                 "identities": identities,
-                "read_models": [{"name": APP_LIST.name, "position": reached, "lag": head.position - reached}],
+                "read_models": [{"name": APP_LIST.name, "position": reached, "lag": lag}],
             }
         )
         return
@@ -87,7 +92,9 @@ def status() -> None:
             "Head": head.chain.hex(),
             "Goes on": "here" if session.reader.may_append() else f"not here: {_why_not(session)}",
             "Versions": f"{PROGRAM}, tables {session.store.tables_version()}",
-            f"Read model {APP_LIST.name}": f"at {reached}, {head.position - reached} behind",
+            f"Read model {APP_LIST.name}": f"at {reached}, {lag} behind"
+            if reached is not None
+            else f"damaged; make it again: 1ctl ledger rebuild {APP_LIST.name}",
             **{_identity_name(row): _identity_text(row) for row in identities or []},
         },
     )
@@ -122,9 +129,12 @@ def rebuild(
     Others may go on working meanwhile. Without a name, snapshots are only dropped: the next command that asks about an
     app rebuilds its own. 'ledger rebuild snapshots' rebuilds all of them now.
 
+    In a database, read models need the writer's role, snapshots the worker's.
+
     Example:  1ctl ledger rebuild
     """
     from cli.progress import progress  # noqa: PLC0415
+    from cli.rights import require_worker  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
     from ledger.errors import RefusedError  # noqa: PLC0415
     from ledger.snapshot_upkeep import drop_snapshots, rebuild_snapshots  # noqa: PLC0415
@@ -136,9 +146,15 @@ def rebuild(
     if name is not None and name not in names:
         raise RefusedError(f'there is no read model "{name}"', hint=f"There are: {', '.join(names)}")
     is_empty = session.store.head().position == 0
+    if name != APP_LIST.name and not is_empty:
+        require_worker(
+            session.store,
+            "Snapshots are kept by workers: use a login of onectl_worker, or be the owner."
+            f" A writer may: 1ctl ledger rebuild {APP_LIST.name}",
+        )
     if name in (None, APP_LIST.name):
         with progress(f"Rebuilding {APP_LIST.name}") as told:
-            fold_anew(session.store, APP_LIST, told)
+            fold_anew(session.store, APP_LIST, told, any_version=True)
         session.terminal.success(f"Read model {APP_LIST.name} is rebuilt")
     if name is None and not is_empty:
         drop_snapshots(session.store)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, assert_never, get_args
 
 import orjson
 
+from ledger.clock import LATEST_US
 from ledger.events import (
     ApplyRefused,
     ApplyRetried,
@@ -42,6 +44,7 @@ from ledger.events import (
 )
 from projections.app_views import Deployment
 from projections.lifecycle import Status, lifecycle
+from projections.projection import wrong_model
 from projections.runner import reading
 
 if TYPE_CHECKING:
@@ -138,18 +141,18 @@ class AppListRow(NamedTuple):
     @property
     def env_names(self) -> list[str]:
         """Environment keys that are set, sorted."""
-        return [str(key) for key in orjson.loads(self.env_keys)]
+        return _texts(self.env_keys)
 
     @property
     def secret_names(self) -> list[str]:
         """Secret keys that are set, sorted."""
-        return [str(key) for key in orjson.loads(self.secret_keys)]
+        return _texts(self.secret_keys)
 
     def deployment(self) -> Deployment:
         """The life as the commands show it, without its domain."""
         return Deployment(
             deployment_id=self.deployment_id,
-            hostnames=tuple(orjson.loads(self.hostnames)),
+            hostnames=tuple(_texts(self.hostnames)),
             cluster=self.cluster,
             namespace=self.namespace,
             app_label=self.app,
@@ -188,6 +191,13 @@ class PastRow(NamedTuple):
 
 _NAMES = 4
 """Columns of a row that name a life and stay as they are."""
+
+_NONE = type(None)
+_COLUMNS = frozenset(
+    (*[str] * 6, int, int, str, str, health_path, image_pull_secret, str, str, *[int] * 7, destroyed_us, int)
+    for health_path, image_pull_secret, destroyed_us in product((str, _NONE), (str, _NONE), (int, _NONE))
+)
+"""The types of a row's columns, as they may be together."""
 
 
 class AppList:
@@ -355,11 +365,24 @@ class AppList:
     def load(self, tables: Asking, key: str) -> AppListRow | None:
         """The stored row of a life."""
         rows = tables.ask("projections.app_list_row", {"deployment_id": key})
-        return AppListRow(*rows[0]) if rows else None
+        return _row(rows[0]) if rows else None
 
     def stored(self, tables: Tables) -> Iterator[AppListRow]:
         """Every stored row, in no order."""
         return map(AppListRow._make, tables.each("projections.app_list_rows"))
+
+    def page(self, tables: Asking, after: str, limit: int) -> Sequence[AppListRow]:
+        """Stored rows, by rising deployment id."""
+        return list(map(_row, tables.ask("projections.app_list_rows_page", {"after": after, "limit": limit})))
+
+    def past_page(self, tables: Asking, after: PastRow | None, limit: int) -> Sequence[PastRow]:
+        """Lives as they were before, by life and time."""
+        place = {"opened": after.opened, "valid_from": after.valid_from} if after else _BEFORE_ALL
+        return list(map(PastRow._make, tables.ask("projections.app_list_past_page", {**place, "limit": limit})))
+
+    def name_of(self, row: AppListRow) -> str:
+        """The deployment id."""
+        return row.deployment_id
 
     def save(self, tables: Tables, rows: Collection[AppListRow]) -> None:
         """Store rows, in place of those with the same keys."""
@@ -377,6 +400,8 @@ class AppList:
 
 
 APP_LIST = AppList()
+
+_BEFORE_ALL = {"opened": -(2**63), "valid_from": -(2**63)}
 
 ALL = 2**31 - 1
 """More rows than a list has."""
@@ -458,8 +483,8 @@ class _Question(NamedTuple):
         """The stored ones, oldest first."""
         found = store.ask(self._statement("projections.{}_lives"), {**self._place, "limit": limit})
         if self.position is None:
-            return list(map(AppListRow._make, found))
-        return [_as_then(AppListRow._make(row), then, self.position) for *row, then in found]
+            return list(map(_row, found))
+        return [_as_then(_row(row), then, self.position) for *row, then in found]
 
     def count(self, store: Asking) -> int:
         """How many stored ones there are."""
@@ -475,12 +500,51 @@ class _Question(NamedTuple):
         return place if self.position is None else {**place, "position": self.position}
 
 
-def _as_then(row: AppListRow, then: bytes | None, position: int) -> AppListRow:
+def _as_then(row: AppListRow, then: object, position: int) -> AppListRow:
     """A life as it was at a position: as it is, or the newest of what it was before."""
     if row.valid_from <= position:
         return row
-    assert then is not None
-    return AppListRow._make((*row[:_NAMES], *orjson.loads(then)))
+    try:
+        content = orjson.loads(then) if isinstance(then, bytes) else None
+    except ValueError:
+        content = None
+    if not isinstance(content, list) or len(content) != len(row) - _NAMES:
+        raise wrong_model(APP_LIST.name, f"it does not say how the life {row.deployment_id} was at position {position}")
+    return _row((*row[:_NAMES], *content))
+
+
+def _row(columns: Sequence[Any]) -> AppListRow:
+    """A row as a table answers it.
+
+    Raises:
+        ReadModelError: It is none of ours: a table beside the log may hold anything once somebody changed it.
+    """
+    row = AppListRow._make(columns)
+    if (
+        tuple(map(type, row)) not in _COLUMNS
+        or not 0 <= row.opened_us <= LATEST_US
+        or not 0 <= row.updated_us <= LATEST_US
+        or not 0 <= (row.destroyed_us or 0) <= LATEST_US
+    ):
+        raise wrong_model(
+            APP_LIST.name, f"the row of the life {str(row.deployment_id)[:60]!r} holds what none can hold"
+        )
+    return row
+
+
+def _texts(column: str) -> list[str]:
+    """The texts of a JSON array in a column.
+
+    Raises:
+        ReadModelError: It is none.
+    """
+    try:
+        found = orjson.loads(column)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise wrong_model(APP_LIST.name, "a row holds something else than a list of names")
+    return found
 
 
 def _spec_columns(spec: Spec) -> dict[str, Any]:
@@ -502,11 +566,11 @@ def _asked(row: AppListRow, line: Line, **columns: Any) -> AppListRow:
 
 
 def _with(keys: str, more: Iterable[str]) -> str:
-    return _json(sorted({*orjson.loads(keys), *more}))
+    return _json(sorted({*_texts(keys), *more}))
 
 
 def _without(keys: str, fewer: Iterable[str]) -> str:
-    return _json(sorted({*orjson.loads(keys)}.difference(fewer)))
+    return _json(sorted({*_texts(keys)}.difference(fewer)))
 
 
 def _json(texts: Sequence[str]) -> str:

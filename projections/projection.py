@@ -5,12 +5,34 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from ledger.errors import LedgerDamagedError
+
 if TYPE_CHECKING:
     from ledger.envelope import Line
     from ledger.store import Asking, Tables
 
-R = TypeVar("R")
-P = TypeVar("P")
+
+class Dated(Protocol):
+    """A row that says from which position on it is so."""
+
+    @property
+    def valid_from(self) -> int:
+        """Position of the event that made it as it is."""
+
+
+R = TypeVar("R", bound=Dated)
+P = TypeVar("P", bound=Sequence[object])
+
+
+class ReadModelError(LedgerDamagedError):
+    """A read model is not what it should be. The ledger may be whole, and then it is made again from that."""
+
+
+def wrong_model(name: str, why: str) -> ReadModelError:
+    """The error for a read model, and what makes it again."""
+    return ReadModelError(
+        f"the read model {name} is damaged: {why}", hint=f"Make it again from the ledger: 1ctl ledger rebuild {name}"
+    )
 
 
 class Projection(Protocol[R, P]):
@@ -46,6 +68,15 @@ class Projection(Protocol[R, P]):
 
     def stored(self, tables: Tables) -> Iterator[R]:
         """Every stored row, in no order."""
+
+    def page(self, tables: Asking, after: str, limit: int) -> Sequence[R]:
+        """Stored rows with keys above that one, in the order of their keys; for those who may not change them, too."""
+
+    def past_page(self, tables: Asking, after: P | None, limit: int) -> Sequence[P]:
+        """Likewise rows as they were before, behind that one, in the order of the table's key."""
+
+    def name_of(self, row: R) -> str:
+        """The key of a row."""
 
     def save(self, tables: Tables, rows: Collection[R]) -> None:
         """Store rows, in place of those with the same keys, in the transaction of the tables."""

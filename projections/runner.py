@@ -6,29 +6,37 @@ Invariants:
 * Whoever moves a checkpoint moves it from where they read it; of two that catch up at once, one begins again.
 * A rebuild folds into a private temporary database. The old rows answer until all new ones replace them at once.
 * Reading makes no file: without a ledger there is nothing to know. With nothing new it takes no lock.
+* A read model that contradicts itself or the ledger answers nothing: whoever changed it is noticed. Only a comparison
+  with a fresh fold (`difference`) finds rows that were changed into others that there could be.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from contextlib import contextmanager, suppress
+from itertools import islice, zip_longest
+from typing import TYPE_CHECKING, Any, Generic
 
 from ledger.codec import told
-from ledger.errors import LedgerBusyError, LedgerUnavailableError, OutcomeUnknownError, UnknownEventError
+from ledger.errors import (
+    LedgerBusyError,
+    LedgerIncompleteError,
+    LedgerUnavailableError,
+    OutcomeUnknownError,
+    UnknownEventError,
+)
 from ledger.events import Redacted
 from ledger.pages import page, pages
 from ledger.sqlite_tables import SqliteTables
+from ledger.text import Lines
+from projections.projection import R, ReadModelError, wrong_model
 
 if TYPE_CHECKING:
     from ledger.envelope import Line
     from ledger.store import Asking, ModelStore, Row, Tables
     from ledger.telling import Told
     from projections.projection import Projection
-
-R = TypeVar("R")
 
 PAGE = 5000
 """Events folded in one transaction."""
@@ -61,12 +69,23 @@ class Unstored(Generic[R]):
 
 
 def checkpoint(store: ModelStore, projection: Projection[Any, Any]) -> int | None:
-    """The position that a read model has reached; None if it has yet to be built."""
-    return _position(store, projection)
+    """The position that a read model has reached; None if it has yet to be built.
+
+    Raises:
+        UnknownEventError: A newer program made it.
+        ReadModelError: It is not what it should be.
+    """
+    with store.moment():
+        return _reached(store, projection)
 
 
 def rebuild(
-    store: ModelStore, projection: Projection[Any, Any], progress: Told | None = None, *, wait: bool = True
+    store: ModelStore,
+    projection: Projection[Any, Any],
+    progress: Told | None = None,
+    *,
+    wait: bool = True,
+    any_version: bool = False,
 ) -> None:
     """Fold the whole ledger again, and replace the read model with the result.
 
@@ -77,6 +96,7 @@ def rebuild(
         projection: The read model.
         progress: Told how far it is.
         wait: Whether to begin although it is another writer's turn. Once everything is folded, it waits anyway.
+        any_version: Whether to replace it even if a newer program made it, as somebody has asked for.
 
     Raises:
         UnknownEventError: A newer program made the read model, or wrote events that this one does not know.
@@ -89,7 +109,9 @@ def rebuild(
     with _scratch(projection) as scratch:
         position = _fold_into(scratch, store, projection, 0, progress)
         with store.change() as tables:
-            _position(tables, projection)
+            if not any_version:
+                with suppress(ReadModelError):  # that is what it mends
+                    _position(tables, projection)
             position = _fold_into(scratch, store, projection, position, progress)
             _replace(tables, projection, scratch, position)
 
@@ -105,13 +127,80 @@ def reading(store: ModelStore, projection: Projection[R, Any], *, upto: int | No
 
     Raises:
         UnknownEventError: A newer program made the read model, or wrote events that this one does not know.
+        ReadModelError: The read model is not what it should be.
         LedgerUnavailableError, LedgerBusyError: The ledger cannot be read.
     """
-    if _could_catch_up(store, projection):
-        yield Unstored(table_exists=store.knows(_CHECKPOINTS), rows={}, replaced={})
-        return
-    with store.moment():  # checkpoint, rows and events of one moment, whoever catches up meanwhile
-        yield _fold_in_memory(store, projection, upto)
+    with _incomplete_told(projection):
+        if _could_catch_up(store, projection):
+            yield Unstored(table_exists=store.knows(_CHECKPOINTS), rows={}, replaced={})
+            return
+        with store.moment():  # checkpoint, rows and events of one moment, whoever catches up meanwhile
+            yield _fold_in_memory(store, projection, upto)
+
+
+def difference(store: ModelStore, projection: Projection[Any, Any], progress: Told | None = None) -> str | None:
+    """How a read model first differs from a fresh fold of the ledger, as a clause; None if it is what it should be.
+
+    It is compared as of its checkpoint, and if it has yet to be built, not at all. Nothing is written: whoever may only
+    read may ask. Others may go on working meanwhile.
+
+    Args:
+        store: The ledger's storage, whose chain was verified.
+        projection: The read model.
+        progress: Told how far the fold is.
+
+    Raises:
+        UnknownEventError: A newer program made the read model, or wrote events that this one does not know.
+        ReadModelError: The read model contradicts itself.
+        LedgerUnavailableError, LedgerBusyError: The ledger cannot be read.
+    """
+    with _incomplete_told(projection), _scratch(projection) as scratch:
+        position = _fold_into(scratch, store, projection, 0, progress, upto=checkpoint(store, projection) or 0)
+        with store.moment():
+            reached = _reached(store, projection)
+            if reached is None:
+                return None
+            if reached < position:
+                raise LedgerBusyError("the read model was replaced while it was compared", hint="Try again.")
+            _fold_into(scratch, store, projection, position, progress, upto=reached)
+            return _other_rows(store, projection, scratch) or _other_past(store, projection, scratch)
+
+
+def _other_rows(store: ModelStore, projection: Projection[Any, Any], scratch: Tables) -> str | None:
+    after, count = "", 0
+    while rows := projection.page(store, after, PAGE):
+        for row in rows:
+            after = projection.name_of(row)
+            if row != projection.load(scratch, after):
+                return f"the row of {after} is not what the events add up to"
+        count += len(rows)
+    lacking = sum(1 for _ in projection.stored(scratch)) - count
+    return f"it lacks {lacking} of {count + lacking} rows" if lacking else None
+
+
+def _other_past(store: ModelStore, projection: Projection[Any, Any], scratch: Tables) -> str | None:
+    for row, fresh in zip_longest(_past_of(store, projection), projection.stored_past(scratch)):
+        if row is None or fresh is None or tuple(row) != tuple(fresh):
+            return f"what it says of the past is not what the events add up to, from {(row or fresh)[:2]} on"
+    return None
+
+
+def _past_of(store: ModelStore, projection: Projection[Any, Any]) -> Iterator[Any]:
+    after = None
+    while rows := projection.past_page(store, after, PAGE):
+        yield from rows
+        after = rows[-1]
+
+
+@contextmanager
+def _incomplete_told(projection: Projection[Any, Any]) -> Iterator[None]:
+    """A block in which a table of the projection that is gone, or has other columns, is told as its own damage."""
+    try:
+        yield
+    except LedgerIncompleteError as error:
+        if any(table.partition(".")[2] in error.message for table in (*projection.tables, _CHECKPOINTS)):
+            raise wrong_model(projection.name, error.message.rpartition(" is damaged: ")[2]) from error
+        raise
 
 
 def _could_catch_up(store: ModelStore, projection: Projection[Any, Any]) -> bool:
@@ -128,6 +217,8 @@ def _catch_up(store: ModelStore, projection: Projection[Any, Any], head: int, *,
         if position is None:
             rebuild(store, projection, wait=wait)
             return
+        if position > head:
+            checkpoint(store, projection)  # others may have appended; if not, it says what is wrong
         if position >= head:
             return
         _advance(store, projection, position, wait=wait)
@@ -159,7 +250,7 @@ def _advance(store: ModelStore, projection: Projection[Any, Any], position: int,
 
 def _fold_in_memory(store: ModelStore, projection: Projection[R, Any], upto: int | None) -> Unstored[R]:
     """The rows that events after the checkpoint lead to; all rows if there is no table that can be built on."""
-    position = _position(store, projection)
+    position = _reached(store, projection)
     if position is not None and projection.redactable:
         later = pages(store, position + 1, limit=AT_ONCE)
         position = None if any(_blanks_rows(projection, rows) for rows in later) else position
@@ -176,10 +267,12 @@ def _fold_into(
     projection: Projection[Any, Any],
     position: int,
     progress: Told | None,
+    *,
+    upto: int | None = None,
 ) -> int:
-    """Fold everything after a position into the scratch database; the position reached."""
+    """Fold everything after a position into the scratch database, to the end or to another; the position reached."""
     fold = _Fold(projection, scratch)
-    for rows in pages(store, position + 1, limit=AT_ONCE):
+    for rows in pages(store, position + 1, upto, limit=AT_ONCE):
         fold.add(_decoded(rows, projection))
         projection.save_past(scratch, fold.past)
         fold.past.clear()
@@ -217,14 +310,16 @@ class _Fold(Generic[R]):
             key = projection.key(line)
             if key is None:
                 continue
-            before = rows.get(key) or self._load(key)
+            before = rows.get(key) or self._load(key, line.position)
             projection.apply(rows, line)
             if before is not None and rows[key] is not before:
                 self.past.append(projection.past(before, line.position))
 
-    def _load(self, key: str) -> R | None:
+    def _load(self, key: str, position: int) -> R | None:
         row = self._projection.load(self._stored, key) if self._stored is not None else None
         if row is not None:
+            if row.valid_from >= position:
+                raise wrong_model(self._projection.name, f"the row of {key} is newer than its checkpoint")
             self.rows[key] = self.replaced[key] = row
         return row
 
@@ -262,24 +357,38 @@ def _scratch(projection: Projection[Any, Any]) -> Iterator[Tables]:
         connection.close()
 
 
+def _reached(store: ModelStore, projection: Projection[Any, Any]) -> int | None:
+    """See `checkpoint`; within a moment, so that checkpoint and head are of the same one."""
+    position, head = _position(store, projection), store.head().position
+    if position is not None and position > head:
+        raise wrong_model(projection.name, f"its checkpoint is position {position}, and the ledger ends at {head}")
+    return position
+
+
 def _position(tables: Asking, projection: Projection[Any, Any]) -> int | None:
     """The checkpoint's position; None if the read model is missing or older than the projection.
 
     Raises:
         UnknownEventError: It is newer.
+        ReadModelError: It is no checkpoint.
     """
     known = tables.knows(_CHECKPOINTS)
     rows = tables.ask("projections.checkpoint", {"name": projection.name}) if known else []
     if not rows:
         return None
     version, position = rows[0]
+    if not isinstance(version, int) or not isinstance(position, int) or position < 0:
+        raise wrong_model(projection.name, "its checkpoint holds what none can hold")
     if version > projection.version:
         raise UnknownEventError(
             f"the ledger's read model {projection.name!r} has version {version};"
             f" this 1ctl knows up to {projection.version}",
-            hint="A newer 1ctl made it. Upgrade this one: 1ctl --version",
+            hint=Lines(
+                "A newer 1ctl made it. Upgrade this one: 1ctl --version",
+                f"If none did, or to replace it all the same: 1ctl ledger rebuild {projection.name}",
+            ),
         )
-    return int(position) if version == projection.version else None
+    return position if version == projection.version else None
 
 
 def _blanks_rows(projection: Projection[Any, Any], rows: Iterable[Row]) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import BindParameter, ClauseElement, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import BindParameter, ClauseElement, bindparam, delete, func, insert, or_, select, tuple_, update
 
 from projections.tables import app_list, app_list_past, projection_checkpoints
 
@@ -42,8 +42,16 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     "insert_checkpoint": insert(projection_checkpoints),
     "app_list_row": select(app_list).where(_app.deployment_id == bindparam("deployment_id")),
     "app_list_rows": select(app_list),
+    "app_list_rows_page": select(app_list)
+    .where(_app.deployment_id > bindparam("after"))
+    .order_by(_app.deployment_id)
+    .limit(bindparam("limit")),
     "delete_app_list_row": delete(app_list).where(_app.deployment_id == bindparam("deployment_id")),
     "app_list_past_rows": select(app_list_past).order_by(_past.opened, _past.valid_from),
+    "app_list_past_page": select(app_list_past)
+    .where(tuple_(_past.opened, _past.valid_from) > tuple_(bindparam("opened"), bindparam("valid_from")))
+    .order_by(_past.opened, _past.valid_from)
+    .limit(bindparam("limit")),
     "open_lives": select(app_list).where(*_place, _is_open).order_by(_app.opened).limit(bindparam("limit")),
     "all_lives": select(app_list).where(*_place).order_by(_app.opened).limit(bindparam("limit")),
     "count_open_lives": select(func.count()).where(*_place, _is_open),

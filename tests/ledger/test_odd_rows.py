@@ -139,7 +139,11 @@ def test_a_ledger_without_a_version_is_damaged_not_empty(path: Path, version: in
         change(path, "PRAGMA application_id = 0")
     if mark == "id":
         change(path, "DROP TABLE ledger_instance", "DROP TABLE ledger_head")
-    for ask in (lambda store: store.head(), lambda store: store.append([line(3)], clock_us=2)):
+    asked: tuple[Callable[[SqliteStore], object], ...] = (
+        lambda store: store.head(),
+        lambda store: store.append([line(3)], clock_us=2),
+    )
+    for ask in asked:
         with (
             closing(SqliteStore(path)) as store,
             pytest.raises(LedgerDamagedError, match=f"user_version is {version}") as caught,

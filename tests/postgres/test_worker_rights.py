@@ -37,3 +37,42 @@ def test_a_worker_whose_rights_are_taken_away_ends_with_3(cli: Cli, roles: dict[
     with worker(cli.having(ONECTL_LEDGER=roles["worker"]), code=ExitCode.REFUSED) as run:
         administer(database, "REVOKE t1_worker FROM worker_login")
         eventually(lambda: run.process.poll() is not None)
+
+
+SEALED = ("ledger rebuild", "ledger rebuild snapshots", "secret rotate-keys -y", "ledger copy --to {there}")
+
+
+@pytest.mark.parametrize("command", SEALED)
+def test_what_needs_the_workers_role_says_so_before_anything_is_done(
+    cli: Cli, roles: dict[str, str], tmp_path: Path, command: str
+) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--detach").done()
+    administer(cli.env["ONECTL_LEDGER"], "DELETE FROM projection_checkpoints")
+    before = cli.run("-o", "json", "audit", "log").json
+    args = command.format(there=tmp_path / "there.db").split()
+    refused = cli.having(ONECTL_LEDGER=roles["writer"]).run(*args).failed(1)
+    assert "does not let writer_login be a worker" in refused.error
+    assert "onectl_worker" in refused.error
+    assert "migrate" not in refused.error
+    assert refused.stdout == ""
+    assert cli.run("-o", "json", "audit", "log").json == before
+    assert not (tmp_path / "there.db").exists()
+    assert cli.run("-o", "json", "ledger", "status").json["read_models"][0]["position"] == 0
+
+
+def test_what_a_writer_does_to_a_list_is_found_by_a_reader_and_repaired_by_a_writer(
+    cli: Cli, roles: dict[str, str]
+) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--detach").done()
+    listed = cli.run("-o", "json", "deploy", "list").done().json
+    reader, writer = (cli.having(ONECTL_LEDGER=roles[role]) for role in ("reader", "writer"))
+    reader.run("audit", "verify", "--lists").done()
+    administer(roles["writer"], "DELETE FROM app_list")
+    assert cli.run("-o", "json", "deploy", "list").done().json == []
+    assert "it lacks 1 of 1 rows" in reader.run("audit", "verify", "--lists").failed(7).error
+    administer(roles["writer"], "UPDATE projection_checkpoints SET position = 1000000")
+    for user in (reader, writer):
+        assert "1ctl ledger rebuild app_list" in user.run("deploy", "list").failed(7).error
+    writer.run("ledger", "rebuild", "app_list").done()
+    assert reader.run("-o", "json", "deploy", "list").done().json == listed
+    reader.run("audit", "verify", "--lists").done()
