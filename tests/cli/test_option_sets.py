@@ -45,7 +45,7 @@ def run(*args: str) -> Any:
 
 def test_a_command_is_given_each_set_as_one() -> None:
     given = run("box", "--fill", "--width", "7", "-h", "8", "--note", "n", "-d", "id")
-    assert given == ("box", True, Size(7, 8), "n", Which("id", None))
+    assert given == ("box", True, Size(7, 8), "n", Which(deployment_id="id"))
     assert isinstance(given[2], Size)
 
 
@@ -61,7 +61,7 @@ def test_a_field_without_a_default_is_required() -> None:
 def test_fields_stand_where_their_set_stood() -> None:
     shown = spread(draw)
     assert list(inspect.signature(shown).parameters) == [
-        "what", "fill", "width", "height", "note", "deployment_id", "config",
+        "what", "fill", "width", "height", "note", "name", "deployment_id", "config",
     ]  # fmt: skip
     assert shown.__doc__ == draw.__doc__
 

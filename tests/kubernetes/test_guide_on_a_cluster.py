@@ -285,7 +285,8 @@ def test_someone_elses_object_is_refused_and_left_unchanged(user: Cli, kubectl: 
     refused = user.run(*DEPLOY).failed(3)
     assert f"{kind}/{name}" in refused.error
     assert "is not ours" in refused.error
-    assert f"kubectl -n {kubectl.namespace} get {kind}/{name}" in refused.error
+    reached = f"kubectl --context {kubectl.context} --kubeconfig {kubectl.file} -n {kubectl.namespace}"
+    assert f"{reached} get {kind}/{name}" in refused.error
     assert content() == before
     assert {name for name in kubectl.names() if not name.startswith("pod/")} == there
     assert user.run("deploy", "list").done().stdout == "💡 No deployments found\n"

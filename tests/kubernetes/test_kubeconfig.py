@@ -340,7 +340,7 @@ UNUSABLE: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], str]] = {
     "an authority, and not to verify": (
         {}, {"insecure-skip-tls-verify": True, "certificate-authority-data": coded(CANARY)}, "says not to verify"
     ),
-    "half a pair": ({"client-key-data": coded(CANARY)}, {}, "its key one is missing"),
+    "half a pair": ({"client-key-data": coded(CANARY)}, {}, "its key, one is missing"),
     "token of another kind": ({"token": [CANARY]}, {}, "token is not a text"),
     "groups and nobody": ({"as-groups": [CANARY]}, {}, "nobody to act as"),
     "groups of another kind": ({"as": "ben", "as-groups": CANARY}, {}, "as-groups is not a list"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -120,7 +119,6 @@ def test_an_outage_of_the_ledger_is_told_a_few_times_and_when_it_is_over(cli: Cl
             server.start_again()
             (over,) = eventually(lambda: told(run, "answers again"))
             eventually(lambda: len(told(run, "leading")) == 2)
-            run.process.send_signal(signal.SIGTERM)
         said = told(run, "ledger")
         assert 1 <= len(said) <= 8, said
         assert isinstance(over["failures"], int)
