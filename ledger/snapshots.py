@@ -150,7 +150,7 @@ def snapshot_of(app: App, line: Row) -> SnapshotRow:
 def position_of(snapshot: SnapshotRow) -> Position | None:
     """What a snapshot says; None if it cannot be read. The line that it was made at has to confirm it."""
     try:
-        stored = bytes(snapshot.state)  # a database that was tampered with may answer with something else
+        stored = memoryview(snapshot.state).tobytes()  # of anything but bytes, a TypeError
         digest, state = stored[:_DIGEST_SIZE], stored[_DIGEST_SIZE:]
         app = app_state.from_bytes(state)
     except (ValueError, KeyError, TypeError, AttributeError):

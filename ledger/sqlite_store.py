@@ -26,11 +26,12 @@ from ledger.store import (
     RequestRow,
     Rewrapped,
     Row,
+    SealedRow,
     SnapshotRow,
     event_values,
     two_streams_parameters,
 )
-from ledger.typed_rows import sound, typed
+from ledger.typed_rows import number, sound, typed
 
 if TYPE_CHECKING:
     from ledger.follow import Growth
@@ -109,7 +110,7 @@ class SqliteStore(SqliteDatabase):
     def stream_version(self, stream: bytes) -> int:
         """See `Store.stream_version`."""
         rows = self.query(sql.STREAM_VERSION, {"stream": stream})
-        return (rows[0][0] if rows else None) or 0
+        return number(rows[0][0], "stored_events") if rows else 0
 
     def unfindable(self, start: int, stop: int) -> Sequence[int]:
         """See `Store.unfindable`."""
@@ -137,12 +138,13 @@ class SqliteStore(SqliteDatabase):
 
     def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
         """See `Store.apps`."""
-        return [(namespace, app) for namespace, app in self.query(sql.APPS, {"cluster": cluster})]
+        rows = self.query(sql.APPS, {"cluster": cluster})
+        return [typed(LifeRow, ("", cluster, *row, 0))[2:4] for row in rows]
 
     def next_life(self, life: LifeRow) -> int | None:
         """See `Store.next_life`."""
         rows = self.query(sql.NEXT_LIFE, life._asdict())
-        return rows[0][0] if rows else None
+        return (number(rows[0][0], "lives") or None) if rows else None
 
     def snapshot(self, stream: bytes, *, shape: int, upto: int | None = None) -> SnapshotRow | None:
         """See `Store.snapshot`."""
@@ -182,7 +184,8 @@ class SqliteStore(SqliteDatabase):
     def sealed(self, deployment_id: str) -> Mapping[tuple[str, int], bytes]:
         """See `Store.sealed`."""
         rows = self.query(sql.SEALED, {"deployment_id": deployment_id})
-        return {(key, version): ciphertext for key, version, ciphertext in rows}
+        sealed = [typed(SealedRow, (deployment_id, *row)) for row in rows]
+        return {(row.key, row.version): row.ciphertext for row in sealed}
 
     def sealed_sizes(self, deployment_id: str) -> Mapping[tuple[str, int], int]:
         """See `Store.sealed_sizes`."""

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from ledger.errors import LedgerDamagedError
-from ledger.store import LifeKeyRow, LifeRow, RequestRow, Row, is_well_formed
+from ledger.store import LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, is_well_formed
 
-R = TypeVar("R", RequestRow, LifeRow, LifeKeyRow)
+R = TypeVar("R", RequestRow, LifeRow, LifeKeyRow, SealedRow)
 
 _RESTORE = "Nothing was recorded. Compare with a backup: 1ctl ledger restore FILE"
 
@@ -20,6 +20,7 @@ _COLUMNS: Mapping[type, tuple[str, tuple[type, ...]]] = {
     RequestRow: ("requests", (str, bytes, bytes, int, int)),
     LifeRow: ("lives", (str, str, str, str, int)),
     LifeKeyRow: ("life_keys", (str, str, bytes)),
+    SealedRow: ("sealed_values", (str, str, int, bytes)),
 }
 
 
@@ -35,6 +36,19 @@ def typed(kind: type[R], values: Sequence[object]) -> R:
             f"the ledger is damaged: a row of {table} ({str(values[0])[:60]!r}) holds what none can hold", hint=_RESTORE
         )
     return kind._make(values)
+
+
+def number(value: object, table: str) -> int:
+    """A number that a table answered; 0 for none.
+
+    Raises:
+        LedgerDamagedError: It is something else.
+    """
+    if value is not None and type(value) is not int:
+        raise LedgerDamagedError(
+            f"the ledger is damaged: {table} holds {str(value)[:60]!r} where a number belongs", hint=_RESTORE
+        )
+    return value or 0
 
 
 def sound(row: Row) -> Row:

@@ -13,7 +13,7 @@ from ledger.errors import LedgerDamagedError, LedgerIncompleteError
 from ledger.sqlite_database import STORE_VERSION
 from ledger.sqlite_guard import missing_tables, schema_of
 from ledger.sqlite_store import SqliteStore
-from ledger.store import Beside, LifeKeyRow, LifeRow, RequestRow
+from ledger.store import Beside, LifeKeyRow, LifeRow, RequestRow, SealedRow
 from ledger.verify import verify_chain
 from tests.cli_support import DROP_GUARDS
 from tests.ledger.support import line
@@ -24,6 +24,7 @@ BESIDE = Beside(
     request=RequestRow("r", b"s" * 16, b"d" * 32, 0, 0),
     life=LifeRow("life", "c", "n", "a", 0),
     life_key=LifeKeyRow("life", "aWRlbnRpdHk=", b"wrapped"),
+    sealed=(SealedRow("life", "KEY", 1, b"sealed"),),
 )
 
 
@@ -52,6 +53,16 @@ ODD: dict[str, tuple[str, Callable[[SqliteStore], object]]] = {
     "life": ("UPDATE lives SET opened = 'x'", lambda store: store.life("life")),
     "key": ("UPDATE life_keys SET wrapped = 'text'", lambda store: store.life_key("life")),
     "keys": ("UPDATE life_keys SET wrapped = 'text'", lambda store: store.life_keys_except("", after="", limit=1)),
+    "sealed": ("UPDATE sealed_values SET ciphertext = 'text'", lambda store: store.sealed("life")),
+    "name": ("UPDATE lives SET app = x'ff'", lambda store: store.apps("c")),
+    "later life": (
+        "UPDATE lives SET opened = 'x'",
+        lambda store: store.next_life(LifeRow("life", "c", "n", "a", 1)),
+    ),
+    "version": (
+        "UPDATE stored_events SET originator_version = 'x' WHERE notification_id = 1",
+        lambda store: store.stream_version(STREAM),
+    ),
     "writer": ("UPDATE ledger_instance SET writer = x'ff'", lambda store: store.instance()),
     "no instance": ("DELETE FROM ledger_instance", lambda store: store.instance()),
     "writer, appending": (
