@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING
 
 from ledger import snapshots
 from ledger.codec import recorded
+from ledger.errors import LedgerDamagedError
 from ledger.landmarks import newest_releases, release_lines, span
 from ledger.rollback import PastRelease, default_target, past_release, past_releases
 
 if TYPE_CHECKING:
     from ledger.app import App, Life
+    from ledger.envelope import Recorded
+    from ledger.landmarks import Span
     from ledger.reader import LedgerReader
 
 WINDOWS = (8, 64, 512, None)
 """How many of the newest releases are looked at for one that was healthy; None for all."""
+
+_SEE = "See what else is wrong: 1ctl audit verify"
 
 
 def candidates(reader: LedgerReader, app: App, wanted: int | None, *, only: str = "all") -> Sequence[PastRelease]:
@@ -56,9 +61,8 @@ def ended_life(reader: LedgerReader, app: App, deployment_id: str | None = None)
 
 
 def _wanted(reader: LedgerReader, app: App, life: Life, wanted: int) -> Sequence[PastRelease]:
-    where = span(reader.store, app.id, life.deployment_id)
-    assert where is not None
-    (newest,) = newest_releases(reader.store, where, 1).newest_first
+    where = _span_of(reader, app, life)
+    (newest,) = _newest(reader, where, 1)
     asked, following = release_lines(reader.store, where, wanted)
     now = past_release(newest, life, life)
     if following is None:
@@ -70,12 +74,27 @@ def _wanted(reader: LedgerReader, app: App, life: Life, wanted: int) -> Sequence
 
 def _windows(reader: LedgerReader, app: App, life: Life) -> Iterator[Sequence[PastRelease]]:
     """The newest releases, more and more of them until they are all."""
-    where = span(reader.store, app.id, life.deployment_id)
-    assert where is not None
+    where = _span_of(reader, app, life)
     for count in WINDOWS:
-        newest_first = newest_releases(reader.store, where, count).newest_first
+        newest_first = _newest(reader, where, count)
         before = reader.app(app.id, upto=newest_first[-1].position - 1)
         history = map(recorded, snapshots.app_lines(reader.store, before, upto=app.head))
         yield past_releases(history, before, life.deployment_id)
         if count is None or len(newest_first) < count:
             return
+
+
+def _span_of(reader: LedgerReader, app: App, life: Life) -> Span:
+    """Where an open life lies: the table of lives has it, unless somebody changed that."""
+    where = span(reader.store, app.id, life.deployment_id)
+    if where is None:
+        raise LedgerDamagedError(f"the table of lives does not say where the life {life.deployment_id} lies", hint=_SEE)
+    return where
+
+
+def _newest(reader: LedgerReader, where: Span, count: int | None) -> Sequence[Recorded]:
+    """The newest releases of an open life, which has at least one."""
+    found = newest_releases(reader.store, where, count).newest_first
+    if not found:
+        raise LedgerDamagedError(f"no release of the life {where.deployment_id} is found", hint=_SEE)
+    return found

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ledger.errors import LedgerDamagedError
+from ledger.typed_rows import sound
 
 if TYPE_CHECKING:
     from ledger.store import Row, Store
@@ -58,9 +59,9 @@ def line_at(store: Store, position: int) -> Row:
     """The line at a position that the ledger has.
 
     Raises:
-        LedgerDamagedError: It is missing.
+        LedgerDamagedError: It is missing, or holds what no event has.
     """
-    return page(store, position, position, limit=1)[0]
+    return sound(page(store, position, position, limit=1)[0])
 
 
 def missing(position: int) -> LedgerDamagedError:

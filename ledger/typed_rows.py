@@ -14,6 +14,7 @@ from ledger.store import LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, is_wel
 
 R = TypeVar("R", RequestRow, LifeRow, LifeKeyRow, SealedRow)
 
+_LARGEST = 2**62
 _RESTORE = "Nothing was recorded. Compare with a backup: 1ctl ledger restore FILE"
 
 _COLUMNS: Mapping[type, tuple[str, tuple[type, ...]]] = {
@@ -42,9 +43,9 @@ def number(value: object, table: str) -> int:
     """A number that a table answered; 0 for none.
 
     Raises:
-        LedgerDamagedError: It is something else.
+        LedgerDamagedError: It is something else, or too large to be counted on from.
     """
-    if value is not None and type(value) is not int:
+    if value is not None and (type(value) is not int or not 0 <= value < _LARGEST):
         raise LedgerDamagedError(
             f"the ledger is damaged: {table} holds {str(value)[:60]!r} where a number belongs", hint=_RESTORE
         )
