@@ -14,7 +14,7 @@ from ledger.rollback import PastRelease, default_target, past_release, past_rele
 if TYPE_CHECKING:
     from ledger.app import App, Life
     from ledger.envelope import Recorded
-    from ledger.landmarks import Span
+    from ledger.landmarks import LifeSpan
     from ledger.reader import LedgerReader
 
 WINDOWS = (8, 64, 512, None)
@@ -84,7 +84,7 @@ def _windows(reader: LedgerReader, app: App, life: Life) -> Iterator[Sequence[Pa
             return
 
 
-def _span_of(reader: LedgerReader, app: App, life: Life) -> Span:
+def _span_of(reader: LedgerReader, app: App, life: Life) -> LifeSpan:
     """Where an open life lies: the table of lives has it, unless somebody changed that."""
     where = span(reader.store, app.id, life.deployment_id)
     if where is None:
@@ -92,7 +92,7 @@ def _span_of(reader: LedgerReader, app: App, life: Life) -> Span:
     return where
 
 
-def _newest(reader: LedgerReader, where: Span, count: int | None) -> Sequence[Recorded]:
+def _newest(reader: LedgerReader, where: LifeSpan, count: int | None) -> Sequence[Recorded]:
     """The newest releases of an open life, which has at least one."""
     found = newest_releases(reader.store, where, count).newest_first
     if not found:
