@@ -1,7 +1,8 @@
 """The function that appends to a ledger in PostgreSQL, as text, and the call of it.
 
 It runs with the rights of the tables' owner, and its caller may be anybody who may record. So it checks whatever it
-writes outside of the new lines: that it is what the lines say.
+writes outside of the new lines: that it is what the lines say. Of whoever may not write the tables themselves it also takes
+no line that no program could read, and none that says more than is written with it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from sqlalchemy import (
     select,
 )
 
-from ledger.postgres_names import CHANNEL, ENDED, READ_MODEL_LOCK, SCHEMA, WRONG_CLOCK
+from ledger.postgres_names import BAD_HEAD, CHANNEL, ENDED, READ_MODEL_LOCK, SCHEMA, WRONG_CLOCK
+from ledger.request import REQUESTED
 from ledger.spec import BLANK
 
 AHEAD_US = 24 * 60 * 60 * 1_000_000
@@ -54,6 +56,11 @@ DECLARE
     field text;
     path text[];
     name bytea;
+    checked boolean;
+    line jsonb;
+    clock jsonb;
+    wrong boolean := false;
+    values_said bigint := 0;
 BEGIN
     -- Local to the transaction, not to the function: what counts is how it is set at the commit that follows.
     IF current_setting('synchronous_commit') NOT IN ('on', 'remote_apply') THEN
@@ -64,13 +71,19 @@ BEGIN
         PERFORM pg_advisory_xact_lock({read_model_lock});
     END IF;
     SELECT * INTO STRICT head FROM ledger_head FOR UPDATE;
-    SELECT * INTO STRICT place FROM ledger_instance;
+    -- Only now that the head is locked, the line that it names can be seen, whoever wrote it.
+    SELECT here.*, newest.recorded_us, newest.chain,
+        EXISTS (SELECT FROM requests WHERE request_id = request) AS is_repeated INTO STRICT place
+    FROM ledger_instance AS here LEFT JOIN stored_events AS newest ON newest.notification_id = head.position;
+    IF head.recorded_us <> coalesce(place.recorded_us, 0) OR head.position > 0 AND head.chain IS DISTINCT FROM place.chain THEN
+        RAISE EXCEPTION USING ERRCODE = '{bad_head}', MESSAGE = 'the head does not fit its events';
+    END IF;
     IF place.writer <> place.instance THEN
         RAISE EXCEPTION USING ERRCODE = '{ended}', MESSAGE = place.writer, DETAIL = coalesce(place.note, '');
     END IF;
     -- A condition with a query in it costs as much as a line does, so none is evaluated where there is nothing to ask.
     IF request IS NOT NULL THEN
-        IF EXISTS (SELECT FROM requests WHERE request_id = request) THEN
+        IF place.is_repeated THEN
             RAISE unique_violation USING MESSAGE = 'the request id was recorded meanwhile';
         ELSIF cardinality(streams) = 0 THEN
             RAISE insufficient_privilege USING MESSAGE = 'what is written beside the lines is not what they say';
@@ -144,11 +157,53 @@ BEGIN
     IF clock_us > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + {ahead_us} THEN
         RAISE EXCEPTION USING ERRCODE = '{wrong_clock}', MESSAGE = 'the clock is ahead';
     END IF;
+    -- The owner can write whatever it wants to anyway.
+    checked := NOT has_table_privilege(session_user, '{schema}.stored_events', 'INSERT');
+    IF checked THEN
+        wrong := life[1] IS DISTINCT FROM life_key[1];
+        IF request IS NULL THEN
+            wrong := wrong OR topics && '{{{requested}}}'::text[];
+        END IF;
+    END IF;
     at_position := head.position;
     at_us := greatest(head.recorded_us, clock_us);
     at_chain := head.chain;
     FOR i IN 1 .. cardinality(streams) LOOP
         at_position := at_position + 1;
+        IF checked THEN
+            -- Refused as it is if it is no UTF-8, or no JSON. A NUL in a text is fine, but this kind of JSON has none.
+            line := replace(convert_from(states[i], 'UTF8'), '\\u0000', '\\u0001')::jsonb;
+            IF (jsonb_typeof(line -> 'data') = 'object' AND jsonb_typeof(line -> 'schema') = 'number'
+                AND line #> '{{meta,clock}}' IS NOT NULL AND topics[i] ~ '^[A-Za-z][A-Za-z0-9]{{0,63}}$') IS NOT TRUE
+            THEN
+                RAISE insufficient_privilege USING MESSAGE = 'a line is none that a program could read';
+            END IF;
+            -- What was asked for at once has one request and one clock: they show which lines were appended together.
+            IF request IS NOT NULL THEN
+                clock := coalesce(clock, line #> '{{meta,clock}}');
+                wrong := (line #>> '{{meta,request_id}}' = request AND line #> '{{meta,clock}}' = clock) IS NOT TRUE;
+            END IF;
+            -- What is initialised counts as much as what is evaluated, so few expressions are for all lines.
+            IF topics[i] = ANY ('{{Deployed,SecretSet,SecretPurged,Destroyed,LedgerMoved}}'::text[]) THEN
+                CASE topics[i]
+                    WHEN 'Deployed' THEN
+                        wrong := wrong OR line #>> '{{data,life_key}}' IS NOT NULL
+                            AND life[1] IS DISTINCT FROM line #>> '{{data,deployment_id}}';
+                    WHEN 'SecretSet' THEN
+                        values_said := values_said + (SELECT count(*) FROM jsonb_object_keys(line #> '{{data,secrets}}'));
+                    WHEN 'SecretPurged' THEN
+                        wrong := wrong OR purge_life IS DISTINCT FROM line #>> '{{meta,subject,deployment_id}}'
+                            OR purge_key IS DISTINCT FROM line #>> '{{data,key}}';
+                    WHEN 'Destroyed' THEN
+                        wrong := wrong OR shred IS DISTINCT FROM line #>> '{{meta,subject,deployment_id}}';
+                    ELSE
+                        wrong := wrong OR moved_to IS DISTINCT FROM line #>> '{{data,target}}';
+                END CASE;
+            END IF;
+            IF wrong THEN
+                RAISE insufficient_privilege USING MESSAGE = 'what the lines say is not what is written beside them';
+            END IF;
+        END IF;
         name := convert_to(topics[i], 'UTF8');
         at_leaf := sha256(
             '\\x00'::bytea || int8send(at_position) || streams[i] || int8send(versions[i]) || int8send(at_us)
@@ -158,6 +213,11 @@ BEGIN
             at_position, streams[i], versions[i], topics[i], states[i], at_us, at_leaf, at_chain);
         RETURN NEXT;
     END LOOP;
+    IF values_said <> 0 OR sealed_lives IS NOT NULL THEN
+        IF checked AND values_said <> coalesce(cardinality(sealed_lives), 0) THEN
+            RAISE insufficient_privilege USING MESSAGE = 'what the lines say is not what is written beside them';
+        END IF;
+    END IF;
     IF request IS NOT NULL THEN
         INSERT INTO requests VALUES (request, request_salt, request_digest, head.position + 1, at_position);
     END IF;
@@ -202,6 +262,8 @@ def append_function_text() -> Iterator[str]:
         channel=CHANNEL,
         ended=ENDED,
         wrong_clock=WRONG_CLOCK,
+        bad_head=BAD_HEAD,
+        requested=",".join(sorted(REQUESTED)),
         ahead_us=AHEAD_US,
         read_model_lock=READ_MODEL_LOCK,
         blank=BLANK,

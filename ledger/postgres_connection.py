@@ -39,7 +39,7 @@ from ledger.errors import (
 )
 from ledger.instance import ended_error
 from ledger.postgres_address import Address, invalid_address, parse
-from ledger.postgres_names import ENDED, SCHEMA, WRONG_CLOCK
+from ledger.postgres_names import BAD_HEAD, ENDED, SCHEMA, WRONG_CLOCK
 from ledger.postgres_patience import connected
 from ledger.postgres_tls import tls_parameters
 
@@ -287,16 +287,16 @@ def _broke(connection: psycopg.Connection[Any], error: psycopg.Error) -> bool:
     return connection.closed
 
 
-def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: C901, PLR0911 - a table, one line a case
+def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: C901, PLR0911, PLR0912 - a table, one line a case
     """What the server refused, or a connection that broke when nothing was at stake."""
     said = _first_line(error)
     match error.sqlstate:
         case "23505" if error.diag.constraint_name == "stored_events_pkey":
-            return LedgerDamagedError(
-                "the head of the ledger does not fit its events", hint=f"{_NOTHING} See where: 1ctl audit verify"
-            )
+            return _bad_head()
         case "23505" | "40001" | "40P01":  # a key that is taken, a serialisation failure, a deadlock
             return ConflictError("another writer was first")
+        case state if state == BAD_HEAD:
+            return _bad_head()
         case state if state == ENDED:
             return ended_error(error.diag.message_primary or "", error.diag.message_detail or None)
         case state if state == WRONG_CLOCK:
@@ -333,6 +333,12 @@ def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: C901, P
             )
         case _:
             return LedgerUnavailableError(f"{ledger} cannot be used: {said}", hint=_NOTHING)
+
+
+def _bad_head() -> LedgerDamagedError:
+    return LedgerDamagedError(
+        "the head of the ledger does not fit its events", hint=f"{_NOTHING} See where: 1ctl audit verify"
+    )
 
 
 def _refuse_dead(connection: Any, _record: object, _proxy: object) -> None:

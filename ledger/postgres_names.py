@@ -20,3 +20,6 @@ LEASE_LOCKS = 0x31435457
 
 WRONG_CLOCK = "OC002"
 """SQLSTATE of an append by a clock that is far ahead of the server's; nothing was recorded."""
+
+BAD_HEAD = "OC003"
+"""SQLSTATE of an append behind a head that is not that of the newest line; nothing was recorded."""

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import sha256
+from typing import get_args
 
 import orjson
 
 from ledger.commands import Command, Deploy, LedgerCommand, Restore, SetSecrets
 from ledger.envelope import Source
+from ledger.events import AppEvent, DomainEvent, Redacted
 from ledger.spec import AppId
 from ledger.value import Value, value
+
+REQUESTED = frozenset(kind.__name__ for kind in (*get_args(AppEvent), *get_args(DomainEvent), Redacted))
+"""Topics of lines that are only appended with a request, which is remembered with them. Facts that were observed, and
+what is recorded about the ledger as a whole, name a request in their envelopes and have none of their own."""
 
 
 @value

@@ -27,10 +27,13 @@ ADDED: dict[int, tuple[str, ...]] = {
     ),
     4: (
     ),
+    5: (
+    ),
 }
 """Creates what each version added to the one before."""
 
 HEAD = 'SELECT ledger_head.position, ledger_head.recorded_us, ledger_head.chain FROM ledger_head'
+FITTING_HEAD = 'SELECT ledger_head.position, ledger_head.recorded_us, ledger_head.chain FROM ledger_head LEFT OUTER JOIN stored_events ON stored_events.notification_id = ledger_head.position WHERE ledger_head.recorded_us = coalesce(stored_events.recorded_us, 0) AND (ledger_head.chain = stored_events.chain OR ledger_head.position = 0)'
 LOCK_HEAD = 'SELECT ledger_head.position, ledger_head.recorded_us, ledger_head.chain FROM ledger_head'
 MOVE_HEAD = 'UPDATE ledger_head SET position=:position, recorded_us=:recorded_us, chain=:chain'
 INSERT_HEAD = 'INSERT INTO ledger_head (one, position, recorded_us, chain) VALUES (1, :position, :recorded_us, :chain)'
@@ -51,6 +54,7 @@ POSITIONS_FROM = 'SELECT stored_events.notification_id, stored_events.originator
 UNFINDABLE = 'SELECT stored_events.notification_id FROM stored_events WHERE stored_events.notification_id >= :start AND stored_events.notification_id <= :stop AND NOT (EXISTS (SELECT 1 FROM stored_events AS by_stream WHERE by_stream.originator_id = stored_events.originator_id AND by_stream.originator_version = stored_events.originator_version AND by_stream.notification_id + 0 = stored_events.notification_id)) ORDER BY stored_events.notification_id'
 LANDMARK_TOTALS = "SELECT count(*) AS count_1, coalesce(sum(stored_events.notification_id), 0) AS coalesce_1 FROM stored_events WHERE stored_events.topic IN ('Deployed', 'RolledBack', 'Destroyed', 'RolloutCompleted', 'RolloutFailed', 'SecretsFingerprinted') AND stored_events.notification_id + 0 <= :upto"
 REQUEST = 'SELECT requests.request_id, requests.salt, requests.digest, requests.first_position, requests.last_position FROM requests WHERE requests.request_id = :request_id'
+REQUEST_PLACES = 'SELECT requests.request_id, requests.first_position, requests.last_position FROM requests WHERE requests.request_id > :after ORDER BY requests.request_id LIMIT :limit OFFSET 0'
 INSERT_REQUEST = 'INSERT INTO requests (request_id, salt, digest, first_position, last_position) VALUES (:request_id, :salt, :digest, :first_position, :last_position)'
 LIFE = 'SELECT lives.deployment_id, lives.cluster, lives.namespace, lives.app, lives.opened FROM lives WHERE lives.deployment_id = :deployment_id'
 APPS = 'SELECT DISTINCT lives.namespace, lives.app FROM lives WHERE lives.cluster = :cluster ORDER BY lives.namespace, lives.app'

@@ -41,7 +41,7 @@ from ledger.sqlite_guard import guarded, missing_tables, refuse_strange, schema_
 from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of, unless_there
 from ledger.text import Lines
 
-STORE_VERSION = 4
+STORE_VERSION = 5
 """Version of the tables, in ``PRAGMA user_version``. An older file is brought up to it by the first write."""
 
 _BUSY, _FULL = "SQLITE_BUSY", "SQLITE_FULL"

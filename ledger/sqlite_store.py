@@ -204,7 +204,7 @@ class SqliteStore(SqliteDatabase):
                 raise ConflictError("the request id was recorded meanwhile")
             if beside.unchanged is not None:
                 _refuse_changed(connection, *beside.unchanged)
-            lines = _place(head_of(connection.execute(sql.HEAD).fetchall()), rows, clock_us)
+            lines = _place(head_of(connection.execute(sql.FITTING_HEAD).fetchall()), rows, clock_us)
             try:
                 connection.executemany(sql.INSERT_EVENT, map(event_values, lines))
                 _write_beside(connection, beside, lines)
@@ -261,7 +261,7 @@ def head_of(rows: Sequence[tuple[Any, ...]]) -> Head:
     """The head row.
 
     Raises:
-        LedgerDamagedError: It is gone, or is not a head.
+        LedgerDamagedError: It is gone, or is not a head, or not that of the newest line where that is asked.
     """
     if len(rows) != 1 or tuple(map(type, rows[0])) != (int, int, bytes):
         raise LedgerDamagedError(_BAD_HEAD, hint=_LOCATE)

@@ -71,6 +71,13 @@ _landmarks = (
 
 STATEMENTS: Mapping[str, ClauseElement] = {
     "head": _head,
+    # None if the line that it names is not the newest that it says, or not there.
+    "fitting_head": _head.select_from(
+        ledger_head.outerjoin(stored_events, _event.notification_id == ledger_head.c.position)
+    ).where(
+        ledger_head.c.recorded_us == func.coalesce(_event.recorded_us, literal_column("0")),
+        or_(ledger_head.c.chain == _event.chain, ledger_head.c.position == literal_column("0")),
+    ),
     "lock_head": _head.with_for_update(),
     "move_head": update(ledger_head).values(
         position=_position, recorded_us=bindparam("recorded_us"), chain=bindparam("chain")
@@ -139,6 +146,10 @@ STATEMENTS: Mapping[str, ClauseElement] = {
         func.count(), func.coalesce(func.sum(_event.notification_id), literal_column("0", type_=BigInteger))
     ).where(is_landmark, _event.notification_id + literal_column("0") <= bindparam("upto")),
     "request": select(requests).where(requests.c.request_id == bindparam("request_id")),
+    "request_places": select(requests.c.request_id, requests.c.first_position, requests.c.last_position)
+    .where(requests.c.request_id > bindparam("after"))
+    .order_by(requests.c.request_id)
+    .limit(bindparam("limit")),
     "insert_request": insert(requests),
     "life": select(lives).where(lives.c.deployment_id == bindparam("deployment_id")),
     "apps": select(lives.c.namespace, lives.c.app)

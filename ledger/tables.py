@@ -135,6 +135,7 @@ ADDED: Mapping[int, Sequence[Table | Index]] = {
     2: (worker_leases, app_snapshots),
     3: (stored_events_landmarks,),
     4: (),  # in a database, a function that checks what it appends
+    5: (),  # and that it can be read, says no more than is written with it, and continues the newest line
 }
 """Tables and indexes by the version that brought them; all others have been there from the first."""
 

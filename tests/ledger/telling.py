@@ -22,7 +22,8 @@ def telling(beside: Beside, stream: bytes, version: int = 1) -> list[NewRow]:
     for number, (event, deployment_id) in enumerate(_events(beside), start=version):
         place = beside.life or LifeRow(deployment_id, "prod", "shop", "orders", 0)
         subject = Subject(cluster=place.cluster, namespace=place.namespace, app=place.app, deployment_id=deployment_id)
-        state = encode(event, replace(ENVELOPE, subject=subject))
+        request_id = beside.request.request_id if beside.request is not None else ENVELOPE.request_id
+        state = encode(event, replace(ENVELOPE, subject=subject, request_id=request_id))
         lines.append(NewRow(stream, number, type(event).__name__, state))
     return lines
 

@@ -6,22 +6,42 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
+from itertools import count
 
 import orjson
 import pytest
 
 from ledger.codec import encode
 from ledger.errors import LedgerDeniedError, LedgerUnavailableError
-from ledger.events import EnvSet, Redacted
+from ledger.events import Deployed, Destroyed, EnvSet, Event, LedgerMoved, Redacted, SecretPurged, SecretSet
 from ledger.postgres_append import AHEAD_US
 from ledger.postgres_store import PostgresStore
 from ledger.redaction import redacted
+from ledger.spec import SecretVersion
 from ledger.store import Beside, LifeKeyRow, LifeRow, NewRow, RequestRow, SealedRow
-from tests.ledger.examples import ENVELOPE
-from tests.ledger.telling import telling
+from tests.ledger.examples import ENVELOPE, EXAMPLES
+from tests.ledger.telling import SPEC, telling
 from tests.postgres.conftest import OpenStore
 
 A, B = b"a" * 16, b"b" * 16
+_numbers = count(1)
+
+
+def asked(beside: Beside) -> Beside:
+    """What is written beside lines, with a request of its own."""
+    return replace(beside, request=RequestRow(f"r-{next(_numbers)}", b"s" * 16, b"d" * 32, 0, 0))
+
+
+def noted(stream: bytes, version: int, topic: str = "Noted") -> NewRow:
+    """A line that a newer program may write."""
+    return NewRow(stream, version, topic, encode(EnvSet(values={}), replace(ENVELOPE, request_id="elsewhere")))
+
+
+def record(writer: PostgresStore, event: Event, beside: Beside, version: int, **envelope: object) -> None:
+    """Append one line."""
+    request_id = beside.request.request_id if beside.request is not None else None
+    state = encode(event, replace(ENVELOPE, request_id=request_id, **envelope))  # type: ignore[arg-type]
+    writer.append([NewRow(B, version, type(event).__name__, state)], clock_us=1, beside=beside)
 
 
 def lies(life: str) -> dict[str, tuple[Beside, Beside]]:
@@ -36,7 +56,10 @@ def lies(life: str) -> dict[str, tuple[Beside, Beside]]:
         "a life of another cluster": (Beside(life=opened), Beside(life=opened._replace(cluster="other"))),
         "another life": (Beside(life=opened), Beside(life=opened._replace(deployment_id="other"))),
         "a key of a life without one": (Beside(life=opened), Beside(life_key=key)),
-        "a key of another life": (Beside(life_key=key), Beside(life_key=key._replace(deployment_id="other"))),
+        "a key of another life": (
+            Beside(life=opened, life_key=key),
+            Beside(life=opened, life_key=key._replace(deployment_id="other")),
+        ),
         "a value that nobody set": (Beside(), Beside(sealed=[value])),
         "a value of another life": (Beside(sealed=[value]), Beside(sealed=[value._replace(deployment_id="other")])),
         "a value of another version": (Beside(sealed=[value]), Beside(sealed=[value._replace(version=2)])),
@@ -64,7 +87,8 @@ OPENED = Beside(
 def writer(roles: dict[str, str], open_postgres: OpenStore) -> PostgresStore:
     """A store as somebody has it who may record, with a life in it."""
     writer = open_postgres(roles["writer"])
-    writer.append(telling(OPENED, A), clock_us=1, beside=OPENED)
+    opened = asked(OPENED)
+    writer.append(telling(opened, A), clock_us=1, beside=opened)
     return writer
 
 
@@ -81,9 +105,10 @@ def test_what_the_lines_do_not_say_is_refused_and_nothing_is_written(
 ) -> None:
     said, written = lie_called(lie)
     before = (store.head(), store.sealed("life"), store.life_key("life"), store.instance())
-    rows = [*telling(said, B), NewRow(B, 99, "Noted", b"{}")] if with_lines else []
+    told = asked(said)
+    rows = [*telling(told, B), *telling(asked(Beside(shred="none")), B, 99)] if with_lines else []
     with pytest.raises(LedgerDeniedError, match="not what they say"):
-        writer.append(rows, clock_us=1, beside=written)
+        writer.append(rows, clock_us=1, beside=replace(written, request=told.request) if with_lines else written)
     assert (store.head(), store.sealed("life"), store.life_key("life"), store.instance()) == before
     assert store.life("new life") is None
 
@@ -91,6 +116,11 @@ def test_what_the_lines_do_not_say_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize("lie", [name for name in LIES if "nobody" not in name])
 def test_what_the_lines_say_is_written(writer: PostgresStore, lie: str) -> None:
     _, written = lie_called(lie)
+    if written.life is not None or written.life_key is not None:  # both or none
+        place = LifeRow((written.life or written.life_key).deployment_id, "prod", "shop", "orders", 0)  # type: ignore[union-attr]
+        key = LifeKeyRow(place.deployment_id, "identity", b"wrapped")
+        written = replace(written, life=written.life or place, life_key=key)
+    written = asked(written)
     writer.append(telling(written, B), clock_us=1, beside=written)
 
 
@@ -102,11 +132,12 @@ def test_a_request_is_not_remembered_without_a_line(writer: PostgresStore) -> No
 
 # -- Redaction ---------------------------------------------------------------------------------------------------------
 
-SET = encode(EnvSet(values={"A": "leaked", "B": "2"}), ENVELOPE)
+SET = encode(EnvSet(values={"A": "leaked", "B": "2"}), replace(ENVELOPE, request_id="set"))
 
 
 def with_environment(writer: PostgresStore) -> int:
-    (line,) = writer.append([NewRow(B, 1, "EnvSet", SET)], clock_us=1)
+    set_at = Beside(request=RequestRow("set", b"s" * 16, b"d" * 32, 0, 0))
+    (line,) = writer.append([NewRow(B, 1, "EnvSet", SET)], clock_us=1, beside=set_at)
     return line.position
 
 
@@ -121,8 +152,10 @@ def changed(state: bytes, *path: str, value: object) -> bytes:
 
 
 def attempt(writer: PostgresStore, position: int, state: bytes, events: Sequence[Redacted]) -> None:
-    rows = [NewRow(A, 50 + number, "Redacted", encode(event, ENVELOPE)) for number, event in enumerate(events)]
-    writer.append(rows, clock_us=1, beside=Beside(redact=(position, state)))
+    beside = asked(Beside(redact=(position, state)))
+    envelope = replace(ENVELOPE, request_id=beside.request.request_id)  # type: ignore[union-attr]
+    rows = [NewRow(A, 50 + number, "Redacted", encode(event, envelope)) for number, event in enumerate(events)]
+    writer.append(rows or [noted(A, 50)], clock_us=1, beside=beside if rows else replace(beside, request=None))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +206,90 @@ def test_a_redaction_is_what_its_event_says(writer: PostgresStore, lie: str) -> 
 def test_a_clock_that_is_far_ahead_is_refused_so_that_later_lines_do_not_inherit_it(writer: PostgresStore) -> None:
     before, now = writer.head(), time.time_ns() // 1000
     with pytest.raises(LedgerUnavailableError, match="a day ahead"):
-        writer.append([NewRow(B, 1, "Noted", b"{}")], clock_us=now + AHEAD_US + 60_000_000)
+        writer.append([noted(B, 1)], clock_us=now + AHEAD_US + 60_000_000)
     assert writer.head() == before
-    (line,) = writer.append([NewRow(B, 1, "Noted", b"{}")], clock_us=now + AHEAD_US // 2)
+    (line,) = writer.append([noted(B, 1)], clock_us=now + AHEAD_US // 2)
     assert line.recorded_us == now + AHEAD_US // 2
+
+
+# -- Lines -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"null",
+        b"",
+        b"{}",
+        b"\xff\x00",
+        b'{"data":{},"meta":{"clock":"c"}}',
+        b'{"data":[],"meta":{"clock":"c"},"schema":1}',
+        b'{"data":{},"meta":[],"schema":1}',
+        b'{"data":{},"meta":{},"schema":1}',
+        b'{"data":{},"meta":{"clock":"c"},"schema":"1"}',
+        b'[{"data":{},"meta":{"clock":"c"},"schema":1}]',
+    ],
+)
+def test_a_line_that_no_program_writes_is_refused(writer: PostgresStore, state: bytes) -> None:
+    before = writer.head()
+    for topic in ("Noted", "ResourcesApplied"):
+        with pytest.raises(LedgerUnavailableError):
+            writer.append([NewRow(B, 1, topic, state)], clock_us=1)
+    assert writer.head() == before
+
+
+@pytest.mark.parametrize("topic", ["", "a b", "\u202e evil\nx", "Noted\n", "1st", "Größe", "N" * 65])
+def test_a_line_has_a_name_that_an_event_may_have(writer: PostgresStore, topic: str) -> None:
+    with pytest.raises(LedgerDeniedError):
+        writer.append([noted(B, 1, topic)], clock_us=1)
+    assert len(writer.append([noted(B, 1, "N" * 64)], clock_us=1)) == 1, "as a newer program may call it"
+
+
+def test_every_event_that_this_program_writes_may_be_recorded(writer: PostgresStore) -> None:
+    for number, event in enumerate(EXAMPLES, start=100):
+        beside = asked(Beside())
+        if type(event).__name__ in ("Deployed", "SecretSet", "SecretPurged", "Destroyed", "LedgerMoved"):
+            continue  # they say what is written beside them; see above
+        if type(event).__name__ == "WorkerIdentitySet":
+            continue  # that is the worker's
+        record(writer, event, beside, number)
+
+
+def test_a_text_may_hold_whatever_json_can(writer: PostgresStore) -> None:
+    for number, text in enumerate(("\0", "\\u0000", "\\\0", '"', "\u2028😀"), start=1):
+        record(writer, EnvSet(values={"A": text, text: ""}), asked(Beside()), number)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        EnvSet(values={}),
+        Deployed(deployment_id="new", release=1, spec=SPEC, life_key="key"),
+        SecretSet(secrets={"B": SecretVersion(1, "00" * 32)}),
+        SecretPurged(key="TOKEN"),
+        Destroyed(),
+        LedgerMoved(target="x"),
+    ],
+)
+@pytest.mark.parametrize("with_request", [True, False])
+def test_what_the_lines_say_is_also_written(writer: PostgresStore, event: Event, with_request: bool) -> None:
+    before = writer.head()
+    if not (with_request and isinstance(event, EnvSet)):
+        with pytest.raises(LedgerDeniedError, match="what the lines say"):
+            record(writer, event, asked(Beside()) if with_request else Beside(), 1)
+        assert writer.head() == before
+
+
+def test_a_request_is_remembered_for_lines_that_name_it_and_no_others(writer: PostgresStore) -> None:
+    taken = asked(Beside())
+    state = encode(EnvSet(values={}), replace(ENVELOPE, request_id="another"))
+    with pytest.raises(LedgerDeniedError, match="what the lines say"):
+        writer.append([NewRow(B, 1, "EnvSet", state)], clock_us=1, beside=taken)
+    assert taken.request is not None
+    own = replace(ENVELOPE, request_id=taken.request.request_id)
+    states = [encode(EnvSet(values={}), own), encode(EnvSet(values={}), replace(own, clock="2001-01-01T00:00:00Z"))]
+    rows = [NewRow(B, number, "EnvSet", state) for number, state in enumerate(states, start=1)]
+    with pytest.raises(LedgerDeniedError, match="what the lines say"):
+        writer.append(rows, clock_us=1, beside=taken)
+    assert writer.request(taken.request.request_id) is None
+    writer.append(rows[:1], clock_us=1, beside=taken)

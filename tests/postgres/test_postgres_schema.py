@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -11,8 +12,9 @@ from ledger.errors import InvalidValueError, LedgerUnavailableError, OneCtlError
 from ledger.postgres_migrate import migrate
 from ledger.postgres_schema import SCHEMA_VERSION, role_script
 from ledger.postgres_store import PostgresStore
-from ledger.store import Beside, LifeKeyRow, NewRow, Rewrapped, SealedRow
+from ledger.store import Beside, LifeKeyRow, LifeRow, NewRow, RequestRow, Rewrapped, SealedRow
 from tests.ledger.keeper import APPS, Keeper
+from tests.ledger.support import STATE
 from tests.ledger.telling import telling
 from tests.postgres.conftest import OpenStore
 from tests.postgres_support import Server, administer
@@ -21,7 +23,11 @@ A = b"a" * 16
 
 
 def append(store: PostgresStore, version: int, beside: Beside = Beside()) -> None:  # noqa: B008 - it is frozen
-    rows = telling(beside, A, version) or [NewRow(A, version, "Noted", b"{}")]
+    if beside.life_key is not None:
+        beside = replace(beside, life=LifeRow(beside.life_key.deployment_id, "prod", "shop", "orders", 0))
+    if beside != Beside():
+        beside = replace(beside, request=RequestRow(f"r-{version}", b"s" * 16, b"d" * 32, 0, 0))
+    rows = telling(beside, A, version) or [NewRow(A, version, "Noted", STATE % 0)]
     store.append(rows, clock_us=1, beside=beside)
 
 
@@ -189,7 +195,7 @@ def test_only_the_worker_replaces_a_wrapped_key(roles: dict[str, str], open_post
 
 def test_only_the_worker_says_whose_key_lives_are_sealed_to(roles: dict[str, str], open_postgres: OpenStore) -> None:
     writer, worker = open_postgres(roles["writer"]), open_postgres(roles["worker"])
-    row = NewRow(A, 1, "WorkerIdentitySet", b"{}")
+    row = NewRow(A, 1, "WorkerIdentitySet", STATE % 0)
     with pytest.raises(LedgerUnavailableError, match="set by the worker"):
         writer.append([row], clock_us=1)
     assert writer.head().position == 0
@@ -251,7 +257,7 @@ def test_functions_of_a_callers_own_schema_are_not_used(
         "ALTER ROLE writer_login SET search_path = trap, pg_catalog, onectl",
     )
     writer = open_postgres(roles["writer"])
-    (line,) = writer.append([NewRow(A, 1, "Noted", b"{}")], clock_us=1)
+    (line,) = writer.append([NewRow(A, 1, "Noted", STATE % 0)], clock_us=1)
     assert len(line.leaf) == 32
     administer(database, "ALTER ROLE writer_login RESET search_path")
 
