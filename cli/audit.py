@@ -50,18 +50,15 @@ def verify(
         str | None,
         typer.Option(metavar="KEY", help="The ledger's verifier key, or a file; default: the ledger's own."),
     ] = None,
-    lists: Annotated[
-        bool,
-        typer.Option("--lists", help="Compare the list of apps with the events, too."),
-    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also decode every event, and compare lists with them.")] = False,
 ) -> None:
     """Check that no recorded event was changed.
 
     It ends with 7 if an event was altered, moved or removed since it was recorded, or a snapshot is not what the events
     add up to. Only --against finds an administrator who recomputed everything, or who put an older copy back.
 
-    With --lists, also if what 'deploy list' shows is not what the events add up to, now or in the past; that takes about
-    three times as long.
+    With --deep, also if this program cannot read an event, or what 'deploy list' shows is not what the events add up to,
+    now or in the past; that takes several times as long.
 
     Example:  1ctl audit verify --against yesterday.checkpoint
     """
@@ -73,15 +70,15 @@ def verify(
     session = Session()
     session.store.tables_version()  # what cannot even be opened is told as such, not as a line that cannot be read
     with progress("Verifying") as told:
-        result = verify_chain(session.store, progress=told)
+        result = verify_chain(session.store, progress=told, deep=deep)
     if result.events == 0 and result.damage is None and against is None:  # beside a checkpoint it was rolled back
         session.require_named_ledger()
     compared = _compare(session, against, key) if against is not None and result.damage is None else None
     with progress("Comparing snapshots") as told:
         wrong = wrong_snapshot(session.store, told) if result.damage is None else None
-    misled = _wrong_list(session) if lists and result.damage is None else None
+    misled = _wrong_list(session) if deep and result.damage is None else None
     if session.terminal.json:
-        session.terminal.document(_document(session, result, compared, wrong, misled, lists=lists))
+        session.terminal.document(_document(session, result, compared, wrong, misled, deep=deep))
     _refuse_damage(result, compared)
     _refuse_wrong(wrong)
     if misled is not None:
@@ -100,8 +97,8 @@ def verify(
         )
     if compared is not None:
         session.terminal.success(f"Against the checkpoint: {compared.detail}")
-    if lists:
-        session.terminal.success("The lists are what the events add up to")
+    if deep:
+        session.terminal.success("Every event can be read, and the lists are what they add up to")
 
 
 def _wrong_list(session: Session) -> ReadModelError | None:
@@ -167,7 +164,7 @@ def _document(
     wrong: WrongSnapshot | None,
     misled: ReadModelError | None,
     *,
-    lists: bool,
+    deep: bool,
 ) -> dict[str, object]:
     damage = result.damage
     found: dict[str, object] | None = None
@@ -187,7 +184,7 @@ def _document(
         "intact": found is None if result.events or found is not None else None,
         "damage": found,
         "redacted": list(result.redacted),
-        "lists": misled is None if lists and damage is None else None,
+        "lists": misled is None if deep and damage is None else None,
         "against": None
         if compared is None
         else {

@@ -59,9 +59,9 @@ def back_up(store: ModelStore, path: Path, *, sign: Sign, progress: Begin) -> Ba
         LedgerDamagedError: The ledger is damaged; an older backup of that name stays.
         LedgerUnavailableError: The file cannot be written.
     """
-    here = store.instance()
-    if here is None or store.head().position == 0:
+    if store.head().position == 0:
         raise RefusedError("nothing is recorded in the ledger yet", hint="There is nothing to back up.")
+    here = instance_of(store)
     _refuse_source(here)
     _refuse_other_file(path)
     path = path.resolve()

@@ -18,7 +18,7 @@ import orjson
 
 from ledger import events
 from ledger.envelope import ENVELOPE_SCHEMA, Envelope, Recorded, Source, Subject, ToldLine
-from ledger.errors import LedgerDamagedError, UnknownEventError
+from ledger.errors import UnknownEventError, UnreadableEventError
 from ledger.events import SCHEMA_VERSIONS, AppliedObject, Event, FieldDrift
 from ledger.spec import SecretVersion, Spec
 from ledger.store import Row
@@ -41,7 +41,7 @@ def decode(topic: str, state: bytes) -> tuple[Event, Envelope]:
 
     Raises:
         UnknownEventError: The topic, its schema version or the envelope's is newer than this program.
-        LedgerDamagedError: The bytes are not what `encode` writes.
+        UnreadableEventError: The bytes are not what `encode` writes.
     """
     return _decoded(topic, state, _envelope)
 
@@ -51,7 +51,7 @@ def subject_of(state: bytes) -> Subject | None:
 
     Raises:
         UnknownEventError: The envelope is newer, too, and says it otherwise.
-        LedgerDamagedError: The bytes are not what `encode` writes.
+        UnreadableEventError: The bytes are not what `encode` writes.
     """
     return _said(state, _subject)
 
@@ -61,9 +61,17 @@ def request_of(state: bytes) -> str | None:
 
     Raises:
         UnknownEventError: The envelope is newer, too, and says it otherwise.
-        LedgerDamagedError: The bytes are not what `encode` writes.
+        UnreadableEventError: The bytes are not what `encode` writes.
     """
     return _said(state, _request)
+
+
+def is_topic(topic: str) -> bool:
+    """Whether an event of this or of a newer program may have that name."""
+    return topic.isascii() and topic.isalnum() and topic[0].isalpha() and len(topic) <= _LONGEST_TOPIC
+
+
+_LONGEST_TOPIC = 64
 
 
 def _said(state: bytes, of_meta: Callable[[dict[str, Any]], M]) -> M:
@@ -76,7 +84,7 @@ def _said(state: bytes, of_meta: Callable[[dict[str, Any]], M]) -> M:
             _known(meta)
             raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LedgerDamagedError(f"an event cannot be read: {type(error).__name__}") from error
+        raise UnreadableEventError(f"an event cannot be read: {type(error).__name__}", hint=_SEE) from error
 
 
 def recorded(row: Row) -> Recorded:
@@ -85,8 +93,7 @@ def recorded(row: Row) -> Recorded:
     Raises:
         UnknownEventError, LedgerDamagedError: It cannot be read by this program.
     """
-    sound(row)
-    event, envelope = _decoded(row.topic, row.state, _envelope)
+    event, envelope = _decoded_row(row, _envelope)
     return Recorded(row.position, _uuid(row.stream), row.version, row.recorded_us, envelope, event)
 
 
@@ -96,8 +103,7 @@ def told(row: Row) -> ToldLine:
     Raises:
         UnknownEventError, LedgerDamagedError: It cannot be read by this program.
     """
-    sound(row)
-    event, subject = _decoded(row.topic, row.state, _subject)
+    event, subject = _decoded_row(row, _subject)
     return ToldLine(row.position, row.recorded_us, subject, event)
 
 
@@ -107,18 +113,30 @@ def _uuid(stream: bytes) -> UUID:
     return UUID(bytes=stream)
 
 
+def _decoded_row(row: Row, of_meta: Callable[[dict[str, Any]], M]) -> tuple[Event, M]:
+    sound(row)
+    try:
+        return _decoded(row.topic, row.state, of_meta)
+    except UnreadableEventError as error:
+        message = f"position {row.position} cannot be read: {error.message}"
+        raise UnreadableEventError(message, hint=error.hint, position=row.position) from error
+
+
 def _decoded(topic: str, state: bytes, of_meta: Callable[[dict[str, Any]], M]) -> tuple[Event, M]:
     """The event, and what is wanted of its envelope."""
     kind = _EVENTS.get(topic)
     if kind is None:
+        if not is_topic(topic):
+            raise UnreadableEventError(f"an event has a name that none can have: {topic[:64]!r}", hint=_SEE)
         raise UnknownEventError(f"the ledger holds an event {topic!r} that this version does not know", hint=_UPGRADE)
     try:
         document = orjson.loads(state)
         return _event(kind, document["schema"], document["data"]), of_meta(_known(document["meta"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LedgerDamagedError(f"an event {topic!r} cannot be read: {type(error).__name__}") from error
+        raise UnreadableEventError(f"an event {topic!r} cannot be read: {type(error).__name__}", hint=_SEE) from error
 
 
+_SEE = "See: 1ctl audit verify --deep"
 _UPGRADE = "A newer 1ctl wrote it. Upgrade this one: 1ctl --version"
 
 
@@ -131,8 +149,35 @@ def _event(kind: type[Event], schema: int, data: dict[str, Any]) -> Event:
     while schema < newest:
         data = UPCASTERS[kind.__name__, schema](data)
         schema += 1
+    if not fits(kind, data):
+        raise TypeError
     restore = _RESTORE.get(kind)
     return kind(**(restore(data) if restore else data))
+
+
+_FITTING: set[tuple[object, ...]] = set()
+"""Names and JSON types of events' fields that fit: few, and looked up faster than compared."""
+
+_JSON_TYPES = {"str": str, "int": int, "None": type(None), "tuple": list, "Mapping": dict, "Spec": dict}
+
+
+def fits(kind: type[Event], data: dict[str, Any]) -> bool:
+    """Whether fields of an event have the types of JSON that they are stored with; an unknown one has none."""
+    shape = (kind, *data, *map(type, data.values()))
+    if shape in _FITTING:
+        return True
+    types = kind.__annotations__
+    for name, found in data.items():
+        parts = types.get(name, "").split(" | ")
+        if type(found) not in [_JSON_TYPES.get(part.partition("[")[0]) for part in parts]:
+            return False
+    _FITTING.add(shape)
+    return True
+
+
+def is_plain(kind: type[Event]) -> bool:
+    """Whether an event's fields are texts and numbers only."""
+    return kind not in _RESTORE
 
 
 def _known(meta: dict[str, Any]) -> dict[str, Any]:
@@ -169,6 +214,16 @@ def _spec(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
+def _texts(values: Mapping[str, Any]) -> None:
+    if not all(type(text) is str for text in values.values()):
+        raise TypeError
+
+
+def _env(data: dict[str, Any]) -> dict[str, Any]:
+    _texts(data["values"])
+    return data
+
+
 def _keys(data: dict[str, Any]) -> dict[str, Any]:
     data["keys"] = tuple(data["keys"])
     return data
@@ -180,6 +235,7 @@ def _secrets(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rolled_back(data: dict[str, Any]) -> dict[str, Any]:
+    _texts(data["env"])
     return _secrets(_spec(data))
 
 
@@ -201,6 +257,7 @@ def _fields(data: dict[str, Any]) -> dict[str, Any]:
 _RESTORE: Mapping[type[Event], Callable[[dict[str, Any]], dict[str, Any]]] = {
     events.Deployed: _spec,
     events.RolledBack: _rolled_back,
+    events.EnvSet: _env,
     events.EnvUnset: _keys,
     events.SecretSet: _secrets,
     events.SecretUnset: _keys,

@@ -94,6 +94,18 @@ class LedgerIncompleteError(LedgerDamagedError):
     """A table, or a column of one, is not where this program keeps it."""
 
 
+class UnreadableEventError(LedgerDamagedError):
+    """One line holds what no program writes. If it was recorded so, that concerns only the app whose stream it is in.
+
+    Attributes:
+        position: Of the line, where that is known.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, position: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.position = position
+
+
 class LedgerReplacedError(OneCtlError):
     """Other lines stand where some were read before, as after a restore. Whoever follows begins again."""
 

@@ -32,6 +32,10 @@ class Row(NamedTuple):
     chain: bytes
 
 
+STREAM_SIZE = 16
+TOPIC_LIMIT = 2**13
+"""From how many characters on a topic is none."""
+
 _COLUMNS = (int, bytes, int, str, bytes, int, bytes, bytes)
 
 
@@ -39,9 +43,9 @@ def is_well_formed(row: Row) -> bool:
     """Whether every column has its type and size; a database that was tampered with may answer otherwise."""
     return (
         tuple(map(type, row)) == _COLUMNS
-        and len(row.stream) == 16
+        and len(row.stream) == STREAM_SIZE
         and row.version >= 0
-        and len(row.topic) < 2**13
+        and len(row.topic) < TOPIC_LIMIT
         and 0 <= row.recorded_us <= LATEST_US
     )
 

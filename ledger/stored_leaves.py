@@ -67,6 +67,12 @@ def rows_of(store: Store, start: int, stop: int) -> Iterator[Row]:
     return chain.from_iterable(pages_of(store, start, stop))
 
 
+def is_as_recorded(store: Store, position: int) -> bool:
+    """Whether the line at a position has the leaf hash that is stored with it."""
+    entry_of = entries_of(redactions(store))
+    return any(_leaf(row, entry_of) is not None for row in store.positions(position, position, limit=1))
+
+
 def _checked(store: Store, start: int, stop: int) -> Iterator[bytes]:
     """Leaf hashes from the stored bytes; a ledger that contradicts itself is neither signed nor proved."""
     redacted = redactions(store)

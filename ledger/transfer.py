@@ -14,7 +14,7 @@ import orjson
 
 from ledger.errors import LedgerDamagedError
 from ledger.instance import Instance, instance_row
-from ledger.store import Asking, Head, LifeKeyRow, LifeRow, RequestRow, Row, SealedRow, Store, Tables, event_values
+from ledger.store import Asking, Head, LifeKeyRow, LifeRow, ModelStore, RequestRow, Row, SealedRow, Tables, event_values
 from ledger.telling import Told
 from ledger.verify import verify_chain
 
@@ -93,7 +93,7 @@ def beside_digest(source: Asking) -> str:
 
 
 def verified(
-    store: Store,
+    store: ModelStore,
     told: Told | None = None,
     *,
     what: str = "the ledger",
@@ -112,7 +112,8 @@ def verified(
     Raises:
         LedgerDamagedError: One is not what was recorded; where.
     """
-    result = verify_chain(store, progress=told, following=following, beside=beside)
+    # What cannot be read is copied as it is: it is intact, and no reason to have no backup.
+    result = verify_chain(store, progress=told, following=following, beside=beside, reading=False)
     if result.damage is not None:
         damage = result.damage
         raise LedgerDamagedError(

@@ -234,6 +234,7 @@ class _World:
         self._apps: list[_App] = []
         self._written = _Written()
         self._request = _AT_FIRST
+        self._asked_us = FIRST_US
 
     def requests(self, events: int, apps: int, releases_of_first_app: int | None) -> Iterator[_Written]:
         """What one request after the other leaves, without end; one of them ends exactly at `events`."""
@@ -444,6 +445,7 @@ class _World:
             program="1ctl 0.1.0", host=f"{actor}-laptop", commit=commit, dirty=False if commit else None, ci=ci
         )
         request_id = str(UUID(bytes=chance.randbytes(16), version=4))
+        self._asked_us = self._next_us()
         self._request = Request(request_id=request_id, actor=actor, source=source, reason=chance.choice(_REASONS))
         if app is not None:
             first = self.position + 1
@@ -465,11 +467,14 @@ class _World:
         if self._written.request is not None:
             self._written.request = self._written.request._replace(last_position=position)
 
+    def _next_us(self) -> int:
+        return FIRST_US + self.position * self._us_per_line
+
     def _write(
         self, stream: UUID, version: int, event: Event, subject: Subject | None, causation: int | None = None
     ) -> int:
         seen = causation is not None
-        recorded_us = FIRST_US + self.position * self._us_per_line
+        recorded_us = self._next_us() if seen else self._asked_us
         self.position += 1
         envelope = Envelope(
             actor="1ctl/effects" if seen else self._request.actor,

@@ -96,24 +96,24 @@ def test_a_file_that_lost_its_version_is_told_and_put_back(known: Cli) -> None:
 
 
 def test_what_the_lists_say_is_compared_with_the_events_if_that_is_asked_for(known: Cli) -> None:
-    assert "The lists are what the events add up to" in known.run("audit", "verify", "--lists").done().stdout
-    assert known.run("-o", "json", "audit", "verify", "--lists").done().json["lists"] is True
+    assert "the lists are what they add up to" in known.run("audit", "verify", "--deep").done().stdout
+    assert known.run("-o", "json", "audit", "verify", "--deep").done().json["lists"] is True
     change(known, "UPDATE app_list SET image = 'evil:1', release = 9")
     assert "evil:1" in str(known.run("-o", "json", "deploy", "list").done().json)
-    found = known.run("-o", "json", "audit", "verify", "--lists").failed(7)
+    found = known.run("-o", "json", "audit", "verify", "--deep").failed(7)
     assert (found.json["intact"], found.json["lists"], found.json["damage"]["fault"]) == (False, False, "list")
     assert "the read model app_list is damaged" in found.error
     assert "1ctl ledger rebuild app_list" in found.error
     assert known.run("-o", "json", "audit", "verify").done().json["lists"] is None
     known.run("ledger", "rebuild", "app_list").done()
-    known.run("audit", "verify", "--lists").done()
+    known.run("audit", "verify", "--deep").done()
 
 
 def test_a_past_that_lies_is_found(known: Cli) -> None:
     lie = "replace(CAST(content AS text), 'nginx', 'evil')"
     change(known, f"UPDATE app_list_past SET content = CAST({lie} AS blob)")
     known.run("audit", "verify").done()
-    assert "what it says of the past" in known.run("audit", "verify", "--lists").failed(7).error
+    assert "what it says of the past" in known.run("audit", "verify", "--deep").failed(7).error
 
 
 @pytest.mark.parametrize("odd", ["position = 1000000", "version = 9999", "position = 'x'"])
@@ -121,7 +121,7 @@ def test_a_checkpoint_that_is_none_is_replaced_by_a_rebuild(known: Cli, odd: str
     before = known.run("deploy", "list").done().stdout
     change(known, f"UPDATE projection_checkpoints SET {odd}")
     assert "1ctl ledger rebuild app_list" in known.run("deploy", "list").failed(7).error
-    known.run("audit", "verify", "--lists").failed(7)
+    known.run("audit", "verify", "--deep").failed(7)
     known.run("ledger", "rebuild", "app_list").done()
     assert known.run("deploy", "list").done().stdout == before
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import orjson
 import pytest
 
 from ledger.clock import LATEST_US
 from ledger.codec import encode
-from ledger.errors import ConflictError, LedgerEndedError, LedgerUnavailableError
+from ledger.errors import ConflictError, LedgerDamagedError, LedgerEndedError, LedgerUnavailableError
 from ledger.events import EnvSet
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.redaction import redacted
@@ -24,17 +27,19 @@ from ledger.store import (
     Head,
     LifeKeyRow,
     LifeRow,
+    ModelStore,
     NewRow,
     RequestRow,
     Rewrapped,
     Row,
     SealedRow,
-    Store,
 )
 from ledger.stores import open_store
 from ledger.verify import verify_chain
 from tests.ledger.examples import ENVELOPE
+from tests.ledger.support import STATE
 from tests.ledger.telling import telling
+from tests.postgres_support import administer
 
 ROOT = Path(__file__).parents[2]
 A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
@@ -46,9 +51,9 @@ class Place:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._opened: list[Store] = []
+        self._opened: list[ModelStore] = []
 
-    def open(self, *, lock_timeout: float = 30) -> Store:
+    def open(self, *, lock_timeout: float = 30) -> ModelStore:
         """Another store on the same ledger."""
         store = open_store(self.address, lock_timeout=lock_timeout)
         self._opened.append(store)
@@ -69,20 +74,20 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.fixture
-def store(place: Place) -> Store:
+def store(place: Place) -> ModelStore:
     return place.open()
 
 
-def line(stream: bytes = A, version: int = 1, topic: str = "Noted", state: bytes = b"{}") -> NewRow:
+def line(stream: bytes = A, version: int = 1, topic: str = "Noted", state: bytes = STATE % 0) -> NewRow:
     return NewRow(stream, version, topic, state)
 
 
-def fill(store: Store, *lines: NewRow) -> None:
+def fill(store: ModelStore, *lines: NewRow) -> None:
     for each in lines:
         store.append([each], clock_us=NOW)
 
 
-def everything(store: Store) -> Sequence[Row]:
+def everything(store: ModelStore) -> Sequence[Row]:
     return store.positions(1, limit=100_000)
 
 
@@ -112,7 +117,7 @@ def beside() -> Beside:
 # -- Empty -------------------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_ledger_answers_every_question(store: Store) -> None:
+def test_an_empty_ledger_answers_every_question(store: ModelStore) -> None:
     assert store.head() == Head(0, 0, GENESIS)
     assert list(store.positions(1, limit=10)) == list(store.stream(A)) == list(store.two_streams(A, B)) == []
     assert store.stream_version(A) == 0
@@ -121,7 +126,7 @@ def test_an_empty_ledger_answers_every_question(store: Store) -> None:
     assert store.data_version() == store.data_version()
 
 
-def test_an_empty_append_records_nothing(store: Store) -> None:
+def test_an_empty_append_records_nothing(store: ModelStore) -> None:
     assert list(store.append([], clock_us=NOW)) == []
     assert store.head() == Head(0, 0, GENESIS)
 
@@ -129,7 +134,7 @@ def test_an_empty_append_records_nothing(store: Store) -> None:
 # -- Appending ---------------------------------------------------------------------------------------------------------
 
 
-def test_lines_are_placed_timed_and_chained_as_defined(store: Store) -> None:
+def test_lines_are_placed_timed_and_chained_as_defined(store: ModelStore) -> None:
     rows = [line(A, 1), line(B, 7, "Größe", b"\0\x01\xff"), line(A, 2, state=b"")]
     first = store.append(rows, clock_us=NOW)
     assert list(first) == placed(rows, Head(0, 0, GENESIS), NOW)
@@ -145,7 +150,7 @@ def store_head(lines: Sequence[Row]) -> Head:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_any_bytes_are_chained_the_same_everywhere(store: Store, seed: int) -> None:
+def test_any_bytes_are_chained_the_same_everywhere(store: ModelStore, seed: int) -> None:
     chance = random.Random(seed)
     head = Head(0, 0, GENESIS)
     for version in range(20):
@@ -157,10 +162,10 @@ def test_any_bytes_are_chained_the_same_everywhere(store: Store, seed: int) -> N
         lines = store.append(rows, clock_us=clock)
         assert list(lines) == placed(rows, head, max(head.recorded_us, clock))
         head = store_head(lines)
-    assert verify_chain(store).damage is None
+    assert verify_chain(store, beside=False).damage is None
 
 
-def test_a_clock_that_is_behind_takes_the_predecessors_time(store: Store) -> None:
+def test_a_clock_that_is_behind_takes_the_predecessors_time(store: ModelStore) -> None:
     fill(store, line(A, 1))
     (late,) = store.append([line(A, 2)], clock_us=NOW - 1)
     assert late.recorded_us == NOW
@@ -168,7 +173,7 @@ def test_a_clock_that_is_behind_takes_the_predecessors_time(store: Store) -> Non
     assert later.recorded_us == NOW + 1
 
 
-def test_a_taken_version_is_a_conflict_and_nothing_of_the_append_is_written(store: Store) -> None:
+def test_a_taken_version_is_a_conflict_and_nothing_of_the_append_is_written(store: ModelStore) -> None:
     fill(store, line(A, 1))
     before = store.head()
     with pytest.raises(ConflictError):
@@ -181,14 +186,14 @@ def test_a_taken_version_is_a_conflict_and_nothing_of_the_append_is_written(stor
     assert next_line.position == 2
 
 
-def test_a_request_id_is_recorded_once(store: Store) -> None:
+def test_a_request_id_is_recorded_once(store: ModelStore) -> None:
     store.append([line(A, 1)], clock_us=NOW, beside=Beside(request=request()))
     with pytest.raises(ConflictError):
         store.append([line(A, 2)], clock_us=NOW, beside=Beside(request=request()))
     assert store.stream_version(A) == 1
 
 
-def test_a_clock_past_all_dates_is_refused_and_nothing_is_recorded(store: Store) -> None:
+def test_a_clock_past_all_dates_is_refused_and_nothing_is_recorded(store: ModelStore) -> None:
     fill(store, line(A, 1))
     with pytest.raises(LedgerUnavailableError, match="clock"):
         store.append([line(A, 2)], clock_us=LATEST_US + 1)
@@ -196,7 +201,30 @@ def test_a_clock_past_all_dates_is_refused_and_nothing_is_recorded(store: Store)
     assert store.head().position == 1
 
 
-def test_a_life_opens_once(store: Store) -> None:
+@pytest.mark.parametrize(
+    "change", ["recorded_us = 4102444800000000", "chain = salt", "position = position - 1", "position = position + 1"]
+)
+@pytest.mark.parametrize("lines", [0, 2])
+def test_a_head_that_is_not_that_of_the_newest_line_is_refused(
+    place: Place, store: ModelStore, change: str, lines: int
+) -> None:
+    store.prepare()
+    fill(store, *(line(A, version) for version in range(1, lines + 1)))
+    if lines == 0 and change != "recorded_us = 4102444800000000":
+        return  # a head of nothing has neither
+    salt = "decode(repeat('11', 32), 'hex')" if "://" in place.address else "randomblob(32)"
+    statement = f"UPDATE ledger_head SET {change.replace('salt', salt)}"
+    if "://" in place.address:
+        administer(place.address, statement)
+    else:
+        with closing(sqlite3.connect(place.address)) as connection, connection:
+            connection.execute(statement)
+    with pytest.raises(LedgerDamagedError, match="head of the ledger does not fit its events"):
+        store.append([line(B, 1)], clock_us=NOW)
+    assert len(everything(store)) == lines
+
+
+def test_a_life_opens_once(store: ModelStore) -> None:
     opening = Beside(life=LifeRow("life", "prod", "shop", "orders", 0))
     store.append(telling(opening, A), clock_us=NOW, beside=opening)
     with pytest.raises(ConflictError):
@@ -207,7 +235,7 @@ def test_a_life_opens_once(store: Store) -> None:
 # -- Beside the log ----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_beside_is_written_with_its_positions(store: Store) -> None:
+def test_what_is_beside_is_written_with_its_positions(store: ModelStore) -> None:
     fill(store, line(C, 1))
     store.append(telling(beside(), A), clock_us=NOW, beside=beside())
     assert store.request("r-1") == RequestRow("r-1", b"s" * 16, b"d" * 32, 2, 4)
@@ -217,7 +245,7 @@ def test_what_is_beside_is_written_with_its_positions(store: Store) -> None:
     assert store.sealed_sizes("life") == {("A", 1): 2, ("B", 1): 400}
 
 
-def test_a_shredded_life_has_neither_key_nor_values(store: Store) -> None:
+def test_a_shredded_life_has_neither_key_nor_values(store: ModelStore) -> None:
     store.append(telling(beside(), A), clock_us=NOW, beside=beside())
     other = Beside(life_key=LifeKeyRow("other", "i", b"w"), sealed=[SealedRow("other", "A", 1, b"x")])
     shred = Beside(shred="life")
@@ -230,14 +258,14 @@ def test_a_shredded_life_has_neither_key_nor_values(store: Store) -> None:
     assert store.sealed("other") == {("A", 1): b"x"}
 
 
-def test_a_purged_key_has_no_values_of_any_version(store: Store) -> None:
+def test_a_purged_key_has_no_values_of_any_version(store: ModelStore) -> None:
     newer, purge = Beside(sealed=[SealedRow("life", "A", 2, b"new")]), Beside(purge=("life", "A"))
     for version, each in ((1, beside()), (8, newer), (9, purge)):
         store.append(telling(each, A, version), clock_us=NOW, beside=each)
     assert store.sealed("life") == {("B", 1): b"long" * 100}
 
 
-def test_a_redaction_changes_one_state_and_nothing_else(store: Store) -> None:
+def test_a_redaction_changes_one_state_and_nothing_else(store: ModelStore) -> None:
     fill(store, line(A, 1), line(A, 2, "EnvSet", encode(EnvSet(values={"A": "leaked"}), ENVELOPE)), line(A, 3))
     before = everything(store)
     event, blank = redacted(before[1], "values.A")
@@ -246,13 +274,13 @@ def test_a_redaction_changes_one_state_and_nothing_else(store: Store) -> None:
     assert list(everything(store)) == [before[0], before[1]._replace(state=blank), before[2], said]
 
 
-def with_keys(store: Store, *keys: tuple[str, str]) -> None:
+def with_keys(store: ModelStore, *keys: tuple[str, str]) -> None:
     for number, (life, identity) in enumerate(keys, start=1):
         key = LifeKeyRow(life, identity, f"{life} for {identity}".encode())
         store.append(telling(Beside(life_key=key), B, number), clock_us=NOW, beside=Beside(life_key=key))
 
 
-def test_keys_are_counted_and_paged_by_identity(store: Store) -> None:
+def test_keys_are_counted_and_paged_by_identity(store: ModelStore) -> None:
     assert store.life_key_identities() == {}
     with_keys(store, ("d", "old"), ("a", "old"), ("b", "new"), ("c", "older"))
     assert store.life_key_identities() == {"old": 2, "new": 1, "older": 1}
@@ -264,7 +292,7 @@ def test_keys_are_counted_and_paged_by_identity(store: Store) -> None:
     assert list(store.life_keys_except("new", after="d", limit=2)) == []
 
 
-def test_a_key_is_rewrapped_only_if_it_is_what_it_was_taken_for(store: Store) -> None:
+def test_a_key_is_rewrapped_only_if_it_is_what_it_was_taken_for(store: ModelStore) -> None:
     with_keys(store, ("a", "old"), ("b", "old"), ("c", "other"))
     head = store.head()
     rows = [Rewrapped(life, "old", "new", f"{life} for new".encode()) for life in ("a", "b", "c", "gone")]
@@ -278,7 +306,7 @@ def test_a_key_is_rewrapped_only_if_it_is_what_it_was_taken_for(store: Store) ->
     assert store.head() == head
 
 
-def test_keys_of_a_ledger_that_went_on_elsewhere_stay_as_they_are(store: Store) -> None:
+def test_keys_of_a_ledger_that_went_on_elsewhere_stay_as_they_are(store: ModelStore) -> None:
     with_keys(store, ("a", "old"))
     moved = Beside(moved=("elsewhere", "there"))
     store.append(telling(moved, A), clock_us=NOW, beside=moved)
@@ -287,7 +315,7 @@ def test_keys_of_a_ledger_that_went_on_elsewhere_stay_as_they_are(store: Store) 
     assert store.life_key_identities() == {"old": 1}
 
 
-def test_a_key_is_wrapped_for_an_identity_that_was_not_replaced_meanwhile(store: Store) -> None:
+def test_a_key_is_wrapped_for_an_identity_that_was_not_replaced_meanwhile(store: ModelStore) -> None:
     def wrapped(life: str, version: int) -> Beside:
         return Beside(life_key=LifeKeyRow(life, "identity", b"w"), unchanged=(C, version))
 
@@ -307,14 +335,14 @@ def test_a_key_is_wrapped_for_an_identity_that_was_not_replaced_meanwhile(store:
 # -- Reading -----------------------------------------------------------------------------------------------------------
 
 
-def test_two_streams_are_merged_by_position(store: Store) -> None:
+def test_two_streams_are_merged_by_position(store: ModelStore) -> None:
     fill(store, line(B, 1), line(A, 1), line(C, 1), line(A, 2), line(B, 2))
     assert [row.position for row in store.two_streams(A, B)] == [1, 2, 4, 5]
     assert [row.position for row in store.two_streams(A, B, upto=4)] == [1, 2, 4]
     assert [row.position for row in store.two_streams(A, A)] == [2, 4]
 
 
-def test_a_stream_is_read_within_bounds(store: Store) -> None:
+def test_a_stream_is_read_within_bounds(store: ModelStore) -> None:
     fill(store, line(B, 1), *(line(A, version) for version in range(6)))
 
     def versions(**bounds: int | bool | None) -> list[int]:
@@ -330,13 +358,13 @@ def test_a_stream_is_read_within_bounds(store: Store) -> None:
     assert store.stream_version(A) == 5
 
 
-def test_every_line_is_found_by_its_stream(store: Store) -> None:
+def test_every_line_is_found_by_its_stream(store: ModelStore) -> None:
     assert store.unfindable(1, 10) == []
     fill(store, line(A, 1), line(B, 1), line(A, 2), line(C, 7))
     assert store.unfindable(1, 10) == []
 
 
-def test_positions_are_read_in_pages(store: Store) -> None:
+def test_positions_are_read_in_pages(store: ModelStore) -> None:
     fill(store, *(line(A, version) for version in range(1, 8)))
 
     def positions(start: int, stop: int | None = None, *, limit: int) -> list[int]:
@@ -350,7 +378,7 @@ def test_positions_are_read_in_pages(store: Store) -> None:
     assert positions(2, 4, limit=2) == [2, 3]
 
 
-def test_every_store_on_a_ledger_sees_what_another_appended(place: Place, store: Store) -> None:
+def test_every_store_on_a_ledger_sees_what_another_appended(place: Place, store: ModelStore) -> None:
     other = place.open()
     assert other.head().position == 0
     fill(store, line(A, 1))
@@ -362,7 +390,7 @@ def test_every_store_on_a_ledger_sees_what_another_appended(place: Place, store:
     assert everything(other) == everything(store)
 
 
-def test_a_closed_store_refuses(store: Store) -> None:
+def test_a_closed_store_refuses(store: ModelStore) -> None:
     fill(store, line(A, 1))
     store.close()
     with pytest.raises(LedgerUnavailableError, match="closed"):
@@ -374,7 +402,7 @@ def test_a_closed_store_refuses(store: Store) -> None:
 # -- Many at once ------------------------------------------------------------------------------------------------------
 
 
-def test_threads_append_without_gaps_and_lose_nothing(store: Store) -> None:
+def test_threads_append_without_gaps_and_lose_nothing(store: ModelStore) -> None:
     def write(stream: bytes) -> None:
         for version in range(1, 26):
             store.append([line(stream, version), line(stream, version + 1000)], clock_us=NOW)
@@ -388,8 +416,9 @@ def test_threads_append_without_gaps_and_lose_nothing(store: Store) -> None:
     assert verify_chain(store).damage is None
 
 
-_WRITES = """
+_WRITES = f"""
 import sys
+STATE = {STATE % 0!r}
 from ledger.errors import ConflictError
 from ledger.store import Beside, NewRow, RequestRow
 from ledger.stores import open_store
@@ -397,12 +426,12 @@ from ledger.stores import open_store
 address, name, number = sys.argv[1:]
 store = open_store(address)
 for turn in range(int(number)):
-    request = f"{name}-{turn}"
+    request = f"{{name}}-{{turn}}"
     while store.request(request) is None:
         version = store.stream_version(b"s" * 16) + 1
         try:
             store.append(
-                [NewRow(b"s" * 16, version, "Noted", request.encode())],
+                [NewRow(b"s" * 16, version, "Noted", STATE.replace(b'"request_id":null', b'"request_id":"%s"' % request.encode()))],
                 clock_us=1,
                 beside=Beside(request=RequestRow(request, b"s" * 16, b"d" * 32, 0, 0)),
             )
@@ -421,7 +450,9 @@ def test_processes_that_race_for_one_stream_lose_and_double_nothing(place: Place
     store = place.open()
     lines = everything(store)
     assert [(row.position, row.version) for row in lines] == [(number, number) for number in range(1, 81)]
-    assert sorted(row.state.decode() for row in lines) == sorted(f"w{w}-{turn}" for w in range(8) for turn in range(10))
+    assert sorted(orjson.loads(row.state)["meta"]["request_id"] for row in lines) == sorted(
+        f"w{w}-{turn}" for w in range(8) for turn in range(10)
+    )
     assert verify_chain(store).damage is None
 
 

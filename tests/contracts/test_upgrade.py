@@ -34,12 +34,13 @@ from projections.app_list import app_list
 from projections.release_page import release_page
 from projections.releases import releases
 from tests.cli_support import Cli
+from tests.ledger.support import STATE
 from tests.moves.support import backed_up
 from tests.postgres_support import Server, administer
 
 STORES = Path(__file__).parents[1] / "golden" / "stores"
 ADDED = ("ledger.worker_leases", "ledger.app_snapshots")
-NEXT = NewRow(b"an upgraded app!", 1, "Noted", b"{}")
+NEXT = NewRow(b"an upgraded app!", 1, "Noted", STATE % 0)
 
 
 @pytest.fixture

@@ -26,6 +26,12 @@ from ledger.sqlite_store import SqliteStore
 from ledger.store import NewRow
 
 NOBODY = 65_534
+STATE = (
+    b'{"data":{},"meta":{"actor":"ada","reason":null,"request_id":null,"source":{"program":"1ctl","host":"h",'
+    b'"commit":null,"dirty":null,"ci":null},"subject":null,"correlation_id":"c","causation":null,'
+    b'"clock":"2026-01-01T00:00:00.000000Z","salt":"00"},"schema":1}'
+)
+"""What a program that knows more events than this one could write."""
 
 
 def main(verb: str, path: str, *rest: str) -> None:
@@ -49,7 +55,7 @@ def main(verb: str, path: str, *rest: str) -> None:
             raise SystemExit(__doc__)
 
 
-def one(store: SqliteStore, name: str, version: int, state: bytes = b"{}") -> int:
+def one(store: SqliteStore, name: str, version: int, state: bytes = STATE) -> int:
     """Append one line and return its position."""
     row = NewRow(uuid5(NAMESPACE_DNS, name).bytes, version, "T", state)
     return store.append([row], clock_us=time.time_ns() // 1000)[-1].position
@@ -84,7 +90,7 @@ def fill(store: SqliteStore) -> None:
     version = 1
     try:
         while version < 1000:
-            one(store, "s", version + 1, b"x" * 30_000)
+            one(store, "s", version + 1, STATE.replace(b"ada", b"a" * 30_000))
             version += 1
             print(f"recorded {version}", flush=True)
     except OneCtlError as error:

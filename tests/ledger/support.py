@@ -23,7 +23,15 @@ def stream_named(name: str) -> bytes:
     return uuid5(NAMESPACE_DNS, name).bytes
 
 
-def line(version: int, *, stream: str = "s", topic: str = "T", state: bytes = b"{}") -> NewRow:
+STATE = (
+    b'{"data":{"number":%d},"meta":{"actor":"ada","reason":null,"request_id":null,"source":{"program":"1ctl","host":"h",'
+    b'"commit":null,"dirty":null,"ci":null},"subject":null,"correlation_id":"c","causation":null,'
+    b'"clock":"2026-01-01T00:00:00.000000Z","salt":"00"},"schema":1}'
+)
+"""What a program that knows more events than this one could write; with a number."""
+
+
+def line(version: int, *, stream: str = "s", topic: str = "T", state: bytes = STATE % 0) -> NewRow:
     """A line to append."""
     return NewRow(stream_named(stream), version, topic, state)
 
@@ -33,7 +41,7 @@ def write(store: SqliteStore, count: int, *, stream: str = "s", clock_us: int = 
     version = store.stream_version(stream_named(stream))
     rows: list[Row] = []
     for number in range(version + 1, version + count + 1):
-        state = b'{"number": %d}' % number
+        state = STATE % number
         rows += store.append([line(number, stream=stream, state=state)], clock_us=clock_us + number * 1_000_000)
     return rows
 

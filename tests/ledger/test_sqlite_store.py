@@ -34,6 +34,7 @@ from ledger.store import Beside, Head, LifeKeyRow, LifeRow, RequestRow, SealedRo
 from tests.ledger.support import (
     PATIENCE,
     START_US,
+    STATE,
     assert_sound,
     every_row,
     finish,
@@ -385,7 +386,8 @@ def test_a_version_that_is_taken_is_a_conflict_and_leaves_no_gap(store: SqliteSt
 
 def test_a_request_id_that_is_taken_is_a_conflict_and_leaves_no_gap(store: SqliteStore) -> None:
     request = Beside(request=RequestRow("r", b"salt", b"digest", 0, 0))
-    store.append([line(1), line(2)], clock_us=START_US, beside=request)
+    asked = STATE.replace(b'"request_id":null', b'"request_id":"r"') % 1
+    store.append([line(1, state=asked), line(2, state=asked)], clock_us=START_US, beside=request)
     assert store.request("r") == RequestRow("r", b"salt", b"digest", 1, 2)
     with pytest.raises(ConflictError, match="request id"):
         store.append([line(3)], clock_us=START_US, beside=request)
@@ -684,8 +686,9 @@ def test_a_commit_that_fails_leaves_open_whether_it_happened(
         write(store, 1)
         monkeypatch.setattr(CommitFails, "armed", True)
         request = Beside(request=RequestRow("r", b"salt", b"digest", 0, 0))
+        asked = STATE.replace(b'"request_id":null', b'"request_id":"r"') % 1
         with pytest.raises(OutcomeUnknownError, match="may or may not be recorded"):
-            store.append([line(2)], clock_us=START_US, beside=request)
+            store.append([line(2, state=asked)], clock_us=START_US, beside=request)
         monkeypatch.setattr(CommitFails, "armed", False)
         assert (store.request("r") is not None) is happened, "the request id settles it"
         assert write(store, 1)[0].position == (3 if happened else 2)

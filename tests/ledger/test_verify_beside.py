@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import orjson
 import pytest
 
-from ledger.commands import Deploy, Destroy, SetEnv
+from ledger.backup import back_up
+from ledger.codec import decode, encode
+from ledger.commands import Command, Deploy, Destroy, PurgeSecret, SetEnv, SetSecrets
 from ledger.envelope import Source
+from ledger.errors import LedgerDamagedError, UnreadableEventError
+from ledger.events import EnvSet, ResourcesRemoved, WorkerEnabled
 from ledger.keys import KeyFiles
 from ledger.landmarks import LANDMARKS
 from ledger.ledger import Ledger
@@ -19,13 +24,21 @@ from ledger.spec import AppId
 from ledger.sqlite_store import SqliteStore
 from ledger.store import ModelStore, NewRow
 from ledger.stores import open_store
+from ledger.streams import app_stream
 from ledger.verify import Damage, verify_chain
+from tests.ledger.examples import ENVELOPE
+from tests.moves.support import silent
 from tests.postgres_support import administer
 
-SHOP, BLOG = AppId("sandbox", "default", "shop"), AppId("sandbox", "default", "blog")
+SHOP, BLOG, NEWS = (AppId("sandbox", "default", name) for name in ("shop", "blog", "news"))
+ENVELOPE_BYTES = orjson.dumps(ENVELOPE)
 INDEX = "stored_events_landmarks"
 
 Change = Callable[..., None]
+
+
+def asked(request_id: str) -> Request:
+    return Request(request_id=request_id, actor="ann", source=Source(program="test", host="h"))
 
 
 def release(image: str) -> Deploy:
@@ -37,22 +50,31 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A ledger with three lives of two apps, and seven releases."""
     sqlite = request.param == "sqlite"
     address = str(tmp_path / "ledger.db") if sqlite else str(request.getfixturevalue("database"))
-    numbers = iter(range(100))
+    numbers, requests = iter(range(100)), iter(range(100))
     with closing(open_store(address)) as store:
         ledger = Ledger(store, KeyFiles(tmp_path / "keys"), mint_domain=lambda: f"a-{next(numbers)}.example.com")
 
-        def ask(app: AppId, command: Deploy | Destroy | SetEnv) -> None:
-            source = Source(program="test", host="h")
-            ledger.execute(app, command, Request(request_id=str(next(numbers)), actor="ann", source=source))
+        def ask(app: AppId, command: Command, **secrets: bytes) -> None:
+            ledger.execute(app, command, asked(f"r-{next(requests)}"), secret_values=secrets)
 
         for image in ("nginx:1", "nginx:2"):
             for app in (SHOP, BLOG):
                 ask(app, release(image))
         ask(SHOP, SetEnv(values={"A": "1"}))
+        ask(SHOP, SetSecrets(keys=("GONE",)), GONE=b"x")
         ask(SHOP, Destroy())
+        for value in (b"one", b"two"):
+            ask(BLOG, SetSecrets(keys=("TOKEN", "LEAKED")), TOKEN=value, LEAKED=value)
+        ask(BLOG, PurgeSecret(key="LEAKED"))
         for image in ("nginx:3", "nginx:4", "nginx:5"):
             ask(SHOP, release(image))
     return address
+
+
+@pytest.fixture
+def ledger(store: ModelStore, tmp_path: Path) -> Ledger:
+    numbers = iter(range(100, 200))
+    return Ledger(store, KeyFiles(tmp_path / "keys"), mint_domain=lambda: f"a-{next(numbers)}.example.com")
 
 
 @pytest.fixture
@@ -137,9 +159,160 @@ def test_a_head_with_another_time_is_found(store: ModelStore, change: Change) ->
     assert (found.position, found.fault) == (store.head().position, "edited")
 
 
-@pytest.mark.parametrize("state", [b'"life_key":"', b'{"life_key":"x"}', b'{"data":{"life_key":"x"},"meta":[]}'])
-def test_what_opens_a_life_and_cannot_be_read_is_found_where_it_is(store: ModelStore, state: bytes) -> None:
-    (line,) = store.append([NewRow(b"s" * 16, 1, "Deployed", state)], clock_us=1)
+# -- Lines that cannot be read -----------------------------------------------------------------------------------------
+
+ODD = [b"null", b"", b"{}", b"\xff\x00", b'"life_key":"', b'{"life_key":"x"}', b'{"data":{"life_key":"x"},"meta":[]}']
+
+
+def append(store: ModelStore, topic: str, state: bytes) -> int:
+    """Record one line as somebody does who has the right to, and wants no good; its position."""
+    version = store.stream_version(app_stream(SHOP).bytes) + 1
+    (line,) = store.append([NewRow(app_stream(SHOP).bytes, version, topic, state)], clock_us=1)
+    return line.position
+
+
+@pytest.mark.parametrize("state", ODD)
+@pytest.mark.parametrize("topic", ["Deployed", "EnvSet", "ResourcesApplied", "SecretSet", "Unknown"])
+def test_a_line_that_no_program_writes_is_found_where_it_is_and_not_the_next(
+    store: ModelStore, ledger: Ledger, topic: str, state: bytes
+) -> None:
+    position = append(store, topic, state)
+    ledger.execute(NEWS, release("nginx:9"), asked("later"))  # opens a life behind it
+    found = verify_chain(store, deep=topic == "ResourcesApplied").damage
+    assert found is not None
+    assert (found.position, found.fault) == (position, "unreadable")
+    assert verify_chain(store, reading=False).damage is None, "it is no reason to have no backup"
+
+
+@pytest.mark.parametrize("topic", ["\u202e evil\nx", "", "a b", "N" * 65])
+def test_a_name_that_no_event_can_have_is_found(store: ModelStore, topic: str) -> None:
+    position = append(store, topic, encode(EnvSet(values={}), ENVELOPE))
+    assert (found := damage(store)) is not None
+    assert (found.position, found.fault) == (position, "unreadable")
+
+
+@pytest.mark.parametrize("data", [{}, {"values": 5}, {"values": {"A": 5}}, {"values": {}, "more": 1}])
+def test_data_that_an_event_cannot_have_are_found_by_who_looks_deeper(
+    store: ModelStore, data: dict[str, object]
+) -> None:
+    observed = b'{"data":{"through":"x"},"meta":' + ENVELOPE_BYTES + b',"schema":1}'
+    position = append(store, "ResourcesRemoved", observed)
+    for state in (observed, b'{"data":' + orjson.dumps(data) + b',"meta":' + ENVELOPE_BYTES + b',"schema":1}'):
+        topic = "ResourcesRemoved" if state == observed else "EnvSet"
+        with pytest.raises(UnreadableEventError):
+            decode(topic, state)
+    assert (found := verify_chain(store, deep=True).damage) is not None
+    assert (found.position, found.fault) == (position, "unreadable")
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_what_a_newer_program_wrote_is_no_damage(store: ModelStore, ledger: Ledger, deep: bool) -> None:
+    of_schema = b'{"data":{"other":[]},"meta":' + ENVELOPE_BYTES + b',"schema":%d}'
+    append(store, "Invented", of_schema % 1)
+    for topic in ("EnvSet", "Deployed", "SecretSet", "ResourcesApplied"):
+        append(store, topic, of_schema % 9)
+    append(store, "EnvSet", b'{"data":{"values":{}},"meta":{"schema":2,"who":"ann"},"schema":1}')
+    ledger.execute(NEWS, release("nginx:9"), asked("later"))
+    assert verify_chain(store, deep=deep).damage is None
+
+
+def test_every_event_is_read_when_asked_to(store: ModelStore) -> None:
+    assert verify_chain(store, deep=True).damage is None
+
+
+# -- Requests ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM requests WHERE request_id = 'r-3'",
+        "DELETE FROM requests WHERE first_position = 1",
+        "DELETE FROM requests",
+        "UPDATE requests SET first_position = first_position + 1 WHERE request_id = 'r-3'",
+        "UPDATE requests SET last_position = last_position + 1 WHERE request_id = 'r-3'",
+        "UPDATE requests SET first_position = 1, last_position = 5 WHERE request_id = 'r-3'",
+        "UPDATE requests SET request_id = 'other' WHERE request_id = 'r-3'",
+        "INSERT INTO requests SELECT 'other', salt, digest, first_position, last_position FROM requests LIMIT 1",
+        "INSERT INTO requests SELECT 'other', salt, digest, 0, 0 FROM requests WHERE request_id = 'r-3'",
+    ],
+)
+def test_a_table_of_requests_that_says_something_else_is_found(
+    store: ModelStore, change: Change, statement: str
+) -> None:
+    change(statement)
     found = damage(store)
     assert found is not None
-    assert (found.position, found.fault) == (line.position, "unfindable")
+    assert found.fault == "beside"
+    assert "requests" in found.detail
+
+
+def test_a_request_is_looked_for_where_its_lines_are(store: ModelStore, change: Change) -> None:
+    row = store.request("r-3")
+    assert row is not None
+    change("DELETE FROM requests WHERE request_id = 'r-3'")
+    assert (found := damage(store)) is not None
+    assert (found.position, "'r-3'" in found.detail) == (row.first_position, True)
+
+
+def test_what_was_observed_and_marked_for_a_request_is_none_of_its_lines(store: ModelStore, ledger: Ledger) -> None:
+    same = asked("same")
+    ledger.execute(SHOP, release("nginx:8"), same)
+    life = ledger.app(SHOP).life
+    assert life is not None
+    ledger.observe(SHOP, same, lambda app: (life.deployment_id, ResourcesRemoved(through=1), 1))
+    ledger.mark(WorkerEnabled(cluster="sandbox"), same)
+    assert damage(store) is None
+
+
+@pytest.mark.parametrize("odd", ['r"3', "r\\3", "größe", '"request_id":"x"', ',"source":{'])
+def test_a_request_may_have_any_name(store: ModelStore, ledger: Ledger, odd: str) -> None:
+    ledger.execute(SHOP, SetEnv(values={"request_id": odd, "clock": odd}), asked(odd))
+    assert damage(store) is None
+
+
+# -- Sealed values, keys, the instance ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM sealed_values",
+        "DELETE FROM sealed_values WHERE version = 1",
+        "UPDATE sealed_values SET ciphertext = deployment_id WHERE version = 2",
+        "UPDATE sealed_values SET version = 7 WHERE version = 2",
+        "INSERT INTO sealed_values SELECT deployment_id, 'LEAKED', version, ciphertext FROM sealed_values",
+        "INSERT INTO sealed_values SELECT 'other', key, version, ciphertext FROM sealed_values",
+        "DELETE FROM life_keys",
+        "INSERT INTO life_keys SELECT 'other', identity, wrapped FROM life_keys LIMIT 1",
+        "DELETE FROM ledger_instance",
+    ],
+)
+def test_what_is_sealed_is_what_the_lines_say(
+    address: str, store: ModelStore, change: Change, tmp_path: Path, statement: str
+) -> None:
+    change(statement.replace("= deployment_id", "= deployment_id::bytea") if "://" in address else statement)
+    found = damage(store)
+    assert found is not None
+    assert found.fault == "beside"
+    with pytest.raises(LedgerDamagedError):
+        back_up(store, tmp_path / "backup.db", sign=lambda _: None, progress=silent)
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_a_second_row_that_says_who_may_append_is_found(store: ModelStore, change: Change, tmp_path: Path) -> None:
+    change("INSERT INTO ledger_instance SELECT 2, instance, writer, note FROM ledger_instance")
+    assert (found := damage(store)) is not None
+    assert found.fault == "beside"
+    with pytest.raises(LedgerDamagedError):
+        back_up(store, tmp_path / "backup.db", sign=lambda _: None, progress=silent)
+
+
+def test_what_is_destroyed_while_it_is_checked_is_not_missed(store: ModelStore, ledger: Ledger) -> None:
+    done: list[object] = []
+
+    def meanwhile(*_: int) -> None:
+        if not done:
+            done.append(ledger.execute(BLOG, Destroy(), asked("meanwhile")))
+
+    assert verify_chain(store, progress=meanwhile, following=False).damage is None

@@ -66,13 +66,13 @@ def test_what_a_writer_does_to_a_list_is_found_by_a_reader_and_repaired_by_a_wri
     cli.run("deploy", "--image", "nginx:1", "--detach").done()
     listed = cli.run("-o", "json", "deploy", "list").done().json
     reader, writer = (cli.having(ONECTL_LEDGER=roles[role]) for role in ("reader", "writer"))
-    reader.run("audit", "verify", "--lists").done()
+    reader.run("audit", "verify", "--deep").done()
     administer(roles["writer"], "DELETE FROM app_list")
     assert cli.run("-o", "json", "deploy", "list").done().json == []
-    assert "it lacks 1 of 1 rows" in reader.run("audit", "verify", "--lists").failed(7).error
+    assert "it lacks 1 of 1 rows" in reader.run("audit", "verify", "--deep").failed(7).error
     administer(roles["writer"], "UPDATE projection_checkpoints SET position = 1000000")
     for user in (reader, writer):
         assert "1ctl ledger rebuild app_list" in user.run("deploy", "list").failed(7).error
     writer.run("ledger", "rebuild", "app_list").done()
     assert reader.run("-o", "json", "deploy", "list").done().json == listed
-    reader.run("audit", "verify", "--lists").done()
+    reader.run("audit", "verify", "--deep").done()
