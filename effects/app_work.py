@@ -28,8 +28,10 @@ from ledger.errors import (
     OneCtlError,
     SealedError,
     UnknownEventError,
+    UnreadableEventError,
 )
 from ledger.spec import AppId
+from ledger.stored_leaves import is_as_recorded
 
 LOG = logging.getLogger("onectl.worker")
 
@@ -96,7 +98,8 @@ class AppWork:
         """Do one piece of work, and hand it back.
 
         Raises:
-            LedgerDamagedError, LedgerEndedError, LedgerFullError: The ledger cannot go on.
+            LedgerDamagedError, LedgerEndedError, LedgerFullError: The ledger cannot go on. Not so if a line of the app was
+                recorded by somebody who wrote what nobody can read: then only this app cannot be worked on.
             LeadershipLostError: Another worker leads.
         """
         began = time.monotonic()
@@ -107,6 +110,12 @@ class AppWork:
             self._went_well(work.app_id, outcome)
         except UnknownEventError as error:
             self._retry(work, error.message, type(error).__name__)  # this app only, until somebody upgrades us
+        except UnreadableEventError as error:
+            if not self._was_recorded_so(error):
+                self.queue.failed(work, 0.0)
+                raise
+            self._retry(work, error.message, type(error).__name__)  # this app only, nobody else's line is in doubt
+            self._failed(work.app_id, error)
         except (LeadershipLostError, LedgerDamagedError, LedgerEndedError, LedgerFullError):
             self.queue.failed(work, 0.0)
             raise
@@ -123,6 +132,10 @@ class AppWork:
             self._failed(work.app_id, OneCtlError(unexpected))
         finally:
             self.measures.worked(outcome, time.monotonic() - began)
+
+    def _was_recorded_so(self, error: UnreadableEventError) -> bool:
+        """Whether somebody recorded what cannot be read; a line that was changed since is damage of the ledger."""
+        return error.position is not None and is_as_recorded(self.reconciler.ledger.store, error.position)
 
     def _attempt(self, work: Work) -> str:
         app = self.reconciler.ledger.app(work.app_id)

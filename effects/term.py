@@ -31,7 +31,7 @@ from effects.work_queue import WorkQueue
 from ledger.app import App
 from ledger.clock import SystemClock
 from ledger.codec import recorded, request_of, subject_of
-from ledger.errors import OneCtlError, UnknownEventError
+from ledger.errors import OneCtlError, UnknownEventError, UnreadableEventError
 from ledger.events import (
     FieldDrift,
     LedgerMoved,
@@ -45,6 +45,8 @@ from ledger.ledger import Ledger
 from ledger.request import Request
 from ledger.spec import AppId
 from ledger.store import Row, Store
+from ledger.stored_leaves import is_as_recorded
+from ledger.streams import LEDGER_STREAM
 
 LOG = logging.getLogger("onectl.worker")
 
@@ -289,10 +291,22 @@ class Term:
             self._read = rows[-1].position
 
     def _take(self, row: Row) -> None:
+        try:
+            self._take_up(row)
+        except UnreadableEventError as error:
+            if row.stream == LEDGER_STREAM.bytes or not is_as_recorded(self._equipment.store, row.position):
+                raise
+            # Whose app's it is, it does not say; that app cannot be read, which shows when it is looked at.
+            LOG.warning("unreadable", extra={"position": row.position, "detail": error.message})
+
+    def _take_up(self, row: Row) -> None:
         if row.topic in _OBSERVED and request_of(row.state) == self._equipment.request.request_id:
             return  # we saw that ourselves
-        if row.topic in (WorkerDisabled.__name__, LedgerMoved.__name__, LedgerRestored.__name__):
-            self._take_order(row)
+        if row.stream == LEDGER_STREAM.bytes:
+            if row.topic in (WorkerDisabled.__name__, LedgerMoved.__name__, LedgerRestored.__name__):
+                self._take_order(row)
+            else:
+                subject_of(row.state)
             return
         subject = subject_of(row.state)
         if subject is None or subject.cluster != self._settings.cluster:
@@ -339,7 +353,7 @@ class Term:
         """Whether the cluster has objects of it, or is to have; assumed for an app that cannot be read."""
         try:
             app = self._ledger.app(app_id)
-        except UnknownEventError:
+        except (UnknownEventError, UnreadableEventError):
             return True
         return app.life is not None or app.leaving is not None
 

@@ -10,10 +10,23 @@ from effects.cluster import APP_LABEL, DIGEST_ANNOTATION, LIFE_LABEL, POSITION_A
 from effects.healing import HEALS
 from effects.inventory import Inventory
 from effects.managers import manager_of
+from ledger.codec import encode
 from ledger.commands import AdoptObject, Destroy, RetryApply, SetEnv
-from ledger.events import DriftDetected, DriftHealed, Event, ResourcesApplied, RolloutCompleted, RolloutFailed
+from ledger.errors import LedgerDamagedError
+from ledger.events import (
+    DriftDetected,
+    DriftHealed,
+    Event,
+    LedgerMoved,
+    ResourcesApplied,
+    RolloutCompleted,
+    RolloutFailed,
+)
 from ledger.spec import AppId
+from ledger.store import NewRow
+from ledger.streams import LEDGER_STREAM
 from tests.effects.worlds import Meddled, World, eventually, image, request
+from tests.ledger.examples import ENVELOPE
 from tests.worker.crews import edit, settled, working
 
 
@@ -55,6 +68,47 @@ def test_many_apps_are_worked_on(world: World) -> None:
             world.ledger.execute(app_id, image(), request())
         for world.app_id in apps:
             settled(world)
+
+
+@pytest.mark.parametrize("state", [b"null", b"\xff\x00", b"{}"])
+@pytest.mark.parametrize("topic", ["EnvSet", "ResourcesApplied"])
+def test_an_app_that_somebody_made_unreadable_keeps_no_other_from_being_worked_on(
+    world: World, topic: str, state: bytes
+) -> None:
+    other = AppId("test", world.namespace, "other")
+    world.ask(image())
+    with working(world, resync_seconds=0.5) as member:
+        settled(world)
+        stream = world.app.stream if topic == "EnvSet" else world.app.observed
+        version = world.ledger.store.stream_version(stream.bytes) + 1
+        world.ledger.store.append([NewRow(stream.bytes, version, topic, state)], clock_us=1)
+        world.ledger.execute(other, image(), request())
+        eventually(lambda: member.ended or not world.ledger.app(other).dirty)
+        assert member.ended == []
+        term = member.worker.term
+        assert term is not None
+        trouble = eventually(term.troubles.worst)
+        assert (trouble.reason, trouble.app) == ("UnreadableEventError", f"{world.namespace}/{world.app_id.name}")
+
+
+def test_an_order_that_cannot_be_read_ends_the_worker(world: World) -> None:
+    with working(world) as member:
+        version = world.ledger.store.stream_version(LEDGER_STREAM.bytes) + 1
+        world.ledger.store.append([NewRow(LEDGER_STREAM.bytes, version, "LedgerMoved", b"null")], clock_us=1)
+        eventually(lambda: member.ended)
+    assert isinstance(member.ended[0], LedgerDamagedError)
+
+
+def test_an_order_in_an_apps_stream_is_none(world: World) -> None:
+    world.ask(image())
+    with working(world) as member:
+        settled(world)
+        stream = world.app.stream.bytes
+        state = encode(LedgerMoved(target="elsewhere"), ENVELOPE)
+        world.ledger.store.append([NewRow(stream, world.app.version + 1, "LedgerMoved", state)], clock_us=1)
+        world.ask(image("nginx:2"))
+        eventually(lambda: member.ended or not world.app.dirty)
+        assert member.ended == []
 
 
 def test_pods_that_fail_are_recorded_with_their_reason(world: World) -> None:
