@@ -87,6 +87,7 @@ class BesideCheck:
 
         What is deleted with later lines is gone at once, so these are taken into account, too.
         """
+        self._secrets.find_rights()
         with self._store.moment():
             head = self._store.head().position
             while upto < head and (rows := self._store.positions(upto + 1, head, limit=PAGE)):

@@ -6,7 +6,7 @@ values nor keys compares what may be seen: a writer which values there are, ever
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -36,6 +36,14 @@ class SecretCheck:
         self._store = store
         self._keys: dict[str, int] = {}
         self._values: dict[str, dict[tuple[str, int], _Said]] = {}
+        self._sees_keys = self._sees_values = self._sees_sizes = True
+
+    def find_rights(self) -> None:
+        """See what may be asked here; not within a moment, since a database ends that with what it refuses."""
+        page = {"after": "", "limit": 1}
+        self._sees_keys = _may(lambda: self._store.ask("ledger.life_keys_page", page))
+        self._sees_values = _may(lambda: self._store.ask("ledger.sealed_lives", page))
+        self._sees_sizes = _may(lambda: self._store.sealed_sizes(""))
 
     def add(self, position: int, topic: str, document: Mapping[str, Any]) -> None:
         """One more line of one of `TOPICS`.
@@ -65,46 +73,49 @@ class SecretCheck:
         return self._wrong_keys(upto) or self._wrong_values(upto)
 
     def _wrong_keys(self, upto: int) -> Misled | None:
-        try:
-            left = dict(self._keys)
-            for rows in _pages(self._store, "ledger.life_keys_page"):
-                for life, *_ in rows:
-                    if left.pop(life, None) is None:
-                        return Misled(upto, f"there is a key of a life that is not open: {life}")
-        except LedgerDeniedError:
+        if not self._sees_keys:
             count = sum(self._store.life_key_identities().values())
             if count == len(self._keys):
                 return None
             return Misled(upto, f"there are {count} keys of lives, and {len(self._keys)} lives that have one")
+        left = dict(self._keys)
+        for rows in _pages(self._store, "ledger.life_keys_page"):
+            for life, *_ in rows:
+                if left.pop(life, None) is None:
+                    return Misled(upto, f"there is a key of a life that is not open: {life}")
         for life, position in left.items():
             return Misled(position, f"the key of the life that position {position} opens is gone: {life}")
         return None
 
     def _wrong_values(self, upto: int) -> Misled | None:
         left = {life: values for life, values in self._values.items() if values}
-        try:
-            for rows in _pages(self._store, "ledger.sealed_lives"):
-                for (life,) in rows:
-                    stored = {name: _digest(sealed) for name, sealed in self._store.sealed(life).items()}
-                    if wrong := _first_difference(left.pop(life, {}), stored, life, upto):
-                        return wrong
-        except LedgerDeniedError:
-            return self._wrong_names(left, upto)
+        if not self._sees_values:
+            return self._wrong_names(left, upto) if self._sees_sizes else None
+        for rows in _pages(self._store, "ledger.sealed_lives"):
+            for (life,) in rows:
+                stored = {name: _digest(sealed) for name, sealed in self._store.sealed(life).items()}
+                if wrong := _first_difference(left.pop(life, {}), stored, life, upto):
+                    return wrong
         for life, values in left.items():
             return _first_difference(values, {}, life, upto)
         return None
 
     def _wrong_names(self, left: Mapping[str, Mapping[tuple[str, int], _Said]], upto: int) -> Misled | None:
-        """As far as those see it who may ask only for sizes, or not even for these."""
+        """As far as those see it who may only ask for sizes."""
         for life, values in left.items():
-            try:
-                sizes = self._store.sealed_sizes(life)
-            except LedgerDeniedError:
-                return None
+            sizes = self._store.sealed_sizes(life)
             stored = {name: values[name].digest if name in values else b"" for name in sizes}
             if wrong := _first_difference(values, stored, life, upto):
                 return wrong
         return None
+
+
+def _may(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except LedgerDeniedError:
+        return False
+    return True
 
 
 def _digest(sealed: object) -> bytes:

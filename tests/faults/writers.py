@@ -7,11 +7,13 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 
+from ledger.codec import request_of
 from ledger.errors import LedgerUnavailableError, OutcomeUnknownError
 from ledger.postgres_store import PostgresStore
 from ledger.store import Beside, NewRow, RequestRow, Row
 from ledger.verify import verify_chain
 from tests.faults.ledger_invariants import ALL, hold, positions_have_no_gap
+from tests.ledger.support import STATE
 
 PATIENCE = 60.0
 
@@ -80,7 +82,8 @@ def append(store: PostgresStore, request: str) -> int:
         return known.first_position
     number, version = map(int, request.split("-"))
     beside = Beside(request=RequestRow(request, b"s" * 16, b"d" * 32, 0, 0))
-    row = NewRow(bytes([number]) * 16, version, "Noted", request.encode())
+    state = STATE.replace(b'"request_id":null', b'"request_id":"%s"' % request.encode()) % number
+    row = NewRow(bytes([number]) * 16, version, "Noted", state)
     return store.append([row], clock_us=time.time_ns() // 1000, beside=beside)[0].position
 
 
@@ -98,7 +101,7 @@ def assert_kept(store: PostgresStore, writers: Sequence[Writer]) -> Sequence[Row
     """What was acknowledged is where it was said to be, once; nothing else but what was asked for; the chain is whole."""
     rows = positions_have_no_gap(store)
     hold(verify_chain(store).damage is None, f"5: {verify_chain(store).damage}")
-    said = [row.state.decode() for row in rows if row.topic == "Noted"]
+    said = [request_of(row.state) for row in rows if row.topic == "Noted"]
     hold(len(said) == len(set(said)), "1: a request was recorded twice")
     told: dict[str, int] = {}
     for writer in writers:
@@ -106,7 +109,7 @@ def assert_kept(store: PostgresStore, writers: Sequence[Writer]) -> Sequence[Row
         told |= writer.acknowledged
     for request, position in told.items():
         hold(position <= len(rows), f"1: {request} was acknowledged at {position}, the ledger ends at {len(rows)}")
-        hold(rows[position - 1].state == request.encode(), f"1: {request} was acknowledged at {position}, and is not")
+        hold(request_of(rows[position - 1].state) == request, f"1: {request} was acknowledged at {position}, and is not")
     open_ones = {writer.pending for writer in writers}
     hold(set(said) <= told.keys() | open_ones, f"1: nobody asked for {set(said) - told.keys() - open_ones}")
     return store.positions(1, limit=ALL)

@@ -247,6 +247,13 @@ def test_a_table_of_requests_that_says_something_else_is_found(
     assert "requests" in found.detail
 
 
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("column", ["first_position", "last_position", "salt"])
+def test_a_request_at_no_position_is_found(store: ModelStore, change: Change, column: str) -> None:
+    change(f"UPDATE requests SET {column} = 'x' WHERE request_id = 'r-3'")
+    assert (damage(store) is not None) is (column != "salt"), "no line holds what was asked for"
+
+
 def test_a_request_is_looked_for_where_its_lines_are(store: ModelStore, change: Change) -> None:
     row = store.request("r-3")
     assert row is not None

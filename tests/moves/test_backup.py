@@ -14,6 +14,7 @@ from ledger.errors import LedgerEndedError
 from ledger.store import NewRow
 from ledger.verify import verify_chain
 from tests.canary import CANARY, files_that_leak
+from tests.ledger.support import STATE
 from tests.moves.support import User, backed_up, beside, head, opened, rows
 
 NOTED = NewRow(b"a" * 16, 99, "Noted", b"{}")
@@ -117,7 +118,7 @@ def test_a_backup_is_of_one_moment_while_others_append(place: str, tmp_path: Pat
             version = 0
             while not stop.wait(0.002):
                 version += 1
-                store.append([NewRow(b"b" * 16, version, "Noted", b'{"data":{},"meta":{}}')], clock_us=1)
+                store.append([NewRow(b"b" * 16, version, "Noted", STATE % version)], clock_us=1)
 
     writer = threading.Thread(target=append)
     writer.start()

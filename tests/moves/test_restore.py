@@ -191,7 +191,7 @@ def test_a_changed_event_is_located(user: User, backup: Path) -> None:
 def test_a_changed_sealed_value_is_found(user: User, backup: Path) -> None:
     ((ciphertext,),) = query(backup, "SELECT ciphertext FROM sealed_values LIMIT 1")
     flip_within(backup, ciphertext)
-    assert "beside its events" in user.run("ledger", "restore", str(backup), "-y").failed(7).error
+    assert "not what was sealed" in user.run("ledger", "restore", str(backup), "-y").failed(7).error
 
 
 def test_no_flipped_byte_gets_into_a_restored_ledger(backup: Path, tmp_path: Path) -> None:

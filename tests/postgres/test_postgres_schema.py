@@ -13,6 +13,7 @@ from ledger.postgres_migrate import migrate
 from ledger.postgres_schema import SCHEMA_VERSION, role_script
 from ledger.postgres_store import PostgresStore
 from ledger.store import Beside, LifeKeyRow, LifeRow, NewRow, RequestRow, Rewrapped, SealedRow
+from ledger.verify import verify_chain
 from tests.ledger.keeper import APPS, Keeper
 from tests.ledger.support import STATE
 from tests.ledger.telling import telling
@@ -212,6 +213,26 @@ def test_the_worker_may_rotate_keys_and_a_writer_may_not(roles: dict[str, str], 
         assert worker.rotate().rewrapped == 1
         assert worker.store.life_key_identities() == {worker.identity(): 1}
         assert worker.opened(APPS[0]) == {"TOKEN": b"x"}
+
+
+def test_every_role_verifies_what_it_may_see(
+    roles: dict[str, str], database: str, tmp_path: Path, open_postgres: OpenStore
+) -> None:
+    owner = Keeper(database, tmp_path / "keys")
+    owner.deploy(APPS[0], TOKEN="x")
+    owner.store.close()
+
+    def found() -> set[str]:
+        stores = {role: open_postgres(roles[role]) for role in ("reader", "writer", "worker")}
+        return {role for role, store in stores.items() if verify_chain(store).damage is not None}
+
+    assert found() == set()
+    administer(database, "UPDATE sealed_values SET ciphertext = 'other'")
+    assert found() == {"worker"}
+    administer(database, "DELETE FROM sealed_values")
+    assert found() == {"writer", "worker"}
+    administer(database, "DELETE FROM life_keys")
+    assert found() == {"reader", "writer", "worker"}
 
 
 @pytest.mark.parametrize("role", ["reader", "writer", "worker"])

@@ -28,7 +28,7 @@ from ledger.verify import verify_chain
 from ledger.witness import Witness, WitnessError
 from tests.proofs.ledgers import ORIGIN, RealLedger, rewrite
 
-EDIT = "UPDATE stored_events SET topic = 'EnvUnset' WHERE notification_id = 8"
+EDIT = "UPDATE stored_events SET topic = 'ResourcesRemoved' WHERE notification_id = 8"
 NAME = sha256(ORIGIN.encode()).hexdigest()
 
 
