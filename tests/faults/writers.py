@@ -109,7 +109,9 @@ def assert_kept(store: PostgresStore, writers: Sequence[Writer]) -> Sequence[Row
         told |= writer.acknowledged
     for request, position in told.items():
         hold(position <= len(rows), f"1: {request} was acknowledged at {position}, the ledger ends at {len(rows)}")
-        hold(request_of(rows[position - 1].state) == request, f"1: {request} was acknowledged at {position}, and is not")
+        hold(
+            request_of(rows[position - 1].state) == request, f"1: {request} was acknowledged at {position}, and is not"
+        )
     open_ones = {writer.pending for writer in writers}
     hold(set(said) <= told.keys() | open_ones, f"1: nobody asked for {set(said) - told.keys() - open_ones}")
     return store.positions(1, limit=ALL)
