@@ -68,7 +68,8 @@ def _wanted(reader: LedgerReader, app: App, life: Life, wanted: int) -> Sequence
     if following is None:
         return (now,)
     then = reader.app(app.id, upto=following.position - 1).life
-    assert then is not None
+    if then is None:
+        raise LedgerDamagedError(f"the events of release {wanted} are not found in their stream", hint=_SEE)
     return past_release(asked, then, life), now
 
 
