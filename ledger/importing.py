@@ -19,11 +19,12 @@ from ledger.audit_log import SCHEMA, Entry
 from ledger.checkpoint import VerifierKey
 from ledger.codec import decode
 from ledger.envelope import Envelope
-from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError, UnknownEventError
+from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError, UnknownEventError, UnreadableEventError
 from ledger.events import Deployed, LedgerCreated, Redacted
 from ledger.export import jsonl
 from ledger.instance import REPLICA, new_instance
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from ledger.readable import document_of
 from ledger.redaction import Redactions
 from ledger.shapes import fits
 from ledger.sqlite_database import create_schema
@@ -218,6 +219,10 @@ def _refuse_other_shape(entry: Entry) -> None:
     try:
         event, envelope = decode(topic, entry.row.state)
     except UnknownEventError:
+        try:
+            document_of(entry.row)
+        except UnreadableEventError:
+            raise _LineError("holds what no program writes") from None
         return
     except LedgerDamagedError:
         raise _LineError(f"holds no {topic}") from None

@@ -298,7 +298,8 @@ def test_a_request_may_have_any_name(store: ModelStore, ledger: Ledger, odd: str
 def test_what_is_sealed_is_what_the_lines_say(
     address: str, store: ModelStore, change: Change, tmp_path: Path, statement: str
 ) -> None:
-    change(statement.replace("= deployment_id", "= deployment_id::bytea") if "://" in address else statement)
+    as_bytes = "= deployment_id::bytea" if "://" in address else "= CAST(deployment_id AS BLOB)"
+    change(statement.replace("= deployment_id", as_bytes))
     found = damage(store)
     assert found is not None
     assert found.fault == "beside"

@@ -167,10 +167,16 @@ def test_what_is_not_the_event_that_its_topic_names_is_refused_with_its_line(
 
 
 def test_an_event_of_a_newer_program_is_imported_as_it_is(user: User, tmp_path: Path) -> None:
-    lines, _ = rehashed(user, "EnvSet", lambda event: event.update(schema=99, data=["what it likes"]))
+    lines, _ = rehashed(user, "EnvSet", lambda event: event.update(schema=99, data={"likes": ["what it likes"]}))
     with closing(opened(tmp_path / "r.db")) as store:
         import_ledger(store, lines)
         assert verify_chain(store).damage is None
+
+
+def test_what_no_program_writes_is_not_taken_for_a_newer_one(user: User, tmp_path: Path) -> None:
+    lines, _ = rehashed(user, "EnvSet", lambda event: event.update(schema=99, data=["what it likes"]))
+    with closing(opened(tmp_path / "r.db")) as store, pytest.raises(LedgerDamagedError, match="no program writes"):
+        import_ledger(store, lines)
 
 
 @pytest.mark.parametrize("schema", [True, 1.0])
