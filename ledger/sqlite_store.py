@@ -265,7 +265,10 @@ def head_of(rows: Sequence[tuple[Any, ...]]) -> Head:
     """
     if len(rows) != 1 or tuple(map(type, rows[0])) != (int, int, bytes):
         raise LedgerDamagedError(_BAD_HEAD, hint=_LOCATE)
-    return Head(*rows[0])
+    head = Head(*rows[0])
+    if head.position < 0 or not 0 <= head.recorded_us <= LATEST_US:
+        raise LedgerDamagedError(_BAD_HEAD, hint=_LOCATE)
+    return head
 
 
 def refuse_other_writer(rows: Sequence[tuple[Any, ...]]) -> None:

@@ -263,7 +263,15 @@ def test_a_ledger_of_a_newer_program_is_refused_and_left_alone(path: Path) -> No
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["DELETE FROM ledger_head", "UPDATE ledger_head SET position = 'two'"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM ledger_head",
+        "UPDATE ledger_head SET position = 'two'",
+        "UPDATE ledger_head SET position = -1",
+        "UPDATE ledger_head SET recorded_us = 9223372036854775807",
+    ],
+)
 def test_an_append_to_a_ledger_without_its_head_is_refused(path: Path, store: SqliteStore, damage: str) -> None:
     write(store, 2)
     sql(path, damage)
