@@ -160,7 +160,7 @@ def test_a_repeated_request_is_never_answered_about_another_life(deployed: Cli, 
     first = deployed.run(*request).done().json["deployment_id"]
     deployed.run("deploy", "destroy", "-y").done()
     while_gone = deployed.run(*request).failed(3)
-    deployed.run("deploy", "--image", "nginx:alpine").done()
+    deployed.run("deploy", "--image", "nginx:alpine", "--wait").done()
     before = deployed.events()
     for again in (while_gone, deployed.run(*request).failed(3)):
         assert f"what this request was about, {first}, was destroyed since" in again.error
