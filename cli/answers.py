@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from cli.exit_codes import CommandError, ExitCode
-from cli.recording import GO_BACK, LEDGER_FAILURES, counted, status_hint
+from cli.recording import GO_BACK, LEDGER_FAILURES, counted, not_applied, status_hint
 from ledger.errors import RefusedError
 from ledger.events import RolloutCompleted, RolloutFailed
 from ledger.landmarks import roll_verdict
@@ -30,10 +30,23 @@ Content: TypeAlias = Callable[[], Mapping[str, object]]
 
 @contextmanager
 def answering(session: Session, request: Request, outcome: Outcome, content: Content) -> Iterator[None]:
-    """A block that follows what was recorded; see `documented`."""
+    """A block that follows what was recorded; see `documented` and `after_recording`."""
     own = own_deployment(outcome)
-    with documented(session, request, content, deployment_id=own, repeated=outcome.repeated):
+    with documented(session, request, content, deployment_id=own, repeated=outcome.repeated), after_recording():
         yield
+
+
+@contextmanager
+def after_recording() -> Iterator[None]:
+    """A block in which the ledger may fail, but what was asked for is in it.
+
+    Raises:
+        CommandError: Recorded, but not applied (exit code 8), where the ledger's own error would say that nothing is.
+    """
+    try:
+        yield
+    except LEDGER_FAILURES as error:
+        raise not_applied(error.message, hint=None, again="See how far it got: 1ctl deploy status") from error
 
 
 @contextmanager
@@ -103,7 +116,8 @@ def wait(session: Session, applied: App, outcome: Outcome, request: Request, *, 
     Raises:
         CommandError: The rollout failed or was superseded (exit code 4), or took too long (exit code 5).
     """
-    asked, newest = _when_asked(session, outcome), applied.life
+    with _asking_about_pods(own_life(outcome)):
+        asked, newest = _when_asked(session, outcome), applied.life
     if newest is not None and newest.roll.position == asked.roll.position:
         session.applying.wait(applied, newest, request, timeout=timeout)
     else:
@@ -121,7 +135,9 @@ def wait_scaled(
     """
     life = _scaled(applied, outcome, replicas)
     session.applying.wait_pods(applied, life, request, timeout=timeout)
-    _scaled(session.reader.app(applied.id), outcome, replicas)
+    with _asking_about_pods(life):
+        now = session.reader.app(applied.id)
+    _scaled(now, outcome, replicas)
 
 
 def _scaled(app: App, outcome: Outcome, replicas: int) -> Life:
@@ -139,14 +155,8 @@ def tell_verdict(session: Session, app_id: AppId, life: Life) -> None:
         CommandError: Its pods failed, or it was superseded before they were ready (exit code 4); or nobody can say,
             since the ledger cannot be read (exit code 5).
     """
-    try:
+    with _asking_about_pods(life):
         verdict = roll_verdict(session.store, app_id, life.roll.position)
-    except LEDGER_FAILURES as error:
-        raise CommandError(
-            f"applied, but the ledger cannot be asked what became of the pods: {error.message}",
-            code=ExitCode.TIMED_OUT,
-            hint=status_hint(life),
-        ) from error
     match verdict:
         case RolloutCompleted():
             session.terminal.success(f"Release {life.release} became healthy; something newer was asked for since")
@@ -156,6 +166,19 @@ def tell_verdict(session: Session, app_id: AppId, life: Life) -> None:
             raise CommandError(
                 f"release {life.release} was superseded before its pods were ready", code=ExitCode.ROLLOUT_FAILED
             )
+
+
+@contextmanager
+def _asking_about_pods(life: Life) -> Iterator[None]:
+    """A block that asks the ledger for what became of a life's pods, after what was asked for is applied."""
+    try:
+        yield
+    except LEDGER_FAILURES as error:
+        raise CommandError(
+            f"applied, but the ledger cannot be asked what became of the pods: {error.message}",
+            code=ExitCode.TIMED_OUT,
+            hint=status_hint(life),
+        ) from error
 
 
 def rollout_failed(life: Life, reason: str, message: str, *, hint: str = GO_BACK) -> CommandError:

@@ -107,8 +107,10 @@ def destroy(
             answers.declined(session, answers.with_names(request, {"destroyed": False}, deployment_id=ending))
             return
         record(session, app_id, Destroy(), request)
-    with answers.documented(
-        session, request, lambda: {"destroyed": True}, deployment_id=ending, repeated=before is not None
+    content, repeated = {"destroyed": True}, before is not None
+    with (
+        answers.documented(session, request, lambda: content, deployment_id=ending, repeated=repeated),
+        answers.after_recording(),
     ):
         session.terminal.info(f"Destroying deployment {ending}...")
         session.applying.apply(app_id, request)

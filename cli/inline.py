@@ -90,14 +90,14 @@ class Inline:
 
     def apply(self, app_id: AppId, request: Request, progress: Progress | None = None) -> App:
         """Make the cluster equal to the ledger."""
-        if not self._session.reader.may_append():
-            raise RefusedError(
-                "this ledger is only read here, so nothing is applied from it",
-                hint="See where it goes on: 1ctl ledger status",
-            )
         # What was looked at before is good for what follows at once, not for the next time somebody asks.
         looked_at, self._looked_at = self._looked_at or self._remembering(), None
         try:
+            if not self._session.reader.may_append():
+                raise RefusedError(
+                    "this ledger is only read here, so nothing is applied from it",
+                    hint="See where it goes on: 1ctl ledger status",
+                )
             return self._session.reconciler(request, looked_at).reconcile(app_id, progress)
         except ParkedError as error:
             message = f"the cluster refused ({error.reason}): {error.message}"

@@ -23,6 +23,38 @@ def few_domains() -> None:
     domains.mint_domain = lambda suffix: f"name-{names.randrange(9)}.{suffix}"
 
 
+def broken_connection() -> None:
+    """Break a connection to PostgreSQL before its user hears the answer to one statement, and leave a file that says so.
+
+    ``ONECTL_TEST_BREAKS`` is how, the number of the statement in this process, and the file: ``ended`` is what a server
+    does that shuts down, which does nothing more; ``deaf`` lets it do what it was asked for.
+    """
+    import os
+    import select
+    import socket
+    from itertools import count
+    from pathlib import Path
+
+    import psycopg
+
+    how, number, told = os.environ["ONECTL_TEST_BREAKS"].split(" ", 2)
+    numbers, wait = count(1), psycopg.Connection.wait
+
+    def waiting(self: psycopg.Connection, *args: object, **more: object) -> object:  # type: ignore[type-arg]
+        if not self.closed and next(numbers) == int(number):
+            Path(told).touch()
+            if how == "deaf":
+                with socket.socket(fileno=os.dup(self.fileno())) as line:
+                    line.shutdown(socket.SHUT_RD)
+            else:
+                with psycopg.connect(os.environ["ONECTL_LEDGER"], autocommit=True) as other:
+                    other.execute("SELECT pg_terminate_backend(%s)", [self.info.backend_pid])
+                select.select([self], [], [], 10)
+        return wait(self, *args, **more)  # type: ignore[arg-type]
+
+    psycopg.Connection.wait = waiting  # type: ignore[method-assign, assignment]
+
+
 def closed_output() -> None:
     """Begin without stdout, as after ``>&-``."""
     import os

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -16,13 +18,28 @@ from cli.exit_codes import ExitCode
 from ledger.postgres_store import PostgresStore
 from tests.faults import dose
 from tests.faults import ledger_invariants as invariants
-from tests.faults.scenes import COMMANDS, POSTGRES, Scene
+from tests.faults.dose import Cases
+from tests.faults.scenes import (
+    AGAIN,
+    COMMANDS,
+    DESTROY,
+    ENV,
+    FIRST,
+    POSTGRES,
+    RESTART,
+    SCALE,
+    SECRET,
+    Command,
+    Scene,
+)
 from tests.faults.writers import Writer, append, assert_kept, started
 from tests.postgres_support import Server
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 
 ENDED_BY_THE_SERVER = {0, ExitCode.FAILED, ExitCode.UNKNOWN, ExitCode.NOT_APPLIED, ExitCode.TIMED_OUT}
+WAITING = Command("redeploy and wait", ("deploy", "--image", "nginx:3", "--wait", "--timeout", "9s"))
+STEPWISE = (FIRST, SECRET, WAITING, DESTROY, AGAIN, ENV, SCALE, RESTART)
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +126,27 @@ def test_a_command_whose_connection_is_ended_says_what_became_of_it(
     invariants.hold(result.code in ENDED_BY_THE_SERVER, f"7: {result}")
     scene.settle(command, result, number=seed)
     scene.gone()
+
+
+@pytest.mark.fault("F8", on="connection of a command broken at each statement")
+@pytest.mark.parametrize(
+    "command", dose.of(few=STEPWISE[:1], short=STEPWISE[:4], long=STEPWISE), ids=lambda each: each.name
+)
+@pytest.mark.parametrize("how", ["ended", "deaf"])
+def test_a_command_says_what_became_of_it_whichever_statement_its_connection_breaks_at(
+    how: str, command: Command, prepared: Callable[..., Scene], cases: Cases, tmp_path: Path
+) -> None:
+    cases.count = 0
+    for number in [dose.ONLY] if dose.ONLY is not None else dose.of(few=count(2, 6), short=count(1), long=count(1)):
+        cases.now = number
+        scene = prepared(POSTGRES, command).moved(tmp_path / str(number))
+        broken = tmp_path / f"broken {number}"
+        breaking = scene.cli.having(ONECTL_TEST_BREAKS=f"{how} {number} {broken}")
+        faulty = replace(scene, cli=replace(breaking, change="tests.faults.changes:broken_connection"))
+        result = faulty.run(command)
+        scene.settle(command, result, number=number)
+        scene.gone()
+        if not broken.exists():
+            break
+        cases.count += 1
+        invariants.hold(result.code in ENDED_BY_THE_SERVER, f"7: {result}")
