@@ -159,11 +159,9 @@ def _hint(error: OneCtlError) -> str | None:
 
 def _command_typed(arguments: Sequence[str]) -> str:
     """The command that was typed; the words in it that name a command of their group, one after another."""
-    from typer.main import get_command  # noqa: PLC0415 - needed for an error only
+    from cli.main import command as all_commands  # noqa: PLC0415 - needed for an error only
 
-    from cli.main import app  # noqa: PLC0415 - likewise
-
-    typed, command = ["1ctl"], get_command(app)
+    typed, command = ["1ctl"], all_commands()
     for word in arguments:
         found = command.get_command(None, word) if hasattr(command, "get_command") else None
         if found is not None:

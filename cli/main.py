@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.main import get_command
@@ -67,6 +68,12 @@ def root(
     """Deploy apps to Kubernetes, and remember: every action is an event in an append-only ledger."""
 
 
+@cache
+def command() -> Any:
+    """All commands, as far as they are built yet."""
+    return get_command(app)
+
+
 def main() -> int:
     """Run the command line; returns the exit code."""
     try:
@@ -106,7 +113,7 @@ def _run() -> int:
     _refuse_what_is_no_text()
     try:
         # Not `app()`, which ends in its own way when it is interrupted or its reader goes away.
-        with get_command(app).make_context("1ctl", sys.argv[1:]) as context:
+        with command().make_context("1ctl", sys.argv[1:]) as context:
             context.command.invoke(context)
     except typer.Exit as end:
         return end.exit_code

@@ -181,9 +181,7 @@ class SqliteDatabase:
         In place, not by renaming: other processes that have this file open go on with what is in it then.
         """
         try:
-            opened = self._open(create=True)
-            assert opened is not None
-            connection, in_use = opened
+            connection, in_use = self._open_to_write()
             with in_use:
                 copy_database(complete, connection)
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -205,13 +203,11 @@ class SqliteDatabase:
 
     def _transaction(self, *, wait: bool) -> Iterator[sqlite3.Connection]:
         try:
-            opened = self._open(create=True)
+            connection, in_use = self._open_to_write()
         except (sqlite3.Error, UnicodeDecodeError) as error:
             self._fail(error)
         except OSError as error:
             raise self._unavailable("written", error) from error
-        assert opened is not None
-        connection, in_use = opened
         with in_use, _patience(connection, self._timeout, wait=wait):
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -247,20 +243,28 @@ class SqliteDatabase:
             if not ready and not create:
                 connection.close()
                 return None
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA secure_delete=ON")
             if os.access(self.path, os.W_OK):
                 _set_journal(connection)  # it changes the file, so only once that is known to be ours
             if not ready:
+                _make_durable(connection)
                 create_schema(connection)
         except BaseException:
             connection.close()
             raise
         opened = (connection, threading.RLock())
-        self._local.opened = opened
+        self._local.opened, self._local.durable = opened, not ready
         self._connections.append(opened)
         self._close_those_of_ended_threads()
         self._owners.append((threading.current_thread(), opened))
+        return opened
+
+    def _open_to_write(self) -> tuple[sqlite3.Connection, threading.RLock]:
+        """This thread's connection, whose changes are synced and leave nothing of what they delete; see `_open`."""
+        opened = self._open(create=True)
+        assert opened is not None
+        if not self._local.durable:
+            _make_durable(opened[0])
+            self._local.durable = True
         return opened
 
     def _close_those_of_ended_threads(self) -> None:
@@ -324,6 +328,12 @@ def wal_is_safe(version: tuple[int, ...]) -> bool:
     if version[:2] == (3, 50):
         return version >= (3, 50, 7)
     return version >= (3, 51, 3)
+
+
+def _make_durable(connection: sqlite3.Connection) -> None:
+    """Sync what is changed, and overwrite what is deleted; for a connection before its first change."""
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")
 
 
 def _set_journal(connection: sqlite3.Connection) -> None:

@@ -15,6 +15,7 @@ import json
 import os
 import pkgutil
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -25,9 +26,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, BinaryIO, NamedTuple
+
+import typer
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("cli", "effects", "ledger", "projections")
+IMPORTED_LATE = ("difflib", "encodings.utf_8_sig", "pwd", "tomllib")
+"""Of the standard library, what commands import while they run."""
+
 _STDERR = ("stderr", "w", "backslashreplace")
 
 
@@ -86,10 +93,12 @@ class Forks:
             before: Called with its process id before it runs; it waits meanwhile.
         """
         with contextlib.ExitStack() as stack:
-            asked, typed, out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(4))
-            gate = stack.enter_context(tempfile.NamedTemporaryFile())
-            fcntl.flock(gate, fcntl.LOCK_EX)
-            request = {"args": [*args], "cwd": str(cwd), "environ": {**environ}, "change": change, "gate": gate.name}
+            asked, typed, out, err = (stack.enter_context(_file_in_memory(name)) for name in ("asked", *_STREAMS))
+            gate = stack.enter_context(tempfile.NamedTemporaryFile()) if before is not None else None
+            if gate is not None:
+                fcntl.flock(gate, fcntl.LOCK_EX)
+            request = {"args": [*args], "cwd": str(cwd), "environ": {**environ}, "change": change}
+            request["gate"] = gate.name if gate is not None else None
             for file, content in ((asked, json.dumps(request).encode()), (typed, stdin)):
                 file.write(content)
                 file.seek(0)
@@ -101,9 +110,9 @@ class Forks:
             answer.settimeout(timeout)
             with answer.makefile("r") as told:
                 pid = int(told.readline())
-                if before is not None:
+                if before is not None and gate is not None:
                     before(pid)
-                fcntl.flock(gate, fcntl.LOCK_UN)
+                    fcntl.flock(gate, fcntl.LOCK_UN)
                 try:
                     code = int(told.readline())
                 except TimeoutError:
@@ -112,6 +121,13 @@ class Forks:
             for file in (out, err):
                 file.seek(0)
             return code, out.read(), err.read()
+
+
+_STREAMS = ("stdin", "stdout", "stderr")
+
+
+def _file_in_memory(name: str) -> BinaryIO:
+    return os.fdopen(os.memfd_create(name), "w+b")
 
 
 _started: dict[tuple[int, bool, tuple[tuple[str, str], ...]], Forks] = {}
@@ -156,8 +172,9 @@ def become(asked: int, streams: Sequence[int]) -> None:
         stream = open(number, mode, 1 if name == "stderr" else -1, "utf-8", errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    with Path(request["gate"]).open() as gate:
-        fcntl.flock(gate, fcntl.LOCK_SH)  # waits until it may run
+    if request["gate"]:
+        with Path(request["gate"]).open() as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)  # waits until it may run
     if request["change"]:
         make(request["change"])
 
@@ -168,55 +185,91 @@ def make(change: str) -> None:
     getattr(importlib.import_module(module), function)()
 
 
+class Running(NamedTuple):
+    """A copy that runs.
+
+    Attributes:
+        pid: Of the process.
+        ended: Descriptor that can be read when it has ended.
+        answer: Descriptor to which its exit code is written then.
+    """
+
+    pid: int
+    ended: int
+    answer: int
+
+
 def serve(control: socket.socket) -> None:
-    """Copies this process for each request; returns in the copy that is to be the command."""
+    """Copies this process for each request, and tells how each copy ended; returns in the copy that is to be the command."""
+    running: dict[int, Running] = {}
     while True:
-        _, (asked, *streams, answer), _, _ = _next(control)
-        if os.fork() == 0:
+        ready, _, _ = select.select([control.fileno(), *running], [], [])
+        for descriptor in running.keys() & set(ready):
+            _tell_end(running.pop(descriptor))
+        if control.fileno() not in ready:
+            continue
+        asked, *streams, answer = _next(control)
+        pid = os.fork()
+        if pid == 0:
             control.close()
-            break
-        for descriptor in (asked, *streams, answer):
+            for descriptor in (answer, *(end for each in running.values() for end in (each.ended, each.answer))):
+                os.close(descriptor)
+            return become(asked, streams)
+        for descriptor in (asked, *streams):
             os.close(descriptor)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-    pid = os.fork()
-    if pid == 0:
-        os.close(answer)
-        return become(asked, streams)
-    for descriptor in (asked, *streams):
-        os.close(descriptor)
-    os.write(answer, b"%d\n" % pid)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.write(answer, b"%d\n" % pid)
+        ended = os.pidfd_open(pid)
+        running[ended] = Running(pid, ended, answer)
+
+
+def _tell_end(each: Running) -> None:
+    code = os.waitstatus_to_exitcode(os.waitpid(each.pid, 0)[1])
     with contextlib.suppress(BrokenPipeError):
-        os.write(answer, b"%d\n" % code)
-    os._exit(0)
+        os.write(each.answer, b"%d\n" % code)
+    os.close(each.answer)
+    os.close(each.ended)
 
 
-def _next(control: socket.socket) -> tuple[bytes, list[int], int, object]:
-    found = socket.recv_fds(control, 1, 5)
-    if not found[0]:
+def _next(control: socket.socket) -> list[int]:
+    found, descriptors, _, _ = socket.recv_fds(control, 1, 5)
+    if not found:
         os._exit(0)  # whoever ran the tests is gone
-    return found
+    return descriptors
 
 
-def import_everything(*, postgres: bool) -> None:
-    """What most commands import, so that no copy has to; the larger this process, the slower it is copied."""
+def prepare(*, postgres: bool) -> None:
+    """Import what most commands import, and build them all, so that no copy has to.
+
+    The larger this process, the slower it is copied.
+    """
     left_out = "compile|kubernetes" if postgres else "compile|kubernetes|postgres|statements|tables|database"
     for package in PACKAGES:
         for each in pkgutil.iter_modules([str(ROOT / package)], f"{package}."):
             if not re.search(left_out, each.name):
                 importlib.import_module(each.name)
+    for name in IMPORTED_LATE:
+        importlib.import_module(name)
     if postgres:
         importlib.import_module("psycopg").pq.version()  # the driver looks for its library when it is first used
+    _build(importlib.import_module("cli.main").command())
     gc.collect()
     gc.freeze()
+
+
+def _build(group: Any) -> None:
+    """Build the commands of a group; what is built once is kept."""
+    context = typer.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if hasattr(command, "targets"):
+            _build(command)
+            group.resolve_command(context, [name, command.list_commands(context)[0]])
 
 
 if __name__ == "__main__":
     if preloaded(os.environ):
         make("tests.faults.changes:sleep_under_libfaketime")  # before anybody takes the other one for its own
-    import_everything(postgres="postgres" in sys.argv[2:])
+    prepare(postgres="postgres" in sys.argv[2:])
     serve(socket.socket(fileno=int(sys.argv[1])))
     from cli.start import main
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def write_ahead_log() -> None:
     """Keep ledgers with a write-ahead log, also with a SQLite that loses data when several connections reset it.
@@ -40,7 +42,7 @@ def broken_connection() -> None:
     how, number, told = os.environ["ONECTL_TEST_BREAKS"].split(" ", 2)
     numbers, wait = count(1), psycopg.Connection.wait
 
-    def waiting(self: psycopg.Connection, *args: object, **more: object) -> object:  # type: ignore[type-arg]
+    def waiting(self: Any, *args: Any, **more: Any) -> Any:
         if not self.closed and next(numbers) == int(number):
             Path(told).touch()
             if how == "deaf":
@@ -50,9 +52,9 @@ def broken_connection() -> None:
                 with psycopg.connect(os.environ["ONECTL_LEDGER"], autocommit=True) as other:
                     other.execute("SELECT pg_terminate_backend(%s)", [self.info.backend_pid])
                 select.select([self], [], [], 10)
-        return wait(self, *args, **more)  # type: ignore[arg-type]
+        return wait(self, *args, **more)
 
-    psycopg.Connection.wait = waiting  # type: ignore[method-assign, assignment]
+    psycopg.Connection.wait = waiting  # type: ignore[method-assign]
 
 
 def closed_output() -> None:
