@@ -102,6 +102,7 @@ class AppListRow(NamedTuple):
         updated_us: When the newest event asked for was recorded, likewise.
         destroyed_us: When the life ended, likewise, or None.
         valid_from: Position of the event that made it as it is.
+        destroyed: Position at which the life ended, or None.
     """
 
     deployment_id: str
@@ -127,6 +128,7 @@ class AppListRow(NamedTuple):
     updated_us: int
     destroyed_us: int | None
     valid_from: int
+    destroyed: int | None
 
     @property
     def status(self) -> Status:
@@ -194,8 +196,8 @@ _NAMES = 4
 
 _NONE = type(None)
 _COLUMNS = frozenset(
-    (*[str] * 6, int, int, str, str, health_path, image_pull_secret, str, str, *[int] * 7, destroyed_us, int)
-    for health_path, image_pull_secret, destroyed_us in product((str, _NONE), (str, _NONE), (int, _NONE))
+    (*[str] * 6, int, int, str, str, health_path, image_pull_secret, str, str, *[int] * 7, destroyed, int, destroyed)
+    for health_path, image_pull_secret, destroyed in product((str, _NONE), (str, _NONE), (int, _NONE))
 )
 """The types of a row's columns, as they may be together."""
 
@@ -204,7 +206,7 @@ class AppList:
     """The projection: see `projections.projection.Projection`. Rows are keyed by deployment id."""
 
     name = "app_list"
-    version = 3
+    version = 4
     past_table = "projections.app_list_past"
     tables: tuple[str, ...] = ("projections.app_list", past_table)
     ignored = frozenset(kind.__name__ for kind in get_args(Ignored))
@@ -293,6 +295,7 @@ class AppList:
             updated_us=line.recorded_us,
             destroyed_us=None,
             valid_from=line.position,
+            destroyed=None,
             **_spec_columns(event.spec),
         )
 
@@ -341,7 +344,7 @@ class AppList:
 
     def destroyed(self, row: AppListRow, line: Line) -> AppListRow:
         """The life has ended; it is kept for questions about ended ones, too."""
-        return _asked(row, line, destroyed_us=line.recorded_us)
+        return _asked(row, line, destroyed_us=line.recorded_us, destroyed=line.position)
 
     def applied(self, row: AppListRow, line: Line, event: ResourcesApplied) -> AppListRow:
         """The cluster acknowledged everything up to a position."""

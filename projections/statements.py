@@ -18,8 +18,7 @@ _past = app_list_past.c
 _position: BindParameter[int] = bindparam("position")
 _is_open = _app.destroyed_us.is_(None)
 _was_opened = _app.opened <= _position
-# The end of a life is the last thing that was asked for in it.
-_was_open = or_(_is_open, _app.changed > _position)
+_was_open = or_(_is_open, _app.destroyed > _position)
 _then = (
     select(_past.content)
     .where(_past.opened == _app.opened, _past.valid_from <= _position)

@@ -40,6 +40,7 @@ app_list = Table(
     Column("updated_us", BigInteger, nullable=False),
     Column("destroyed_us", BigInteger),
     Column("valid_from", BigInteger, nullable=False),
+    Column("destroyed", BigInteger),
     Index("app_list_all", "cluster", "namespace", "opened"),
 )
 _open = app_list.c.destroyed_us.is_(None)
@@ -62,6 +63,9 @@ app_list_past = Table(
     sqlite_with_rowid=False,  # a row is only ever looked up by its key: one tree less to write
 )
 
-ADDED_TO_DATABASES: Mapping[int, Sequence[Table | Column[int]]] = {3: (app_list.c.valid_from, app_list_past)}
+ADDED_TO_DATABASES: Mapping[int, Sequence[Table | Column[int]]] = {
+    3: (app_list.c.valid_from, app_list_past),
+    5: (app_list.c.destroyed,),
+}
 """Tables and columns by the version of the ledger's tables that brought them. In a file, a read model and its table are
 rebuilt together."""

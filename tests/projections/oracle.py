@@ -82,6 +82,7 @@ def _listed(told: Lines, life: Subject) -> dict[str, object]:
         "opened_us": deploys[0].recorded_us,
         "updated_us": changes[-1].recorded_us,
         "destroyed_us": ended[0].recorded_us if ended else None,
+        "destroyed": ended[0].position if ended else None,
     }
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,13 +33,10 @@ class Reader:
         self._reader = ledgers.outsider() if outside else ledgers.open()
         self._written = 0
 
-    def __call__(
-        self, ledger: Script, app: AppId = ORDERS, *, ended: bool = False, after: int = 0, limit: int | None = None
-    ) -> list[AppListRow]:
+    def __call__(self, ledger: Script, app: AppId = ORDERS, **asked: Any) -> list[AppListRow]:
         write(self._writer, ledger.lines[self._written :])
         self._written = len(ledger.lines)
-        page = app_list_page(self._reader, app.cluster, app.namespace, ended=ended, after=after, limit=limit)
-        return page.rows
+        return app_list_page(self._reader, app.cluster, app.namespace, **asked).rows
 
 
 @pytest.fixture(params=[False, True], ids=["from the table", "from memory"])
@@ -172,6 +170,19 @@ def test_destroyed_lives_are_listed_only_if_wanted(ledger: Script, listed: Reade
     ledger.deploy(ORDERS)
     assert [row.status for row in listed(ledger, ended=True)] == ["destroyed", "pending"]
     assert [row.release for row in listed(ledger)] == [1]
+
+
+def test_a_life_had_ended_although_its_removal_was_tried_again_later(ledger: Script, listed: Reader) -> None:
+    ledger.deploy(ORDERS)
+    destroyed = ledger.destroy(ORDERS).position
+    ledger.retry_removal(ORDERS)
+    listed(ledger)
+    assert [len(listed(ledger, position=position)) for position in (destroyed - 1, destroyed, destroyed + 1)] == [
+        1,
+        0,
+        0,
+    ]
+    assert len(listed(ledger, position=destroyed, ended=True)) == 1
 
 
 def test_what_is_told_late_about_an_ended_life_changes_nothing(ledger: Script, listed: Reader) -> None:
