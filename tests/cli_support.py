@@ -204,6 +204,13 @@ def write_toml(directory: Path, name: str, port: int = 8081, more: str = "") -> 
     return path
 
 
+def newcomer(root: Path) -> Cli:
+    """A user in the directory of user-service, which is not deployed."""
+    directory = root / "services" / "user-service"
+    write_toml(directory, "user-service")
+    return Cli(root / "home", directory)
+
+
 def commands() -> list[tuple[str, ...]]:
     """Every command and group as typed, without aliases; the program itself is ``()``."""
     from typer.main import get_command

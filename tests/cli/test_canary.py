@@ -27,7 +27,7 @@ from ledger.stores import open_store
 from tests.canary import CANARY, ENCODINGS, files_that_leak, leaks
 from tests.cli import in_process
 from tests.cli_support import ROOT, Cli, Result, write_toml
-from tests.postgres_support import Server, administer
+from tests.postgres_support import Server, administer, name_of
 
 VISIBLE = "visible-canary"
 """Not a secret: what is looked for with it is found, so the search looks in the right places."""
@@ -212,7 +212,7 @@ def teller(request: pytest.FixtureRequest, tmp_path: Path) -> Teller:
 
 def make_talkative(server: Server, database: str) -> None:
     """Have a server log all it can: every statement with every parameter, and every error in full."""
-    name = database.partition("@/")[2].partition("?")[0]
+    name = name_of(database)
     for setting in (
         "log_statement = 'all'",
         "log_min_duration_statement = 0",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.cli_support import DROP_GUARDS, Cli
+from tests.cli_support import DROP_GUARDS, Cli, newcomer
 
 
 def change(cli: Cli, *statements: str) -> None:
@@ -19,13 +20,22 @@ def change(cli: Cli, *statements: str) -> None:
             connection.execute(statement)
 
 
+@pytest.fixture(scope="module")
+def files_of_known(files_of_deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("known")
+    shutil.copytree(files_of_deployed, root, dirs_exist_ok=True)
+    user = newcomer(root)
+    user.run("secret", "create", "--kv", "TOKEN=value", "--request-id", "r1").done()
+    user.run("deploy", "--image", "nginx:2").done()
+    user.run("deploy", "list").done()
+    return root
+
+
 @pytest.fixture
-def known(deployed: Cli) -> Cli:
+def known(cli: Cli, files_of_known: Path, tmp_path: Path) -> Cli:
     """A user with an app that has a second release, a secret, and a read model."""
-    deployed.run("secret", "create", "--kv", "TOKEN=value", "--request-id", "r1").done()
-    deployed.run("deploy", "--image", "nginx:2").done()
-    deployed.run("deploy", "list").done()
-    return deployed
+    shutil.copytree(files_of_known, tmp_path, dirs_exist_ok=True)
+    return cli
 
 
 # -- What the database may not do to its readers ------------------------------------------------------------------------

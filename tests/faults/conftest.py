@@ -15,12 +15,11 @@ import pytest
 from tests.faults import dose, reliability
 from tests.faults.dose import Cases
 from tests.faults.scenes import FIRST, POSTGRES, Command, Kind, Scene, newcomer, veteran
+from tests.in_memory import new_directory
 from tests.postgres_support import Server
 
 _CASES = pytest.StashKey[Cases]()
 _RECORD = "--record-faults"
-ENOUGH = 512 << 20
-"""Bytes that must be free in memory to work there."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,20 +36,15 @@ def cases(request: pytest.FixtureRequest) -> Cases:
 
 @pytest.fixture(scope="session")
 def in_memory() -> Iterator[Path]:
-    """A directory for all tests of this process that need not wait for a disk, where there is enough memory for it.
-
-    What a disk may lose is tried by `tests.faults.power`, which knows what was synced.
-    """
-    shared = Path("/dev/shm")
-    enough = shared.is_dir() and shutil.disk_usage(shared).free >= ENOUGH
-    directory = Path(tempfile.mkdtemp(prefix="onectl-faults-", dir=shared if enough else None))
+    """A directory for all tests of this process."""
+    directory = new_directory("onectl-faults-")
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture
 def tmp_path(in_memory: Path) -> Iterator[Path]:
-    """A directory for one test, in memory; gone when it is over."""
+    """A directory for one test, with a short name; gone when it is over."""
     directory = Path(tempfile.mkdtemp(dir=in_memory))
     yield directory
     shutil.rmtree(directory, ignore_errors=True)

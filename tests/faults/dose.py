@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, TypeVar, get_args
 
+import pytest
+
 from tests.seeds import seeds as enough
 
 Dose = Literal["few", "short", "long"]
@@ -30,6 +32,15 @@ if ONLY is None and _ASKED not in get_args(Dose):
 def of(*, few: N, short: N, long: N) -> N:
     """What belongs to the dose."""
     return {"few": few, "short": short, "long": long}[DOSE]
+
+
+def not_few(why: str) -> pytest.MarkDecorator:
+    """Marks a test that only continuous integration and nights have time for.
+
+    Args:
+        why: What takes its time.
+    """
+    return pytest.mark.skipif(DOSE == "few", reason=f"{why}: in the short and the long dose")
 
 
 def seeds(*, few: int, short: int, long: int, again: Iterable[int] = ()) -> Sequence[int]:

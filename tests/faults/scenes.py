@@ -24,7 +24,7 @@ from tests.faults.canary import CANARY
 from tests.faults.ledger_invariants import NO_PAST, Past
 from tests.faults.straced import injected
 from tests.forks import forks, usable
-from tests.postgres_support import Server, administer
+from tests.postgres_support import Server, administer, name_of
 
 NAME = "user-service"
 Kind = Literal["SQLite", "SQLite WAL", "PostgreSQL"]
@@ -123,7 +123,7 @@ class Scene:
         cli = replace(self.cli, home=directory / self.cli.home.name, cwd=directory / self.cli.cwd.name)
         if self.server is not None:
             self.wait_alone()
-            cli = cli.having(ONECTL_LEDGER=self.server.new_database(f"TEMPLATE {self.database} STRATEGY FILE_COPY"))
+            cli = cli.having(ONECTL_LEDGER=self.server.new_database(f"TEMPLATE {self.database}"))
         return replace(
             self, cli=cli, acknowledged=set(self.acknowledged), sent=set(self.sent), heard=[], past=self.past
         )
@@ -132,12 +132,12 @@ class Scene:
         """Give the files and the database back."""
         shutil.rmtree(self.cli.home.parent)
         if self.server is not None:
-            self.server.execute(f"DROP DATABASE {self.database} WITH (FORCE)")
+            self.server.drop(self.address)
 
     @property
     def database(self) -> str:
         """Name of the database."""
-        return self.address.partition("@/")[2].partition("?")[0]
+        return name_of(self.address)
 
     def wait_alone(self) -> None:
         """Until the server has noticed that a killed command is gone: what it was asked to do it may still do."""

@@ -27,7 +27,7 @@ from tests.postgres_support import Server
 pytestmark = [
     pytest.mark.crash,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(dose.DOSE == "few", reason="two database servers: in the short and the long dose"),
+    dose.not_few("two database servers"),
 ]
 
 

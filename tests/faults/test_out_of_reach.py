@@ -217,7 +217,7 @@ def test_a_ledger_that_is_locked_is_waited_for_and_then_told(
     scene.gone()
 
 
-@pytest.mark.skipif(dose.DOSE == "few", reason="the lock is held for 30 seconds: in the short and the long dose")
+@dose.not_few("the lock is held for 30 seconds")
 @pytest.mark.parametrize("kind", [SQLITE])
 def test_a_ledger_that_is_locked_for_thirty_seconds_is_told_of_within_thirty_one(
     kind: Kind, prepared: Callable[..., Scene], tmp_path: Path

@@ -191,6 +191,7 @@ def gives_way(process: Process, *, within: float = SECONDS) -> None:
     eventually(lambda: process.said("not leading"), within=within)
 
 
+@dose.not_few("it waits for a worker that was stopped")
 def test_a_lease_that_is_held_whatever_happens_is_caught(tmp_path: Path) -> None:
     with a_shop(tmp_path, "sandbox, SQLite", 0, None) as shop:
         shop.crowd.ask()
@@ -206,6 +207,7 @@ def test_a_lease_that_is_held_whatever_happens_is_caught(tmp_path: Path) -> None
                 first.signal(signal.SIGKILL)
 
 
+@dose.not_few("it waits for a worker that was stopped")
 def test_an_object_that_is_made_late_and_stays_is_caught(tmp_path: Path) -> None:
     with a_shop(tmp_path, "sandbox, SQLite", 0, None) as shop:
         crowd = shop.crowd

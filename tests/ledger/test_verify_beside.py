@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import orjson
@@ -28,7 +30,7 @@ from ledger.streams import app_stream
 from ledger.verify import Damage, verify_chain
 from tests.ledger.examples import ENVELOPE
 from tests.moves.support import silent
-from tests.postgres_support import administer
+from tests.postgres_support import Server, administer, name_of
 
 SHOP, BLOG, NEWS = (AppId("sandbox", "default", name) for name in ("shop", "blog", "news"))
 ENVELOPE_BYTES = orjson.dumps(ENVELOPE)
@@ -45,14 +47,30 @@ def release(image: str) -> Deploy:
     return Deploy(image=image)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A ledger with three lives of two apps, and seven releases."""
-    sqlite = request.param == "sqlite"
-    address = str(tmp_path / "ledger.db") if sqlite else str(request.getfixturevalue("database"))
+@pytest.fixture(scope="module")
+def story(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[[str], tuple[Path, str]]:
+    """By kind of database, a directory of keys and the address of a ledger, to be copied; made when first asked for."""
+
+    @cache
+    def made(kind: str) -> tuple[Path, str]:
+        directory = tmp_path_factory.mktemp(kind)
+        if kind == "sqlite":
+            address = str(directory / "ledger.db")
+        else:
+            address = request.getfixturevalue("postgres").new_database()
+        tell(address, directory / "keys")
+        return directory, address
+
+    return made
+
+
+def tell(address: str, keys: Path) -> None:
+    """Record three lives of two apps, and seven releases."""
     numbers, requests = iter(range(100)), iter(range(100))
     with closing(open_store(address)) as store:
-        ledger = Ledger(store, KeyFiles(tmp_path / "keys"), mint_domain=lambda: f"a-{next(numbers)}.example.com")
+        ledger = Ledger(store, KeyFiles(keys), mint_domain=lambda: f"a-{next(numbers)}.example.com")
 
         def ask(app: AppId, command: Command, **secrets: bytes) -> None:
             ledger.execute(app, command, asked(f"r-{next(requests)}"), secret_values=secrets)
@@ -68,7 +86,20 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         ask(BLOG, PurgeSecret(key="LEAKED"))
         for image in ("nginx:3", "nginx:4", "nginx:5"):
             ask(SHOP, release(image))
-    return address
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path, story: Callable[[str], tuple[Path, str]]) -> Iterator[str]:
+    """The ledger of `tell`, for one test."""
+    directory, original = story(request.param)
+    shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+    if request.param == "sqlite":
+        yield str(tmp_path / "ledger.db")
+        return
+    server: Server = request.getfixturevalue("postgres")
+    copied = server.new_database(f"TEMPLATE {name_of(original)}")
+    yield copied
+    server.drop(copied)
 
 
 @pytest.fixture

@@ -23,6 +23,12 @@ def user(story: Story, tmp_path: Path) -> User:
     return User(story, tmp_path / "user")
 
 
+@pytest.fixture
+def database(empty_database: str) -> str:
+    """Address of a database without tables: here it matters who makes them."""
+    return empty_database
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Address of a ledger that does not exist yet, in each kind of store."""

@@ -13,6 +13,12 @@ OpenStore = Callable[..., PostgresStore]
 
 
 @pytest.fixture
+def database(empty_database: str) -> str:
+    """Address of a database without tables: here it matters who makes them."""
+    return empty_database
+
+
+@pytest.fixture
 def open_postgres() -> Iterator[OpenStore]:
     """Opens stores, and closes them after the test."""
     stores: list[PostgresStore] = []

@@ -20,7 +20,7 @@ from ledger.postgres_store import PostgresStore
 from tests.candidates import CLUSTER, election, until
 from tests.postgres.between import between
 from tests.postgres.conftest import OpenStore
-from tests.postgres_support import administer
+from tests.postgres_support import administer, name_of
 
 STORES = Path(__file__).parents[1] / "golden" / "stores"
 SLOW = 30.0
@@ -110,8 +110,7 @@ def test_a_database_of_version_1_has_no_leader_and_says_how_to_get_one(database:
 
 def test_a_database_that_cannot_be_written_has_no_leader(database: str, open_postgres: OpenStore) -> None:
     migrate(database)
-    name = database.partition("@/")[2].partition("?")[0]
-    administer(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    administer(database, f"ALTER DATABASE {name_of(database)} SET default_transaction_read_only = on")
     lease = open_postgres(database).lease(CLUSTER, holder="one", note="", seconds=SLOW)
     with pytest.raises(LedgerUnavailableError, match="cannot be written"):
         lease.acquire()

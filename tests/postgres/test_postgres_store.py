@@ -28,7 +28,7 @@ from ledger.statements import STATEMENTS
 from ledger.store import Beside, NewRow, RequestRow
 from tests.postgres.between import between
 from tests.postgres.conftest import OpenStore
-from tests.postgres_support import administer, holding, once_waiting
+from tests.postgres_support import administer, holding, name_of, once_waiting
 
 A, B = b"a" * 16, b"b" * 16
 TERMINATE = (
@@ -110,7 +110,7 @@ def test_a_stricter_default_isolation_ends_in_conflicts_not_in_damage(
     store: PostgresStore, database: str, level: str
 ) -> None:
     append(store, 1)
-    administer(database, f"ALTER DATABASE {_name(database)} SET default_transaction_isolation = '{level}'", TERMINATE)
+    administer(database, f"ALTER DATABASE {name_of(database)} SET default_transaction_isolation = '{level}'", TERMINATE)
     append(store, 2)
     with psycopg.connect(database) as other:
         other.execute("UPDATE onectl.ledger_head SET position = position")
@@ -123,7 +123,7 @@ def test_every_append_is_synchronous_whatever_the_database_says(store: PostgresS
     append(store, 1)
     administer(
         database,
-        f"ALTER DATABASE {_name(database)} SET synchronous_commit = off",
+        f"ALTER DATABASE {name_of(database)} SET synchronous_commit = off",
         "CREATE TABLE seen (setting text)",
         "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         " INSERT INTO onectl.seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$",
@@ -159,7 +159,7 @@ def test_a_head_that_was_put_back_is_damage_not_a_conflict(store: PostgresStore,
 
 def test_a_database_that_cannot_be_written_is_still_read(store: PostgresStore, database: str) -> None:
     append(store, 1)
-    administer(database, f"ALTER DATABASE {_name(database)} SET default_transaction_read_only = on", TERMINATE)
+    administer(database, f"ALTER DATABASE {name_of(database)} SET default_transaction_read_only = on", TERMINATE)
     assert store.head().position == 1
     with pytest.raises(LedgerUnavailableError, match="cannot be written"):
         append(store, 2)
@@ -221,10 +221,6 @@ def committing(other: psycopg.Connection[Any], url: str) -> Iterator[None]:
     thread.start()
     yield
     thread.join()
-
-
-def _name(url: str) -> str:
-    return url.partition("@/")[2].partition("?")[0]
 
 
 def test_lines_are_looked_for_by_the_index_of_their_stream(store: PostgresStore, database: str) -> None:
