@@ -53,6 +53,7 @@ from tests.decisions.scenario import (
     sealed,
     told,
 )
+from tests.seeds import examples
 
 PARKED = ("Forbidden", "Invalid", "NotOurs", "FieldConflict", "Contended", "Sealed", "Redacted", "StillThere")
 """Reasons for which apps are parked, by the cluster and by ourselves."""
@@ -105,7 +106,7 @@ subjects = st.sampled_from([None, *LIVES])
 requests = st.sampled_from(["r1", "r2", "r3"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150, short=150), deadline=None)
 @given(st.lists(st.tuples(events, subjects, requests), max_size=30))
 def test_any_sequence_of_any_events_can_be_folded(sequence: list[tuple[Event, str | None, str]]) -> None:
     state = App(id=APP)

@@ -19,6 +19,7 @@ from ledger.spec import AppId, Configuration, SecretVersion, Spec
 from tests.decisions.scenario import APP, told
 from tests.ledger.examples import EXAMPLES
 from tests.projections.histories import APPS, Script, Step, Verb, about, perform, script, steps
+from tests.seeds import examples
 
 FOLDS = Path(__file__).parents[1] / "golden" / "folds"
 STATES = (App, AppId, Life, Roll, Configuration, SecretVersion, Spec, Parked, AppliedObject, FieldDrift)
@@ -49,7 +50,7 @@ def test_a_state_is_read_as_it_was_written() -> None:
         assert app_state.to_bytes(app_state.from_bytes(app_state.to_bytes(state))) == app_state.to_bytes(state)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60, short=60))
 @given(plan=steps(min_size=10, max_size=60))
 def test_any_state_is_read_as_it_was_written(plan: list[Step]) -> None:
     for app in APPS:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from ledger import sealing
 from ledger.errors import SealedError
+from tests.seeds import examples
 
 LIFE = "7a6b5c4d-3e2f-4a1b-8c9d-0e1f2a3b4c5d"
 OTHER = "8a6b5c4d-3e2f-4a1b-8c9d-0e1f2a3b4c5d"
 PRIVATE, PUBLIC = sealing.generate()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30, short=30), deadline=None)
 @given(st.binary(max_size=5000))
 def test_what_was_sealed_can_be_opened_and_is_overhead_longer(value: bytes) -> None:
     ciphertext = sealing.seal_value(value, LIFE, "TOKEN", 3, PUBLIC)

@@ -24,6 +24,7 @@ from ledger.checkpoint import (
     unverified,
 )
 from ledger.keys import KeyFiles
+from tests.seeds import examples
 
 # The example of Go's golang.org/x/mod/sumdb/note.
 GO_PRIVATE = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
@@ -151,7 +152,7 @@ class TestNotes:
         with pytest.raises(CheckpointError, match="larger"):
             open_note(NOTE * 10_000, KEY.verifier)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=examples(200, short=200), deadline=None)
     @given(st.binary(max_size=200))
     def test_noise_is_refused(self, noise: bytes) -> None:
         for text in (noise, NOTE + noise, noise + NOTE, NOTE[:40] + noise + NOTE[40:]):

@@ -21,6 +21,7 @@ from ledger.merkle import (
     verify_inclusion,
 )
 from tests.proofs import naive_merkle
+from tests.seeds import examples
 
 # The inputs and hashes of the Certificate Transparency reference tests, published with RFC 6962's first logs.
 INPUTS = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
@@ -145,7 +146,7 @@ class TestAgainstTheDefinition:
                 assert verify_consistency(old, size, roots[old], roots[size], proof)
             assert verify_consistency(0, size, EMPTY_ROOT, roots[size], tree.consistency_proof(0, size))
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=examples(40, short=40), deadline=None)
     @given(st.integers(1, 3000), st.integers(0, 9), st.data())
     def test_bigger_trees(self, size: int, level: int, data: st.DataObject) -> None:
         leaves = some_leaves(size)
@@ -162,7 +163,7 @@ class TestAgainstTheDefinition:
         assert verify_inclusion(leaves[index], index, size, path, root)
         assert verify_consistency(old, size, naive_merkle.mth(leaves[:old]), root, proof)
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=examples(50, short=50), deadline=None)
     @given(st.lists(st.integers(0, 40), max_size=12), st.integers(0, 4))
     def test_growing_in_steps_is_growing_at_once(self, steps: list[int], level: int) -> None:
         leaves = some_leaves(sum(steps))
@@ -177,7 +178,7 @@ class TestAgainstTheDefinition:
 
 
 class TestForgeriesAreRefused:
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=examples(300, short=300), deadline=None)
     @given(st.integers(2, 70), st.data())
     def test_any_other_question_or_any_other_hash(self, size: int, data: st.DataObject) -> None:
         leaves = some_leaves(size)

@@ -30,6 +30,7 @@ from ledger.stored_leaves import ledger_leaves, ledger_tree
 from ledger.streams import LEDGER_STREAM
 from ledger.verify import verify_chain
 from tests.proofs.ledgers import APP, LEDGER_ID, ORIGIN, START_US, RealLedger, envelope, rewrite
+from tests.seeds import examples
 
 EDIT = (
     'UPDATE stored_events SET state = CAST(replace(CAST(state AS TEXT), \'"N":"7"\', \'"N":"8"\') AS BLOB) '
@@ -207,7 +208,7 @@ class TestDamagedProofFiles:
         with pytest.raises(OneCtlError):
             verify_proof(replace(Proof.parse(text), entry=entry).to_bytes(), made.verifier)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=examples(200, short=200), deadline=None)
     @given(st.binary(max_size=100), st.integers(0, 2000))
     def test_noise_is_refused(self, noise: bytes, at: int) -> None:
         key = SigningKey(ORIGIN, bytes(32)).verifier

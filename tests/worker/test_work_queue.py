@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from effects.backoff import Backoff
 from effects.work_queue import Work, WorkQueue
 from ledger.spec import AppId
+from tests.seeds import examples
 
 ONE, TWO, THREE = (AppId("prod", "shop", name) for name in ("one", "two", "three"))
 
@@ -154,7 +155,7 @@ def test_who_waits_is_woken_by_what_comes_in_and_by_the_end() -> None:
     assert [work and work.app_id for work in found] == [ONE, None]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200, short=200), deadline=None)
 @given(
     st.lists(
         st.tuples(
