@@ -70,32 +70,17 @@ BEGIN
     IF redact_position IS NOT NULL THEN  -- or a snapshot could be written that was folded before and holds the text
         PERFORM pg_advisory_xact_lock({read_model_lock});
     END IF;
-    SELECT * INTO STRICT head FROM ledger_head FOR UPDATE;
-    -- Only now that the head is locked, the line that it names can be seen, whoever wrote it.
-    SELECT here.*, newest.recorded_us, newest.chain,
-        EXISTS (SELECT FROM requests WHERE request_id = request) AS is_repeated INTO STRICT place
-    FROM ledger_instance AS here LEFT JOIN stored_events AS newest ON newest.notification_id = head.position;
-    IF head.recorded_us <> coalesce(place.recorded_us, 0) OR head.position > 0 AND head.chain IS DISTINCT FROM place.chain THEN
-        RAISE EXCEPTION USING ERRCODE = '{bad_head}', MESSAGE = 'the head does not fit its events';
+    -- Others wait for the head, so what can be known without it comes before. A condition with a query in it costs as much as
+    -- a line does, so none is evaluated where there is nothing to ask.
+    IF clock_us > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + {ahead_us} THEN
+        RAISE EXCEPTION USING ERRCODE = '{wrong_clock}', MESSAGE = 'the clock is ahead';
     END IF;
-    IF place.writer <> place.instance THEN
-        RAISE EXCEPTION USING ERRCODE = '{ended}', MESSAGE = place.writer, DETAIL = coalesce(place.note, '');
-    END IF;
-    -- A condition with a query in it costs as much as a line does, so none is evaluated where there is nothing to ask.
-    IF request IS NOT NULL THEN
-        IF place.is_repeated THEN
-            RAISE unique_violation USING MESSAGE = 'the request id was recorded meanwhile';
-        ELSIF cardinality(streams) = 0 THEN
-            RAISE insufficient_privilege USING MESSAGE = 'what is written beside the lines is not what they say';
-        END IF;
-    END IF;
-    -- Behind a key and its identity stand the stream that named the identity, and the version it had then.
-    IF cardinality(life_key) > 2 THEN
-        IF life_key[4]::bigint <> (
-            SELECT coalesce(max(originator_version), 0) FROM stored_events
-            WHERE originator_id = decode(life_key[3], 'hex')
-        ) THEN
-            RAISE serialization_failure USING MESSAGE = 'the stream that was decided on has grown';
+    -- The owner can write whatever it wants to anyway.
+    checked := NOT has_table_privilege(session_user, '{schema}.stored_events', 'INSERT');
+    IF checked THEN
+        wrong := life[1] IS DISTINCT FROM life_key[1];
+        IF request IS NULL THEN
+            wrong := wrong OR topics && '{{{requested}}}'::text[];
         END IF;
     END IF;
     -- Whoever sets the identity chooses who can open what is sealed from here on: as much as rewrapping keys.
@@ -103,6 +88,9 @@ BEGIN
         session_user, '{schema}.rewrap_life_keys(text[], text[], text[], bytea[], integer)', 'EXECUTE'
     ) THEN
         RAISE insufficient_privilege USING MESSAGE = 'the effects identity is set by the worker';
+    END IF;
+    IF request IS NOT NULL AND cardinality(streams) = 0 THEN
+        RAISE insufficient_privilege USING MESSAGE = 'what is written beside the lines is not what they say';
     END IF;
     -- Nothing is written beside the lines but what they say: who may append could do otherwise what nobody sees in the log.
     IF coalesce(life, life_key, sealed_lives) IS NOT NULL OR coalesce(purge_life, shred, moved_to) IS NOT NULL THEN
@@ -132,6 +120,25 @@ BEGIN
             RAISE insufficient_privilege USING MESSAGE = 'what is written beside the lines is not what they say';
         END IF;
     END IF;
+    SELECT * INTO STRICT head FROM ledger_head FOR UPDATE;
+    -- Only now that the head is locked, the line that it names can be seen, whoever wrote it.
+    SELECT here.*, newest.recorded_us, newest.chain INTO STRICT place
+    FROM ledger_instance AS here LEFT JOIN stored_events AS newest ON newest.notification_id = head.position;
+    IF head.recorded_us <> coalesce(place.recorded_us, 0) OR head.position > 0 AND head.chain IS DISTINCT FROM place.chain THEN
+        RAISE EXCEPTION USING ERRCODE = '{bad_head}', MESSAGE = 'the head does not fit its events';
+    END IF;
+    IF place.writer <> place.instance THEN
+        RAISE EXCEPTION USING ERRCODE = '{ended}', MESSAGE = place.writer, DETAIL = coalesce(place.note, '');
+    END IF;
+    -- Behind a key and its identity stand the stream that named the identity, and the version it had then.
+    IF cardinality(life_key) > 2 THEN
+        IF life_key[4]::bigint <> (
+            SELECT coalesce(max(originator_version), 0) FROM stored_events
+            WHERE originator_id = decode(life_key[3], 'hex')
+        ) THEN
+            RAISE serialization_failure USING MESSAGE = 'the stream that was decided on has grown';
+        END IF;
+    END IF;
     -- Of a line that is recorded, only the one field may be blanked that the event names, and the salt goes with it.
     IF redact_position IS NOT NULL THEN
         SELECT convert_from(state, 'UTF8')::jsonb AS document, encode(sha256(state), 'hex') AS digest INTO before
@@ -152,17 +159,6 @@ BEGIN
                 = convert_from(redact_state, 'UTF8')::jsonb) IS NOT TRUE
         THEN
             RAISE insufficient_privilege USING MESSAGE = 'a redaction blanks the field that its event names, and no other';
-        END IF;
-    END IF;
-    IF clock_us > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + {ahead_us} THEN
-        RAISE EXCEPTION USING ERRCODE = '{wrong_clock}', MESSAGE = 'the clock is ahead';
-    END IF;
-    -- The owner can write whatever it wants to anyway.
-    checked := NOT has_table_privilege(session_user, '{schema}.stored_events', 'INSERT');
-    IF checked THEN
-        wrong := life[1] IS DISTINCT FROM life_key[1];
-        IF request IS NULL THEN
-            wrong := wrong OR topics && '{{{requested}}}'::text[];
         END IF;
     END IF;
     at_position := head.position;
@@ -218,7 +214,7 @@ BEGIN
             RAISE insufficient_privilege USING MESSAGE = 'what the lines say is not what is written beside them';
         END IF;
     END IF;
-    IF request IS NOT NULL THEN
+    IF request IS NOT NULL THEN  -- its key shows if it was recorded meanwhile
         INSERT INTO requests VALUES (request, request_salt, request_digest, head.position + 1, at_position);
     END IF;
     IF life IS NOT NULL THEN

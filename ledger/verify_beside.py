@@ -8,7 +8,7 @@ are compared with them as the chain is walked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ledger.errors import UnreadableEventError
 from ledger.events import SCHEMA_VERSIONS, Deployed, Destroyed, SecretPurged, SecretSet
@@ -22,9 +22,28 @@ from ledger.verify_secrets import TOPICS, SecretCheck
 
 PAGE = 2000
 
-_LANDMARKS = frozenset(LANDMARKS)
 _OPENS = b'"life_key":"'
 """In the bytes of the ``Deployed`` that opens a life, and of no other one: within a text a quote is escaped."""
+
+
+class _Kind(NamedTuple):
+    """What has to be looked at in lines of a topic; by topic, since one look-up a line is quicker than several.
+
+    Attributes:
+        is_landmark: Whether the index of landmarks leads to them.
+        has_beside: Whether a sealed value or the key of a life follows from some of them.
+        is_alone: Whether they are never appended for a request; see `ledger.verify_requests.PARTS`.
+        is_known: Whether this program has such events.
+    """
+
+    is_landmark: bool
+    has_beside: bool
+    is_alone: bool
+    is_known: bool
+
+
+_KINDS = {topic: _Kind(topic in LANDMARKS, topic in TOPICS, part == "alone", True) for topic, part in PARTS.items()}
+_UNKNOWN = _Kind(False, False, False, False)
 
 _LONGEST = 64
 """Lines that are asked for at once where one of them is looked for."""
@@ -47,7 +66,7 @@ class BesideCheck:
         self._reading = reading
         self._deep = deep
         self._lives = 0
-        self._landmarks: tuple[int, int] = (0, 0)
+        self._landmarks = self._positions = 0
         self._appends = Appends()
         self._requests = RequestCheck(store)
         self._secrets = SecretCheck(store)
@@ -55,27 +74,29 @@ class BesideCheck:
 
     def page(self, rows: Sequence[Row]) -> Misled | None:
         """Compare what these lines say, which follow those of the last call; the first mistake."""
-        appends = self._appends
+        appends, deep = self._appends, self._deep
         for row in rows:
-            topic, state = row.topic, row.state
-            if topic in _LANDMARKS:
-                count, total = self._landmarks
-                self._landmarks = (count + 1, total + row.position)
-            beside = topic in TOPICS and (topic != "Deployed" or _OPENS in state)
-            quick = not (self._deep or beside) and topic in PARTS
-            said = said_in(row) if quick and state.startswith(b'{"data":{') and state.endswith(b"}") else None
+            position, _, _, topic, state, _, _, _ = row
+            kind = _KINDS.get(topic, _UNKNOWN)
+            if kind.is_landmark:
+                self._landmarks, self._positions = self._landmarks + 1, self._positions + position
+            beside = kind.has_beside and (topic != "Deployed" or _OPENS in state)
+            plain = kind.is_known and not (deep or beside) and state[:9] == b'{"data":{' and state[-1:] == b"}"
+            if plain and kind.is_alone:
+                if appended := appends.alone(position):
+                    self._requests.add(appended)
+                continue
+            document, said = {}, said_in(state) if plain else None
             if said is None:
                 try:
                     document = document_of(row)
                 except UnreadableEventError as error:
                     if self._reading:
-                        detail = f"position {row.position} cannot be read: {error.message}"
-                        return Misled(row.position, detail, "unreadable")
+                        detail = f"position {position} cannot be read: {error.message}"
+                        return Misled(position, detail, "unreadable")
                     continue
                 said = said_by(document)
                 self._is_newer = self._is_newer or "schema" in document["meta"]
-            else:
-                document = {}
             if appended := appends.add(row, said):
                 self._requests.add(appended)
             if beside and (wrong := self._of_a_life(row, document)):
@@ -111,7 +132,7 @@ class BesideCheck:
     def _wrong_totals(self, upto: int) -> Misled | None:
         if not self._is_newer and self._store.life_count(upto) != self._lives:
             return Misled(upto, "the table of lives names lives that no event opened", "unfindable")
-        if self._store.landmark_totals(upto) != self._landmarks:
+        if self._store.landmark_totals(upto) != (self._landmarks, self._positions):
             position = self._first_lost(upto)
             return Misled(
                 position, f"the release at position {position} is not found: the index is damaged", "unfindable"

@@ -31,8 +31,6 @@ created with a command or without one, and redactions of versions before 0.1.0 w
 Said = tuple[object, object]
 """The request that a line names, and its writer's clock."""
 
-_NOBODY: Said = (None, None)
-
 
 def said_by(document: Mapping[str, Any]) -> Said:
     """What a line says, whose JSON this is."""
@@ -40,15 +38,12 @@ def said_by(document: Mapping[str, Any]) -> Said:
     return meta.get("request_id"), meta.get("clock")
 
 
-def said_in(row: Row) -> Said | None:
-    """What a line of a known topic says, found in the bytes that this program writes; None if it has to be parsed.
+def said_in(state: bytes) -> Said | None:
+    """What a line says, found in the bytes that this program writes; None if it has to be parsed.
 
     Within a text a quote is escaped, so nothing in a text is taken for a name. A name may stand in the data as well,
     but those of the envelope come last. Whoever writes other bytes misleads this; what is then wrong is parsed again.
     """
-    state = row.state
-    if PARTS[row.topic] == "alone":
-        return _NOBODY
     request, clock = state.rfind(b'"request_id":"') + 14, state.rfind(b'"clock":"') + 9
     request_id = state[request : state.find(b'"', request)]
     if request < 14 or clock < 9 or b"\\" in request_id:
@@ -93,12 +88,9 @@ class Appends:
     def add(self, row: Row, said: Said) -> Appended | None:
         """One more line; what was appended before, if that is complete now and may have been asked for."""
         part = PARTS.get(row.topic, _UNKNOWN)
-        done = None
         if part == "alone":
-            if self._mark is not None:
-                done = self.end()
-            self.began = row.position
-            return done
+            return self.alone(row.position)
+        done = None
         mark = (row.recorded_us, *said)
         if mark != self._mark:
             if self._mark is not None:
@@ -108,6 +100,12 @@ class Appends:
         if part == "requested":
             self._sure = row.position
         self._exact = self._exact and part != _UNKNOWN
+        return done
+
+    def alone(self, position: int) -> Appended | None:
+        """Likewise, for a line that is appended without a request."""
+        done = self.end() if self._mark is not None else None
+        self.began = position
         return done
 
     def end(self) -> Appended | None:
