@@ -55,7 +55,8 @@ DECLARE
     told jsonb;
     field text;
     path text[];
-    name bytea;
+    leaves bytea[];
+    chains bytea[];
     checked boolean;
     line jsonb;
     clock jsonb;
@@ -200,15 +201,19 @@ BEGIN
                 RAISE insufficient_privilege USING MESSAGE = 'what the lines say is not what is written beside them';
             END IF;
         END IF;
-        name := convert_to(topics[i], 'UTF8');
         at_leaf := sha256(
             '\\x00'::bytea || int8send(at_position) || streams[i] || int8send(versions[i]) || int8send(at_us)
-            || substring(int4send(length(name)) FROM 3) || name || sha256(states[i]));
+            || substring(int4send(octet_length(topics[i])) FROM 3) || convert_to(topics[i], 'UTF8') || sha256(states[i]));
         at_chain := sha256(at_chain || at_leaf);
-        INSERT INTO stored_events VALUES (
-            at_position, streams[i], versions[i], topics[i], states[i], at_us, at_leaf, at_chain);
+        leaves[i] := at_leaf;
+        chains[i] := at_chain;
         RETURN NEXT;
     END LOOP;
+    -- All at once: an insert of its own for each of ten lines takes a fifth of appending them.
+    INSERT INTO stored_events
+    SELECT head.position + each.n, each.stream, each.version, each.topic, each.state, at_us, each.leaf, each.chain
+    FROM unnest(streams, versions, topics, states, leaves, chains) WITH ORDINALITY
+        AS each (stream, version, topic, state, leaf, chain, n);
     IF values_said <> 0 OR sealed_lives IS NOT NULL THEN
         IF checked AND values_said <> coalesce(cardinality(sealed_lives), 0) THEN
             RAISE insufficient_privilege USING MESSAGE = 'what the lines say is not what is written beside them';
