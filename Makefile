@@ -3,8 +3,8 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Many tests wait for a process, a disk or a lease, so there are half as many more at once than cores.
-AT_ONCE ?= $(shell expr \( $$(getconf _NPROCESSORS_ONLN) \* 3 + 1 \) / 2)
+# Many tests wait for a process or a lease, so there are twice as many at once as cores.
+AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 2)
 
 .PHONY: help demo test faults-short faults bench check format lock sql soak clean
 

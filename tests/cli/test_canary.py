@@ -27,6 +27,7 @@ from ledger.stores import open_store
 from tests.canary import CANARY, ENCODINGS, files_that_leak, leaks
 from tests.cli import in_process
 from tests.cli_support import ROOT, Cli, Result, write_toml
+from tests.faults import dose
 from tests.postgres_support import Server, administer, name_of
 
 VISIBLE = "visible-canary"
@@ -201,7 +202,7 @@ def _all_tables(connection: psycopg.Connection[tuple[str]]) -> list[str]:
     return [name for (name,) in rows]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=dose.of(few=["sqlite"], short=["sqlite", "postgresql"], long=["sqlite", "postgresql"]))
 def teller(request: pytest.FixtureRequest, tmp_path: Path) -> Teller:
     if request.param == "sqlite":
         return Teller(tmp_path, None, None)

@@ -22,6 +22,7 @@ from ledger.stores import open_store
 from ledger.verify import verify_chain
 from tests.cli_support import Cli, write_toml
 from tests.effects.worlds import request
+from tests.faults import dose
 from tests.seeds import seeds
 
 ROTATE = ("secret", "rotate-keys", "-y")
@@ -74,7 +75,7 @@ class Owner:
         return list((self.cli.home / "keys").glob(".*.draft"))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=dose.of(few=["sqlite"], short=["sqlite", "postgresql"], long=["sqlite", "postgresql"]))
 def owner(request: pytest.FixtureRequest, tmp_path: Path) -> Owner:
     return Owner(tmp_path, None if request.param == "sqlite" else request.getfixturevalue("database"))
 

@@ -12,6 +12,7 @@ from cli import worker_run
 from ledger import postgres_growth
 from tests.cli_support import Cli, write_toml
 from tests.effects.worlds import eventually
+from tests.faults import dose
 from tests.postgres.test_patience import stopped
 from tests.postgres_support import Server
 from tests.worker.commands import Run, worker
@@ -40,6 +41,7 @@ def lag(run: Run) -> str:
     return line.split()[1]
 
 
+@dose.not_few("the database is stopped for longer than workers are patient")
 def test_workers_stay_healthy_and_are_not_ready_while_the_database_is_stopped(cli: Cli, postgres: Server) -> None:
     lease = ("--lease", f"{LEASE:g}s")
     with worker(cli, *lease) as leads, worker(cli, *lease, leads=False, name="stand-by") as stands_by:
