@@ -150,6 +150,13 @@ class AppListRow(NamedTuple):
         """Secret keys that are set, sorted."""
         return _texts(self.secret_keys)
 
+    def but(self, **columns: Any) -> AppListRow:
+        """The same row with other values in some columns. `_replace` is three times as slow: a tenth of a rebuild."""
+        values = list(self)
+        for name, column in columns.items():
+            values[_PLACES[name]] = column
+        return tuple.__new__(AppListRow, values)
+
     def deployment(self) -> Deployment:
         """The life as the commands show it, without its domain."""
         return Deployment(
@@ -190,6 +197,8 @@ class PastRow(NamedTuple):
     valid_to: int
     content: bytes
 
+
+_PLACES = {name: place for place, name in enumerate(AppListRow._fields)}
 
 _NAMES = 4
 """Columns of a row that name a life and stay as they are."""
@@ -273,7 +282,7 @@ class AppList:
             case ApplyRefused():
                 return self.refused(row, line, event)
             case ApplyRetried():
-                return row._replace(valid_from=line.position, changed=line.position)
+                return row.but(valid_from=line.position, changed=line.position)
             case _:
                 return row
 
@@ -348,16 +357,16 @@ class AppList:
 
     def applied(self, row: AppListRow, line: Line, event: ResourcesApplied) -> AppListRow:
         """The cluster acknowledged everything up to a position."""
-        return row._replace(valid_from=line.position, applied_through=event.through, refused_through=0)
+        return row.but(valid_from=line.position, applied_through=event.through, refused_through=0)
 
     def refused(self, row: AppListRow, line: Line, event: ApplyRefused) -> AppListRow:
         """The cluster refused what was asked for up to a position."""
-        return row._replace(valid_from=line.position, refused_through=event.through)
+        return row.but(valid_from=line.position, refused_through=event.through)
 
     def removed(self, row: AppListRow, line: Line, event: ResourcesRemoved) -> AppListRow:
         """Every object is gone, however often that was tried since the destroy, whose position the event names."""
         through = max(event.through, row.changed)
-        return row._replace(valid_from=line.position, applied_through=through, refused_through=0)
+        return row.but(valid_from=line.position, applied_through=through, refused_through=0)
 
     def past(self, row: AppListRow, position: int) -> PastRow:
         """A life as it was until a position."""
@@ -565,7 +574,7 @@ def _spec_columns(spec: Spec) -> dict[str, Any]:
 
 def _asked(row: AppListRow, line: Line, **columns: Any) -> AppListRow:
     """Something was asked for: the cluster has to catch up."""
-    return row._replace(valid_from=line.position, changed=line.position, updated_us=line.recorded_us, **columns)
+    return row.but(valid_from=line.position, changed=line.position, updated_us=line.recorded_us, **columns)
 
 
 def _with(keys: str, more: Iterable[str]) -> str:
