@@ -36,17 +36,22 @@ STREAM_SIZE = 16
 TOPIC_LIMIT = 2**13
 """From how many characters on a topic is none."""
 
-_COLUMNS = (int, bytes, int, str, bytes, int, bytes, bytes)
-
 
 def is_well_formed(row: Row) -> bool:
     """Whether every column has its type and size; a database that was tampered with may answer otherwise."""
+    position, stream, version, topic, state, recorded_us, leaf, chain = row
     return (
-        tuple(map(type, row)) == _COLUMNS
-        and len(row.stream) == STREAM_SIZE
-        and row.version >= 0
-        and len(row.topic) < TOPIC_LIMIT
-        and 0 <= row.recorded_us <= LATEST_US
+        type(position) is int
+        and type(stream) is bytes
+        and len(stream) == STREAM_SIZE
+        and type(version) is int
+        and version >= 0
+        and type(topic) is str
+        and len(topic) < TOPIC_LIMIT
+        and type(state) is bytes
+        and type(recorded_us) is int
+        and 0 <= recorded_us <= LATEST_US
+        and type(leaf) is type(chain) is bytes
     )
 
 

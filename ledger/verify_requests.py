@@ -87,19 +87,21 @@ class Appends:
 
     def add(self, row: Row, said: Said) -> Appended | None:
         """One more line; what was appended before, if that is complete now and may have been asked for."""
-        part = PARTS.get(row.topic, _UNKNOWN)
+        position, _, _, topic, _, recorded_us, _, _ = row
+        part = PARTS.get(topic, _UNKNOWN)
         if part == "alone":
-            return self.alone(row.position)
+            return self.alone(position)
         done = None
-        mark = (row.recorded_us, *said)
+        mark = (recorded_us, *said)
         if mark != self._mark:
             if self._mark is not None:
                 done = self.end()
-            self.began, self._mark = row.position, mark
-        self._last = row.position
+            self.began, self._mark = position, mark
+        self._last = position
         if part == "requested":
-            self._sure = row.position
-        self._exact = self._exact and part != _UNKNOWN
+            self._sure = position
+        else:
+            self._exact = False
         return done
 
     def alone(self, position: int) -> Appended | None:
