@@ -39,7 +39,9 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 
 ENDED_BY_THE_SERVER = {0, ExitCode.FAILED, ExitCode.UNKNOWN, ExitCode.NOT_APPLIED, ExitCode.TIMED_OUT}
 WAITING = Command("redeploy and wait", ("deploy", "--image", "nginx:3", "--wait", "--timeout", "9s"))
-STEPWISE = (FIRST, SECRET, WAITING, DESTROY, AGAIN, ENV, SCALE, RESTART)
+PURGE = Command("purge", ("secret", "purge", "JWT_SECRET", "-y", "--reason", "leaked"))
+MARK = Command("mark bad", ("deploy", "mark-bad", "1", "--reason", "slow"))
+STEPWISE = (FIRST, SECRET, WAITING, DESTROY, AGAIN, ENV, SCALE, RESTART, PURGE, MARK)
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,35 @@ import pytest
 from ledger.postgres_migrate import migrate
 from ledger.postgres_schema import role_script
 from ledger.postgres_store import PostgresStore
-from tests.postgres_support import Server, administer
+from tests.postgres_support import Server, administer, name_of
 
 OpenStore = Callable[..., PostgresStore]
 
 
+ROLES = ("reader", "writer", "worker", "nobody")
+
+
+@pytest.fixture(scope="session")
+def granted(postgres: Server) -> str:
+    """Name of a database with tables and a login of each role, to be copied."""
+    url = postgres.new_database()
+    migrate(url)
+    administer(url, role_script("t1"), role_script("t1"))
+    for role in ROLES:
+        login = f"{role}_login"
+        administer(url, f"DO $$ BEGIN CREATE ROLE {login} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+        if role != "nobody":
+            administer(url, f"GRANT t1_{role} TO {login}")
+    return name_of(url)
+
+
 @pytest.fixture
-def database(empty_database: str) -> str:
-    """Address of a database without tables: here it matters who makes them."""
-    return empty_database
+def database(postgres: Server, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Address of a database of the test's own: without tables, since here it matters who makes them, or with `roles`."""
+    with_roles = "roles" in request.fixturenames
+    url = postgres.new_database(f"TEMPLATE {request.getfixturevalue('granted')}" if with_roles else "")
+    yield url
+    postgres.drop(url)
 
 
 @pytest.fixture
@@ -39,17 +59,6 @@ def store(database: str, open_postgres: OpenStore) -> PostgresStore:
 
 
 @pytest.fixture
-def roles(postgres: Server, database: str) -> dict[str, str]:
-    """Addresses of the database for one login of each role."""
-    migrate(database)
-    administer(database, role_script("t1"), role_script("t1"))
-    addresses = {}
-    for role in ("reader", "writer", "worker", "nobody"):
-        name = f"{role}_login"
-        administer(
-            database,
-            f"DO $$ BEGIN CREATE ROLE {name} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
-            *([f"GRANT t1_{role} TO {name}"] if role != "nobody" else []),
-        )
-        addresses[role] = database.replace("//postgres@", f"//{name}@")
-    return addresses
+def roles(database: str) -> dict[str, str]:
+    """Addresses of the database for one login of each role; its owner has made the tables."""
+    return {role: database.replace("//postgres@", f"//{role}_login@") for role in ROLES}
