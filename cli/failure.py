@@ -16,8 +16,8 @@ from cli.exit_codes import ExitCode, UsageError, exit_code
 from cli.follow_up import completed
 from cli.options import INVOCATION
 from cli.terminal import OutputError, Terminal
-from ledger.errors import InvalidValueError, OneCtlError
-from ledger.text import Lines
+from ledger.errors import InvalidValueError, LedgerBusyError, LedgerUnavailableError, OneCtlError
+from ledger.text import Lines, lines_of
 
 _OPTIONS = {
     "name": "--name",
@@ -97,6 +97,8 @@ def _told(error: Exception) -> tuple[str, str | None]:
     """What happened, and the next step."""
     if isinstance(error, OutputError):
         return error.message, _find_out()
+    if isinstance(error, LedgerBusyError | LedgerUnavailableError) and INVOCATION.is_named:
+        return error.message, _of_this_run(error.hint or "")
     if isinstance(error, OneCtlError):
         return error.message, _hint(error)
     if isinstance(error, typer.TyperException):
@@ -143,6 +145,14 @@ def _find_out() -> str | None:
     if INVOCATION.request_id is None:
         return None
     return f"Whether the request was recorded: 1ctl audit log --request-id {INVOCATION.request_id}"
+
+
+def _of_this_run(hint: str) -> str:
+    """What to do where the ledger is away: nothing was recorded, but what an earlier run of the same request did stays."""
+    now = hint.replace("Nothing was recorded.", "Nothing was recorded now.")
+    return Lines(
+        *(lines_of(now) if now else ()), f"Whether it was before: 1ctl audit log --request-id {INVOCATION.request_id}"
+    )
 
 
 def _hint(error: OneCtlError) -> str | None:

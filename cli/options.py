@@ -26,6 +26,7 @@ class Invocation:
         kubectl: Options with which `kubectl` reaches the cluster that the command is about, or nothing.
         closing: What to call when the run ends, however it does.
         request_id: Of the request that is made; None as long as there is none, so nothing can have been recorded.
+        is_named: Whether the user has given that request its id, so that an earlier run may have recorded it.
         has_output: Whether something was, or would be, written on stdout for a program that is not a JSON document.
         recorded: Whether that request is in the ledger, so that to repeat the command would ask for it once more.
     """
@@ -40,6 +41,7 @@ class Invocation:
         self.kubectl = ""
         self.closing: list[Callable[[], None]] = []
         self.request_id: str | None = None
+        self.is_named = False
         self.has_output = False
         self.recorded = False
 

@@ -33,7 +33,7 @@ def request(*, request_id: str | None = None, reason: str | None = None, git: bo
         source=source(os.environ, git=git),
         reason=values.reason(reason) if reason is not None else None,
     )
-    INVOCATION.request_id = made.request_id
+    INVOCATION.request_id, INVOCATION.is_named = made.request_id, request_id is not None
     return made
 
 

@@ -226,3 +226,16 @@ def test_what_a_release_changes_is_told_beside_the_one_before_it(deployed: Cli) 
     overtaken = replace(deployed, change=f"{__name__}:{somebody_else_is_first.__name__}")
     told = overtaken.run("deploy", "--image", "nginx:2").done().stderr
     assert "Changed: image nginx:between → nginx:2\n" in told
+
+
+AWAY = ("--ledger", "postgresql://postgres@/ledger?host=/nowhere")
+
+
+def test_where_the_ledger_is_away_a_named_request_is_not_said_to_be_in_no_ledger(cli: Cli) -> None:
+    failed = cli.run(*AWAY, "deploy", "--image", "nginx", "--request-id", "r1").failed(1)
+    assert failed.error.splitlines()[-2:] == [
+        "Nothing was recorded now. Check its address, and that it is up.",
+        "Whether it was before: 1ctl --ledger 'postgresql://postgres@/ledger?host=/nowhere' audit log --request-id r1",
+    ]
+    failed = cli.run(*AWAY, "deploy", "--image", "nginx").failed(1)
+    assert failed.error.splitlines()[-1] == "Nothing was recorded. Check its address, and that it is up."
