@@ -180,23 +180,30 @@ def before_rotation(ledger: Ledger, keys: KeyFiles, *, accept_loss: bool = False
     Raises:
         RefusedError: Nothing is recorded yet, nothing may be recorded here, or a key is missing here.
     """
-    found = standing(ledger, keys)
-    if found is None:
-        raise RefusedError("nothing is recorded in the ledger yet", hint="Its identity is made by the first deploy.")
+    found = _now(ledger, keys)
     ledger.refuse_ended()
-    if not accept_loss:
-        _refuse_missing(found)
+    while not accept_loss and found.missing:
+        # Between our looks at the lives and at the file another process may have rewrapped the one and removed a key from
+        # the other. Then nothing is wrapped for that key any more.
+        looked, found = found, _now(ledger, keys)
+        if looked.missing.keys() & found.missing.keys():
+            raise _missing_error(found)
     return found
 
 
-def _refuse_missing(found: IdentityStanding) -> None:
+def _now(ledger: Ledger, keys: KeyFiles) -> IdentityStanding:
+    found = standing(ledger, keys)
+    if found is None:
+        raise RefusedError("nothing is recorded in the ledger yet", hint="Its identity is made by the first deploy.")
+    return found
+
+
+def _missing_error(found: IdentityStanding) -> RefusedError:
     missing = found.missing
-    if not missing:
-        return
     count, total = sum(missing.values()), sum(found.lives.values())
     line = found.recorded.get(next(iter(missing)))
     where = f": {line.envelope.actor} made it on {line.envelope.source.host}" if line else ""
-    raise RefusedError(
+    return RefusedError(
         f"the keys of {count} of {total} lives are wrapped for an identity that this machine does not hold",
         hint=Lines(
             f"Run it where that identity is{where}. Or point ONECTL_IDENTITY to a copy of its file.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -327,6 +327,23 @@ def test_two_that_rotate_at_once_leave_everything_to_open(three: Keeper, monkeyp
     assert three.keys.identities(three.ledger_id()) == [three.identity()]
     for other in others:
         other.store.close()
+
+
+def test_a_key_that_another_one_removes_between_two_looks_is_not_missing(
+    three: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast, identities, left = three.another(), three.keys.identities, [2]
+
+    def slowly(ledger_id: str) -> Sequence[str]:
+        left[0] -= 1
+        if left[0] >= 0:
+            fast.rotate()
+        return identities(ledger_id)
+
+    monkeypatch.setattr(three.keys, "identities", slowly)
+    assert three.rotate().rewrapped == 3
+    assert_all_open(three)
+    fast.store.close()
 
 
 def test_one_that_is_slow_never_wraps_for_an_older_identity_again(three: Keeper) -> None:
