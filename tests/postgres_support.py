@@ -71,6 +71,8 @@ class Server:
         )
         with (self._directory / "postgresql.conf").open("a") as configuration:
             configuration.write(f"fsync = {'on' if durable else 'off'}\n")
+            if not durable:  # in its own directory, so that nothing is left of a server that is killed
+                configuration.write("dynamic_shared_memory_type = mmap\n")
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """Address of a database."""
