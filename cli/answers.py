@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from cli.exit_codes import CommandError, ExitCode
-from cli.recording import GO_BACK, LEDGER_FAILURES, counted, not_applied, status_hint
+from cli.recording import GO_BACK, LEDGER_FAILURES, counted, not_applied, not_watched, status_hint
 from ledger.errors import RefusedError
 from ledger.events import RolloutCompleted, RolloutFailed
 from ledger.landmarks import roll_verdict
@@ -174,11 +174,7 @@ def _asking_about_pods(life: Life) -> Iterator[None]:
     try:
         yield
     except LEDGER_FAILURES as error:
-        raise CommandError(
-            f"applied, but the ledger cannot be asked what became of the pods: {error.message}",
-            code=ExitCode.TIMED_OUT,
-            hint=status_hint(life),
-        ) from error
+        raise not_watched(f"the ledger cannot be asked what became of the pods: {error.message}", life) from error
 
 
 def rollout_failed(life: Life, reason: str, message: str, *, hint: str = GO_BACK) -> CommandError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli.answers import tell_verdict
 from cli.exit_codes import CommandError, ExitCode
-from cli.recording import GO_BACK, LEDGER_FAILURES, healthy, not_applied, status_hint
+from cli.recording import GO_BACK, LEDGER_FAILURES, healthy, not_applied, not_watched, status_hint
 from effects.cluster import ClusterError, LogsUnavailableError, NotOursError
 from effects.inventory import Inventory
 from effects.reconcile import ParkedError, Progress
@@ -134,11 +134,7 @@ class Inline:
             RefusedError,
             *LEDGER_FAILURES,
         ) as error:  # refused: nothing says how to reach the cluster
-            raise CommandError(
-                f"applied, but the pods cannot be watched: {error.message}",
-                code=ExitCode.TIMED_OUT,
-                hint=status_hint(life),
-            ) from error
+            raise not_watched(f"the pods cannot be watched: {error.message}", life) from error
         assert progress is not None
         match progress.verdict:
             case "completed":

@@ -84,6 +84,11 @@ def not_applied(message: str, *, hint: str | None, again: str) -> CommandError:
     return CommandError(f"recorded, but not applied: {message}", code=ExitCode.NOT_APPLIED, hint=Lines(*lines))
 
 
+def not_watched(why: str, life: Life) -> CommandError:
+    """The error of a request that is applied, where nobody can say what became of the pods."""
+    return CommandError(f"applied, but {why}", code=ExitCode.TIMED_OUT, hint=status_hint(life))
+
+
 def counted(replicas: int) -> str:
     """So many replicas, in words."""
     return f"{replicas} replica{'' if replicas == 1 else 's'}"

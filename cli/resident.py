@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cli.answers import rollout_failed, tell_verdict
 from cli.exit_codes import CommandError, ExitCode
 from cli.parked_hints import parked_hint
-from cli.recording import LEDGER_FAILURES, healthy, not_applied, status_hint
+from cli.recording import LEDGER_FAILURES, healthy, not_applied, not_watched, status_hint
 from effects.cluster import Ref
 from effects.crash_points import crash_point
 from effects.removal import STILL_THERE
@@ -112,11 +112,7 @@ class Resident:
                 if current.rollout == "failed":
                     raise rollout_failed(life, *(current.rollout_failure or ("Unknown", "")))
         except LEDGER_FAILURES as error:
-            raise CommandError(
-                f"applied, but the ledger cannot be followed: {error.message}",
-                code=ExitCode.TIMED_OUT,
-                hint=status_hint(life),
-            ) from error
+            raise not_watched(f"the ledger cannot be followed: {error.message}", life) from error
         raise CommandError(
             f"the pods were not ready within {timeout:g} s", code=ExitCode.TIMED_OUT, hint=status_hint(life)
         )

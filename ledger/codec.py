@@ -240,7 +240,7 @@ def _rolled_back(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _objects(data: dict[str, Any]) -> dict[str, Any]:
-    data["objects"] = tuple([AppliedObject(**value) for value in data["objects"]])
+    data["objects"] = tuple(AppliedObject(**value) for value in data["objects"])
     return data
 
 

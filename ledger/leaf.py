@@ -30,10 +30,7 @@ def entry(position: int, stream: bytes, version: int, recorded_us: int, topic: s
 
 def leaf_hash(position: int, stream: bytes, version: int, recorded_us: int, topic: str, state: bytes) -> bytes:
     """The RFC 6962 leaf hash of a stored event; 32 bytes."""
-    name = topic.encode()
-    head = _HEAD.pack(position, stream, version, recorded_us, len(name))
-    # As `leaf_of(entry(...))`, but without two calls, which were a tenth of verifying a line.
-    return sha256(b"\0" + head + name + sha256(state).digest()).digest()
+    return leaf_of(entry(position, stream, version, recorded_us, topic, sha256(state).digest()))
 
 
 def leaf_of(entry_bytes: bytes) -> bytes:

@@ -151,7 +151,7 @@ class AppListRow(NamedTuple):
         return _texts(self.secret_keys)
 
     def but(self, **columns: Any) -> AppListRow:
-        """The same row with other values in some columns. `_replace` is three times as slow: a tenth of a rebuild."""
+        """The same row with other values in some columns. `_replace` takes 1.6 times as long: 4 % of a rebuild."""
         values = list(self)
         for name, column in columns.items():
             values[_PLACES[name]] = column

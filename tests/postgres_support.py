@@ -81,7 +81,7 @@ class Server:
     def new_database(self, options: str = "") -> str:
         """Address of a new database."""
         name = f"ledger{next(self._names)}"
-        self.execute(f"CREATE DATABASE {name} {options} STRATEGY FILE_COPY")  # half of what the default takes
+        self.execute(f"CREATE DATABASE {name} {options} STRATEGY FILE_COPY")  # in memory it is quicker than the default
         return self.url(name)
 
     def drop(self, url: str) -> None:
@@ -144,7 +144,7 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def migrated(postgres: Server) -> str:
-    """Name of a database with the tables of a ledger, to be copied: that takes a quarter of what making them does."""
+    """Name of a database with the tables of a ledger, to be copied: that is quicker than making them."""
     url = postgres.new_database()
     with closing(PostgresStore(url)) as store:
         store.prepare()
