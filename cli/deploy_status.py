@@ -141,7 +141,7 @@ def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> 
 def _look(
     session: Session, app_id: AppId, request: Request, *, check_dns: bool, until: float, follows: bool = False
 ) -> tuple[App, Status]:
-    """`_now`, asked again while the ledger is away for a moment, which is said once.
+    """`_now`, asked again while the ledger is away for a moment, which is said once for each time it is away.
 
     Args:
         session: Where to look.
@@ -156,6 +156,7 @@ def _look(
     """
     import time  # noqa: PLC0415
 
+    said = False
     while True:
         try:
             app = session.reader.app(app_id)
@@ -165,7 +166,9 @@ def _look(
         except OneCtlError as error:
             if not may_pass(error) or time.monotonic() >= until:
                 raise
-            session.notice_once(f"{error.message[:1].upper()}{error.message[1:]}; trying again.")
+            if not said:  # whatever else it is away for by then
+                session.terminal.notice(f"{error.message[:1].upper()}{error.message[1:]}; trying again.")
+            said = True
         time.sleep(WATCH_SECONDS)
 
 

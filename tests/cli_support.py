@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from effects.sandbox import SandboxCluster
-from tests.forks import forks, usable
+from tests.copies import Copy, Stream
+from tests.forks import Forks, forks, usable
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,6 +29,9 @@ DOMAIN = r"[a-z]+-[a-z0-9]{7}\.satusky\.com"
 
 SECONDS = "0.2"
 """How long a simulated pod takes to become ready, unless a test says otherwise."""
+
+Process = Copy | subprocess.Popen[bytes]
+"""A command that goes on meanwhile."""
 
 DROP_GUARDS = "SELECT 'DROP TRIGGER ' || name FROM sqlite_master WHERE type = 'trigger'"
 
@@ -71,6 +75,11 @@ class Result:
         return self.stderr[self.stderr.index("❌ ") :]
 
 
+def _copies(args: Sequence[str], environ: Mapping[str, str]) -> Forks:
+    asked = (environ.get("ONECTL_LEDGER", ""), *args)
+    return forks(postgres=any("postgresql://" in each for each in asked), environ=environ)
+
+
 @dataclass(frozen=True, slots=True)
 class Cli:
     """Runs `1ctl` for one user.
@@ -91,8 +100,7 @@ class Cli:
         """One command; stdin is empty unless there is input."""
         environ, typed = self.environ(env), (input or "").encode()
         if usable(environ):
-            copied = forks(postgres="postgresql://" in environ.get("ONECTL_LEDGER", ""), environ=environ)
-            code, out, err = copied.run(
+            code, out, err = _copies(args, environ).run(
                 args, cwd=self.cwd, environ=environ, stdin=typed, timeout=60, change=self.change
             )
         else:
@@ -102,15 +110,27 @@ class Cli:
             code, out, err = done.returncode, done.stdout, done.stderr
         return Result(" ".join(args), out.decode(), err.decode(), code)
 
-    def start(self, *args: str, **options: Any) -> subprocess.Popen[bytes]:
-        """One command that goes on meanwhile; `options` are those of `subprocess.Popen`."""
-        defaults = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    def start(
+        self,
+        *args: str,
+        stdin: Stream = subprocess.DEVNULL,
+        stdout: Stream = subprocess.PIPE,
+        stderr: Stream = subprocess.PIPE,
+    ) -> Process:
+        """One command that goes on meanwhile; the streams are as of `subprocess.Popen`."""
+        environ = self.environ()
+        if usable(environ):
+            return _copies(args, environ).start(
+                args, cwd=self.cwd, environ=environ, change=self.change, stdin=stdin, stdout=stdout, stderr=stderr
+            )
         return subprocess.Popen(
             self.argv(*args),
             cwd=self.cwd,
-            env=self.environ(),
+            env=environ,
             preexec_fn=_obey_ctrl_c,  # noqa: PLW1509 - it takes no lock
-            **{**defaults, **options},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
         )
 
     def argv(self, *args: str) -> list[str]:

@@ -26,9 +26,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import typer
+
+from tests.copies import Copy, Stream
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("cli", "effects", "ledger", "projections")
@@ -93,34 +95,79 @@ class Forks:
             before: Called with its process id before it runs; it waits meanwhile.
         """
         with contextlib.ExitStack() as stack:
-            asked, typed, out, err = (stack.enter_context(_file_in_memory(name)) for name in ("asked", *_STREAMS))
+            typed, out, err = (stack.enter_context(_file_in_memory(name)) for name in _STREAMS)
+            typed.write(stdin)
+            typed.seek(0)
+            streams = (
+                typed.fileno(),
+                out.fileno() if stdout is None else stdout,
+                err.fileno() if stderr is None else stderr,
+            )
             gate = stack.enter_context(tempfile.NamedTemporaryFile()) if before is not None else None
             if gate is not None:
                 fcntl.flock(gate, fcntl.LOCK_EX)
-            request = {"args": [*args], "cwd": str(cwd), "environ": {**environ}, "change": change}
-            request["gate"] = gate.name if gate is not None else None
-            for file, content in ((asked, json.dumps(request).encode()), (typed, stdin)):
-                file.write(content)
-                file.seek(0)
-            answer, theirs = (stack.enter_context(end) for end in socket.socketpair())
-            outputs = (out.fileno() if stdout is None else stdout, err.fileno() if stderr is None else stderr)
-            given = (asked.fileno(), typed.fileno(), *outputs)
-            socket.send_fds(self._socket, [b"."], [*given, theirs.fileno()])
-            theirs.close()
-            answer.settimeout(timeout)
-            with answer.makefile("r") as told:
-                pid = int(told.readline())
-                if before is not None and gate is not None:
-                    before(pid)
-                    fcntl.flock(gate, fcntl.LOCK_UN)
-                try:
-                    code = int(told.readline())
-                except TimeoutError:
-                    os.kill(pid, signal.SIGKILL)
-                    raise subprocess.TimeoutExpired([*args], timeout) from None
+            name = gate.name if gate is not None else None
+            copy = stack.enter_context(self._copy(args, cwd, environ, streams, change=change, gate=name))
+            if before is not None and gate is not None:
+                before(copy.pid)
+                fcntl.flock(gate, fcntl.LOCK_UN)
+            try:
+                code = copy.wait(timeout)
+            except subprocess.TimeoutExpired:
+                copy.kill()
+                raise
             for file in (out, err):
                 file.seek(0)
             return code, out.read(), err.read()
+
+    def start(
+        self,
+        args: Sequence[str],
+        *,
+        cwd: Path,
+        environ: Mapping[str, str],
+        change: str | None = None,
+        stdin: Stream = subprocess.DEVNULL,
+        stdout: Stream = subprocess.PIPE,
+        stderr: Stream = subprocess.PIPE,
+    ) -> Copy:
+        """One that goes on meanwhile; the streams are as of `subprocess.Popen`, everything else as of `run`."""
+        given, ours = [], []
+        for number, stream in enumerate((stdin, stdout, stderr)):
+            end = None
+            if stream == subprocess.PIPE:
+                reads, writes = os.pipe()
+                given.append(reads if number == 0 else writes)
+                end = os.fdopen(writes, "wb") if number == 0 else os.fdopen(reads, "rb")
+            elif stream == subprocess.DEVNULL:
+                given.append(os.open(os.devnull, os.O_RDWR))
+            else:
+                given.append(os.dup(stream if isinstance(stream, int) else stream.fileno()))
+            ours.append(end)
+        try:
+            return self._copy(args, cwd, environ, given, change=change, ends=ours)
+        finally:
+            for descriptor in given:
+                os.close(descriptor)
+
+    def _copy(
+        self,
+        args: Sequence[str],
+        cwd: Path,
+        environ: Mapping[str, str],
+        streams: Sequence[int],
+        *,
+        change: str | None,
+        gate: str | None = None,
+        ends: Sequence[IO[bytes] | None] = (None, None, None),
+    ) -> Copy:
+        request = {"args": [*args], "cwd": str(cwd), "environ": {**environ}, "change": change, "gate": gate}
+        answer, theirs = socket.socketpair()
+        with theirs, _file_in_memory("asked") as asked:
+            asked.write(json.dumps(request).encode())
+            asked.seek(0)
+            socket.send_fds(self._socket, [b"."], [asked.fileno(), *streams, theirs.fileno()])
+        return Copy(args, answer, *ends)
 
 
 _STREAMS = ("stdin", "stdout", "stderr")

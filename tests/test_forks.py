@@ -37,6 +37,18 @@ def test_it_says_and_ends_the_same(cli: Cli, args: list[str], typed: str, monkey
     assert cli.run(*args, input=typed) == copied
 
 
+def test_one_that_is_typed_to_while_it_runs_says_and_ends_the_same(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def typed_to() -> tuple[int, tuple[bytes, bytes]]:
+        process = cli.start("secret", "create", "--key", "TOKEN", stdin=subprocess.PIPE)
+        assert process.poll() is None  # it reads
+        said = process.communicate("über\n".encode(), timeout=30)
+        return process.wait(), said
+
+    copied = typed_to()
+    monkeypatch.setenv("ONECTL_TEST_PROCESSES", "fresh")
+    assert typed_to() == copied
+
+
 def test_a_signal_ends_it_with_its_number(cli: Cli) -> None:
     died = cli.run("deploy", "--image", "nginx", env={"ONECTL_CRASH_AT": "applied Service"})
     assert died.code == -signal.SIGKILL

@@ -16,7 +16,7 @@ from cli.failure import report
 from cli.options import INVOCATION
 from effects.cluster import Manifest, Ref
 from ledger.errors import LedgerDamagedError, OutcomeUnknownError
-from tests.cli_support import Cli, Result, match, tamper, write_toml
+from tests.cli_support import Cli, Process, Result, match, tamper, write_toml
 
 FOREIGN_SERVICE: Manifest = {
     "apiVersion": "v1",
@@ -500,7 +500,7 @@ def test_8_of_a_command_that_only_applies_names_no_request(contended: Cli) -> No
 # 129, 130, 141 and 143
 
 
-def read_until(process: subprocess.Popen[bytes], text: str, stream: str = "stdout") -> bytes:
+def read_until(process: Process, text: str, stream: str = "stdout") -> bytes:
     """What came up to and with the text; fails if the stream ends before."""
     read, pipe = b"", getattr(process, stream)
     while text.encode() not in read:

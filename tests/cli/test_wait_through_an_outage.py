@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import nullcontext
 
 import pytest
 
-from tests.cli_support import Cli
+from tests.cli_support import Cli, Process
 from tests.postgres_support import Server
 from tests.worker.commands import worker
 
@@ -20,7 +19,7 @@ def mortal() -> Iterator[Server]:
     server.close()
 
 
-def wait_past(waiting: subprocess.Popen[bytes], server: Server) -> tuple[list[str], str]:
+def wait_past(waiting: Process, server: Server) -> tuple[list[str], str]:
     """What a command that waits for pods printed, and noted, which met a restart of the database."""
     assert waiting.stdout is not None
     for line in waiting.stdout:

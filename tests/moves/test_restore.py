@@ -16,7 +16,7 @@ from ledger.reader import LedgerReader
 from ledger.restoring import find, put_back, read_backup
 from ledger.sqlite_store import SqliteStore
 from tests.canary import CANARY, files_that_leak
-from tests.cli_support import query
+from tests.cli_support import Process, query
 from tests.moves.support import (
     EMPTY,
     User,
@@ -232,7 +232,7 @@ def test_secrets_are_in_no_file(user: User, backup: Path, tmp_path: Path) -> Non
     assert files_that_leak(CANARY, user.root / "home" / "checkpoints") == {}
 
 
-def killed(process: subprocess.Popen[bytes], staged: Path, chance: random.Random) -> None:
+def killed(process: Process, staged: Path, chance: random.Random) -> None:
     """Kill a restore some time after it began, unless it is done before."""
     until(lambda: staged.exists() or process.poll() is not None)
     with suppress(subprocess.TimeoutExpired):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cli_support import Cli
+from tests.cli_support import Cli, Process
 from tests.effects.worlds import eventually
 
 
@@ -23,7 +22,7 @@ class Run:
         port: Where its endpoints are.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: Process, log: Path) -> None:
         self.process = process
         self._log = log
         eventually(lambda: "listening" in log.read_text() or process.poll() is not None)
