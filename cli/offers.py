@@ -6,6 +6,7 @@ offered and nothing is said, for the user has not asked anything yet.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,11 @@ MOST_APPS = 200
 
 MOST_RELEASES = 50
 
+_WORD = re.compile(r"[\w.:/@+][\w.:/@+-]*", re.ASCII)
+"""What no shell takes for more than a word: a file may come from somebody else, and Tab types what is offered."""
+
+_WORDS = re.compile(r"[\w.:/@+ -]*", re.ASCII)
+
 
 def offers(of: str) -> list[tuple[str, str]]:
     """The values of that sort; none if there are none here, or they cannot be read.
@@ -34,7 +40,8 @@ def offers(of: str) -> list[tuple[str, str]]:
         of: A key of `_FOUND`.
     """
     with suppress(Exception):
-        return list(_FOUND[of]())
+        found = _FOUND[of]()
+        return [(value, about if _WORDS.fullmatch(about) else "") for value, about in found if _WORD.fullmatch(value)]
     return []
 
 

@@ -41,7 +41,7 @@ from ledger.instance import ended_error
 from ledger.postgres_address import Address, invalid_address, parse
 from ledger.postgres_names import BAD_HEAD, ENDED, SCHEMA, WRONG_CLOCK
 from ledger.postgres_patience import connected
-from ledger.postgres_tls import tls_parameters
+from ledger.postgres_tls import of_service, tls_parameters
 
 _REPEATED = 5
 """How often a connection is used before it is asked who is at its other end, and a statement run before it is prepared."""
@@ -80,7 +80,9 @@ class Database:
         self.shown = address.shown
         self.lock_timeout_ms = max(1, int(lock_timeout * 1000))
         self._given = address.given
-        self._parameters = tls_parameters(address.given, os.environ) | address.parameters
+        self._parameters = (
+            tls_parameters(address.given, os.environ, of_service(address.given, os.environ)) | address.parameters
+        )
         self._timeout = lock_timeout
         self._patience = patience
         self._pool = QueuePool(self._pooled, timeout=lock_timeout, reset_on_return=None)

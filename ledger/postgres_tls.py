@@ -2,37 +2,71 @@
 
 libpq's own default (``sslmode=prefer``) falls back to plain text, so whoever stands in between would read everything
 and could answer in the server's place. Whatever the user says about TLS holds instead: in the address, in ``PGSSLMODE``
-and ``PGSSLROOTCERT``, in a service file, or by an authority's certificate where libpq looks for one.
+and ``PGSSLROOTCERT``, in a service file, or by an authority's certificate where libpq looks for one. That a service is
+named says nothing of TLS yet.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
+_NAMES = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT"}
+"""What matters here, and the variable that libpq reads where nobody else says it."""
 
-def tls_parameters(given: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+_environment = threading.Lock()
+
+
+def tls_parameters(
+    given: Mapping[str, str], environ: Mapping[str, str], service: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """What else the driver is given; nothing for a socket or this machine, where nobody stands in between.
 
     Args:
         given: What the address says, by libpq's names.
         environ: The environment, of which libpq reads its part.
+        service: What the section of a service file says, which wins over the environment.
     """
-    if given.get("service") or environ.get("PGSERVICE") or given.get("sslmode") or environ.get("PGSSLMODE"):
-        return {}
-    if not any(map(_is_elsewhere, _hosts(given, environ))):
+    from_environment = {name: environ[variable] for name, variable in _NAMES.items() if environ.get(variable)}
+    said = from_environment | dict(service or {}) | {name: value for name, value in given.items() if value}
+    if said.get("sslmode") or not any(map(_is_elsewhere, _hosts(said))):
         return {}
     checked = {"sslmode": "verify-full"}
-    if given.get("sslrootcert") or environ.get("PGSSLROOTCERT") or _has_own_authority(environ):
+    if said.get("sslrootcert") or _has_own_authority(environ):
         return checked
     return checked | {"sslrootcert": _system_certificates()}
 
 
-def _hosts(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
-    """Where libpq connects to: an address wins over a name, and what is given wins over the environment."""
-    said = given.get("hostaddr") or environ.get("PGHOSTADDR") or given.get("host") or environ.get("PGHOST") or ""
-    return said.split(",")
+def of_service(given: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """What the service that is named says of where to connect and of TLS; nothing if none is named, or it is not found.
+
+    The driver's own library reads the file, wherever it is. It answers ``prefer`` also where no ``sslmode`` is said, so in
+    a service file that word counts as nothing.
+    """
+    name = given.get("service") or environ.get("PGSERVICE")
+    if not name:
+        return {}
+    from psycopg import pq  # noqa: PLC0415 - for a service only
+
+    with _environment:  # the library looks for the name of the service nowhere else
+        before = os.environ.get("PGSERVICE")
+        os.environ["PGSERVICE"] = name
+        try:
+            found = {each.keyword.decode(): (each.val or b"").decode() for each in pq.Conninfo.get_defaults()}
+        finally:
+            if before is None:
+                del os.environ["PGSERVICE"]
+            else:
+                os.environ["PGSERVICE"] = before
+    return {key: found[key] for key in _NAMES if found.get(key) and (key, found[key]) != ("sslmode", "prefer")}
+
+
+def _hosts(said: Mapping[str, str]) -> list[str]:
+    """Where libpq connects to: an address wins over a name."""
+    return (said.get("hostaddr") or said.get("host") or "").split(",")
 
 
 def _is_elsewhere(host: str) -> bool:

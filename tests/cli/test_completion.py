@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import offers as cli_offers
 from tests.cli.test_startup import HEAVY, state
 from tests.cli_support import Cli
 
@@ -129,6 +130,15 @@ def test_whatever_goes_wrong_nothing_is_offered_and_nothing_is_said(cli: Cli, li
 
 def test_a_ledger_in_a_database_is_not_asked(busy: Cli) -> None:
     assert bash(busy, "1ctl --ledger postgresql://nowhere.invalid/x deploy get -d ") == set()
+
+
+@pytest.mark.parametrize(
+    "forged", ["$(touch gone)", "\\$(touch gone)", "`id`", "A;id", "A B", "'", "-x", "A\nB", "*", "ü", ""]
+)
+def test_what_a_shell_would_run_is_not_offered(forged: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [("KEY", "about it"), (forged, ""), ("user-service", "$(id)")]
+    monkeypatch.setattr(cli_offers, "_FOUND", {"environment": lambda: found})
+    assert cli_offers.offers("environment") == [("KEY", "about it"), ("user-service", "")]
 
 
 def test_completing_values_imports_no_heavy_library_and_writes_no_file(busy: Cli) -> None:

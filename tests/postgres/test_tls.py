@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from pathlib import Path
@@ -103,10 +104,33 @@ def test_an_authority_of_the_users_own_is_taken_for_the_systems(
     assert asked(sent, url) == {"sslmode": "verify-full"}
 
 
-def test_a_service_file_has_the_last_word(sent: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert asked(sent, "postgresql:///?service=team") == {}
-    monkeypatch.setenv("PGSERVICE", "team")
+@pytest.fixture
+def services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "services.conf"
+    file.write_text(
+        "[said]\nhost=db.example.com\nsslmode=require\n[unsaid]\nhost=db.example.com\nsslrootcert=/ca\n"
+        "[here]\nhost=localhost\n[other]\nconnect_timeout=3\n[preferred]\nhost=db.example.com\nsslmode=prefer\n"
+    )
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+
+
+@pytest.mark.usefixtures("services")
+def test_what_a_service_file_says_holds_and_what_it_leaves_out_is_asked_for(
+    sent: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asked(sent, "postgresql:///?service=said") == {}
+    assert asked(sent, "postgresql:///?service=unsaid") == {"sslmode": "verify-full"}
+    assert asked(sent, "postgresql:///?service=here") == {}
+    assert asked(sent, "postgresql:///?service=gone") == {}
+    assert asked(sent, "postgresql://db.example.com/?service=other")["sslmode"] == "verify-full"
+    assert asked(sent, "postgresql:///?service=preferred")["sslmode"] == "verify-full"
+    monkeypatch.setenv("PGSERVICE", "other")
+    assert asked(sent, "postgresql://db.example.com/db")["sslmode"] == "verify-full"
+    assert os.environ["PGSERVICE"] == "other"
+    monkeypatch.setenv("PGSERVICE", "said")
     assert asked(sent, "postgresql://db.example.com/db") == {}
+    monkeypatch.setenv("PGSSLMODE", "disable")
+    assert asked(sent, "postgresql:///?service=unsaid") == {}
 
 
 def test_without_a_home_nothing_is_looked_for() -> None:
