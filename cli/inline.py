@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cli.answers import tell_verdict
 from cli.exit_codes import CommandError, ExitCode
 from cli.recording import GO_BACK, LEDGER_FAILURES, healthy, not_applied, not_watched, status_hint
-from effects.cluster import ClusterError, LogsUnavailableError, NotOursError
+from effects.cluster import ClusterError, ClusterUnreachableError, LogsUnavailableError, NotOursError
 from effects.inventory import Inventory
 from effects.reconcile import ParkedError, Progress
 from ledger.errors import ConflictError, RefusedError, SealedError
@@ -16,12 +17,16 @@ from ledger.text import Lines
 
 if TYPE_CHECKING:
     from cli.session import Session
+    from effects.cluster import Ref
     from effects.rollout import RolloutLook
     from ledger.app import App, Life
     from ledger.request import Request
     from ledger.spec import AppId
 
 LOG_LINES = 20
+
+BUSY_SECONDS = 30.0
+"""How long a cluster that is too busy is waited for, if it asks for that (``Retry-After``)."""
 
 _AGAIN = "1ctl deploy status applies it and shows where it stands."
 
@@ -98,13 +103,33 @@ class Inline:
                     "this ledger is only read here, so nothing is applied from it",
                     hint="See where it goes on: 1ctl ledger status",
                 )
-            return self._session.reconciler(request, looked_at).reconcile(app_id, progress)
+            return self._reconcile(app_id, request, looked_at, progress)
         except ParkedError as error:
             message = f"the cluster refused ({error.reason}): {error.message}"
             raise not_applied(message, hint=error.hint, again=_AGAIN) from error
         except (ClusterError, SealedError, ConflictError, *LEDGER_FAILURES) as error:
             ours = isinstance(error, LEDGER_FAILURES)
             raise not_applied(error.message, hint=None if ours else error.hint, again=_AGAIN) from error
+
+    def _reconcile(self, app_id: AppId, request: Request, looked_at: Inventory, progress: Progress | None) -> App:
+        """As the reconciler does; a cluster that is too busy, and says for how long, is waited for."""
+        told: set[Ref] = set()
+
+        def once(ref: Ref) -> None:
+            if progress is not None and ref not in told:
+                told.add(ref)
+                progress(ref)
+
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                return self._session.reconciler(request, looked_at).reconcile(app_id, once)
+            except ClusterUnreachableError as error:
+                pause = error.retry_after
+                if pause is None or time.monotonic() + pause > deadline:
+                    raise
+                self._session.notice_once(f"{error.message}. It is asked again in {pause:g} s.")
+            time.sleep(pause)
 
     def _remembering(self) -> Inventory:
         """The cluster; each object is looked at once, unless a write shows that it has changed since."""

@@ -31,7 +31,7 @@ from kubernetes.config.kube_config import FileOrData, KubeConfigLoader, KubeConf
 from effects.kubernetes_access import CredentialsError, refuse_in_the_clear
 
 _EARLY = timedelta(minutes=5)
-"""How long before they expire credentials are renewed."""
+"""How long before they expire credentials are renewed, at most: those that live for minutes only after nine tenths of that."""
 
 _PLUGIN_SECONDS = 60.0
 """How long a request waits for a plugin that renews credentials."""
@@ -165,11 +165,14 @@ class _Loader(KubeConfigLoader):
         super().__init__(  # type: ignore[no-untyped-call]
             merger.config, active_context=context, config_base_path=None, config_persister=merger.save_changes
         )
+        self._taken = datetime.now(UTC)
 
     def expires(self) -> bool:
         """Whether what was loaded is about to expire; what names no expiry never is."""
         expiry: datetime | None = vars(self).get("expiry")
-        return expiry is not None and expiry - _EARLY <= datetime.now(UTC)
+        if expiry is None:
+            return False
+        return expiry - min(_EARLY, (expiry - self._taken) / 10) <= datetime.now(UTC)
 
     def _load_from_exec_plugin(self) -> bool:
         user: Any = self._user
@@ -193,6 +196,7 @@ class _Loader(KubeConfigLoader):
             self.cert_file = self._file_of(status, "clientCertificateData")
             self.key_file = self._file_of(status, "clientKeyData")
         vars(self).pop("expiry", None)
+        self._taken = datetime.now(UTC)
         if "expirationTimestamp" in status:
             self.expiry = parse_rfc3339(status["expirationTimestamp"])  # type: ignore[no-untyped-call]
 

@@ -11,6 +11,9 @@ from effects.troubles import REASONS
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
+OUTCOMES = ("done", "waiting", "parked", "retried", "skipped")
+"""What can come of looking at an app, see `effects.app_work.Measures.worked`."""
+
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -44,8 +47,11 @@ class Metrics:
         self._errors = Counter(
             "onectl_cluster_errors", "Requests that failed or were refused.", ["reason"], registry=registry
         )
+        # A series that begins with its first event shows no increase.
+        for outcome in OUTCOMES:
+            self._work.labels(outcome)
         for action in ("healed", "reported"):
-            self._drift.labels(action)  # a series that begins with its first event shows no increase
+            self._drift.labels(action)
         for reason in REASONS:
             self._errors.labels(reason)
         for name, about, value in (

@@ -111,6 +111,7 @@ class RolloutWatch:
         """
         deadline = time.monotonic() + timeout
         while True:
+            pause = self.interval
             try:
                 progress = self.look(app_id, life) if records else self.peek(app_id, life)
                 yield progress
@@ -120,7 +121,9 @@ class RolloutWatch:
                 away = isinstance(error, ClusterUnreachableError) or may_pass(error)
                 if not away or time.monotonic() >= deadline:
                     raise
-            sleep(min(self.interval, max(0.0, deadline - time.monotonic())))
+                if isinstance(error, ClusterUnreachableError):
+                    pause = max(pause, error.retry_after or 0.0)  # it asked for that
+            sleep(min(pause, max(0.0, deadline - time.monotonic())))
 
     def _record(self, app_id: AppId, life: Life, rollout: Rollout) -> bool:
         """Whether the roll looked at is still the newest one."""

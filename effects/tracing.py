@@ -41,11 +41,13 @@ def spans() -> tuple[Span, Callable[[], None]]:
     if exporter == "none":
         return no_span, lambda: None
     try:
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - only where somebody asks for it
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415 - only where somebody asks for it
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-        provider = TracerProvider(resource=Resource.create({"service.name": "1ctl-worker"}))
+        # What the environment says of the service wins (OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES).
+        resource = Resource.create({"service.name": "1ctl-worker"}).merge(OTELResourceDetector().detect())
+        provider = TracerProvider(resource=resource)
         provider.add_span_processor(BatchSpanProcessor(_exporter(exporter)))
     except ImportError as error:
         raise TracingError(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from effects.cluster import FATAL_REASONS, Pod, Rollout
+from effects.cluster import FATAL_REASONS, ClusterUnreachableError, Pod, Rollout
 from effects.rollout import RolloutLook, RolloutWatch
 from ledger.commands import Destroy, Restart, Scale
 from ledger.events import RolloutCompleted, RolloutFailed
@@ -118,6 +118,24 @@ def test_waiting_sleeps_between_looks_and_never_beyond_its_time(world: World) ->
     looks = watch.wait(world.app_id, world.life, timeout=60.0, sleep=slept.append)
     assert [next(looks).verdict for _ in range(4)] == ["waiting"] * 4
     assert slept == [0.05] * 3
+
+
+def test_a_cluster_that_is_too_busy_is_asked_when_it_said_and_not_beyond_the_time(world: World) -> None:
+    never_ready(world)
+    asks_for = [None, 7.0, 100.0]
+
+    def overloaded(*_: object) -> None:
+        if not asks_for:
+            raise InterruptedError
+        raise ClusterUnreachableError("429 TooManyRequests", retry_after=asks_for.pop(0))
+
+    slept = list[float]()
+    busy = Meddled(world.cluster, before=overloaded)
+    watch = RolloutWatch(ledger=world.ledger, cluster=busy, request=request(), interval=0.05)
+    with pytest.raises(InterruptedError):
+        next(watch.wait(world.app_id, world.life, timeout=60.0, sleep=slept.append))
+    assert slept[:2] == [0.05, 7.0]
+    assert 7.0 < slept[2] <= 60.0
 
 
 def newer_roll(world: World) -> None:

@@ -57,6 +57,25 @@ def broken_connection() -> None:
     psycopg.Connection.wait = waiting  # type: ignore[method-assign]
 
 
+def busy_cluster() -> None:
+    """Have the sandbox say at the second write that it is too busy, and for how long, as often as ``ONECTL_TEST_BUSY`` says."""
+    import os
+    from itertools import count
+
+    from effects import sandbox
+    from effects.cluster import ClusterUnreachableError
+
+    times, seconds = (float(part) for part in os.environ["ONECTL_TEST_BUSY"].split())
+    numbers, apply = count(1), sandbox.SandboxCluster.apply
+
+    def applied(*args: Any, **more: Any) -> Any:
+        if 2 <= next(numbers) < 2 + times:
+            raise ClusterUnreachableError("Cluster sandbox did not apply: 429 TooManyRequests", retry_after=seconds)
+        return apply(*args, **more)
+
+    sandbox.SandboxCluster.apply = applied  # type: ignore[method-assign]
+
+
 def closed_output() -> None:
     """Begin without stdout, as after ``>&-``."""
     import os

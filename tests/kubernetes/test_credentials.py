@@ -316,6 +316,22 @@ def test_a_plugins_certificate_is_used_and_renewed(
     assert plugin.runs == 2
 
 
+def test_credentials_that_live_for_minutes_are_renewed_at_their_end_and_not_at_each_request(
+    plugin: Plugin, tmp_path: Path, later: Callable[[timedelta], None]
+) -> None:
+    pair, minutes = a_pair("first"), timedelta(minutes=4)
+    given = {"clientCertificateData": pair.certificate, "clientKeyData": pair.key}
+    plugin.will(says(minutes, **given), says(2 * minutes, **given))
+    with (
+        a_server(tmp_path, trusts=(pair,)) as host,
+        KubernetesCluster.connect(kubeconfig=plugin.kubeconfig(host.cluster), context="staging") as cluster,
+    ):
+        for since, runs in ((timedelta(), 1), (0.8 * minutes, 1), (0.95 * minutes, 2), (1.2 * minutes, 2)):
+            later(since)
+            cluster.look(Ref("ConfigMap", "default", "any"), ledger_id=LEDGER)
+            assert plugin.runs == runs
+
+
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_plugin_that_fails_is_named_and_not_quoted(
     plugin: Plugin, failure: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture

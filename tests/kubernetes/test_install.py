@@ -178,7 +178,7 @@ def allowed(kubectl: Kubectl) -> dict[str, set[str]]:
 
 def test_the_account_may_do_what_the_table_says_and_nothing_else(installed: Installed) -> None:
     assert allowed(installed.account) == documented()
-    assert len(documented()) == 8
+    assert len(documented()) == 7
 
 
 def test_a_user_may_do_what_the_table_says_and_nothing_else(installed: Installed) -> None:

@@ -95,7 +95,7 @@ def test_a_worker_says_how_it_is_doing(cli: Cli) -> None:
         assert run.get("/secrets")[0] == 404
         cli.run("deploy", "--image", "nginx:alpine", "--wait").done()
         metrics = eventually(
-            lambda: found if 'onectl_work_total{outcome="done"}' in (found := run.get("/metrics")[1]) else ""
+            lambda: found if 'onectl_work_total{outcome="done"} 1' in (found := run.get("/metrics")[1]) else ""
         )
         assert "onectl_leader 1.0" in metrics
         status = cli.run("-o", "json", "worker", "status").done().json
@@ -299,6 +299,9 @@ def test_spans_are_made_where_somebody_asks_for_them(cli: Cli) -> None:
     traced = cli.having(OTEL_TRACES_EXPORTER="console").run("worker", "run", "--once").done()
     assert '"name": "app"' in traced.stdout
     assert '"app": "user-service"' in traced.stdout
+    assert '"service.name": "1ctl-worker"' in traced.stdout
+    named = cli.having(OTEL_TRACES_EXPORTER="console", OTEL_SERVICE_NAME="worker-of-staging")
+    assert '"service.name": "worker-of-staging"' in named.run("worker", "run", "--once").done().stdout
     unknown = cli.having(OTEL_TRACES_EXPORTER="carrier-pigeon").run("worker", "run", "--once").failed(1)
     assert 'OTEL_TRACES_EXPORTER "carrier-pigeon" is not supported' in unknown.error
 
