@@ -67,7 +67,7 @@ def verify(
     from ledger.snapshot_upkeep import wrong_snapshot  # noqa: PLC0415
     from ledger.verify import verify_chain  # noqa: PLC0415
 
-    session = Session()
+    session = Session.for_questions()
     session.store.tables_version()  # what cannot even be opened is told as such, not as a line that cannot be read
     with progress("Verifying") as told:
         result = verify_chain(session.store, progress=told, deep=deep)

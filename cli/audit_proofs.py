@@ -42,7 +42,7 @@ def checkpoint(file: FileOption = None) -> None:
 
     Example:  1ctl audit checkpoint --file today.checkpoint
     """
-    session = Session()
+    session = Session.for_questions()
     note = signed_now(session)
     _give(session.terminal, note, file, {"checkpoint": note.decode(), **signed_fields(notes.unverified(note))})
 

@@ -159,7 +159,7 @@ def export(
     INVOCATION.has_output = file is None  # whoever keeps stdout must not keep an error as an export
     if format_ not in FORMATS:
         raise UsageError(f'invalid --format "{format_}": expected {", ".join(FORMATS)}')
-    session = Session()
+    session = Session.for_questions()
     head = session.store.head().position
     if head == 0:
         session.require_named_ledger()

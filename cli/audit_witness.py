@@ -47,7 +47,7 @@ def witness(
         terminal, verifier, sent = Terminal(json=INVOCATION.json), verifier_key(key), read_input(accept)
         is_first = kept.newest(verifier.name) is None
     else:
-        session = Session()
+        session = Session.for_questions()
         terminal, verifier = session.terminal, verifier_key(key) if key else ledger_key(session.store)
         newest = kept.kept(verifier)
         is_first = newest is None

@@ -215,7 +215,16 @@ def _released(outcome: Outcome) -> Deployed:
 def _detached(session: Session, app_id: AppId, released: Deployed) -> None:
     session.terminal.success(f"Release {released.release} of {app_id.name} is recorded")
     session.terminal.line(f"Deployment ID: {released.deployment_id}")
-    session.terminal.notice("It is not applied yet. '1ctl deploy status' applies it and shows where it stands.")
+    applies = (
+        "A worker applies it; '1ctl deploy status' shows"
+        if _has_worker(session)
+        else "'1ctl deploy status' applies it and shows"
+    )
+    session.terminal.notice(f"It is not applied yet. {applies} where it stands.")
+
+
+def _has_worker(session: Session) -> bool:
+    return session.reader.has_worker(session.place.cluster)
 
 
 def _say_changes(session: Session, before: App, outcome: Outcome) -> None:

@@ -13,7 +13,7 @@ from cli.moment import When
 from cli.options import Waiting, Which
 from cli.parked_hints import parked_hint
 from cli.past import asked
-from cli.recording import GO_BACK, status_hint
+from cli.recording import GO_BACK, not_watched, status_hint
 from cli.session import Session
 from cli.status_facts import Status, cluster_facts, ledger_facts
 from cli.target import destroyed_error, running, target
@@ -192,10 +192,22 @@ def _wait(session: Session, app: App, request: Request, *, check_dns: bool, time
             code=ExitCode.TIMED_OUT,
             hint=status_hint(life),
         )
+    if found.status == "Running" and not found.seen and _scaled_since(session, app):
+        raise not_watched("the pods cannot be watched from here, and it was scaled after they became ready", life)
     if found.status != "Running":
         raise CommandError(
             f"the pods will not become ready: {found.message}".rstrip("."), code=ExitCode.ROLLOUT_FAILED, hint=GO_BACK
         )
+
+
+def _scaled_since(session: Session, app: App) -> bool:
+    """Whether another number of pods was asked for after the newest roll: nobody records what becomes of that."""
+    from ledger.events import Scaled  # noqa: PLC0415
+
+    life = running(session, app)
+    return any(
+        line.position > life.roll.position and isinstance(line.event, Scaled) for line in session.reader.asked(app.id)
+    )
 
 
 def _print(session: Session, app: App, life: Life | None, found: Status) -> None:

@@ -50,7 +50,7 @@ def backup(
 
     Example:  1ctl ledger backup /mnt/backup/ledger.db
     """
-    session = Session()
+    session = Session.for_questions()
     try:
         done = back_up(session.store, file, sign=lambda copy: _sign(session, copy), progress=progress)
     except LedgerDeniedError as error:

@@ -15,7 +15,9 @@ _HINTS = {
     "Contended": "Stop whoever changes it",
     "Redacted": "Set the value again: 1ctl env create, then 1ctl deploy restart",
     "StillThere": "Remove what holds it; it is tried again by itself",
+    "Forbidden": "Ask whoever runs the cluster for the right to do this",
 }
+_UNKNOWN_KIND = "The cluster does not know objects of this kind; an HTTPRoute needs the Gateway API installed"
 
 
 def parked_hint(app_id: AppId, parked: Parked) -> str:
@@ -25,10 +27,19 @@ def parked_hint(app_id: AppId, parked: Parked) -> str:
     retry = f"When that is fixed: 1ctl worker retry {app_id.name}"
     foreign = foreign_object(parked.message) if parked.reason == "NotOurs" else None
     if foreign is None:
-        first = _HINTS.get(parked.reason)
+        first = _HINTS.get(parked.reason) or _what_is_missing(app_id, parked)
         return Lines(f"{first}.", retry) if first else retry
     ref, uid = foreign
     steps = [f"Remove it, or deploy under another name: kubectl -n {app_id.namespace} get {ref} --show-labels"]
     if uid:  # nobody can tell which one a Secret is, since it is not read
         steps.append(f"Or take it over: 1ctl deploy adopt {ref} --uid {uid} --reason TEXT")
     return Lines(*steps, retry)
+
+
+def _what_is_missing(app_id: AppId, parked: Parked) -> str | None:
+    """Of a 404: the namespace, or else the kind itself, since an object of its own is never missed."""
+    if parked.reason not in ("NotFound", "Not Found"):
+        return None
+    if f'namespaces "{app_id.namespace}" not found' in parked.message:
+        return f"Make the namespace: kubectl create namespace {app_id.namespace}"
+    return _UNKNOWN_KIND

@@ -30,6 +30,7 @@ class Status:
         dns: ``resolves``, ``does not resolve`` or ``unknown``.
         drift: Fields that are known to differ from what is asked for, as ``kind/name field``.
         hint: What to do, or None.
+        seen: Whether the cluster was asked for its pods; else they are as the ledger knows them from their roll.
     """
 
     status: str
@@ -40,6 +41,7 @@ class Status:
     dns: str = UNKNOWN
     drift: tuple[str, ...] = ()
     hint: str | None = None
+    seen: bool = False
 
 
 def ledger_facts(life: Life, *, past: bool = False) -> Status:
@@ -48,7 +50,10 @@ def ledger_facts(life: Life, *, past: bool = False) -> Status:
     ready, waiting = (
         ("Its pods were ready", "Its pods were not known to be ready")
         if past
-        else ("Its pods are ready", "Its pods are not known to be ready yet")
+        else (
+            f"Its pods became ready when release {life.roll.release} was rolled out",
+            "Its pods are not known to be ready yet",
+        )
     )
     if life.spec.replicas == 0:
         ready = SCALED_TO_0
@@ -103,7 +108,9 @@ def cluster_facts(
         return found
     if known.applied == "yes":
         described = _describe(app.life, progress)
-        found = replace(found, status=described.status, message=described.message, progress=described.progress)
+        found = replace(
+            found, status=described.status, message=described.message, progress=described.progress, seen=True
+        )
     return replace(found, route=route_state(live) if live is not None else "refused: it is not there")
 
 

@@ -13,7 +13,7 @@ from ledger.text import Lines, lines_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ledger.app import App, Parked
+    from ledger.app import Parked
     from ledger.lease import LeaseRow, Trouble
 
 
@@ -21,6 +21,7 @@ class ParkedApp(NamedTuple):
     """An app that the cluster refuses."""
 
     app_id: AppId
+    deployment_id: str
     parked: Parked
 
 
@@ -29,11 +30,13 @@ def status() -> None:
 
     Example:  1ctl worker status
     """
-    session = Session()
+    session = Session.for_questions()
     cluster = session.place.cluster
     enabled = session.reader.has_worker(cluster)
     lease = session.store.lease_row(cluster)
     head = session.store.head().position
+    # Without a leader, what nobody has worked on since the last one; without a worker, commands apply what they record.
+    lag = head - lease.position if lease is not None and (lease.valid or enabled) else None
     parked = list(_parked(session))
     if session.terminal.json:
         session.terminal.document(
@@ -43,7 +46,7 @@ def status() -> None:
                 "leader": _leader(lease),
                 "position": head,
                 "trouble": _trouble(lease),
-                "lag": head - lease.position if lease is not None and lease.valid else None,
+                "lag": lag,
                 "parked": [
                     {
                         "namespace": each.app_id.namespace,
@@ -62,9 +65,12 @@ def status() -> None:
             "Cluster": cluster,
             "Applies": "a resident worker"
             if enabled
-            else completed("each command what it records (1ctl worker run changes that)"),
+            else completed(
+                "each command what it records (1ctl worker "
+                f"{'run' if session.reader.worker_order(cluster) is None else 'enable'} changes that)"
+            ),
             "Leader": _shown(lease),
-            "Lag": f"{head - lease.position} positions" if lease is not None and lease.valid else "-",
+            "Lag": f"{lag} positions" if lag is not None else "-",
             "Parked": str(len(parked)),
             "Failing": shown_trouble(lease) or "no",
         },
@@ -74,10 +80,11 @@ def status() -> None:
         rows = [[each.app_id.namespace, each.app_id.name, each.parked.reason, each.parked.message] for each in parked]
         session.terminal.table(["NAMESPACE", "APP", "REASON", "MESSAGE"], rows)
         for each in parked:
-            if each.parked.reason == "NotOurs":
-                first, *more = lines_of(parked_hint(each.app_id, each.parked))
-                session.terminal.notice(Lines(f"{each.app_id.name}: {first}", *more))
-        session.terminal.notice("When that is fixed: 1ctl worker retry APP")
+            *first, retry = lines_of(parked_hint(each.app_id, each.parked))
+            if each.app_id.namespace != session.place.namespace:
+                retry = f"When that is fixed: 1ctl worker retry -d {each.deployment_id}"
+            said, *more = *first, retry
+            session.terminal.notice(Lines(f"{each.app_id.name}: {said}", *more))
 
 
 def _leader(lease: LeaseRow | None) -> dict[str, object] | None:
@@ -130,11 +137,7 @@ def _parked(session: Session) -> Iterator[ParkedApp]:
         rows = app_list(session.store, cluster, namespace, ended=True)
         for name in dict.fromkeys(row.app for row in rows if row.status in ("failed", "pending")):
             app_id = AppId(cluster, namespace, name)
-            found = _refused(session.reader.app(app_id))
-            if found is not None:
-                yield ParkedApp(app_id, found)
-
-
-def _refused(app: App) -> Parked | None:
-    life = app.leaving or app.life
-    return life.parked if life is not None else None
+            app = session.reader.app(app_id)
+            life = app.leaving or app.life
+            if life is not None and life.parked is not None:
+                yield ParkedApp(app_id, life.deployment_id, life.parked)

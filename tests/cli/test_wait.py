@@ -83,7 +83,12 @@ def test_a_scale_cannot_be_waited_for_where_nobody_can_ask_the_cluster(cli: Cli)
         away = cli.having(ONECTL_SANDBOX_SECONDS="soon")  # the sandbox cannot be opened with it
         scale = away.run("deploy", "scale", "--replicas", "2", "--wait").failed(5)
         assert "applied, but the pods cannot be watched" in scale.error
-        assert away.run("deploy", "status", "--wait").done().stderr.count("The cluster cannot be asked from here") == 1
+        unknown = away.run("deploy", "status", "--wait").failed(5)
+        assert unknown.stderr.count("The cluster cannot be asked from here") == 1
+        assert "it was scaled after they became ready" in unknown.error
+        away.run("deploy", "restart", "--wait").done()
+        known = away.run("deploy", "status", "--wait").done()
+        assert "Its pods became ready when release 1 was rolled out" in known.stdout
 
 
 def test_nobody_waits_for_an_app_that_is_gone(deployed: Cli) -> None:
