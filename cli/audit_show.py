@@ -252,8 +252,14 @@ def _pairs(values: object) -> list[str]:
     return pairs if more <= 0 else [*pairs[:SHOWN_PAIRS], f"and {more} more"]
 
 
+def _part(value: object) -> str:
+    """Of what is several: of a drift, the field that was changed, which is none if the object was deleted."""
+    said = value.get("field") if isinstance(value, dict) and "field" in value else value
+    return "(object)" if said == "" else str(said)
+
+
 def _short(value: object) -> str:
     if isinstance(value, dict) and "image" in value:
         return str(value["image"])
-    text = ",".join(map(str, value)) if isinstance(value, dict | list) else str(value)
+    text = ",".join(map(_part, value)) if isinstance(value, dict | list) else str(value)
     return text if len(text) <= 60 else text[:59] + "…"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.answers import tell_verdict
 from cli.exit_codes import CommandError, ExitCode
+from cli.parked_hints import refusal
 from cli.recording import GO_BACK, LEDGER_FAILURES, healthy, not_applied, not_watched, status_hint
 from effects.cluster import ClusterError, ClusterUnreachableError, LogsUnavailableError, NotOursError
 from effects.inventory import Inventory
@@ -105,8 +106,7 @@ class Inline:
                 )
             return self._reconcile(app_id, request, looked_at, progress)
         except ParkedError as error:
-            message = f"the cluster refused ({error.reason}): {error.message}"
-            raise not_applied(message, hint=error.hint, again=_AGAIN) from error
+            raise not_applied(refusal(error.reason, error.message), hint=error.hint, again=_AGAIN) from error
         except (ClusterError, SealedError, ConflictError, *LEDGER_FAILURES) as error:
             ours = isinstance(error, LEDGER_FAILURES)
             raise not_applied(error.message, hint=None if ours else error.hint, again=_AGAIN) from error

@@ -36,6 +36,11 @@ def parked_hint(app_id: AppId, parked: Parked) -> str:
     return Lines(*steps, retry)
 
 
+def refusal(reason: str, message: str) -> str:
+    """What keeps a request from being applied, as a clause: the cluster, or what this or the worker's machine lacks."""
+    return f"the cluster refused ({reason}): {message}" if reason != "Sealed" else message
+
+
 def _what_is_missing(app_id: AppId, parked: Parked) -> str | None:
     """Of a 404: the namespace, or else the kind itself, since an object of its own is never missed."""
     if parked.reason not in ("NotFound", "Not Found"):

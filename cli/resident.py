@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.answers import rollout_failed, tell_verdict
 from cli.exit_codes import CommandError, ExitCode
-from cli.parked_hints import parked_hint
+from cli.parked_hints import parked_hint, refusal
 from cli.recording import LEDGER_FAILURES, healthy, not_applied, not_watched, status_hint
 from effects.cluster import Ref
 from effects.crash_points import crash_point
@@ -70,7 +70,7 @@ class Resident:
                 # What lingers while it is deleted is not a refusal: the worker goes on looking, and so does this.
                 if parked is not None and parked.through >= target and parked.reason != STILL_THERE:
                     raise not_applied(
-                        f"the cluster refused ({parked.reason}): {parked.message}",
+                        refusal(parked.reason, parked.message),
                         hint=parked_hint(app_id, parked),
                         again=_AGAIN,
                     )

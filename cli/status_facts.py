@@ -66,10 +66,11 @@ def ledger_facts(life: Life, *, past: bool = False) -> Status:
         found = Status(status="NotReady", message="It is being removed from the cluster", progress=0)
     found = replace(found, drift=drifted(life))
     if life.parked is not None:
+        sealed = life.parked.reason == "Sealed"
         return replace(
             found,
             applied=f"refused: {life.parked.reason}",
-            message=f"The cluster refuses what is asked for: {life.parked.message}",
+            message=f"{'It cannot be applied' if sealed else 'The cluster refuses what is asked for'}: {life.parked.message}",
             hint="When that is fixed: 1ctl worker retry, or ask for something else",
         )
     return replace(found, applied="pending") if life.dirty or life.destroyed is not None else found

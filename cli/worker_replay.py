@@ -16,7 +16,7 @@ from cli.options import YesOption, not_empty
 from cli.progress import progress
 from cli.session import Session
 from ledger.errors import OneCtlError, RefusedError
-from ledger.text import lines_of
+from ledger.text import Lines, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,7 +85,7 @@ def replay(
             code=ExitCode.FAILED,
             hint="Fix what is said about each app, and run it again: what is applied is not sent twice.",
         )
-    session.terminal.success(f"{len(apps)} apps in {context} are as the ledger asks; {sent} objects were sent")
+    session.terminal.success(f"{len(apps)} apps in {context} are as the ledger asks; {sent} objects had to be sent")
 
 
 def _check_namespaces(exists: Callable[[str], bool], apps: Sequence[AppId], context: str) -> None:
@@ -93,7 +93,7 @@ def _check_namespaces(exists: Callable[[str], bool], apps: Sequence[AppId], cont
     if missing:
         raise RefusedError(
             f"context {context} has no namespace {', '.join(missing)}",
-            hint=f"Create them: kubectl create namespace {missing[0]}",
+            hint=Lines(*(f"Create it: kubectl create namespace {name}" for name in missing)),
         )
 
 

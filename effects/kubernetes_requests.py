@@ -40,6 +40,13 @@ METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
+_DENIED = re.compile(
+    r'secrets "[a-z0-9.-]+" is forbidden: User "[^"\s]{1,256}" cannot [a-z]+ resource "secrets" in API group ""'
+    r' in the namespace "[a-z0-9-]+"'
+)
+"""What an API server's own authorizer says, who knows no value; others that refuse (webhooks) may quote what was sent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What a request may say beyond its address. The body is sent as JSON, which is YAML as well."""
@@ -173,7 +180,9 @@ class ApiAnswer:
     def said(self) -> str:
         """Status, reason and what else the server said, less anything that may hold a value."""
         if self.request.confidential:
-            detail = ", ".join(sorted({str(cause["field"]) for cause in self.causes() if cause.get("field")}))
+            denied = _DENIED.match(self.message()) if self.status == HTTPStatus.FORBIDDEN else None
+            fields = sorted({str(cause["field"]) for cause in self.causes() if cause.get("field")})
+            detail = denied[0] if denied else ", ".join(fields)
         else:
             detail = self.message()
         return f"{self.status} {self._reason()}" + (f": {detail}" if detail else "")

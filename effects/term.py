@@ -388,7 +388,7 @@ class Term:
 
     def _tell_drift(self, action: str, app_id: AppId, ref: Ref, fields: Sequence[FieldDrift]) -> None:
         self._equipment.measures.drifted(action)
-        named = [each.field for each in fields]
+        named = [each.field or "(object)" for each in fields]
         extra = {
             "app": app_id.name,
             "namespace": app_id.namespace,

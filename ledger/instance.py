@@ -110,7 +110,7 @@ def ended_error(writer: str, note: str | None) -> LedgerEndedError:
     if writer in (BACKUP, BACKUP_OF_ENDED):
         return LedgerEndedError(
             "this ledger is a backup: nothing is recorded in it",
-            hint="Nothing was recorded. Put it back: 1ctl ledger restore FILE",
+            hint="Nothing was recorded. Put it back, without --ledger: 1ctl ledger restore FILE",
         )
     if writer.startswith(_INCOMING):
         return LedgerEndedError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -77,7 +78,8 @@ class SecretReader(LedgerReader):
             raise SealedError("the secrets of this life were shredded when it was destroyed")
         if private is None:
             raise SealedError(
-                "this machine does not hold the identity that opens the app's secrets",
+                # Recorded by a worker, and read elsewhere.
+                f"{os.uname().nodename} does not hold the identity that opens the app's secrets",
                 hint="Run the command where it is, or point ONECTL_IDENTITY to it.",
             )
         return sealing.unwrap(row.wrapped, life.deployment_id, private)

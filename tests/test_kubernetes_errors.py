@@ -457,6 +457,16 @@ def test_what_a_server_says_about_a_secret_is_never_repeated(connect: Connect, c
     assert "data.password" in caught.value.message
 
 
+def test_which_right_on_secrets_is_missing_is_told_and_nothing_beside_it(connect: Connect) -> None:
+    denied = (
+        'secrets "shop-secrets" is forbidden: User "system:serviceaccount:onectl:onectl-worker" cannot patch resource '
+        '"secrets" in API group "" in the namespace "shop"'
+    )
+    with pytest.raises(ClusterRefusedError) as caught:
+        connect(status(403, "Forbidden", f"{denied}: {PASSWORD}")).apply(secret(), manager="m", expect=EXPECTED)
+    assert caught.value.message.endswith(f"403 Forbidden: {denied}")
+
+
 def test_the_body_of_a_broken_answer_about_a_secret_is_never_repeated(connect: Connect) -> None:
     wanted = secret()
     for reply in (Reply(201, PASSWORD.encode()), Reply(201, PASSWORD.encode(), cut=5)):

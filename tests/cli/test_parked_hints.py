@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.parked_hints import parked_hint
+from cli.parked_hints import parked_hint, refusal
 from effects.cluster import NotOursError, Ref
 from ledger.app import Parked
 from ledger.spec import AppId
@@ -31,6 +31,22 @@ def test_one_whose_uid_nobody_knows_cannot(kind: str) -> None:
     hint = parked_hint(APP, parked("NotOurs", NotOursError(Ref(kind, "shop", "orders")).message))
     assert "adopt" not in hint
     assert f"get {kind.lower()}/orders" in hint
+
+
+def test_of_what_is_missing_it_is_the_namespace_or_the_kind() -> None:
+    kind = parked_hint(
+        APP, parked("Not Found", "Cluster prod did not apply httproute/orders in namespace shop: 404 Not Found")
+    )
+    assert "needs the Gateway API installed" in kind
+    gone = parked_hint(
+        APP, parked("NotFound", 'did not apply service/orders: 404 NotFound: namespaces "shop" not found')
+    )
+    assert "kubectl create namespace shop" in gone
+
+
+def test_a_machine_without_the_identity_is_not_called_a_cluster_that_refuses() -> None:
+    assert refusal("Sealed", "w1 does not hold the identity") == "w1 does not hold the identity"
+    assert refusal("Forbidden", "no") == "the cluster refused (Forbidden): no"
 
 
 @pytest.mark.parametrize("reason", ["Forbidden", "Sealed", "Contended", "Redacted", "StillThere", "NotOurs"])
