@@ -85,7 +85,7 @@ def status() -> None:
     session.terminal.fields(
         "Ledger",
         {
-            "Ledger ID": session.reader.ledger_id() or "none yet: the first deploy makes it",
+            "Ledger ID": session.reader.ledger_id() or "none yet",
             "Kept in": shown_address(session.place.ledger) or "",
             "Events": str(head.position),
             "Newest": iso(head.recorded_us) if head.position else "-",

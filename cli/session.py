@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from cli.follow_up import WITHOUT, tell_kubectl
 from cli.home import home
 from cli.options import INVOCATION
-from cli.profiles import SANDBOX, Place, Profiles, place
+from cli.profiles import SANDBOX, Place, Profiles, place, shown_address
 from cli.terminal import Terminal
 from ledger.errors import RefusedError
 from ledger.reader import LedgerReader
 from ledger.spec import AppId
 from ledger.stores import open_store
+from ledger.text import Lines
 
 if TYPE_CHECKING:
     from cli.applying import Applying
@@ -80,21 +81,29 @@ class Session:
         return store
 
     def require_named_ledger(self) -> None:
-        """Refuse a file that somebody named and that holds no ledger: an answer about nothing would look like one.
+        """Refuse a place that somebody named and that holds no ledger: an answer about nothing would look like one.
 
-        The one of this user's own that nobody named is made by the first command that records. A database that is not
-        there says so itself; one that is empty is waiting for `ledger migrate`.
+        The one of this user's own that nobody named is made by the first command that records.
 
         Raises:
             RefusedError: An option, a variable or the profile names it, and there is none.
         """
         profile = self.profiles.get(self.place.profile) if self.place.profile else None
         named = INVOCATION.ledger or os.environ.get("ONECTL_LEDGER") or (profile is not None and profile.ledger)
-        if named and isinstance(self.place.ledger, Path) and self.store.instance() is None:
+        if not named or self.store.instance() is not None:
+            return
+        if isinstance(self.place.ledger, Path):
             raise RefusedError(
                 f"there is no ledger at {self.place.ledger}",
                 hint=f"Name another, or see which one is used {WITHOUT}1ctl profile current",
             )
+        raise RefusedError(
+            f"there is no ledger in {shown_address(self.place.ledger)}: it has no tables of one",
+            hint=Lines(
+                "If there never was one, its owner makes it: 1ctl ledger migrate",
+                "If there was, put it back: 1ctl ledger restore FILE",
+            ),
+        )
 
     @cached_property
     def keys(self) -> KeyFiles:

@@ -36,10 +36,15 @@ def team(tmp_path: Path, database: str) -> Team:
     return Team(tmp_path, database)
 
 
-def test_questions_to_an_empty_database_make_nothing_in_it(team: Team) -> None:
-    assert team.run("user-service", "deploy", "list", "-o", "json").done().stdout == "[]\n"
+def test_a_database_without_tables_is_no_ledger_and_questions_make_none(team: Team) -> None:
+    for question in (["deploy", "list"], ["audit", "log"], ["audit", "verify"], ["audit", "export"]) * 2:
+        refused = team.run("user-service", *question)
+        assert refused.code == 3
+        assert "it has no tables of one" in refused.stderr
+        assert "1ctl ledger migrate" in refused.stderr
     assert team.run("user-service", "deploy", "get").code == 3
-    assert "Nothing is recorded yet" in team.run("user-service", "audit", "verify").done().stdout
+    team.run("user-service", "ledger", "migrate").done()
+    assert team.run("user-service", "deploy", "list", "-o", "json").done().stdout == "[]\n"
 
 
 def test_migrate_makes_one_ledger_however_often_it_runs(team: Team) -> None:
