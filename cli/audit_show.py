@@ -78,8 +78,8 @@ def log(
         kinds=[_known_kind(each) for each in kind or ()],
         key=key,
         request_id=request_id,
-        since_us=parse_time(since, now_us) if since else None,
-        until_us=parse_time(until, now_us) if until else None,
+        since_us=parse_time(since, now_us) if since is not None else None,
+        until_us=parse_time(until, now_us) if until is not None else None,
     )
     moment = resolve(session, When(at_position=at_position), app_id=None, deployment_id=None)
     show(session, wanted, limit=limit, follow=follow, upto=moment.position if moment else None)

@@ -192,4 +192,5 @@ def _sentence(error: typer.TyperException) -> str:
 
 def _usage_hint(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
-    return f"Run '{context.command_path if context is not None else '1ctl'} --help' for usage"
+    command = context.command_path if context is not None else _command_typed(sys.argv[1:])
+    return f"Run '{command} --help' for usage"

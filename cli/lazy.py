@@ -101,11 +101,11 @@ class LazyGroup(_Helpful, TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Like the base class, with our words for a command that does not exist."""
         if args and args[0] not in self.targets and not args[0].startswith("-"):
-            from difflib import get_close_matches  # noqa: PLC0415 - needed for an error only
+            from cli.suggestions import suggestion  # noqa: PLC0415 - needed for an error only
 
-            close = get_close_matches(args[0], self.targets, 1)
-            hint = f". Did you mean {close[0]!r}?" if close else ""
-            ctx.fail(f'command "{args[0]}" not found{hint}')
+            groups = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+            below = {name: list(each.targets) for name, each in groups.items() if isinstance(each, LazyGroup)}
+            ctx.fail(f'command "{args[0]}" not found{suggestion(args[0], self.targets, below)}')
         if len(args) > 1 and (bare := _without_options(self.targets.get(args[0], ""), args)) is not None:
             return args[0], bare, args[1:]
         return super().resolve_command(ctx, args)

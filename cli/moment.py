@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from cli.exit_codes import UsageError
 from cli.options import Which, countable, offer
-from ledger.clock import SystemClock, to_micros
+from ledger.clock import SystemClock, from_micros, to_micros
 from ledger.errors import RefusedError
 from ledger.text import Lines, lines_of
 
@@ -29,13 +29,27 @@ AtReleaseOption = Annotated[
         help="As it last was while release N was the newest.",
     ),
 ]
-AsOfOption = Annotated[str | None, typer.Option(metavar="TIME", help="As it was then: 2026-05-01T12:00, or '2h ago'.")]
+AsOfOption = Annotated[
+    str | None, typer.Option(metavar="TIME", help="As it was then: 2026-05-01T12:00 (local), yesterday, '2h ago'.")
+]
 AtPositionOption = Annotated[
     int | None, typer.Option(metavar="P", callback=countable, help="As it was at this position of the ledger.")
 ]
 
-_AGO = r"(\d{1,18})\s*(s|m|h|d|w|seconds?|minutes?|hours?|days?|weeks?)\s+ago"
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SAID = {"now": 0, "just now": 0, "yesterday": 86_400}
+_SECONDS = {
+    name: seconds
+    for names, seconds in (
+        ("s sec secs second seconds", 1),
+        ("m min mins minute minutes", 60),
+        ("h hr hrs hour hours", 3_600),
+        ("d day days", 86_400),
+        ("w week weeks", 7 * 86_400),
+        ("month months", 30 * 86_400),
+        ("y year years", 365 * 86_400),
+    )
+    for name in names.split()
+}
 
 
 class When(NamedTuple):
@@ -110,20 +124,42 @@ def resolve_for_all(session: Session, when: When) -> Moment | None:
 
 
 def parse_time(text: str, now_us: int) -> int:
-    """Microseconds since 1970-01-01 UTC of ISO 8601 (local time without an offset) or of "2h ago".
+    """Microseconds since 1970-01-01 UTC of ISO 8601 (local time without an offset), "14:30" (today), or "2h ago".
+
+    Whatever `cli.age.age` says is understood; a month has 30 days there and here, a year 365, and yesterday is a day ago.
 
     Raises:
-        RefusedError: It is neither.
+        RefusedError: It is none of these.
     """
-    ago = re.fullmatch(_AGO, text.strip().lower())
-    if ago is not None:
-        return max(0, now_us - int(ago[1]) * _SECONDS[ago[2][0]] * 1_000_000)
+    said = text.strip().lower()
+    seconds = _SAID.get(said) if said in _SAID else _ago(said)
+    if seconds is not None:
+        return max(0, now_us - seconds * 1_000_000)
     try:
-        return to_micros(datetime.fromisoformat(text.strip()).astimezone(UTC))
+        return to_micros(_read(text.strip(), from_micros(now_us).astimezone()).astimezone(UTC))
     except (ValueError, OverflowError):  # both happen near the year 1, depending on the time zone
         raise RefusedError(
-            f'"{text}" is not a time', hint="Examples: 2026-05-01T12:00:00+02:00, 2026-05-01T12:00 (local), '2h ago'"
+            f'"{text}" is not a time',
+            hint="Examples: 2026-05-01T12:00:00+02:00, 2026-05-01T12:00 (local), 14:30 (today), yesterday, '2h ago'",
         ) from None
+
+
+def _ago(said: str) -> int | None:
+    """Seconds of "2 hours ago", or "1h30m ago"; None if it is no such phrase."""
+    if not re.fullmatch(r"(\d{1,18}\s*[a-z]+\s*)+\sago", said):
+        return None
+    parts = [(int(count), _SECONDS.get(unit)) for count, unit in re.findall(r"(\d+)\s*([a-z]+)", said)]
+    known = [count * seconds for count, seconds in parts if seconds is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _read(text: str, now: datetime) -> datetime:
+    """A date, a date with a time, a time of today, or today, which begins at midnight."""
+    if text.lower() == "today":
+        return datetime.combine(now.date(), time())
+    if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", text):
+        return datetime.combine(now.date(), time.fromisoformat(text if text[1] != ":" else f"0{text}"))
+    return datetime.fromisoformat(text)
 
 
 def life_of(session: Session, app_id: AppId, deployment_id: str | None, *, upto: int | None = None) -> LifeSpan:
@@ -132,16 +168,14 @@ def life_of(session: Session, app_id: AppId, deployment_id: str | None, *, upto:
     Raises:
         AppNotFoundError: The app had none.
     """
-    from ledger.app import App, open_life  # noqa: PLC0415
     from ledger.landmarks import span  # noqa: PLC0415 - most questions are about the present
 
     life = span(session.store, app_id, deployment_id, upto=upto)
     if life is None:
-        if upto is not None:
-            from cli.target import say_later  # noqa: PLC0415 - needed for an error only
+        from cli.target import running  # noqa: PLC0415 - needed for an error only
+        from ledger.app import App  # noqa: PLC0415
 
-            say_later(session, app_id)
-        open_life(App(id=app_id))
+        running(session, App(id=app_id), upto=upto)
     assert life is not None
     return life
 

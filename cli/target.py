@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.exit_codes import UsageError
+from cli.options import INVOCATION
 from ledger import values
 from ledger.errors import AppNotFoundError, RefusedError
 
@@ -42,7 +43,7 @@ def target(session: Session, which: Which, *, ended: bool = False) -> AppId:
     if path is None:
         raise RefusedError(
             "no --deployment-id and no satusky.toml found",
-            hint="Run '1ctl deploy' in your project directory or pass --deployment-id",
+            hint="Run '1ctl deploy' in your project directory or pass --deployment-id, --name or --config",
         )
     return session.app_id(satusky_toml.read(path).name)
 
@@ -118,8 +119,19 @@ def running(session: Session, app: App, *, upto: int | None = None) -> Life:
         if ended is None:
             if upto is not None:
                 say_later(session, app.id)
+            elif INVOCATION.name == app.id.name:
+                raise AppNotFoundError(error.message, hint=_of_a_name(session, app.id)) from None
             raise
         raise AppNotFoundError(f"{error.message} {ended}", hint=error.hint) from None
+
+
+def _of_a_name(session: Session, app_id: AppId) -> str:
+    """What to do about a name that was typed and that no app has: deploying it would make one."""
+    from difflib import get_close_matches  # noqa: PLC0415 - needed for an error only
+
+    here = [each.name for each in session.reader.apps(app_id.cluster) if each.namespace == app_id.namespace]
+    close = get_close_matches(app_id.name, here, 1)
+    return (f'Did you mean "{close[0]}"? ' if close else "") + "See which there are: 1ctl deploy list --all"
 
 
 def say_later(session: Session, app_id: AppId) -> None:

@@ -69,7 +69,7 @@ class ReleaseDetails:
             return f"failed: {found.reason}: {found.message}" if isinstance(found, Failure) else "failed"
         if not self.past.healthy:
             return "unknown"
-        return "healthy" if self.ready_us is None else f"healthy after {self.ready_us / 1_000_000:.1f} s"
+        return "healthy" if self.ready_us is None else f"seen healthy after {self.ready_us / 1_000_000:.1f} s"
 
     @property
     def image_digest(self) -> str | None:

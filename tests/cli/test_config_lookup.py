@@ -33,7 +33,7 @@ def test_the_nearest_file_upwards(here: Cli, tmp_path: Path) -> None:
 def test_no_file_at_all(here: Cli) -> None:
     assert here.run("deploy", "get").failed(3).error == (
         "❌ no --deployment-id and no satusky.toml found\n"
-        "Run '1ctl deploy' in your project directory or pass --deployment-id\n"
+        "Run '1ctl deploy' in your project directory or pass --deployment-id, --name or --config\n"
     )
 
 
