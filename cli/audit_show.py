@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 DEFAULT_LINES = 50
 
-AppFilter = Annotated[str | None, typer.Option("--app", metavar="NAME", help="Only this app.")]
+AppFilter = Annotated[
+    str | None, typer.Option("--app", metavar="NAME", autocompletion=offer("apps"), help="Only this app.")
+]
 NamespaceFilter = Annotated[str | None, typer.Option("--namespace", metavar="NS", help="Only this namespace.")]
 ActorFilter = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Only what this actor asked for.")]
 KindFilter = Annotated[

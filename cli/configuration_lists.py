@@ -70,7 +70,7 @@ def _apps(session: Session, when: When, which: Which, *, all_: bool) -> Iterator
         question = asked(session, when, which)
         return iter([(question.app.id, question.life, question.upto)])
     if any(each is not None for each in which):
-        raise UsageError("--all is about the whole namespace: leave --deployment-id and --config out")
+        raise UsageError("--all is about the whole namespace: leave --name, --deployment-id and --config out")
     return _all(session, resolve_for_all(session, when))
 
 

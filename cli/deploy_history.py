@@ -10,7 +10,7 @@ import typer
 from cli.age import local_time
 from cli.exit_codes import UsageError
 from cli.moment import When, parse_time, resolve
-from cli.options import DIGITS, Which, countable
+from cli.options import DIGITS, Which, countable, offer
 from cli.session import Session
 from cli.target import loaded, running, target
 from ledger.app import App, open_life
@@ -31,9 +31,19 @@ if TYPE_CHECKING:
 
 def diff(
     before: Annotated[
-        str, typer.Argument(metavar="A", help="A release (1), a position (@42), a time ('2h ago'), or live.")
+        str,
+        typer.Argument(
+            metavar="A",
+            autocompletion=offer("moments"),
+            help="A release (1), a position (@42), a time ('2h ago'), or live.",
+        ),
     ],
-    after: Annotated[str, typer.Argument(metavar="[B]", help="Likewise; default: now.", show_default=False)] = "now",
+    after: Annotated[
+        str,
+        typer.Argument(
+            metavar="[B]", autocompletion=offer("moments"), help="Likewise; default: now.", show_default=False
+        ),
+    ] = "now",
     *,
     which: Which,
 ) -> None:
@@ -95,7 +105,12 @@ def _diff_live(session: Session, which: Which) -> None:
 
 def blame(
     key: Annotated[
-        str | None, typer.Argument(metavar="[KEY]", help="A setting, environment or secret key; default: all.")
+        str | None,
+        typer.Argument(
+            metavar="[KEY]",
+            autocompletion=offer("settings"),
+            help="A setting, environment or secret key; default: all.",
+        ),
     ] = None,
     *,
     which: Which,

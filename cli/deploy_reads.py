@@ -9,7 +9,7 @@ import typer
 from cli.age import age, local_time
 from cli.exit_codes import UsageError
 from cli.moment import When, life_of, resolve, resolve_for_all
-from cli.options import LimitOption, Which
+from cli.options import LimitOption, Which, offer
 from cli.past import asked
 from cli.session import Session
 from cli.target import target
@@ -63,7 +63,10 @@ def get(*, which: Which, when: When) -> None:
 def list_deployments(
     wide: Annotated[bool, typer.Option("--wide", help="With what each runs, and whether its pods are ready.")] = False,
     limit: LimitOption = None,
-    after: Annotated[str | None, typer.Option(metavar="ID", help="Only those after this deployment id.")] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(metavar="ID", autocompletion=offer("deployments"), help="Only those after this deployment id."),
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Destroyed ones too.")] = False,
     *,
     when: When,

@@ -29,6 +29,8 @@ _OPTIONS = {
     "replicas": "--replicas",
     "health_path": "--health-path",
     "duration": "--timeout",
+    "lease": "--lease",
+    "resync": "--resync",
     "reason": "--reason",
     "request id": "--request-id",
     "namespace": "--namespace",
@@ -159,10 +161,10 @@ def _hint(error: OneCtlError) -> str | None:
     if isinstance(error, UsageError) and error.hint is None:
         return f"Run '{_command_typed(sys.argv[1:])} --help' for usage"
     if isinstance(error, InvalidValueError) and error.hint == f"Example: {error.field} = {error.example}":
-        variable = f"ONECTL_{error.field.upper()}"
+        option = _OPTIONS.get(error.field)
+        variable = f"ONECTL_{(option or error.field).lstrip('-').replace('-', '_').upper()}"
         if error.value is not None and os.environ.get(variable) == error.value:
             return f"Example: {variable}={_quoted(error.example)}"
-        option = _OPTIONS.get(error.field)
         return f"Example: {option} {_quoted(error.example)}" if option else error.hint
     return error.hint
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.lazy import command_group
+from cli.options import offer
 
 if TYPE_CHECKING:
     from cli.identities import IdentityRow
@@ -121,7 +122,10 @@ def _why_not(session: Session) -> str:
 
 def rebuild(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Read model, or snapshots; default: all.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", autocompletion=offer("models"), help="Read model, or snapshots; default: all."
+        ),
     ] = None,
 ) -> None:
     """Rebuild read models and snapshots from the ledger.

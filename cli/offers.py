@@ -88,6 +88,27 @@ def _secrets() -> Offers:
     return [(key, "") for key in sorted(life.secrets)] if life else []
 
 
+def _moments() -> Offers:
+    yield from _releases()
+    yield "live", "what the cluster has"
+
+
+def _settings() -> Offers:
+    from dataclasses import fields  # noqa: PLC0415
+
+    life = _life()
+    if life is not None:
+        for name in sorted({each.name for each in fields(life.spec)} | {"domain"} | {*life.env} | {*life.secrets}):
+            yield name, ""
+
+
+def _models() -> Offers:
+    from cli.ledger_commands import SNAPSHOTS  # noqa: PLC0415
+    from projections.app_list import APP_LIST  # noqa: PLC0415
+
+    return [(APP_LIST.name, "what 'deploy list' reads"), (SNAPSHOTS, "states of apps, to fold on from")]
+
+
 def _kinds() -> Offers:
     from ledger.events import SCHEMA_VERSIONS  # noqa: PLC0415
 
@@ -133,6 +154,10 @@ _FOUND: Mapping[str, Callable[[], Offers]] = {
     "apps": lambda: ((name, "") for _, name in _deployments()),
     "deployments": _deployments,
     "releases": _releases,
+    "moments": _moments,
+    "settings": _settings,
+    "models": _models,
+    "drift": lambda: [("heal", "set back"), ("report", "only recorded")],
     "environment": _environment,
     "secrets": _secrets,
     "kinds": _kinds,

@@ -42,7 +42,10 @@ def create(
         Path | None, typer.Option(metavar="FILE", help="Secrets from a file of KEY=VALUE lines; - is stdin.")
     ] = None,
     key: Annotated[
-        list[str] | None, typer.Option("--key", "-k", metavar="KEY", help="Ask for this one's value; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--key", "-k", metavar="KEY", autocompletion=offer("secrets"), help="Ask for this one's value; repeatable."
+        ),
     ] = None,
     *,
     which: Which,

@@ -8,14 +8,17 @@ import typer
 
 from cli import origin
 from cli.answers import answering, declined
-from cli.options import ReasonOption, RequestIdOption, Which, YesOption
+from cli.options import ReasonOption, RequestIdOption, Which, YesOption, offer
 from cli.recording import record
 from cli.session import Session
 from cli.target import target
 
 
 def retry(
-    app: Annotated[str | None, typer.Argument(metavar="[APP]", help="Name of the app [that of satusky.toml].")] = None,
+    app: Annotated[
+        str | None,
+        typer.Argument(metavar="[APP]", autocompletion=offer("apps"), help="Name of the app [that of satusky.toml]."),
+    ] = None,
     *,
     which: Which,
     reason: ReasonOption = None,

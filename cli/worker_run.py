@@ -18,7 +18,7 @@ import typer
 from cli import collect_garbage_as_usual, origin
 from cli.exit_codes import UsageError
 from cli.failure import exit_code_of
-from cli.options import INVOCATION
+from cli.options import INVOCATION, offer
 from cli.recording import LEDGER_FAILURES, not_applied
 from cli.session import Session
 from cli.status_facts import drifted
@@ -50,7 +50,12 @@ anything, so that what is wrong is in this process, and starting it again helps.
 def run(
     once: Annotated[bool, typer.Option("--once", help="Apply what is recorded by now, then end.")] = False,
     drift: Annotated[
-        str, typer.Option(metavar="heal|report", help="What to do about objects that were edited by hand.")
+        str,
+        typer.Option(
+            metavar="heal|report",
+            autocompletion=offer("drift"),
+            help="What to do about objects that were edited by hand.",
+        ),
     ] = "heal",
     threads: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Apps worked on at once.")] = 8,
     lease: Annotated[str, typer.Option(metavar="TIME", help="How long leadership lasts unrenewed.")] = "5s",
@@ -114,7 +119,7 @@ def _require_namespace(session: Session, *, resident: bool) -> None:
 def _settings(session: Session, *, heals: bool, threads: int, lease: str, resync: str) -> Settings:
     from effects.term import Settings  # noqa: PLC0415
 
-    lease_seconds = values.duration(lease)
+    lease_seconds = values.duration(lease, of="lease")
     if lease_seconds < 1:
         raise RefusedError(f'--lease "{lease}" is too short', hint="Example: --lease 5s")
     return Settings(
@@ -123,7 +128,7 @@ def _settings(session: Session, *, heals: bool, threads: int, lease: str, resync
         threads=threads,
         heals=heals,
         lease_seconds=lease_seconds,
-        resync_seconds=values.duration(resync),
+        resync_seconds=values.duration(resync, of="resync"),
     )
 
 

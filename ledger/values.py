@@ -422,10 +422,14 @@ def reason(text: str) -> str:
     raise _refusal("reason", text, fault, example="rolls back the login bug")
 
 
-def duration(text: str) -> float:
+def duration(text: str, *, of: str = "duration") -> float:
     """Returns seconds: of ``90`` or ``30s``, ``5m``, ``1h`` or any of these in that order, as in ``1h30m``.
 
     Seconds may have decimals. More than 0, at most a year.
+
+    Args:
+        text: As typed.
+        of: What it is the length of, for the error.
 
     Raises:
         InvalidValueError: It is not such a duration.
@@ -436,11 +440,11 @@ def duration(text: str) -> float:
     in_units = f"{given}s" if re.fullmatch(number, given) else given
     found = re.fullmatch(rf"(?:([0-9]{{1,9}})h)?(?:([0-9]{{1,9}})m)?(?:({number})s)?", in_units)
     if found is None:
-        raise _refusal("duration", text, "must be seconds, or hours, minutes and seconds", example="1m30s")
+        raise _refusal(of, text, "must be seconds, or hours, minutes and seconds", example="1m30s")
     hours, minutes, seconds = (float(part or 0) for part in found.groups())
     total = hours * 3600 + minutes * 60 + seconds
     if not 0 < total <= MAX_DURATION_SECONDS:
-        raise _refusal("duration", text, "must be more than 0 and at most a year (8760h)", example="1m30s")
+        raise _refusal(of, text, "must be more than 0 and at most a year (8760h)", example="1m30s")
     return total
 
 

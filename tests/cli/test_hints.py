@@ -55,3 +55,10 @@ def test_a_command_line_that_cannot_be_understood_names_its_own_help(cli: Cli, a
 def test_an_app_that_was_deployed_later_is_said_to_have_been(deployed: Cli, command: str) -> None:
     refused = deployed.run("deploy", command, "--at-position", "1").failed(3)
     assert "💡 It was deployed later than that; see when: 1ctl deploy events\n❌" in refused.stderr
+
+
+def test_a_value_is_told_with_what_it_came_from(cli: Cli) -> None:
+    assert "Example: --lease 1m30s" in cli.run("worker", "run", "--lease", "foo").failed(3).error
+    assert "resync 'foo' must be" in cli.run("worker", "run", "--resync", "foo").failed(3).error
+    named = cli.having(ONECTL_REQUEST_ID="bad id").run("deploy", "--image", "nginx").failed(3)
+    assert "Example: ONECTL_REQUEST_ID=" in named.error
