@@ -84,7 +84,7 @@ def own_deployment(outcome: Outcome) -> str | None:
     if outcome.recorded:
         subject = outcome.recorded[0].envelope.subject
         return subject.deployment_id or None if subject is not None else None
-    return outcome.app.life.deployment_id if outcome.app.life is not None else None
+    return outcome.app.deployment_id
 
 
 def own_life(outcome: Outcome) -> Life:

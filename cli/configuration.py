@@ -54,7 +54,7 @@ def changed(
             declined(session, {"purged": False})
             return
     session.applying.look_back(app, request)
-    outcome = record(session, app.id, command, request, secret_values=secret_values)
+    outcome = record(session, app.id, command, request, secret_values=secret_values, life=app.deployment_id)
     life = own_life(outcome)
     content = _content(app.id, command, changed=bool(outcome.recorded))
     with answering(session, request, outcome, lambda: content):

@@ -10,12 +10,12 @@ from cli import answers, origin
 from cli.options import Change, Waiting, Which, YesOption
 from cli.recording import counted, record, show_plan
 from cli.session import Session
-from cli.target import destroyed_error, meant, running, target
+from cli.target import meant, running, target
 from ledger import values
+from ledger.app import App, destroyed_error
 from ledger.commands import Destroy, Restart, Scale
 
 if TYPE_CHECKING:
-    from ledger.app import App
     from ledger.request import Request
     from ledger.spec import AppId
 
@@ -39,7 +39,7 @@ def scale(
         show_plan(session, app.id, Scale(replicas=replicas))
         return
     session.applying.look_back(app, request)
-    outcome = record(session, app.id, Scale(replicas=replicas), request)
+    outcome = record(session, app.id, Scale(replicas=replicas), request, life=app.deployment_id)
     life = answers.own_life(outcome)
     content = {"replicas": replicas, "changed": bool(outcome.recorded)}
     with answers.answering(session, request, outcome, lambda: content):
@@ -68,7 +68,7 @@ def restart(*, waiting: Waiting, which: Which, change: Change) -> None:
         return
     session.applying.check_roll(app, request)
     session.applying.look_back(app, request)
-    outcome = record(session, app.id, Restart(), request)
+    outcome = record(session, app.id, Restart(), request, life=app.deployment_id)
     life = answers.own_life(outcome)
     with answers.answering(session, request, outcome, lambda: {"restarted": True}):
         session.announce_sandbox()
@@ -100,13 +100,13 @@ def destroy(
         show_plan(session, app_id, Destroy())
         return
     before = _repeated(session, app_id, request)
-    ending = before or _ending(session, app, which.deployment_id)
+    ending: str | None = before or _ending(session, app, which.deployment_id)
     session.announce_sandbox()
-    if app.life is not None and app.life.deployment_id == ending:
-        if not yes and not session.terminal.confirm(_question(ending)):
+    if before is None and app.life is not None:
+        if not yes and not session.terminal.confirm(_question(app.life.deployment_id)):
             answers.declined(session, answers.with_names(request, {"destroyed": False}, deployment_id=ending))
             return
-        record(session, app_id, Destroy(), request)
+        ending = answers.own_deployment(record(session, app_id, Destroy(), request, life=ending))
     content, repeated = {"destroyed": True}, before is not None
     with (
         answers.documented(session, request, lambda: content, deployment_id=ending, repeated=repeated),

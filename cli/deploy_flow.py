@@ -58,7 +58,9 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
         return
     before = session.reader.app(app_id)
     _check_before(session, before, request, detach=wish.detach)
-    outcome = record(session, app_id, command, request, secret_values=secrets, applies=not wish.detach)
+    outcome = record(
+        session, app_id, command, request, secret_values=secrets, life=which.deployment_id, applies=not wish.detach
+    )
     if outcome.repeated and secrets:
         session.terminal.notice("Secret values of a repeated request are not compared.")
     released = _released(outcome)

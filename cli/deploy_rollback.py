@@ -56,10 +56,10 @@ def rollback(
     session.applying.check_roll(app, request)
     session.applying.look_back(app, request)
     if not yes and not _agreed(session, app.id, command, request.request_id):
-        own = app.life.deployment_id if app.life is not None else None
-        answers.declined(session, answers.with_names(request, {"rolled_back": False}, deployment_id=own))
+        document = answers.with_names(request, {"rolled_back": False}, deployment_id=app.deployment_id)
+        answers.declined(session, document)
         return
-    outcome = record(session, app.id, command, request)
+    outcome = record(session, app.id, command, request, life=app.deployment_id)
     life = answers.own_life(outcome)
     rolled = next((each.event for each in outcome.recorded if isinstance(each.event, RolledBack)), None)
     assert rolled is not None
@@ -94,7 +94,7 @@ def mark_bad(
     if dry_run:
         show_plan(session, app.id, MarkBad(release=release))
         return
-    outcome = record(session, app.id, MarkBad(release=release), request)
+    outcome = record(session, app.id, MarkBad(release=release), request, life=app.deployment_id)
     life = answers.own_life(outcome)
     with answers.answering(session, request, outcome, lambda: {"release": release, "bad": life.bad[release]}):
         if outcome.recorded:

@@ -16,9 +16,9 @@ from cli.past import asked
 from cli.recording import GO_BACK, not_watched, status_hint
 from cli.session import Session
 from cli.status_facts import Status, cluster_facts, ledger_facts
-from cli.target import destroyed_error, running, target
+from cli.target import running, target
 from ledger import values
-from ledger.app import App, Life
+from ledger.app import App, Life, destroyed_error
 from ledger.errors import OneCtlError, RefusedError, may_pass
 
 if TYPE_CHECKING:

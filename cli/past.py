@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from cli.moment import When, resolve
-from cli.target import destroyed_error, running, target
+from cli.target import running, target
+from ledger.app import destroyed_error
 from ledger.errors import AppNotFoundError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def asked(session: Session, when: When, which: Which) -> Asked:
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
     upto = moment.position if moment else None
     app = session.reader.app(app_id, upto=upto)
-    if deployment_id is not None and (app.life is None or app.life.deployment_id != deployment_id):
+    if deployment_id is not None and app.deployment_id != deployment_id:
         if moment is None:
             raise destroyed_error(app_id, deployment_id)
         raise AppNotFoundError(

@@ -34,12 +34,23 @@ def record(
     request: Request,
     *,
     secret_values: Mapping[str, bytes] | None = None,
+    life: str | None = None,
     applies: bool = True,
 ) -> Outcome:
-    """Record a command; says so on stderr if it was recorded before, or if this machine's clock is far behind."""
+    """Record a command; says so on stderr if it was recorded before, or if this machine's clock is far behind.
+
+    Args:
+        session: This run's session.
+        app_id: The app.
+        command: What is asked for.
+        request: Who asks and why.
+        secret_values: As for `Ledger.execute`.
+        life: The same; what a command found, was asked about or was given with ``-d`` is what it changes.
+        applies: Whether this run also applies it.
+    """
     if applies:
         session.applying.prepare()
-    outcome = session.ledger.execute(app_id, command, request, secret_values=secret_values)
+    outcome = session.ledger.execute(app_id, command, request, secret_values=secret_values, life=life)
     INVOCATION.recorded = bool(outcome.recorded)
     if outcome.repeated:
         notice_repeated(session, request)

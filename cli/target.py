@@ -72,20 +72,11 @@ def _by_deployment_id(session: Session, deployment_id: str, *, ended: bool) -> A
             f"not in {session.place.cluster}/{session.place.namespace}",
             hint="Choose its profile: 1ctl -p NAME ...",
         )
-    if ended:
-        return app_id
-    app = session.reader.app(app_id)
-    if app.life is None or app.life.deployment_id != deployment_id:
-        raise destroyed_error(app_id, deployment_id)
+    if not ended:
+        from ledger.app import open_life  # noqa: PLC0415 - not needed where the life may have ended
+
+        open_life(session.reader.app(app_id), deployment_id)
     return app_id
-
-
-def destroyed_error(app_id: AppId, deployment_id: str) -> AppNotFoundError:
-    """The error for a deployment id whose life has ended."""
-    return AppNotFoundError(
-        f'deployment "{deployment_id}" of app "{app_id.name}" was destroyed',
-        hint=f"Its history is still there: 1ctl deploy releases --deployment-id {deployment_id}",
-    )
 
 
 def meant(session: Session, request: Request, which: Which) -> App:
@@ -155,11 +146,16 @@ def _ended(session: Session, app_id: AppId, *, upto: int | None) -> str | None:
 
 
 def loaded(session: Session, which: Which) -> App:
-    """The app with an open life.
+    """The app with an open life: the one that is named, if its deployment id is given.
 
     Raises:
-        AppNotFoundError: It has none.
+        AppNotFoundError: It has none, or another one.
     """
-    app = session.reader.app(target(session, which))
-    running(session, app)
+    from ledger.app import open_life  # noqa: PLC0415
+
+    app = session.reader.app(target(session, which, ended=True))
+    if which.deployment_id is not None:
+        open_life(app, which.deployment_id)
+    else:
+        running(session, app)
     return app

@@ -223,13 +223,24 @@ class App(Value):
         """Whether the cluster has not caught up with what was asked for."""
         return self.leaving is not None or (self.life is not None and self.life.dirty)
 
+    @property
+    def deployment_id(self) -> str | None:
+        """Of the open life; None if there is none."""
+        return self.life.deployment_id if self.life is not None else None
 
-def open_life(app: App) -> Life:
+
+def open_life(app: App, deployment_id: str | None = None) -> Life:
     """The app's open life.
 
+    Args:
+        app: The app.
+        deployment_id: Of the life that is meant; None means whichever is open.
+
     Raises:
-        AppNotFoundError: There is none: it was never deployed, or it was destroyed.
+        AppNotFoundError: There is none: it was never deployed, or it was destroyed; or it is not the one that is meant.
     """
+    if deployment_id is not None and app.deployment_id != deployment_id:
+        raise destroyed_error(app.id, deployment_id)
     if app.life is None and app.lives:
         raise AppNotFoundError(
             f'app "{app.id.name}" not found in namespace {app.id.namespace}: it was destroyed',
@@ -244,6 +255,14 @@ def open_life(app: App) -> Life:
             hint="Run '1ctl deploy' first or pass --deployment-id",
         )
     return app.life
+
+
+def destroyed_error(app_id: AppId, deployment_id: str) -> AppNotFoundError:
+    """The error for a deployment id whose life has ended."""
+    return AppNotFoundError(
+        f'deployment "{deployment_id}" of app "{app_id.name}" was destroyed',
+        hint=f"Its history is still there: 1ctl deploy releases --deployment-id {deployment_id}",
+    )
 
 
 def fold(app: App, history: Iterable[Recorded]) -> App:

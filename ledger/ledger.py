@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ledger import sealing, values
-from ledger.app import App, Life, fold
+from ledger.app import App, Life, fold, open_life
 from ledger.candidates import candidates, ended_life
 from ledger.clock import Clock, SystemClock, iso
 from ledger.codec import encode, recorded
@@ -156,7 +156,13 @@ class Ledger(SecretReader):
     # -- Commands --------------------------------------------------------------------------------------------------
 
     def execute(
-        self, app_id: AppId, command: Command, request: Request, *, secret_values: Mapping[str, bytes] | None = None
+        self,
+        app_id: AppId,
+        command: Command,
+        request: Request,
+        *,
+        secret_values: Mapping[str, bytes] | None = None,
+        life: str | None = None,
     ) -> Outcome:
         """Decide a command and record what it leads to, durably.
 
@@ -166,8 +172,11 @@ class Ledger(SecretReader):
             request: Who asks and why. The same id and command again give the first answer and record nothing; what led
                 to no event was not recorded and is decided again.
             secret_values: For commands that set secrets: the values by key. They leave this function only sealed.
+            life: Deployment id of the open life that is meant; None means whichever is open. Like a version that is
+                expected, it is no part of what is asked for: a repetition is known without it.
 
         Raises:
+            AppNotFoundError: Another life is open than the one that is meant, or none; nothing was recorded.
             RefusedError: A rule says no; nothing was recorded.
             RequestReusedError: The request id stands for another request.
             LedgerBusyError, LedgerUnavailableError: Nothing was recorded.
@@ -178,6 +187,8 @@ class Ledger(SecretReader):
             if prior is not None:
                 return self._repeated(app_id, command, request, prior)
             app = self.app(app_id)
+            if life is not None:
+                open_life(app, life)
             minted, beside = self._mint(app, command, secret_values or {})
             events = decide(command, app, minted)
             if not events:

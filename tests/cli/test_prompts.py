@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -12,6 +13,7 @@ import time
 
 import pytest
 
+from tests.cli.test_exit_codes import read_until
 from tests.cli_support import ID, Cli, match
 
 QUESTION = (
@@ -168,6 +170,29 @@ def test_a_request_that_was_recorded_before_is_not_asked_about(deployed: Cli, ar
     assert "[y/N]" not in repeated.stderr
     assert "was recorded before" in repeated.stderr
     assert deployed.events() == before
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("deploy", "destroy"), ("secret", "purge", "TOKEN"), ("deploy", "rollback", "--version", "1")],
+    ids=" ".join,
+)
+def test_a_yes_is_never_taken_for_a_deployment_that_was_not_asked_about(deployed: Cli, args: tuple[str, ...]) -> None:
+    deployed.run("secret", "create", "--kv", "TOKEN=old").done()
+    old = deployed.run("-o", "json", "deploy", "--image", "nginx:2").done().json["deployment_id"]
+    with deployed.start("-o", "json", *args, stdin=subprocess.PIPE) as asked:
+        read_until(asked, "[y/N]: ", "stderr")
+        deployed.run("deploy", "destroy", "-y").done()
+        deployed.run("deploy", "restore", "--key", "TOKEN", input="new\n").done()
+        deployed.run("deploy", "--image", "nginx:3", "--wait").done()
+        before = deployed.events()
+        out, err = asked.communicate(b"y\n", timeout=30)
+    assert asked.returncode == 3
+    assert f'deployment "{old}" of app "user-service" was destroyed' in err.decode()
+    assert f"Its history is still there: 1ctl deploy releases --deployment-id {old}" in err.decode()
+    assert json.loads(out)["error"]["name"] == "REFUSED"
+    assert deployed.events() == before
+    assert "TOKEN" in deployed.run("secret", "list").done().stdout
 
 
 def test_a_terminal_shows_question_answer_and_colour(deployed: Cli) -> None:

@@ -168,6 +168,35 @@ def test_a_repeated_request_is_never_answered_about_another_life(deployed: Cli, 
     assert deployed.events() == before
 
 
+def another_life_opens_first() -> None:
+    """From now on the app is destroyed and deployed again just before what a command asks for is decided."""
+    from cli import origin
+    from ledger.commands import Deploy, Destroy
+    from ledger.ledger import Ledger
+
+    execute = Ledger.execute
+
+    def overtaken(self: Ledger, app_id: Any, command: Any, request: Any, **more: Any) -> Any:
+        for first in (Destroy(), Deploy(image="nginx:between")):
+            execute(self, app_id, first, origin.request())
+        return execute(self, app_id, command, request, **more)
+
+    Ledger.execute = overtaken  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("args", [*ABOUT_A_LIFE, ["deploy", "--image", "nginx:3"]], ids=" ".join)
+def test_a_deployment_id_never_stands_for_another_life(deployed: Cli, args: list[str]) -> None:
+    old = deployed.run("-o", "json", "deploy", "--image", "nginx:2").done().json["deployment_id"]
+    overtaken = replace(deployed, change=f"{__name__}:{another_life_opens_first.__name__}")
+
+    refused = overtaken.run(*args, "-d", old).failed(3)
+
+    assert f'deployment "{old}" of app "user-service" was destroyed' in refused.error
+    found = deployed.run("-o", "json", "deploy", "get").done().json
+    assert (found["image"], found["release"], found["replicas"]) == ("nginx:between", 1, 1)
+    assert deployed.run("-o", "json", "env", "list").done().json == []
+
+
 def test_another_reason_to_mark_a_release_as_bad_is_another_request(deployed: Cli) -> None:
     bad = ("deploy", "mark-bad", "1", "--request-id", "q1", "--reason")
     deployed.run(*bad, "slow").done()

@@ -22,6 +22,7 @@ from ledger.commands import (
     Command,
     Deploy,
     Destroy,
+    PurgeSecret,
     Restart,
     RetryApply,
     Scale,
@@ -304,6 +305,29 @@ def test_a_request_id_cannot_stand_for_another_request(running: Bench, command: 
     with pytest.raises(RequestReusedError, match='"first" was used for another request'):
         running.ask(command, "first", app=app)
     assert running.store.head() == head
+
+
+@pytest.mark.parametrize("redeployed", [False, True])
+@pytest.mark.parametrize("command", [Destroy(), PurgeSecret(key="K"), Scale(replicas=3), Deploy(image="orders:3")])
+def test_what_is_asked_of_a_life_is_never_done_to_the_next_one(
+    running: Bench, command: Command, redeployed: bool
+) -> None:
+    old = running.life().deployment_id
+    running.ask(Destroy())
+    if redeployed:
+        running.ask(Deploy(image="orders:2", secret_keys=("K",)), secrets={"K": b"value"})
+    head = running.store.head()
+    with pytest.raises(AppNotFoundError, match=f'deployment "{old}" of app "orders" was destroyed'):
+        running.ledger.execute(APP, command, request("late"), life=old)
+    assert running.store.head() == head
+
+
+def test_a_request_is_known_again_whatever_life_is_meant(running: Bench) -> None:
+    old = running.life().deployment_id
+    first = running.ledger.execute(APP, Destroy(), request("end"), life=old)
+    running.ask(Deploy(image="orders:2"))
+    for life in (None, old, running.life().deployment_id):
+        assert running.ledger.execute(APP, Destroy(), request("end"), life=life).recorded == first.recorded
 
 
 def test_an_answer_whose_events_are_missing_is_damage(running: Bench) -> None:
