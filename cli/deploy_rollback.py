@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -55,11 +56,12 @@ def rollback(
         return
     session.applying.check_roll(app, request)
     session.applying.look_back(app, request)
-    if not yes and not _agreed(session, app.id, command, request.request_id):
+    agreed = command if yes else _agreed(session, app.id, command, request.request_id)
+    if agreed is None:
         document = answers.with_names(request, {"rolled_back": False}, deployment_id=app.deployment_id)
         answers.declined(session, document)
         return
-    outcome = record(session, app.id, command, request, life=app.deployment_id)
+    outcome = record(session, app.id, agreed, request, life=app.deployment_id, asked=command)
     life = answers.own_life(outcome)
     rolled = next((each.event for each in outcome.recorded if isinstance(each.event, RolledBack)), None)
     assert rolled is not None
@@ -105,14 +107,17 @@ def mark_bad(
             session.terminal.info(f"Release {release} was marked as bad before: {life.bad[release]}")
 
 
-def _agreed(session: Session, app_id: AppId, command: Rollback, request_id: str) -> bool:
-    """Whether the user wants the very release that is meant; a request that was recorded before needs no answer."""
+def _agreed(session: Session, app_id: AppId, command: Rollback, request_id: str) -> Rollback | None:
+    """The command with the very release that the user wants, whatever is deployed while they think; None after a no.
+
+    A request that was recorded before needs no answer.
+    """
     if session.store.request(request_id) is not None:
-        return True
+        return command
     planned = session.ledger.plan(app_id, command)
     (event,) = planned.events
     assert isinstance(event, RolledBack)
     assert planned.before.life is not None
     what = {"all": "image and configuration", "code": "image", "config": "configuration"}[event.only]
     question = f"Roll back {what} of deployment {planned.before.life.deployment_id} to version {event.target}?"
-    return session.terminal.confirm(question)
+    return replace(command, version=event.target) if session.terminal.confirm(question) else None

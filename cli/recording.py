@@ -35,6 +35,7 @@ def record(
     *,
     secret_values: Mapping[str, bytes] | None = None,
     life: str | None = None,
+    asked: Command | None = None,
     applies: bool = True,
 ) -> Outcome:
     """Record a command; says so on stderr if it was recorded before, or if this machine's clock is far behind.
@@ -46,11 +47,12 @@ def record(
         request: Who asks and why.
         secret_values: As for `Ledger.execute`.
         life: The same; what a command found, was asked about or was given with ``-d`` is what it changes.
+        asked: The same.
         applies: Whether this run also applies it.
     """
     if applies:
         session.applying.prepare()
-    outcome = session.ledger.execute(app_id, command, request, secret_values=secret_values, life=life)
+    outcome = session.ledger.execute(app_id, command, request, secret_values=secret_values, life=life, asked=asked)
     INVOCATION.recorded = bool(outcome.recorded)
     if outcome.repeated:
         notice_repeated(session, request)

@@ -163,6 +163,7 @@ class Ledger(SecretReader):
         *,
         secret_values: Mapping[str, bytes] | None = None,
         life: str | None = None,
+        asked: Command | None = None,
     ) -> Outcome:
         """Decide a command and record what it leads to, durably.
 
@@ -174,6 +175,7 @@ class Ledger(SecretReader):
             secret_values: For commands that set secrets: the values by key. They leave this function only sealed.
             life: Deployment id of the open life that is meant; None means whichever is open. Like a version that is
                 expected, it is no part of what is asked for: a repetition is known without it.
+            asked: The command as it was asked for, if what it left open was settled since: a repetition is known by it.
 
         Raises:
             AppNotFoundError: Another life is open than the one that is meant, or none; nothing was recorded.
@@ -185,7 +187,7 @@ class Ledger(SecretReader):
         for _ in range(ATTEMPTS):
             prior = self.store.request(request.request_id)
             if prior is not None:
-                return self._repeated(app_id, command, request, prior)
+                return self._repeated(app_id, asked or command, request, prior)
             app = self.app(app_id)
             if life is not None:
                 open_life(app, life)
@@ -193,7 +195,7 @@ class Ledger(SecretReader):
             events = decide(command, app, minted)
             if not events:
                 return Outcome(app=app, recorded=())
-            draft = self._draft(app, events, beside, self._digest(app_id, command, request))
+            draft = self._draft(app, events, beside, self._digest(app_id, asked or command, request))
             try:
                 return self._append_command(app, draft, request)
             except ConflictError:

@@ -195,6 +195,24 @@ def test_a_yes_is_never_taken_for_a_deployment_that_was_not_asked_about(deployed
     assert "TOKEN" in deployed.run("secret", "list").done().stdout
 
 
+def test_a_rollback_goes_to_the_release_that_was_asked_about(deployed: Cli) -> None:
+    back = ("deploy", "rollback", "--request-id", "r-1")
+    deployed.run("deploy", "status", "--wait").done()
+    deployed.run("deploy", "--image", "nginx:2", "--wait").done()
+    with deployed.start(*back, stdin=subprocess.PIPE) as asked:
+        assert b"to version 1? [y/N]: " in read_until(asked, "[y/N]: ", "stderr")
+        deployed.run("deploy", "--image", "nginx:3", "--wait").done()
+        out, err = asked.communicate(b"y\n", timeout=30)
+    assert asked.returncode == 0, err
+    assert "Rollback to version 1 initiated" in out.decode()
+    assert deployed.run("-o", "json", "deploy", "get").done().json["image"] == "nginx:alpine"
+
+    assert "Rollback to version 1 initiated" in deployed.run(*back).done().stdout, "it is known by what was asked for"
+    other = deployed.run(*back, "--version", "1", "-y").failed(3)
+    assert 'request id "r-1" was used for another request' in other.error
+    assert deployed.events().count("RolledBack") == 1
+
+
 def test_a_terminal_shows_question_answer_and_colour(deployed: Cli) -> None:
     tty = Tty(deployed, "deploy", "destroy")
     tty.until("[y/N]: ")
