@@ -9,7 +9,7 @@ from cli import origin
 from cli.answers import answering, declined, own_life
 from cli.recording import record, show_plan
 from cli.session import Session
-from cli.target import meant
+from cli.target import meant, named
 from ledger.commands import PurgeSecret, SetEnv, SetSecrets, UnsetEnv, UnsetSecrets
 from ledger.spec import AppId
 from ledger.text import Lines, lines_of
@@ -39,7 +39,8 @@ def changed(
         done: The line to print; ``{app}`` stands for the app's name.
         session: This run's session, if the caller has one.
         secret_values: For `SetSecrets`.
-        question: What to ask before anything is recorded; None: nothing. A request that was recorded before needs no
+        question: What to ask before anything is recorded, where ``{app}`` stands for the app with its deployment and
+            place; None: nothing. A request that was recorded before needs no
             answer, and what is refused is not asked about.
     """
     session = session or Session()
@@ -50,7 +51,7 @@ def changed(
         return
     if question is not None and session.store.request(request.request_id) is None:
         session.ledger.plan(app.id, command)
-        if not session.terminal.confirm(question):
+        if not session.terminal.confirm(question.replace("{app}", named(app))):
             declined(session, {"purged": False})
             return
     session.applying.look_back(app, request)

@@ -10,7 +10,7 @@ from cli import answers, origin
 from cli.options import Change, Waiting, Which, YesOption
 from cli.recording import counted, record, show_plan
 from cli.session import Session
-from cli.target import meant, running, target
+from cli.target import meant, named, running, target
 from ledger import values
 from ledger.app import App, destroyed_error
 from ledger.commands import Destroy, Restart, Scale
@@ -103,7 +103,7 @@ def destroy(
     ending: str | None = before or _ending(session, app, which.deployment_id)
     session.announce_sandbox()
     if before is None and app.life is not None:
-        if not yes and not session.terminal.confirm(_question(app.life.deployment_id)):
+        if not yes and not session.terminal.confirm(_question(app)):
             answers.declined(session, answers.with_names(request, {"destroyed": False}, deployment_id=ending))
             return
         ending = answers.own_deployment(record(session, app_id, Destroy(), request, life=ending))
@@ -117,9 +117,9 @@ def destroy(
         session.terminal.success(f"Deployment {ending} destroyed successfully")
 
 
-def _question(deployment_id: str) -> str:
+def _question(app: App) -> str:
     return (
-        f"Destroy deployment {deployment_id}? This will delete its pods, service, public route, configuration and "
+        f"Destroy {named(app)}? This will delete its pods, service, public route, configuration and "
         "secrets. This cannot be undone."
     )
 

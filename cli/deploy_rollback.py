@@ -11,11 +11,11 @@ from cli import answers, origin
 from cli.options import Change, DryRunOption, RequestIdOption, Waiting, Which, YesOption, countable, offer
 from cli.recording import GO_BACK, record, show_plan
 from cli.session import Session
-from cli.target import meant
+from cli.target import meant, named
 from ledger import values
+from ledger.app import App
 from ledger.commands import MarkBad, Rollback
 from ledger.events import RolledBack
-from ledger.spec import AppId
 
 
 def rollback(
@@ -56,7 +56,7 @@ def rollback(
         return
     session.applying.check_roll(app, request)
     session.applying.look_back(app, request)
-    agreed = command if yes else _agreed(session, app.id, command, request.request_id)
+    agreed = command if yes else _agreed(session, app, command, request.request_id)
     if agreed is None:
         document = answers.with_names(request, {"rolled_back": False}, deployment_id=app.deployment_id)
         answers.declined(session, document)
@@ -107,17 +107,16 @@ def mark_bad(
             session.terminal.info(f"Release {release} was marked as bad before: {life.bad[release]}")
 
 
-def _agreed(session: Session, app_id: AppId, command: Rollback, request_id: str) -> Rollback | None:
+def _agreed(session: Session, app: App, command: Rollback, request_id: str) -> Rollback | None:
     """The command with the very release that the user wants, whatever is deployed while they think; None after a no.
 
     A request that was recorded before needs no answer.
     """
     if session.store.request(request_id) is not None:
         return command
-    planned = session.ledger.plan(app_id, command)
+    planned = session.ledger.plan(app.id, command)
     (event,) = planned.events
     assert isinstance(event, RolledBack)
-    assert planned.before.life is not None
     what = {"all": "image and configuration", "code": "image", "config": "configuration"}[event.only]
-    question = f"Roll back {what} of deployment {planned.before.life.deployment_id} to version {event.target}?"
+    question = f"Roll back {what} of {named(app)} to version {event.target}?"
     return replace(command, version=event.target) if session.terminal.confirm(question) else None

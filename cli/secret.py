@@ -122,7 +122,7 @@ def purge(
         which,
         change,
         done=f"✅ Every value of {key} is deleted",
-        question=None if yes else f"Delete every value that {key} ever had? This cannot be undone.",
+        question=None if yes else f"Delete every value that {key} of {{app}} ever had? This cannot be undone.",
     )
 
 

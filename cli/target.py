@@ -159,3 +159,8 @@ def loaded(session: Session, which: Which) -> App:
     else:
         running(session, app)
     return app
+
+
+def named(app: App) -> str:
+    """An app for whoever is asked about it: its name, its deployment, and where that is."""
+    return f'app "{app.id.name}" (deployment {app.deployment_id}) in {app.id.cluster}/{app.id.namespace}'

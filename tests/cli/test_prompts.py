@@ -17,8 +17,8 @@ from tests.cli.test_exit_codes import read_until
 from tests.cli_support import ID, Cli, match
 
 QUESTION = (
-    rf"(?:💡 Sandbox: [^\n]*\n)?Destroy deployment {ID}\? This will delete its pods, service, public route, configuration "
-    r"and secrets\. This cannot be undone\. \[y/N\]: "
+    rf'(?:💡 Sandbox: [^\n]*\n)?Destroy app "user-service" \(deployment {ID}\) in sandbox/default\? This will delete its '
+    r"pods, service, public route, configuration and secrets\. This cannot be undone\. \[y/N\]: "
 )
 
 
@@ -127,6 +127,24 @@ def test_nothing_that_asks_is_done_without_an_answer(deployed: Cli, args: tuple[
     assert "nobody is there to answer" in deployed.run(*named).failed(2).error
     assert deployed.events() == before
     assert deployed.run(*named, input="n\n").done().stdout.endswith("💡 Aborted.\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "question"),
+    [
+        (("deploy", "destroy"), "Destroy {}? This will"),
+        (("deploy", "rollback", "--version", "1"), "Roll back image and configuration of {} to version 1? "),
+        (("secret", "purge", "TOKEN"), "Delete every value that TOKEN of {} ever had? "),
+    ],
+)
+def test_a_question_names_the_app_its_deployment_and_where_that_is(
+    deployed: Cli, args: tuple[str, ...], question: str
+) -> None:
+    deployment_id = deployed.run("-o", "json", "deploy", "get").done().json["deployment_id"]
+    deployed.run("secret", "create", "--kv", "TOKEN=x").done()
+    deployed.run("deploy", "--image", "nginx:2").done()
+    asked = deployed.run(*args, input="n\n").done().stderr
+    assert question.format(f'app "user-service" (deployment {deployment_id}) in sandbox/default') in asked
 
 
 @pytest.mark.parametrize("flag", ["-y", "--yes"])
