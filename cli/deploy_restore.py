@@ -46,9 +46,9 @@ def restore(
 
     session = Session()
     seconds = values.duration(waiting.timeout)
-    request = origin.request(request_id=change.request_id, reason=change.reason)
     app_id = target(session, which, ended=True)
     given = given_secrets(session.terminal, pairs=[], file=kv_file, ask=key or []) if kv_file or key else {}
+    request = origin.request(request_id=change.request_id, reason=change.reason)
     command = Restore(
         deployment_id=which.deployment_id, secret_keys=tuple(sorted(given)), without_secrets=without_secrets
     )

@@ -82,17 +82,24 @@ def report_end(number: int | None) -> int:
         number: The signal's; None for a prompt that was left.
     """
     number = signal.SIGINT if number is None else number
-    ended = _ENDED[signal.Signals(number)]
-    told = f"{ended}. Nothing was recorded."
-    if INVOCATION.request_id is not None:
-        told = (
-            f"{ended}. What was recorded stays recorded; see: 1ctl deploy status\n"
-            f"Whether this request was: 1ctl audit log --request-id {INVOCATION.request_id}"
-        )
+    told = f"{_ENDED[signal.Signals(number)]}. {_what_stays()}"
     with suppress(OSError, ValueError):
         sys.stderr.write(f"\n{completed(told)}\n")
         sys.stdout.flush()
     return 128 + number
+
+
+def _what_stays() -> str:
+    """What is in the ledger after a command that was ended, as far as this process can know."""
+    request_id = INVOCATION.request_id
+    if request_id is None or (INVOCATION.is_asking and not INVOCATION.is_named):
+        return "Nothing was recorded."
+    if INVOCATION.is_asking:
+        return f"Nothing was recorded now.\n{_whether_before()}"
+    return (
+        "What was recorded stays recorded; see: 1ctl deploy status\n"
+        f"Whether this request was: 1ctl audit log --request-id {request_id}"
+    )
 
 
 def _told(error: Exception) -> tuple[str, str | None]:
@@ -152,9 +159,12 @@ def _find_out() -> str | None:
 def _of_this_run(hint: str) -> str:
     """What to do where the ledger is away: nothing was recorded, but what an earlier run of the same request did stays."""
     now = hint.replace("Nothing was recorded.", "Nothing was recorded now.")
-    return Lines(
-        *(lines_of(now) if now else ()), f"Whether it was before: 1ctl audit log --request-id {INVOCATION.request_id}"
-    )
+    return Lines(*(lines_of(now) if now else ()), _whether_before())
+
+
+def _whether_before() -> str:
+    """How to tell what an earlier run of the same request did."""
+    return f"Whether it was before: 1ctl audit log --request-id {INVOCATION.request_id}"
 
 
 def _hint(error: OneCtlError) -> str | None:

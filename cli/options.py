@@ -27,6 +27,7 @@ class Invocation:
         closing: What to call when the run ends, however it does.
         request_id: Of the request that is made; None as long as there is none, so nothing can have been recorded.
         is_named: Whether the user has given that request its id, so that an earlier run may have recorded it.
+        is_asking: Whether the user is asked whether to go on, so that this run has not recorded what it was asked for.
         has_output: Whether something was, or would be, written on stdout for a program that is not a JSON document.
         recorded: Whether that request is in the ledger, so that to repeat the command would ask for it once more.
     """
@@ -42,6 +43,7 @@ class Invocation:
         self.closing: list[Callable[[], None]] = []
         self.request_id: str | None = None
         self.is_named = False
+        self.is_asking = False
         self.has_output = False
         self.recorded = False
 

@@ -107,9 +107,11 @@ class Terminal:
         Raises:
             UsageError: Nobody is there to answer: the input is not a terminal, and ends before there is an answer.
         """
+        INVOCATION.is_asking = True  # and still is, if a signal ends it here
         sys.stderr.write(f"{printable(question)} [y/N]: ")
         sys.stderr.flush()
         answer = sys.stdin.readline()
+        INVOCATION.is_asking = False
         if not answer.endswith("\n"):
             sys.stderr.write("\n")
         if not answer and not sys.stdin.isatty():

@@ -530,8 +530,37 @@ def test_130_when_interrupted_at_the_prompt_and_nothing_is_destroyed(deployed: C
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (130, b"")
-    assert "Traceback" not in stderr.decode()
+    assert stderr.decode() == "\nInterrupted. Nothing was recorded.\n"
     assert "Destroyed" not in deployed.events()
+
+
+@pytest.mark.parametrize(("number", "ended"), [(signal.SIGINT, "Interrupted"), (signal.SIGTERM, "Terminated")])
+def test_a_named_request_that_is_ended_at_the_prompt_may_have_been_recorded_before(
+    deployed: Cli, number: int, ended: str
+) -> None:
+    with deployed.start("deploy", "destroy", "--request-id", "r-1", stdin=subprocess.PIPE) as process:
+        read_until(process, "[y/N]: ", "stderr")
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=30)
+    assert stderr.decode().splitlines()[1:] == [
+        f"{ended}. Nothing was recorded now.",
+        "Whether it was before: 1ctl audit log --request-id r-1",
+    ]
+
+
+def test_what_follows_an_answer_may_be_recorded(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--wait").done()
+    cli.run("deploy", "--image", "held:2", "--detach").done()
+    slow = cli.having(ONECTL_SANDBOX_SECONDS="60")
+    with slow.start("deploy", "rollback", "--version", "1", "--wait", stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"y\n")
+        process.stdin.flush()
+        read_until(process, "Waiting for deployment")
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Interrupted. What was recorded stays recorded" in stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -275,6 +275,16 @@ def test_a_question_for_a_secret_can_be_left(deployed: Cli, key: str, code: int)
     assert deployed.events() == before
 
 
+def test_a_restore_that_is_left_at_a_question_for_a_secret_recorded_nothing(deployed: Cli) -> None:
+    deployed.run("secret", "create", "--kv", "TOKEN=x").done()
+    deployed.run("deploy", "destroy", "-y").done()
+    tty = Tty(deployed, "deploy", "restore", "--key", "TOKEN")
+    tty.until("TOKEN: ")
+    tty.type("\x03")
+    assert tty.end() == 130
+    assert "Interrupted. Nothing was recorded.\r\n" in tty.text
+
+
 def test_an_answer_that_is_empty_is_refused(deployed: Cli) -> None:
     tty = Tty(deployed, "secret", "create", "--key", "TOKEN")
     tty.until("TOKEN: ")
