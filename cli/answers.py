@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from cli.exit_codes import CommandError, ExitCode
+from cli.overtaken import overtaken
 from cli.recording import GO_BACK, LEDGER_FAILURES, counted, not_applied, not_watched, status_hint
 from ledger.errors import RefusedError
 from ledger.events import RolloutCompleted, RolloutFailed
@@ -114,7 +115,8 @@ def wait(session: Session, applied: App, outcome: Outcome, request: Request, *, 
         timeout: Seconds.
 
     Raises:
-        CommandError: The rollout failed or was superseded (exit code 4), or took too long (exit code 5).
+        CommandError: The rollout failed or was superseded, or the deployment was destroyed (exit code 4); or it took too
+            long (exit code 5).
     """
     with _asking_about_pods(own_life(outcome)):
         asked, newest = _when_asked(session, outcome), applied.life
@@ -130,19 +132,21 @@ def wait_scaled(
     """Wait until as many pods are ready as this very request asked for. No roll begins with it.
 
     Raises:
-        CommandError: The pods failed, or another number was asked for meanwhile (exit code 4); or it took too long, or
-            nobody here can ask about the pods (exit code 5).
+        CommandError: The pods failed, another number was asked for meanwhile, or the deployment was destroyed (exit code
+            4); or it took too long, or nobody here can ask about the pods (exit code 5).
     """
-    life = _scaled(applied, outcome, replicas)
+    own = own_life(outcome)
+    life = _scaled(session, applied, own, replicas)
     session.applying.wait_pods(applied, life, request, timeout=timeout)
     with _asking_about_pods(life):
-        now = session.reader.app(applied.id)
-    _scaled(now, outcome, replicas)
+        _scaled(session, session.reader.app(applied.id), own, replicas)
 
 
-def _scaled(app: App, outcome: Outcome, replicas: int) -> Life:
+def _scaled(session: Session, app: App, own: Life, replicas: int) -> Life:
     life = app.life
-    if life is None or life.deployment_id != own_deployment(outcome) or life.spec.replicas != replicas:
+    if life is None or life.deployment_id != own.deployment_id:
+        raise overtaken(session, app.id, own)
+    if life.spec.replicas != replicas:
         verb = "is" if replicas == 1 else "are"
         raise CommandError(f"{counted(replicas)} {verb} not what is asked for any more", code=ExitCode.ROLLOUT_FAILED)
     return life
@@ -152,8 +156,8 @@ def tell_verdict(session: Session, app_id: AppId, life: Life) -> None:
     """Say how a roll ended that is no longer its life's newest, as far as that was recorded while it was.
 
     Raises:
-        CommandError: Its pods failed, or it was superseded before they were ready (exit code 4); or nobody can say,
-            since the ledger cannot be read (exit code 5).
+        CommandError: Its pods failed, or it was superseded or its deployment destroyed before they were ready (exit code
+            4); or nobody can say, since the ledger cannot be read (exit code 5).
     """
     with _asking_about_pods(life):
         verdict = roll_verdict(session.store, app_id, life.roll.position)
@@ -163,9 +167,8 @@ def tell_verdict(session: Session, app_id: AppId, life: Life) -> None:
         case RolloutFailed() as failed:
             raise rollout_failed(life, failed.reason, failed.message, hint=status_hint(life))
         case None:
-            raise CommandError(
-                f"release {life.release} was superseded before its pods were ready", code=ExitCode.ROLLOUT_FAILED
-            )
+            with _asking_about_pods(life):
+                raise overtaken(session, app_id, life)
 
 
 @contextmanager

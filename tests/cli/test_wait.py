@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from effects.cluster import Ref
+from tests.cli.test_exit_codes import read_until
 from tests.cli_support import Cli
 from tests.worker.commands import worker
 
@@ -75,6 +76,50 @@ def test_a_scale_that_another_one_overtook_was_not_done(cli: Cli) -> None:
     cli.run(*scale).done()
     cli.run("deploy", "scale", "--replicas", "2").done()
     assert "3 replicas are not what is asked for any more" in cli.run(*scale, "--wait").failed(4).error
+
+
+SUPERSEDED = "release 1 was superseded before its pods were ready"
+DESTROYED = "deployment <id> was destroyed by eve while its pods were waited for"
+EVENTS = "deploy events --deployment-id <id>"
+
+
+@pytest.mark.parametrize(
+    ("since", "told", "see"),
+    [
+        (
+            ["deploy --image nginx:2", "deploy --image nginx:3"],
+            f"{SUPERSEDED}: eve asked for release 2",
+            "deploy releases --wide",
+        ),
+        (["deploy restart"], f"{SUPERSEDED}: the same release was restarted", "deploy events"),
+        (["deploy destroy -y"], DESTROYED, EVENTS),
+        (["deploy destroy -y", "deploy --image nginx:2"], DESTROYED, EVENTS),
+    ],
+)
+def test_who_waits_in_vain_hears_what_was_done_instead_and_by_whom(
+    user: Cli, since: list[str], told: str, see: str
+) -> None:
+    with user.start("deploy", "--image", "held:1", "--wait") as waiting:
+        read_until(waiting, "Waiting for deployment")
+        deployment_id = user.run("-o", "json", "deploy", "get").done().json["deployment_id"]
+        for command in since:
+            user.having(ONECTL_ACTOR="eve").run(*command.split()).done()
+        _, err = waiting.communicate(timeout=30)
+    told, see = (text.replace("<id>", deployment_id) for text in (told, see))
+    assert waiting.returncode == 4
+    assert err.decode().endswith(f"❌ {told}\nSee why: 1ctl {see}\n")
+    assert "eve" in user.run(*see.split()).done().stdout
+
+
+def test_who_waits_for_more_pods_of_a_deployment_that_is_destroyed_hears_of_that(user: Cli) -> None:
+    user.run("deploy", "--image", "nginx:1", "--wait").done()
+    slow = user.having(ONECTL_SANDBOX_SECONDS="60")
+    with slow.start("deploy", "scale", "--replicas", "2", "--wait") as waiting:
+        read_until(waiting, "Waiting for deployment")
+        user.having(ONECTL_ACTOR="eve").run("deploy", "destroy", "-y").done()
+        _, err = waiting.communicate(timeout=30)
+    assert waiting.returncode == 4
+    assert "was destroyed by eve while its pods were waited for" in err.decode()
 
 
 def test_a_scale_cannot_be_waited_for_where_nobody_can_ask_the_cluster(cli: Cli) -> None:
