@@ -198,8 +198,18 @@ def _quoted(text: str) -> str:
 
 
 def _sentence(error: typer.TyperException) -> str:
-    text = error.format_message()
+    text = _without_pairs(error.format_message())
     return text[:1].lower() + text[1:].rstrip(".") if not text.startswith("-") else text.rstrip(".")
+
+
+def _without_pairs(text: str) -> str:
+    """The text without what was given with an ``=`` in it: KEY=VALUE in a wrong place may hold a secret."""
+    for word in sys.argv[1:]:
+        given = word.partition("=")[2] if word.startswith("-") else word
+        if "=" in given:
+            for quoted in (given, repr(given)[1:-1]):
+                text = text.replace(quoted, "[not shown]")
+    return text
 
 
 def _usage_hint(error: typer.TyperException) -> str:

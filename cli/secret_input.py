@@ -41,7 +41,7 @@ def _lines(file: Path | None) -> dict[str, str]:
     named = Path("-") if file is None else file
     if is_stdin(named) and sys.stdin.isatty():
         return {}
-    return values.env_file(read_text(named), "stdin" if is_stdin(named) else str(named))
+    return values.env_file(read_text(named), "stdin" if is_stdin(named) else str(named), secret=True)
 
 
 def _asked(keys: Sequence[str]) -> dict[str, str]:

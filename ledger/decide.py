@@ -294,7 +294,7 @@ def _purge(command: PurgeSecret, life: Life, app: App) -> Sequence[AppEvent]:
     if command.key not in life.secret_versions:
         known = ", ".join(sorted(life.secret_versions)) or "none"
         raise RefusedError(
-            f'{command.key} was never a secret of app "{app.id.name}"', hint=f"Keys that were ever set: {known}"
+            f'{_named(command.key)} was never a secret of app "{app.id.name}"', hint=f"Keys that were ever set: {known}"
         )
     return (SecretPurged(key=command.key),)
 
@@ -354,5 +354,10 @@ def _check_set(what: str, keys: Sequence[str], present: Mapping[str, object], ap
         if key not in present:
             known = ", ".join(sorted(present)) or "none"
             raise RefusedError(
-                f'{key} is not set in the {what} of app "{app.id.name}"', hint=f"Keys that are set: {known}"
+                f'{_named(key)} is not set in the {what} of app "{app.id.name}"', hint=f"Keys that are set: {known}"
             )
+
+
+def _named(key: str) -> str:
+    """A key that does not exist, for a message: KEY=VALUE in its place may hold a secret."""
+    return "what was given" if "=" in key else key

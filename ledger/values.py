@@ -28,6 +28,9 @@ _DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _DNS_SUBDOMAIN = rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*"
 _ENV_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,252}"
 _ENV_NAME_RULE = "letters, digits and _, not starting with a digit, at most 253 characters"
+_NOT_SHOWN = "(what was given is not shown)"
+_NO_SECRET = f"must have a value after its NAME= {_NOT_SHOWN}"
+_NAME_APART = "A value that has no name before it is given with one: --key JWT_SECRET"
 
 _IMAGE_EXAMPLE = "ghcr.io/acme/user-service:1.4.2"
 _IMAGE_HOST_LABEL = r"[A-Za-z0-9](?:[-A-Za-z0-9]*[A-Za-z0-9])?"
@@ -238,10 +241,14 @@ def env_name(text: str) -> str:
     and ``A-B`` would have the `object_key` of ``A_B``. 253 is what Kubernetes allows that key.
 
     Raises:
-        InvalidValueError: It is not such a name.
+        InvalidValueError: It is not such a name. The error does not hold one with an ``=``, which may be followed by a
+            secret.
     """
     if _is_env_name(text):
         return text
+    if "=" in text:
+        reason = f"must be a name alone, without =VALUE {_NOT_SHOWN}"
+        raise _refusal("env name", None, reason, example="LOG_LEVEL", hint="Example: LOG_LEVEL")
     raise _refusal("env name", text, f"must be {_ENV_NAME_RULE}", example="LOG_LEVEL", hint="Example: LOG_LEVEL")
 
 
@@ -263,15 +270,17 @@ def env_pair(text: str, *, secret: bool) -> tuple[str, str]:
     Args:
         text: The pair as given.
         secret: Keep everything given out of the errors. Also the name: in ``postgres://user:pw@host/db?ssl=on``,
-            given without its name, what stands before the ``=`` is the secret.
+            given without its name, what stands before the ``=`` is the secret. A value is needed, see `env_file`.
 
     Raises:
         InvalidValueError: There is no ``=``, or name or value is not acceptable.
     """
     name, equals, value = text.partition("=")
     if secret and not (equals and _is_env_name(name)):
-        reason = f"must be NAME=VALUE, where NAME is {_ENV_NAME_RULE} (what was given is not shown)"
+        reason = f"must be NAME=VALUE, where NAME is {_ENV_NAME_RULE} {_NOT_SHOWN}"
         raise _refusal("secret", None, reason, example="JWT_SECRET=...", hint="Example: JWT_SECRET=...")
+    if secret and _lacks_value(value):
+        raise _refusal("secret", None, _NO_SECRET, example="JWT_SECRET=...", hint=_NAME_APART)
     if not equals:
         hint = "Example: --env LOG_LEVEL=debug"
         raise _refusal("env", text, "must be NAME=VALUE", example="LOG_LEVEL=debug", hint=hint)
@@ -281,7 +290,7 @@ def env_pair(text: str, *, secret: bool) -> tuple[str, str]:
     return env_name(name), env_value(value, field=f"value of {name}")
 
 
-def env_file(text: str, path_label: str) -> dict[str, str]:
+def env_file(text: str, path_label: str, *, secret: bool = False) -> dict[str, str]:
     r"""Returns the pairs of a dotenv file, in its order.
 
     A line is empty, a ``#`` comment, or ``NAME=VALUE`` after an optional ``export``. A value in single quotes is taken
@@ -294,6 +303,8 @@ def env_file(text: str, path_label: str) -> dict[str, str]:
     Args:
         text: The content of the file.
         path_label: What errors call the file.
+        secret: Refuse a line without a value. ``uJcb0vQwEr4=`` alone, as `openssl rand -base64` prints it, is not an empty
+            value: its name would be the secret, and names are kept in plain text.
 
     Raises:
         InvalidValueError: A line is none of these, or a name occurs twice. It names the line, never what is in it.
@@ -306,6 +317,8 @@ def env_file(text: str, path_label: str) -> dict[str, str]:
             continue
         where = f"{path_label}:{number}"
         name, value = _env_line(content, where)
+        if secret and _lacks_value(value):
+            raise _refusal(where, None, _NO_SECRET, example="JWT_SECRET=...", hint=_NAME_APART)
         if name in pairs:
             raise _line_refusal(where, f"must not give {name} again: it is given in line {lines[name]}")
         pairs[name] = value
@@ -563,6 +576,11 @@ def _size(value: str | int) -> int:
 
 def _is_env_name(text: str) -> bool:
     return re.fullmatch(_ENV_NAME, text) is not None
+
+
+def _lacks_value(text: str) -> bool:
+    """Whether nothing but the padding of base64 stands where a value should."""
+    return not text.strip("=")
 
 
 def _env_value_fault(text: str) -> str | None:

@@ -300,7 +300,7 @@ def test_a_duration_is_the_sum_of_its_parts(hours: int, minutes: int, seconds: i
 
 def test_a_pair_is_split_at_its_first_equals_sign() -> None:
     assert values.env_pair("URL=https://x?a=b", secret=False) == ("URL", "https://x?a=b")
-    assert values.env_pair("JWT_SECRET==", secret=True) == ("JWT_SECRET", "=")
+    assert values.env_pair("JWT_SECRET=a==", secret=True) == ("JWT_SECRET", "a==")
     assert values.env_pair("EMPTY=", secret=False) == ("EMPTY", "")
 
 
@@ -320,6 +320,8 @@ def test_a_bad_pair_is_shown_when_it_is_no_secret(text: str, said: str) -> None:
         f"postgres://user:{SECRET}@host/db?ssl=on",
         f"A={SECRET}\0",
         f"A={SECRET}\udcff",
+        f"{SECRET}=",
+        f"{SECRET}==",
     ],
 )
 def test_nothing_of_a_bad_secret_is_in_its_error(text: str) -> None:
@@ -361,6 +363,20 @@ def test_an_unacceptable_value_is_not_shown_even_when_it_is_no_secret(text: str)
 )
 def test_a_line_of_an_env_file_is_a_pair(line: str, pair: tuple[str, str]) -> None:
     assert values.env_file(line, ".env") == dict([pair])
+
+
+@pytest.mark.parametrize("line", [f"{SECRET}=", f"{SECRET}==", f'export {SECRET}=""', f"{SECRET}= # none"])
+def test_a_secret_without_a_value_is_refused_and_its_name_not_shown(line: str) -> None:
+    error = refusal(lambda: values.env_file(f"FIRST=1\n{line}\n", "prod.env", secret=True))
+    assert error.message == "prod.env:2 must have a value after its NAME= (what was given is not shown)"
+    assert SECRET not in everything_in(error)
+    values.env_file(line, ".env")
+
+
+def test_a_name_that_comes_with_a_value_is_refused_and_not_shown() -> None:
+    error = refusal(lambda: values.env_name(f"PW={SECRET}"))
+    assert error.message == "env name must be a name alone, without =VALUE (what was given is not shown)"
+    assert SECRET not in everything_in(error)
 
 
 def test_an_env_file_is_read_in_its_order_without_comments_and_empty_lines() -> None:

@@ -107,6 +107,62 @@ def test_a_malformed_pair_is_never_echoed(deployed: Cli, pair: str) -> None:
     assert "hunter" not in result.stdout + result.stderr
 
 
+BY_OPTION: list[tuple[str, str | None]] = [
+    ("--key PW=hunter2", None),
+    ("--kv-file PW=hunter2", None),
+    ("--kv-file -", "A=1\nhunter2==\n"),
+]
+BY_ITSELF: list[tuple[str, str | None]] = [("", "hunter2=\n"), ("--kv hunter2=", None), ("--kv hunter2==", None)]
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "typed"),
+    [
+        *(("secret create", *given) for given in [*BY_OPTION, *BY_ITSELF]),
+        *(("deploy", *given) for given in BY_OPTION),
+        *(("deploy restore", *given) for given in BY_OPTION),
+        ("secret unset", "--key PW=hunter2", None),
+        ("secret purge", "PW=hunter2", None),
+    ],
+)
+def test_a_secret_in_the_place_of_a_name_is_neither_kept_nor_echoed(
+    deployed: Cli, command: str, args: str, typed: str | None
+) -> None:
+    deployed.run("secret", "create", "--kv", "A=1").done()
+    deployed.run("deploy", "status", "--wait").done()
+    if command == "deploy restore":
+        deployed.run("deploy", "destroy", "-y").done()
+    before = deployed.events()
+    result = deployed.run("-o", "json", *command.split(), *args.split(), input=typed).failed(3)
+    assert "hunter" not in result.stdout + result.stderr
+    assert deployed.events() == before
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["secret", "create", "PW=hunter2"],
+        ["secret", "create", "--key", "A", "PW=hunter2 's"],
+        ["secret", "PW=hunter2"],
+        ["PW=hunter2"],
+        ["deploy", "--replicas=PW=hunter2"],
+    ],
+    ids=" ".join,
+)
+def test_a_pair_in_a_wrong_place_is_not_echoed(deployed: Cli, args: list[str]) -> None:
+    result = deployed.run("-o", "json", *args).failed(2)
+    assert "hunter" not in result.stdout + result.stderr
+    assert "[not shown]" in result.error
+
+
+def test_a_line_without_a_value_is_named_with_the_way_to_give_one(deployed: Cli) -> None:
+    error = deployed.run("secret", "create", input="A=1\nuJcb0vQwEr4=\n").failed(3).error
+    assert error == (
+        "❌ stdin:2 must have a value after its NAME= (what was given is not shown)\n"
+        "A value that has no name before it is given with one: --key JWT_SECRET\n"
+    )
+
+
 @pytest.mark.parametrize("line", ["hunter2", "postgres://user:hunter2@h/db?a=b", 'A="hunter2', "A=1\nA=hunter2"])
 def test_a_malformed_line_is_never_echoed_and_is_named(deployed: Cli, line: str) -> None:
     result = deployed.run("secret", "create", input=f"{line}\n").failed(3)
