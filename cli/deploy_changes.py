@@ -11,7 +11,6 @@ from cli.options import Change, Waiting, Which, YesOption
 from cli.recording import counted, record, show_plan
 from cli.session import Session
 from cli.target import meant, named, running, target
-from ledger import values
 from ledger.app import App, destroyed_error
 from ledger.commands import Destroy, Restart, Scale
 
@@ -32,7 +31,7 @@ def scale(
     Example:  1ctl deploy scale --replicas 3 --wait
     """
     session = Session()
-    seconds = values.duration(waiting.timeout)
+    seconds = waiting.seconds()
     request = origin.request(request_id=change.request_id, reason=change.reason)
     app = meant(session, request, which)
     if change.dry_run:
@@ -60,7 +59,7 @@ def restart(*, waiting: Waiting, which: Which, change: Change) -> None:
     Example:  1ctl deploy restart --wait
     """
     session = Session()
-    seconds = values.duration(waiting.timeout)
+    seconds = waiting.seconds()
     request = origin.request(request_id=change.request_id, reason=change.reason)
     app = meant(session, request, which)
     if change.dry_run:

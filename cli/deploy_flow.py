@@ -48,7 +48,7 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
     if str(wish.env_file) == str(wish.kv_file) == "-":
         raise UsageError("--env-file - and --kv-file - would both read stdin", hint=_HELP)
     session = Session()
-    timeout = values.duration(waiting.timeout)
+    timeout = waiting.seconds()
     app_id, command = _command(session, wish, which)
     secrets = _given_secrets(session, wish)
     command = replace(command, secret_keys=tuple(sorted(secrets)))

@@ -12,7 +12,6 @@ from cli.options import Change, Waiting, Which
 from cli.recording import record, show_plan
 from cli.session import Session
 from cli.target import target
-from ledger import values
 from ledger.candidates import ended_life
 from ledger.commands import Restore
 from ledger.events import Deployed
@@ -45,7 +44,7 @@ def restore(
     from cli.secret_input import given_secrets  # noqa: PLC0415
 
     session = Session()
-    seconds = values.duration(waiting.timeout)
+    seconds = waiting.seconds()
     app_id = target(session, which, ended=True)
     given = given_secrets(session.terminal, pairs=[], file=kv_file, ask=key or []) if kv_file or key else {}
     request = origin.request(request_id=change.request_id, reason=change.reason)

@@ -47,7 +47,7 @@ def rollback(
     Example:  1ctl deploy rollback --version 1 --reason "2 loses orders" --wait
     """
     session = Session()
-    seconds = values.duration(waiting.timeout)
+    seconds = waiting.seconds()
     request = origin.request(request_id=change.request_id, reason=change.reason)
     app = meant(session, request, which)
     command = Rollback(version=version, only=only)

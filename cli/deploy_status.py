@@ -17,7 +17,6 @@ from cli.recording import GO_BACK, not_watched, status_hint
 from cli.session import Session
 from cli.status_facts import Status, cluster_facts, ledger_facts
 from cli.target import running, target
-from ledger import values
 from ledger.app import App, Life, destroyed_error
 from ledger.errors import OneCtlError, RefusedError, may_pass
 
@@ -55,7 +54,7 @@ def status(
         raise UsageError(
             "--watch and --wait are about now; --at-release, --as-of and --at-position about the past", hint=_HELP
         )
-    seconds = values.duration(waiting.timeout)
+    seconds = waiting.seconds()
     session = Session()
     is_only_read = when.is_now and not session.reader.may_append()
     if is_only_read and waiting.wait:

@@ -214,7 +214,9 @@ RequestIdOption = Annotated[
 ReasonOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")]
 DEFAULT_TIMEOUT = "5m"
 WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Wait until the pods are ready.")]
-TimeoutOption = Annotated[str, typer.Option(metavar="TIME", help="How long to wait: 90, 30s, 5m.")]
+TimeoutOption = Annotated[
+    str | None, typer.Option(metavar="TIME", help=f"How long --wait waits: 90, 30s, 5m [{DEFAULT_TIMEOUT}].")
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would happen, and do nothing.")]
 
@@ -231,7 +233,23 @@ class Waiting(NamedTuple):
     """Whether to wait for pods, and how long."""
 
     wait: WaitOption = False
-    timeout: TimeoutOption = DEFAULT_TIMEOUT
+    timeout: TimeoutOption = None
+
+    def seconds(self) -> float:
+        """How long to wait.
+
+        Raises:
+            InvalidValueError: What is given is not a duration.
+            UsageError: It is given although nothing waits: whoever wrote it counts on an exit code that tells of the pods.
+        """
+        from ledger.values import duration  # noqa: PLC0415 - not needed for --help
+
+        seconds = duration(DEFAULT_TIMEOUT if self.timeout is None else self.timeout)
+        if self.timeout is not None and not self.wait:
+            raise UsageError(
+                "--timeout needs --wait: without it, nothing waits", hint="Add --wait, or leave --timeout out."
+            )
+        return seconds
 
 
 class Change(NamedTuple):

@@ -148,6 +148,27 @@ def test_a_status_that_waits_is_about_now(deployed: Cli, args: list[str]) -> Non
     assert "Run '1ctl deploy status --help' for usage" in error
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["deploy", "--image", "nginx:2"],
+        ["deploy", "--image", "nginx:2", "--detach"],
+        ["deploy", "scale", "--replicas", "2"],
+        ["deploy", "restart"],
+        ["deploy", "rollback", "-y", "--version", "1"],
+        ["deploy", "restore"],
+        ["deploy", "status"],
+        ["deploy", "status", "--watch"],
+    ],
+    ids=" ".join,
+)
+def test_a_time_to_wait_is_refused_where_nothing_waits(deployed: Cli, args: list[str]) -> None:
+    before = deployed.events()
+    error = deployed.run(*args, "--timeout", "2m").failed(2).error
+    assert error == "❌ --timeout needs --wait: without it, nothing waits\nAdd --wait, or leave --timeout out.\n"
+    assert deployed.events() == before
+
+
 def test_an_app_without_pods_is_not_said_to_run_any(user: Cli) -> None:
     waited = user.run("deploy", "--image", "nginx:1", "--replicas", "0", "--wait").done()
     assert waited.lines[-1] == "✅ Deployment is healthy — scaled to 0, no pods"
