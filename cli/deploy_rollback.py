@@ -12,7 +12,6 @@ from cli.options import Change, DryRunOption, RequestIdOption, Waiting, Which, Y
 from cli.recording import GO_BACK, record, show_plan
 from cli.session import Session
 from cli.target import meant, named
-from ledger import values
 from ledger.app import App
 from ledger.commands import MarkBad, Rollback
 from ledger.events import RolledBack
@@ -31,7 +30,9 @@ def rollback(
     only: Annotated[
         str,
         typer.Option(
-            metavar="code|config", autocompletion=offer("parts"), help="Restore only the image, or only the values."
+            metavar="code|config",
+            autocompletion=offer("parts"),
+            help="Restore image and settings but not values, or only the values.",
         ),
     ] = "all",
     yes: YesOption = False,
@@ -42,7 +43,7 @@ def rollback(
 ) -> None:
     """Make a release that runs what an earlier one ran.
 
-    Image, resources, environment values and secrets are those of that release.
+    Image, settings, environment values and secrets are those of that release. The number of pods stays.
 
     Example:  1ctl deploy rollback --version 1 --reason "2 loses orders" --wait
     """
@@ -117,6 +118,6 @@ def _agreed(session: Session, app: App, command: Rollback, request_id: str) -> R
     planned = session.ledger.plan(app.id, command)
     (event,) = planned.events
     assert isinstance(event, RolledBack)
-    what = {"all": "image and configuration", "code": "image", "config": "configuration"}[event.only]
+    what = {"all": "image, settings and values", "code": "image and settings", "config": "values"}[event.only]
     question = f"Roll back {what} of {named(app)} to version {event.target}?"
     return replace(command, version=event.target) if session.terminal.confirm(question) else None

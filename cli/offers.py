@@ -149,7 +149,7 @@ def _life() -> Life | None:
 _FOUND: Mapping[str, Callable[[], Offers]] = {
     "outputs": lambda: [("table", ""), ("json", "")],
     "shells": lambda: [("bash", ""), ("zsh", ""), ("fish", "")],
-    "parts": lambda: [("code", "the image"), ("config", "the values")],
+    "parts": lambda: [("code", "image and settings"), ("config", "the values")],
     "profiles": _profiles,
     "apps": lambda: ((name, "") for _, name in _deployments()),
     "deployments": _deployments,
