@@ -90,6 +90,13 @@ def _app_and_file(session: Session, which: Which) -> tuple[AppId, AppConfig | No
         return app_id, satusky_toml.read(_found(which)) if which.config else None
     path = satusky_toml.find(which.config, working_directory())
     file = satusky_toml.read(path) if path is not None else None
+    if path is not None and file is not None and which.config is None and which.name not in (None, file.name):
+        where = satusky_toml.shown(path)
+        session.terminal.notice(
+            f'{where} is about app "{file.name}", so its settings are not used for "{which.name}". '
+            f"To use them all the same: --config {where}"
+        )
+        file = None
     name = which.name if which.name is not None else file.name if file else None
     if name is None:
         raise RefusedError(

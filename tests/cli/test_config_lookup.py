@@ -114,6 +114,25 @@ def test_a_name_on_the_command_line_wins_over_the_files(here: Cli) -> None:
     assert [each["app_label"] for each in here.run("-o", "json", "deploy", "list").json] == ["other"]
 
 
+def test_a_file_that_was_only_found_says_nothing_about_an_app_of_another_name(here: Cli) -> None:
+    write_toml(here.cwd, "base", 9000)
+
+    def port(*args: str) -> int:
+        here.run("deploy", "--image", "nginx", *args).done()
+        return int(here.run("-o", "json", "deploy", "get", *args).done().json["port"])
+
+    assert port("--name", "other") == 8080
+    assert port("--name", "base") == 9000
+    told = here.run("deploy", "--image", "nginx", "--name", "other").done().stderr
+    assert (
+        '💡 satusky.toml is about app "base", so its settings are not used for "other". '
+        "To use them all the same: --config satusky.toml\n"
+    ) in told
+    named = here.run("deploy", "--image", "nginx", "--name", "other", "--config", "satusky.toml").done().stderr
+    assert "port 8080 → 9000" in named
+    assert "is about app" not in named
+
+
 def test_a_deployment_id_needs_no_file(deployed: Cli, tmp_path: Path) -> None:
     elsewhere = deployed.within(tmp_path)
     identity = deployed.run("-o", "json", "deploy", "get").json["deployment_id"]
