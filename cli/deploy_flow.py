@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -237,24 +237,17 @@ def _has_worker(session: Session) -> bool:
 
 
 def _say_changes(session: Session, before: App, outcome: Outcome) -> None:
-    """On a redeploy, what this release runs differently, on stderr; values are the user's own."""
-    if outcome.app.life is None or outcome.repeated:
+    """On a redeploy, what this release changes, on stderr."""
+    from projections.changes import changes, in_words  # noqa: PLC0415 - like all that is said once it is recorded
+
+    if outcome.repeated:
         return
     first = outcome.recorded[0]
     if first.version != before.version + 1:  # somebody else was first
         before = session.reader.app(outcome.app.id, upto=first.position - 1)
-    if before.life is None:
-        return
-    old, new = asdict(before.life.spec), asdict(outcome.app.life.spec)
-    changes = [f"{key} {_shown(old[key])} → {_shown(new[key])}" for key in new if old[key] != new[key]]
-    if changes:
-        session.terminal.notice("Changed: " + ", ".join(changes))
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(value) or "any"
-    return "none" if value is None else str(value)
+    changed = in_words(changes(before.life, outcome.app.life))
+    if changed:
+        session.terminal.notice(f"Changed: {changed}")
 
 
 def _content(session: Session, outcome: Outcome) -> dict[str, object]:

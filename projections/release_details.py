@@ -13,9 +13,10 @@ from ledger.errors import LedgerDamagedError
 from ledger.events import Deployed, RolledBack
 from ledger.landmarks import release_lines
 from ledger.rollback import PastRelease, past_releases
+from projections.changes import in_words
 from projections.fingerprints import Fingerprints
 from projections.releases import Completion, Failure, Release
-from projections.settings import Change, configuration_settings, spec_settings
+from projections.settings import compared, run_settings
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ledger.reader import LedgerReader
     from ledger.spec import Configuration
     from projections.release_page import ReleasePage
+    from projections.settings import Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +58,8 @@ class ReleaseDetails:
         """What changed from the release before, in words."""
         if self.release.number == 1:
             return "first release"
-        words = [_words(change, self.same_as) for change in self.changes]
-        if self.past.target is not None:
-            words.insert(0, f"rolled back to release {self.past.target}")
-        return "; ".join(words) or "same again"
+        rolled_back = f"rolled back to release {self.past.target}" if self.past.target is not None else ""
+        return "; ".join(filter(None, (rolled_back, in_words(self.changes, self.same_as)))) or "same again"
 
     @property
     def outcome(self) -> str:
@@ -215,24 +215,8 @@ def _changes(before: PastRelease | None, after: PastRelease) -> Sequence[Change]
     if before is None:
         return ()
     # Scaling between two releases is its own event, not a part of the later release.
-    old = spec_settings(replace(before.spec, replicas=after.spec.replicas)) | configuration_settings(
-        before.configuration
-    )
-    new = spec_settings(after.spec) | configuration_settings(after.configuration)
-    return [
-        Change(name, old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name)
-    ]
-
-
-def _words(change: Change, same_as: Mapping[str, int]) -> str:
-    kind, _, key = change.setting.partition(".")
-    if not key:
-        return f"{kind} {change.before or 'none'} → {change.after or 'none'}"
-    name = f"{'secret' if kind == 'secrets' else kind} {key}"
-    if change.after is None:
-        return f"{name} removed"
-    again = f" (the value of release {same_as[key]})" if kind == "secrets" and key in same_as else ""
-    return f"{name} {'added' if change.before is None else 'changed'}{again}"
+    old = run_settings(replace(before.spec, replicas=after.spec.replicas), before.configuration)
+    return compared(old, run_settings(after.spec, after.configuration))
 
 
 def _configuration_json(configuration: Configuration, fingerprints: Fingerprints) -> dict[str, object]:

@@ -46,31 +46,28 @@ def settings(life: Life | None) -> Mapping[str, str]:
     """What is set, by name; secrets as their versions. What pods read is named ``pods.`` where it differs."""
     if life is None:
         return {}
-    found = spec_settings(life.spec)
+    found = _spec_settings(life.spec)
     if life.domain:
         found["domain"] = life.domain
-    set_now = configuration_settings(life.configuration)
-    in_pods = configuration_settings(life.roll.configuration)
+    set_now = _configuration_settings(life.configuration)
+    in_pods = _configuration_settings(life.roll.configuration)
     found |= set_now
     found |= {f"pods.{name}": value for name, value in in_pods.items() if set_now.get(name) != value}
     return found
 
 
-def spec_settings(spec: Spec) -> dict[str, str]:
-    """What a release runs, by name; what is not set is left out."""
-    found = {entry.name: _text(getattr(spec, entry.name)) for entry in fields(Spec)}
-    return {name: value for name, value in found.items() if value}
-
-
-def configuration_settings(configuration: Configuration) -> dict[str, str]:
-    """Environment values and secret versions, by name."""
-    env = {f"env.{key}": value for key, value in configuration.env.items()}
-    return env | {f"secrets.{key}": f"version {secret.version}" for key, secret in configuration.secrets.items()}
+def run_settings(spec: Spec, configuration: Configuration) -> Mapping[str, str]:
+    """What pods run and read, by name."""
+    return _spec_settings(spec) | _configuration_settings(configuration)
 
 
 def difference(before: Life | None, after: Life | None) -> list[Change]:
     """The settings that differ between two moments of an app, by name."""
-    old, new = settings(before), settings(after)
+    return compared(settings(before), settings(after))
+
+
+def compared(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
+    """The settings that differ, by name."""
     return [
         Change(name, old.get(name), new.get(name)) for name in sorted({*old, *new}) if old.get(name) != new.get(name)
     ]
@@ -127,6 +124,18 @@ def _is_set_alike(one: Life | None, other: Life | None) -> bool:
         and one.domain is other.domain
         and one.roll.configuration is other.roll.configuration
     )
+
+
+def _spec_settings(spec: Spec) -> dict[str, str]:
+    """What a release runs, by name; what is not set is left out."""
+    found = {entry.name: _text(getattr(spec, entry.name)) for entry in fields(Spec)}
+    return {name: value for name, value in found.items() if value}
+
+
+def _configuration_settings(configuration: Configuration) -> dict[str, str]:
+    """Environment values and secret versions, by name."""
+    env = {f"env.{key}": value for key, value in configuration.env.items()}
+    return env | {f"secrets.{key}": f"version {secret.version}" for key, secret in configuration.secrets.items()}
 
 
 def _text(value: object) -> str:

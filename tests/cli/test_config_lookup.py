@@ -103,9 +103,18 @@ def test_what_changes_is_told_on_stderr(here: Cli) -> None:
     write_toml(here.cwd, "base")
     here.run("deploy", "--image", "nginx:1").done()
     result = here.run("deploy", "--image", "nginx:2", "--machine", "node-1", "--replicas", "2").done()
-    assert "💡 Changed: image nginx:1 → nginx:2, machines any → node-1, replicas 1 → 2\n" in result.stderr
+    assert "💡 Changed: image nginx:1 → nginx:2; machines any → node-1; replicas 1 → 2\n" in result.stderr
     assert "Changed" not in here.run("deploy", "--image", "nginx:2").done().stderr
     assert "machines node-1 → any" in here.run("deploy", "--machine", "").done().stderr
+
+
+def test_environment_and_secrets_that_reach_pods_with_a_release_are_told_by_their_keys(here: Cli) -> None:
+    write_toml(here.cwd, "base")
+    here.run("deploy", "--image", "nginx:1", "--env", "LEVEL=info").done()
+    here.run("env", "create", "--env", "LEVEL=debug").done()
+    here.run("secret", "create", "--key", "TOKEN", input="value\n").done()
+    told = here.run("deploy", "--env", "COLOUR=red").done().stderr
+    assert "💡 Changed: env COLOUR added; env LEVEL changed; secret TOKEN added\n" in told
 
 
 def test_a_name_on_the_command_line_wins_over_the_files(here: Cli) -> None:
@@ -129,7 +138,7 @@ def test_a_file_that_was_only_found_says_nothing_about_an_app_of_another_name(he
         "To use them all the same: --config satusky.toml\n"
     ) in told
     named = here.run("deploy", "--image", "nginx", "--name", "other", "--config", "satusky.toml").done().stderr
-    assert "port 8080 → 9000" in named
+    assert "💡 Changed: cpu 0.5 → 0.25; memory 256Mi → 128Mi; port 8080 → 9000\n" in named
     assert "is about app" not in named
 
 

@@ -59,13 +59,13 @@ def test_a_secret_that_returns_to_an_earlier_value_is_told_by_its_fingerprint() 
         SecretSet(secrets={"KEY": sealed(3)}), deployed(4, spec=ONE),
         fingerprinted(v1="aa", v2="bb", v3="aa"),
     )[-1]  # fmt: skip
-    assert last.sentence == "secret KEY changed (the value of release 2)"
+    assert last.sentence == "secret KEY version 2 → 3 (the value of release 2)"
 
 
 def test_without_fingerprints_nothing_is_claimed_about_values() -> None:
     facts = (*opened(ONE), SecretSet(secrets={"KEY": sealed(1)}), deployed(2, spec=ONE))
     changed = (*facts, SecretSet(secrets={"KEY": sealed(2)}), deployed(3, spec=ONE))
-    assert details(*changed)[-1].sentence == "secret KEY changed"
+    assert details(*changed)[-1].sentence == "secret KEY version 1 → 2"
 
 
 def test_the_outcome_and_the_time_to_ready_are_told() -> None:
