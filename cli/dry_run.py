@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from effects.cluster import Ref
 from effects.desired import DesiredObject, Surroundings, desired
+from projections.changes import changes, in_words
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -18,24 +19,27 @@ if TYPE_CHECKING:
 
 
 def show(session: Session, app_id: AppId, command: Command) -> None:
-    """Print the events that would be recorded and the objects that would change in the cluster.
+    """Print the events that would be recorded, what they change, and the objects that would change in the cluster.
 
     Raises:
         RefusedError: The command would be refused.
     """
     plan = session.ledger.plan(app_id, command)
-    tell(session, plan.events, object_changes(session, plan.before, plan.after))
+    changed = in_words(changes(plan.before.life, plan.after.life))
+    tell(session, plan.events, object_changes(session, plan.before, plan.after), changed=changed)
 
 
-def tell(session: Session, events: Sequence[Event], changes: Sequence[tuple[str, str, str]]) -> None:
-    """Print what would be recorded, and what would change in the cluster."""
+def tell(
+    session: Session, events: Sequence[Event], objects: Sequence[tuple[str, str, str]], *, changed: str = ""
+) -> None:
+    """Print what would be recorded, what that changes, in words, and what would change in the cluster."""
     terminal = session.terminal
     if terminal.json:
         terminal.document(
             {
                 "dry_run": True,
                 "events": [{"kind": type(event).__name__, "data": asdict(event)} for event in events],
-                "objects": [{"change": change, "kind": kind, "name": name} for change, kind, name in changes],
+                "objects": [{"change": change, "kind": kind, "name": name} for change, kind, name in objects],
             }
         )
         return
@@ -44,7 +48,9 @@ def tell(session: Session, events: Sequence[Event], changes: Sequence[tuple[str,
         terminal.info("Nothing would change.")
         return
     terminal.line("Would record: " + ", ".join(type(event).__name__ for event in events))
-    terminal.table(["CHANGE", "KIND", "NAME"], changes)
+    if changed:
+        terminal.line(f"Would change: {changed}")
+    terminal.table(["CHANGE", "KIND", "NAME"], objects)
 
 
 def object_changes(session: Session, before: App, after: App) -> Sequence[tuple[str, str, str]]:

@@ -52,10 +52,33 @@ def test_it_tells_and_does_nothing(
     assert running.objects() == there
 
 
+@pytest.mark.parametrize(
+    ("args", "changes"),
+    [
+        (["deploy", "--image", "nginx:3", "--env", "ZED=1"], "env ZED added; image nginx:2 → nginx:3"),
+        (["deploy", "--port", "81"], "port 8081 → 81"),
+        (["deploy", "scale", "--replicas", "2"], "replicas 1 → 2"),
+        (["deploy", "rollback", "--version", "1"], "image nginx:2 → nginx:1; secret TOKEN removed"),
+        (["env", "create", "--env", "A=c"], "env A changed"),
+        (["secret", "create", "--kv", "TOKEN=other"], "secret TOKEN version 1 → 2"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_it_tells_what_a_run_would_change(running: Cli, args: list[str], changes: str) -> None:
+    assert running.run(*args, "--dry-run").done().lines[1] == f"Would change: {changes}"
+
+
+def test_a_dry_run_of_a_deploy_tells_what_the_run_then_tells(running: Cli) -> None:
+    deploy = ("deploy", "--image", "nginx:3", "--env", "ZED=1", "--machine", "node-1")
+    told = running.run(*deploy, "--dry-run").done().lines[1].removeprefix("Would change: ")
+    assert f"💡 Changed: {told}\n" in running.run(*deploy).done().stderr
+
+
 def test_a_first_deploy_makes_not_even_a_key(cli: Cli) -> None:
     shown = cli.run("deploy", "--image", "nginx", "--dry-run").done()
     assert "Would record: " in shown.stdout
     assert "create  Deployment" in shown.stdout
+    assert "Would change" not in shown.stdout
     assert state(cli) == {}
 
 
