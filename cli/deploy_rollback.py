@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import answers, origin
+from cli.moment import life_of
 from cli.options import Change, DryRunOption, RequestIdOption, Waiting, Which, YesOption, countable, offer
 from cli.recording import GO_BACK, record, show_plan
 from cli.session import Session
@@ -15,6 +16,11 @@ from cli.target import meant, named
 from ledger.app import App
 from ledger.commands import MarkBad, Rollback
 from ledger.events import RolledBack
+from ledger.landmarks import release_failure, release_lines
+from projections.changes import changes, in_words
+
+if TYPE_CHECKING:
+    from ledger.ledger import Plan
 
 
 def rollback(
@@ -53,11 +59,11 @@ def rollback(
     app = meant(session, request, which)
     command = Rollback(version=version, only=only)
     if change.dry_run:
-        show_plan(session, app.id, command)
+        _warn_of_failure(session, show_plan(session, app.id, command))
         return
     session.applying.check_roll(app, request)
     session.applying.look_back(app, request)
-    agreed = command if yes else _agreed(session, app, command, request.request_id)
+    agreed = _agreed(session, app, command, request.request_id, yes=yes)
     if agreed is None:
         document = answers.with_names(request, {"rolled_back": False}, deployment_id=app.deployment_id)
         answers.declined(session, document)
@@ -108,16 +114,35 @@ def mark_bad(
             session.terminal.info(f"Release {release} was marked as bad before: {life.bad[release]}")
 
 
-def _agreed(session: Session, app: App, command: Rollback, request_id: str) -> Rollback | None:
-    """The command with the very release that the user wants, whatever is deployed while they think; None after a no.
+def _agreed(session: Session, app: App, command: Rollback, request_id: str, *, yes: bool) -> Rollback | None:
+    """The command with the very release that was told of, whatever is deployed meanwhile; None after a no.
 
-    A request that was recorded before needs no answer.
+    What comes back is told first, also to whoever does not want to be asked. A request that was recorded before needs no
+    answer.
     """
     if session.store.request(request_id) is not None:
         return command
     planned = session.ledger.plan(app.id, command)
+    _warn_of_failure(session, planned)
+    if changed := in_words(changes(planned.before.life, planned.after.life)):
+        session.terminal.notice(f"Changes: {changed}")
     (event,) = planned.events
     assert isinstance(event, RolledBack)
     what = {"all": "image, settings and values", "code": "image and settings", "config": "values"}[event.only]
     question = f"Roll back {what} of {named(app)} to version {event.target}?"
-    return replace(command, version=event.target) if session.terminal.confirm(question) else None
+    return replace(command, version=event.target) if yes or session.terminal.confirm(question) else None
+
+
+def _warn_of_failure(session: Session, planned: Plan) -> None:
+    """Say so if the release that is gone back to had failed: pods like its own may fail alike."""
+    (event,) = planned.events
+    assert isinstance(event, RolledBack)
+    assert planned.before.life is not None
+    app_id = planned.before.id
+    where = life_of(session, app_id, planned.before.life.deployment_id)
+    failure = release_failure(session.store, app_id, *release_lines(session.store, where, event.target))
+    if failure is not None:
+        session.terminal.warn(
+            f"Release {event.target} had failed: {failure.reason}: {failure.message}.".replace("..", ".")
+            + " See which were healthy: 1ctl deploy releases --wide"
+        )

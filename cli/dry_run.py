@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from ledger.app import App
     from ledger.commands import Command
     from ledger.events import Event
+    from ledger.ledger import Plan
     from ledger.spec import AppId
 
 
-def show(session: Session, app_id: AppId, command: Command) -> None:
+def show(session: Session, app_id: AppId, command: Command) -> Plan:
     """Print the events that would be recorded, what they change, and the objects that would change in the cluster.
 
     Raises:
@@ -27,6 +28,7 @@ def show(session: Session, app_id: AppId, command: Command) -> None:
     plan = session.ledger.plan(app_id, command)
     changed = in_words(changes(plan.before.life, plan.after.life))
     tell(session, plan.events, object_changes(session, plan.before, plan.after), changed=changed)
+    return plan
 
 
 def tell(

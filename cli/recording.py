@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cli.session import Session
     from ledger.app import Life
     from ledger.commands import Command
-    from ledger.ledger import Outcome
+    from ledger.ledger import Outcome, Plan
     from ledger.request import Request
     from ledger.spec import AppId
 
@@ -69,15 +69,15 @@ def notice_repeated(session: Session, request: Request) -> None:
     session.terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
 
 
-def show_plan(session: Session, app_id: AppId, command: Command) -> None:
-    """Print what a command would record and change, for `--dry-run`; neither is done.
+def show_plan(session: Session, app_id: AppId, command: Command) -> Plan:
+    """Print what a command would record and change, for `--dry-run`; neither is done. What was printed.
 
     Raises:
         RefusedError: The command would be refused.
     """
     from cli.dry_run import show  # noqa: PLC0415 - it knows how objects are made
 
-    show(session, app_id, command)
+    return show(session, app_id, command)
 
 
 def not_applied(message: str, *, hint: str | None, again: str) -> CommandError:

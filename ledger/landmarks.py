@@ -7,7 +7,7 @@ as their landmarks follow each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.codec import recorded
@@ -125,16 +125,44 @@ def roll_verdict(store: Store, app_id: AppId, roll: int) -> RolloutCompleted | R
         app_id: The app.
         roll: Position of the event that asked for these pods.
     """
-    stream, found, read = observed_stream(app_stream(app_id)).bytes, None, 0
-    while rows := store.landmarks(stream, start=roll, skip=read, limit=_TOLD):
+    found = None
+    for event in _verdicts(store, app_id, roll):
+        if event.roll > roll:
+            break
+        found = event if event.roll == roll else found
+    return found
+
+
+def release_failure(store: Store, app_id: AppId, asked: Recorded, following: Recorded | None) -> RolloutFailed | None:
+    """What was said of a release's own pods that failed, unless pods of it became ready since (`ledger.standing`).
+
+    None if nothing was before the first word about what came after it.
+
+    Args:
+        store: The ledger's storage.
+        app_id: The app.
+        asked: The line of the release, as of `release_lines`.
+        following: The line that ended its being the newest; None if it is.
+    """
+    found = None
+    for event in _verdicts(store, app_id, asked.position):
+        if following is not None and event.roll >= following.position:
+            break
+        if event.roll == asked.position and isinstance(event, RolloutFailed):
+            found = event
+        elif event.roll >= asked.position and isinstance(event, RolloutCompleted):
+            found = None
+    return found
+
+
+def _verdicts(store: Store, app_id: AppId, start: int) -> Iterator[RolloutCompleted | RolloutFailed]:
+    """What was said about an app's pods from a position on, in order."""
+    stream, read = observed_stream(app_stream(app_id)).bytes, 0
+    while rows := store.landmarks(stream, start=start, skip=read, limit=_TOLD):
         read += len(rows)
         for event in (recorded(row).event for row in rows):
-            if not isinstance(event, RolloutCompleted | RolloutFailed):
-                continue
-            if event.roll > roll:
-                return found
-            found = event if event.roll == roll else found
-    return found
+            if isinstance(event, RolloutCompleted | RolloutFailed):
+                yield event
 
 
 _TOLD = 20

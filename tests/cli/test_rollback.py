@@ -26,6 +26,48 @@ def test_only_a_yes_is_a_yes(twice: Cli, args: list[str], answer: str) -> None:
     assert len(twice.events()) > len(before)
 
 
+@pytest.fixture
+def leaked(twice: Cli) -> Cli:
+    """A user who has replaced a secret since release 2, and deployed two more, of which the last one failed."""
+    twice.run("secret", "create", "--key", "TOKEN", input="another\n").done()
+    twice.run("deploy", "--image", "nginx:3", "--env", "A=b", "--wait").done()
+    twice.run("deploy", "--image", "broken:4", "--wait").failed(4)
+    twice.run("deploy", "--image", "nginx:3", "--wait").done()
+    return twice
+
+
+BACK = "env A removed; image nginx:3 → nginx:2; secret TOKEN version 2 → 1"
+
+
+def test_what_a_rollback_takes_back_is_told_before_it_is_asked(leaked: Cli) -> None:
+    told, asked = leaked.run("deploy", "rollback", "--version", "2", input="n\n").done().stderr.splitlines()
+    assert told == f"💡 Changes: {BACK}"
+    assert asked.startswith("Roll back ")
+
+
+def test_what_a_rollback_takes_back_is_told_to_whoever_is_not_asked(leaked: Cli) -> None:
+    back = ("deploy", "rollback", "-y", "--version", "2", "--request-id", "r1")
+    assert f"💡 Changes: {BACK}\n" in leaked.run(*back).done().stderr
+    assert "Changes" not in leaked.run(*back).done().stderr
+
+
+def test_a_secret_that_no_pod_has_read_yet_is_told_to_be_taken_back(twice: Cli) -> None:
+    twice.run("deploy", "--image", "nginx:3", "--wait").done()
+    twice.run("secret", "create", "--key", "TOKEN", input="another\n").done()
+    told = twice.run("deploy", "rollback", "-y").done().stderr
+    assert "💡 Changes: image nginx:3 → nginx:2; secret TOKEN version 2 → 1\n" in told
+
+
+@pytest.mark.parametrize("how", ["-y", "--dry-run"])
+def test_going_back_to_a_release_that_failed_is_told(leaked: Cli, how: str) -> None:
+    told = leaked.run("deploy", "rollback", "--version", "4", how).done().stderr
+    assert (
+        '❗️ Release 4 had failed: ImagePullBackOff: Back-off pulling image "broken:4". '
+        "See which were healthy: 1ctl deploy releases --wide\n"
+    ) in told
+    assert "had failed" not in leaked.run("deploy", "rollback", "--version", "2", how).done().stderr
+
+
 def test_only_the_code_or_only_the_configuration_is_restored(twice: Cli) -> None:
     twice.run("env", "create", "--env", "A=b").done()
     twice.run("deploy", "rollback", "-y", "--only", "code", "--wait").done()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +18,7 @@ from ledger.candidates import candidates, ended_life
 from ledger.envelope import Recorded
 from ledger.errors import RefusedError
 from ledger.events import Deployed, Destroyed, Restarted, RolledBack, RolloutCompleted, RolloutFailed
-from ledger.landmarks import roll_verdict
+from ledger.landmarks import NEWEST, release_failure, roll_verdict
 from ledger.reader import LedgerReader
 from ledger.rollback import PastRelease, default_target, past_releases
 from ledger.sqlite_store import SqliteStore
@@ -124,6 +124,27 @@ def test_the_verdict_on_a_roll_is_the_newest_word_about_its_pods(plan: list[Step
             while_it_counted = takewhile(lambda event: event.roll <= roll, verdicts)  # noqa: B023 - asked at once
             told = [event for event in while_it_counted if event.roll == roll]
             assert roll_verdict(reader.store, APP, roll) == (told[-1] if told else None)
+
+
+@calm
+@given(plan=steps(min_size=20, max_size=80))
+def test_a_release_failed_if_the_newest_word_about_it_says_so_of_its_own_pods(plan: list[Step]) -> None:
+    history = about(script(plan).lines, APP)
+    marks = [line for line in history if isinstance(line.event, Deployed | RolledBack | Destroyed)]
+    verdicts = [line.event for line in history if isinstance(line.event, RolloutCompleted | RolloutFailed)]
+    with kept(script(plan)) as reader:
+        for asked, following in zip_longest(marks, marks[1:]):
+            if isinstance(asked.event, Destroyed):
+                continue
+            own, stop = asked.position, following.position if following is not None else NEWEST
+            while_it_counted = takewhile(lambda event: event.roll < stop, verdicts)  # noqa: B023 - asked at once
+            told = [
+                event
+                for event in while_it_counted
+                if event.roll == own or (event.roll > own and isinstance(event, RolloutCompleted))
+            ]
+            failure = told[-1] if told and isinstance(told[-1], RolloutFailed) else None
+            assert release_failure(reader.store, APP, asked, following) == failure
 
 
 def test_only_the_end_is_read_when_a_healthy_release_is_near_it(monkeypatch: pytest.MonkeyPatch) -> None:
