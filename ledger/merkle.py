@@ -29,7 +29,6 @@ HashOf = Callable[[int, int], bytes]
 ReadLeaves = Callable[[int, int], Iterable[bytes]]
 """The leaf hashes from one index up to, not including, another, in order."""
 
-_FRONTIER_HEAD = struct.Struct(">Q")
 _TREE_HEAD = struct.Struct(">BQ")
 
 
@@ -68,26 +67,6 @@ class Frontier:
     def root(self) -> bytes:
         """The root of all leaves so far."""
         return _join(self._roots)
-
-    def to_bytes(self) -> bytes:
-        """A form to keep: the size as a big-endian u64, then the hashes."""
-        return _FRONTIER_HEAD.pack(self.size) + b"".join(self._roots)
-
-    @classmethod
-    def from_bytes(cls, kept: bytes) -> Self:
-        """What `to_bytes` gave.
-
-        Raises:
-            ValueError: It is something else.
-        """
-        if len(kept) < _FRONTIER_HEAD.size:
-            raise ValueError("too short for a frontier")
-        frontier = cls()
-        (frontier.size,) = _FRONTIER_HEAD.unpack_from(kept)
-        frontier._roots = _hashes(kept[_FRONTIER_HEAD.size :])
-        if len(frontier._roots) != frontier.size.bit_count():
-            raise ValueError("a frontier has one hash for each bit of its size")
-        return frontier
 
 
 class Tree:

@@ -118,7 +118,7 @@ def page_details(
         return ()
     oldest, _ = release_lines(reader.store, life, max(1, page.older))  # the one before, to compare the oldest with
     before = reader.app(life.app, upto=oldest.position - 1)
-    upto = reader.store.head().position if upto is None else upto
+    upto = min(life.stop, reader.store.head().position if upto is None else upto)
     history = [recorded(row) for row in snapshots.app_lines(reader.store, before, upto=upto)]
     return release_details(before, history, page.newest_first, known)
 

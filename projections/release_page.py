@@ -49,7 +49,8 @@ def release_page(reader: LedgerReader, life: LifeSpan, count: int | None, *, upt
         return ReleasePage((), None)
     oldest = wanted.newest_first[-1].position
     observed = observed_stream(app_stream(life.app)).bytes
-    told = [recorded(row) for row in reader.store.landmarks(observed, start=oldest, stop=upto)]
+    stop = life.stop if upto is None else min(life.stop, upto)  # nothing is told of a life once the next one is open
+    told = [recorded(row) for row in reader.store.landmarks(observed, start=oldest, stop=stop)]
     asked = [*reversed(wanted.newest_first), *([wanted.destroyed] if wanted.destroyed else [])]
     history = sorted([*asked, *told], key=lambda line: line.position)
     (found,) = (each for each in releases(history) if each.deployment_id == life.deployment_id)

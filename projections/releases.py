@@ -146,11 +146,6 @@ class LifeReleases(NamedTuple):
     destroyed_us: int | None
     releases: tuple[Release, ...]
 
-    @property
-    def active(self) -> Release | None:
-        """The active release; None if the life has ended or all its releases failed."""
-        return next((release for release in reversed(self.releases) if release.status == "active"), None)
-
 
 def releases(history: Iterable[Recorded]) -> tuple[LifeReleases, ...]:
     """All lives of an app with their releases, oldest first.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ledger import snapshots
 from ledger.app import App
 from ledger.envelope import Recorded
 from ledger.errors import RefusedError
@@ -19,6 +20,7 @@ from ledger.landmarks import newest_releases, release_lines, span
 from ledger.moments import at_release
 from ledger.reader import LedgerReader
 from ledger.sqlite_store import SqliteStore
+from ledger.store import Row
 from ledger.streams import app_stream
 from projections.fingerprints import Fingerprints, current_fingerprints, fingerprints, life_fingerprints
 from projections.release_details import ReleaseDetails, page_details, release_details
@@ -151,3 +153,36 @@ def test_releases_are_paged_from_the_newest_down() -> None:
         assert where is not None
         assert [line.event.release for line in newest_releases(reader.store, where, 2).newest_first] == [5, 4]  # type: ignore[union-attr]
         assert reader.store.landmarks(app_stream(APP).bytes, start=where.start, skip=4)[0].version == 6
+
+
+def test_a_page_of_an_old_life_reads_nothing_of_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Script()
+    old = about([ledger.deploy(APP)], APP)[0]
+    ledger.completed(APP)
+    ledger.deploy(APP)
+    ledger.destroy(APP)
+    for _ in range(3 * snapshots.STEP):
+        ledger.deploy(APP)
+        ledger.completed(APP)
+    assert old.envelope.subject is not None
+    with kept(ledger) as reader:
+        where = span(reader.store, APP, old.envelope.subject.deployment_id)
+        assert where is not None
+        read = list[int]()
+        for name in ("landmarks", "stream", "two_streams"):
+            monkeypatch.setattr(reader.store, name, _noting(read, getattr(reader.store, name)))
+        found = release_page(reader, where, 2)
+        page_details(reader, where, found, {})
+    assert [each.number for each in found.newest_first] == [2, 1]
+    assert sum(position > where.stop for position in read) <= 2 * snapshots.STEP  # the page it is on, of each stream
+
+
+def _noting(read: list[int], ask: Callable[..., Iterable[Row]]) -> Callable[..., list[Row]]:
+    """The same question, which notes the positions of its answer."""
+
+    def asked(*args: object, **more: object) -> list[Row]:
+        rows = list(ask(*args, **more))
+        read.extend(row.position for row in rows)
+        return rows
+
+    return asked
