@@ -18,7 +18,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,6 +38,7 @@ from ledger.instance import new_instance
 from ledger.leaf import GENESIS
 from ledger.sqlite_files import copy_database, escaped
 from ledger.sqlite_guard import guarded, missing_tables, refuse_strange, schema_of
+from ledger.sqlite_remains import is_damage, keep_bytes, make_replaceable
 from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of, unless_there
 from ledger.text import Lines
 
@@ -176,28 +177,36 @@ class SqliteDatabase:
             self._lock.release()
 
     def replace(self, complete: Path) -> None:
-        """Put a complete ledger file's content in place of this one's, in one durable transaction; while `alone`.
+        """Put a complete ledger file's content in place of whatever is there, in one durable transaction; while `alone`.
 
-        In place, not by renaming: other processes that have this file open go on with what is in it then.
+        In place, not by renaming: other processes that have this file open go on with what is in it then. One that
+        still knew a renamed file under this name would take the journal of the new one for its own, and roll it back.
         """
         try:
-            connection, in_use = self._open_to_write()
-            with in_use:
+            with closing(self._connect()) as connection:
+                _make_durable(connection)
                 copy_database(complete, connection)
+            sync_directory(self.path.parent)  # the journal is gone for good
         except (sqlite3.Error, UnicodeDecodeError) as error:
             self._fail(error)
         except OSError as error:
             raise self._unavailable("written", error) from error
 
     def set_aside(self, aside: Path) -> None:
-        """Rename the file, its journals with it, while `alone`: for a file that cannot be read any more."""
+        """Keep the bytes of a file that cannot be read any more, so that it can be replaced; while `alone`.
+
+        The file itself stays where it is, for `replace`.
+
+        Raises:
+            LedgerBusyError: Others keep it open in a way in which it cannot be replaced.
+            LedgerUnavailableError: It cannot be copied.
+        """
         self._disconnect()
         try:
-            for suffix in ("-journal", "-wal", "-shm", ""):
-                part = self.path.with_name(self.path.name + suffix)
-                if part.exists():
-                    part.rename(aside.with_name(aside.name + suffix))
-            sync_directory(self.path.parent)
+            keep_bytes(self.path, aside)
+            make_replaceable(self.path, timeout=self._timeout)
+        except sqlite3.Error as error:
+            self._fail(error)
         except OSError as error:
             raise self._unavailable("put aside", error) from error
 
@@ -293,9 +302,7 @@ class SqliteDatabase:
 
     def _fail(self, error: sqlite3.Error | UnicodeDecodeError) -> NoReturn:
         name = getattr(error, "sqlite_errorname", "") or ""
-        # Text that is not UTF-8 is an error of Python's module: in a value, or in what SQLite says about the schema.
-        undecodable = isinstance(error, UnicodeDecodeError) or str(error).startswith("Could not decode")
-        if undecodable or name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        if is_damage(error):
             raise LedgerDamagedError(f"the ledger {self.path} is damaged: {error}", hint=_FROM_BACKUP) from error
         if _names_what_is_missing(error):
             raise LedgerIncompleteError(f"the ledger {self.path} is damaged: {error}", hint=_FROM_BACKUP) from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import sqlite3
 import subprocess
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -15,8 +18,10 @@ from ledger.events import LedgerRestored
 from ledger.reader import LedgerReader
 from ledger.restoring import find, put_back, read_backup
 from ledger.sqlite_store import SqliteStore
+from ledger.store import NewRow
 from tests.canary import CANARY, files_that_leak
 from tests.cli_support import Process, query
+from tests.ledger.support import STATE
 from tests.moves.support import (
     EMPTY,
     User,
@@ -125,6 +130,47 @@ def test_a_database_that_is_not_empty_is_never_replaced(user: User, backup: Path
     again = user.run("ledger", "restore", str(backup), "-y", "--accept-loss", ledger=database).failed(3)
     assert "into an empty database only" in again.error
     assert epoch(database) == 1
+
+
+def script(path: Path, text: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(text)
+
+
+def without_a_table(path: Path) -> None:
+    script(path, "DROP TABLE requests")
+
+
+def without_a_schema(path: Path) -> None:
+    script(path, "PRAGMA writable_schema=ON; UPDATE sqlite_master SET sql = 'CREATE' WHERE name = 'lives'")
+
+
+def without_a_header(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(bytes(100))
+
+
+def cut_off(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 4096 // 2 * 4096)
+
+
+@pytest.mark.parametrize("damage", [without_a_table, without_a_schema, without_a_header, cut_off])
+def test_a_ledger_that_cannot_be_read_is_kept_as_it_is_and_who_has_it_open_goes_on_with_the_restored_one(
+    user: User, backup: Path, damage: Callable[[Path], None]
+) -> None:
+    with closing(SqliteStore(user.ledger)) as other:
+        other.head()
+        damage(user.ledger)
+        before = user.ledger.read_bytes()
+        assert "cannot be read" in user.run("ledger", "restore", str(backup), "-y").failed(3).error
+        assert user.ledger.read_bytes() == before
+        kept = Path(user.json("ledger", "restore", str(backup), "-y", "--accept-loss")["kept"])
+        assert kept.read_bytes() == before
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert rows(user.ledger)[:-1] == rows(backup)
+        assert other.head() == head(user.ledger)
+        (added,) = other.append([NewRow(b"a" * 16, 1, "Noted", STATE % 1)], clock_us=1)
+    assert rows(user.ledger)[-1] == added
 
 
 def test_a_checkpoint_signed_here_that_lies_ahead_refuses_the_backup(user: User, backup: Path) -> None:
