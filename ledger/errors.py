@@ -91,7 +91,7 @@ class LedgerDamagedError(OneCtlError):
 
 
 class LedgerIncompleteError(LedgerDamagedError):
-    """A table, or a column of one, is not where this program keeps it."""
+    """A table, a column of one, or the head row, is not where this program keeps it."""
 
 
 class UnreadableEventError(LedgerDamagedError):

@@ -129,7 +129,7 @@ def refuse_other(backup: Backup, notes: Sequence[tuple[str, bytes]], *, accept_l
 def find(place: ModelStore, backup: Backup) -> Found:
     """What lies where the ledger is to be put back."""
     try:
-        here, head = place.instance(), place.head()
+        here, head = place.instance(), _head(place)
         if here is None or head.position == 0:
             return Found(head=head, epoch=0, lacking=None)
         reader = LedgerReader(place)
@@ -168,7 +168,7 @@ def put_back(place: ModelStore, backup: Backup, found: Found, *, suffix: str, pr
     with closing(SqliteStore(backup.path)) as source:
         place.prepare()
         with place.change() as tables:
-            if locked_head(tables).position:
+            if found.head is None or locked_head(tables).position:
                 raise RefusedError(
                     "a ledger is put back into an empty database only", hint="Create another database and name it."
                 )
@@ -233,6 +233,15 @@ def _fill(tables: SqliteTables, backup: SqliteStore, head: Head) -> None:
     for rows in pages(backup, 1, head.position):
         put_rows(tables, rows)
     put_beside(tables, backup)
+
+
+def _head(place: ModelStore) -> Head:
+    """The head, which nothing follows: a ledger whose head lags behind its events is not as short as it says."""
+    with place.moment():
+        head = place.head()
+        if place.positions(head.position + 1, limit=1):
+            raise LedgerDamagedError("its head does not know all of its events")
+    return head
 
 
 def _lacking(head: Head, backup: Backup, *, same: bool) -> str | None:

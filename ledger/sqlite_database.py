@@ -86,10 +86,14 @@ class SqliteDatabase:
         Raises:
             LedgerBusyError, LedgerDamagedError, LedgerUnavailableError: The file cannot be read.
         """
+        return self.query_if_there(text, parameters) or []
+
+    def query_if_there(self, text: str, parameters: Mapping[str, object]) -> Sequence[tuple[Any, ...]] | None:
+        """Like `query`, but None if there is no ledger, so that a row that was lost can be told from one never made."""
         try:
             opened = self._open(create=False)
             if opened is None:
-                return []
+                return None
             connection, in_use = opened
             with in_use:
                 return connection.execute(text, parameters).fetchall()

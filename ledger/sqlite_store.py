@@ -41,6 +41,7 @@ _NO_UPDATE = "stored_events_no_update"
 _EMPTY = Head(0, 0, GENESIS)
 _MAX = 2**63 - 1
 _BAD_HEAD = "the head of the ledger does not fit its events"
+_FROM_BACKUP = "See what else is wrong: 1ctl audit verify. To put it back from a backup: 1ctl ledger restore FILE"
 _LOCATE = "Nothing was recorded. See where: 1ctl audit verify"
 
 
@@ -54,8 +55,12 @@ class SqliteStore(SqliteDatabase):
 
     def head(self) -> Head:
         """See `Store.head`."""
-        rows = self.query(sql.HEAD, {})
-        return head_of(rows) if rows else _EMPTY
+        rows = self.query_if_there(sql.HEAD, {})
+        if rows is None:
+            return _EMPTY
+        if not rows:
+            raise LedgerIncompleteError(f"the ledger {self.path} has lost its head row", hint=_FROM_BACKUP)
+        return head_of(rows)
 
     def two_streams(
         self,
@@ -222,8 +227,8 @@ class SqliteStore(SqliteDatabase):
 
     def instance(self) -> Instance | None:
         """See `Store.instance`."""
-        rows = self.query(sql.INSTANCE, {})
-        return instance_row(rows) if rows or self.tables_version() else None
+        rows = self.query_if_there(sql.INSTANCE, {})
+        return None if rows is None else instance_row(rows)
 
     def lease(self, cluster: str, *, holder: str, note: str, seconds: float) -> Lease:
         """See `Store.lease`."""

@@ -14,7 +14,7 @@ from struct import error as StructError  # noqa: N812 - a class, whatever its na
 from typing import Literal
 
 from ledger.clock import LATEST_US
-from ledger.errors import LedgerDamagedError, UnknownEventError
+from ledger.errors import LedgerDamagedError, LedgerIncompleteError, UnknownEventError
 from ledger.leaf import GENESIS, chain_hash, entry, leaf_hash, leaf_of
 from ledger.misled import Misled
 from ledger.redaction import Remains, redactions, unsigned
@@ -115,7 +115,7 @@ def _walk(
     store: ModelStore, check: BesideCheck | None, progress: Told | None, *, following: bool
 ) -> Iterator[tuple[Head, Damage | None]]:
     """After each page, how far everything is intact, and what is wrong then, if anything: that ends it."""
-    head = store.head()
+    head = _newest(store)
     redacted = redactions(store)
     reached = Head(0, 0, GENESIS)
     if strays := store.positions(-(2**63), 0, limit=1):
@@ -135,10 +135,18 @@ def _walk(
             reached = Head(row.position, row.recorded_us, row.chain)
         yield reached, _check_streams(store, rows) or _misled(check.page(rows) if check else None)
         if reached.position > head.position:
-            head = store.head()  # others append while we read
+            head = _newest(store)  # others append while we read
         if progress is not None:
             progress(reached.position, max(head.position, reached.position))
     yield reached, _check_end(head, reached) or _misled(check.end(reached.position) if check else None)
+
+
+def _newest(store: Store) -> Head:
+    """The head; that of nothing if it was lost, which `_check_end` tells behind the lines that are there."""
+    try:
+        return store.head()
+    except LedgerIncompleteError:
+        return Head(0, 0, GENESIS)
 
 
 def _line_by_line(store: Store, intact: Head, error: LedgerDamagedError) -> Verification:

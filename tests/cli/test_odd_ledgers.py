@@ -51,6 +51,7 @@ DAMAGE = {
     f"{EVENTS} state = '{{}}' WHERE notification_id = 4": ("audit log", "audit export"),
     f"{EVENTS} state = CAST('7' AS blob) WHERE notification_id = 4": ("audit log", "audit export"),
     f"{EVENTS} state = CAST('{{\"meta\":7}}' AS blob) WHERE notification_id = 4": ("audit log", "audit export"),
+    "DELETE FROM ledger_head": ("audit log", "audit verify", "deploy list", "ledger backup b.db", "ledger status"),
     "UPDATE ledger_head SET position = 5": ("deploy releases --wide",),
     "UPDATE requests SET first_position = 'abc'": ("secret create --kv TOKEN=value --request-id r1",),
     "UPDATE requests SET salt = 'x'": ("secret create --kv TOKEN=value --request-id r1",),

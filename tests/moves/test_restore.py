@@ -35,6 +35,7 @@ from tests.moves.support import (
     silent,
     until,
 )  # fmt: skip
+from tests.postgres_support import administer
 
 
 @pytest.fixture
@@ -145,6 +146,18 @@ def without_a_schema(path: Path) -> None:
     script(path, "PRAGMA writable_schema=ON; UPDATE sqlite_master SET sql = 'CREATE' WHERE name = 'lives'")
 
 
+def without_a_head(path: Path) -> None:
+    script(path, "DELETE FROM ledger_head")
+
+
+def with_a_head_of_nothing(path: Path) -> None:
+    script(path, "UPDATE ledger_head SET position = 0")
+
+
+def with_a_head_that_lags(path: Path) -> None:
+    script(path, "UPDATE ledger_head SET position = position - 1")
+
+
 def without_a_header(path: Path) -> None:
     with path.open("r+b") as file:
         file.write(bytes(100))
@@ -154,7 +167,10 @@ def cut_off(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 4096 // 2 * 4096)
 
 
-@pytest.mark.parametrize("damage", [without_a_table, without_a_schema, without_a_header, cut_off])
+HEADS = (without_a_head, with_a_head_of_nothing, with_a_head_that_lags)
+
+
+@pytest.mark.parametrize("damage", [without_a_table, without_a_schema, *HEADS, without_a_header, cut_off])
 def test_a_ledger_that_cannot_be_read_is_kept_as_it_is_and_who_has_it_open_goes_on_with_the_restored_one(
     user: User, backup: Path, damage: Callable[[Path], None]
 ) -> None:
@@ -171,6 +187,19 @@ def test_a_ledger_that_cannot_be_read_is_kept_as_it_is_and_who_has_it_open_goes_
         assert other.head() == head(user.ledger)
         (added,) = other.append([NewRow(b"a" * 16, 1, "Noted", STATE % 1)], clock_us=1)
     assert rows(user.ledger)[-1] == added
+
+
+@pytest.mark.parametrize("head", ["DELETE FROM ledger_head", "UPDATE ledger_head SET position = 0"])
+def test_a_database_that_lost_its_head_is_not_taken_for_an_empty_one(
+    user: User, backup: Path, database: str, head: str
+) -> None:
+    user.run("ledger", "restore", str(backup), ledger=database).done()
+    before = rows(database)
+    administer(database, head)
+    assert "cannot be read" in user.run("ledger", "restore", str(backup), "-y", ledger=database).failed(3).error
+    again = user.run("ledger", "restore", str(backup), "-y", "--accept-loss", ledger=database).failed(3)
+    assert "into an empty database only" in again.error
+    assert rows(database) == before
 
 
 def test_a_checkpoint_signed_here_that_lies_ahead_refuses_the_backup(user: User, backup: Path) -> None:
