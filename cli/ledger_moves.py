@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +30,7 @@ from ledger.events import LedgerMoved, LedgerRestored
 from ledger.ledger import Ledger
 from ledger.ledger_key import ledger_key
 from ledger.restoring import Backup, Found, find, put_back, read_backup, refuse_loss, refuse_other
+from ledger.sqlite_files import alone_at
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Beside
 from ledger.stores import open_store
@@ -108,9 +110,7 @@ def restore(
             )
         go_on(session, request, checkpoint or [], changed=accept_change, yes=yes)
         return
-    directory = _private_directory(session)
-    shutil.rmtree(directory, ignore_errors=True)  # of a restore that was killed
-    try:
+    with _private_directory(session) as directory:
         checked = read_backup(file, directory, accept_loss=accept_loss, progress=progress)
         refuse_other(checked, _kept(session, file, checkpoint or [], checked.ledger_id), accept_loss=accept_loss)
         found = find(session.store, checked)
@@ -121,8 +121,6 @@ def restore(
             return
         epoch = _mark(session, checked, found, request)
         aside = put_back(session.store, checked, found, suffix=aside_suffix(), progress=progress)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     _forget_lost_checkpoint(session, checked)
     session.terminal.success(
         f"Restored {checked.head.position} events into {shown_address(session.place.ledger)}, epoch {epoch}"
@@ -225,12 +223,19 @@ def _warn_unkept(session: Session, error: LedgerUnavailableError) -> None:
     )
 
 
-def _private_directory(session: Session) -> Path:
+@contextmanager
+def _private_directory(session: Session) -> Iterator[Path]:
     """Beside the ledger's file, so that there is room for it; in the home for a database."""
-    address = session.place.ledger
+    place, directory = session.home / "restore", session.home / ".restore"
     if isinstance(session.store, SqliteStore):
-        return Path(address).with_name(f".{Path(address).name}.restore")
-    return session.home / ".restore"
+        place = session.store.path
+        directory = place.with_name(f".{place.name}.restore")
+    with alone_at(place):
+        shutil.rmtree(directory, ignore_errors=True)  # of a restore that was killed
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _kept(session: Session, file: Path, named: list[Path], ledger_id: str) -> list[tuple[str, bytes]]:

@@ -17,7 +17,7 @@ from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError
 from ledger.instance import BACKUP, BACKUP_OF_ENDED, REPLICA, Instance, new_instance
 from ledger.pages import pages
 from ledger.sqlite_database import create_schema
-from ledger.sqlite_files import copy_database, file_errors, making, put_in_place, reading, remove
+from ledger.sqlite_files import copy_database, drafting, file_errors, making, put_in_place, reading
 from ledger.sqlite_guard import refuse_strange, schema_of
 from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import SqliteTables, transaction
@@ -57,6 +57,7 @@ def back_up(store: ModelStore, path: Path, *, sign: Sign, progress: Begin) -> Ba
     Raises:
         RefusedError: There is nothing to back up, or the file is something else than a backup.
         LedgerDamagedError: The ledger is damaged; an older backup of that name stays.
+        LedgerBusyError: Another process makes a backup of that name.
         LedgerUnavailableError: The file cannot be written.
     """
     if store.head().position == 0:
@@ -65,8 +66,7 @@ def back_up(store: ModelStore, path: Path, *, sign: Sign, progress: Begin) -> Ba
     _refuse_source(here)
     _refuse_other_file(path)
     path = path.resolve()
-    draft = path.with_name(f".{path.name}.part")
-    try:
+    with drafting(path, "part") as draft:
         with making(draft) as connection:
             if isinstance(store, SqliteStore):
                 copy_database(store.path, connection)
@@ -80,10 +80,7 @@ def back_up(store: ModelStore, path: Path, *, sign: Sign, progress: Begin) -> Ba
             note = sign(copy)
         _one_file(draft)
         put_in_place(draft, path)
-    finally:
-        with file_errors(draft):
-            remove(draft)
-    _put_checkpoint(path, note)
+        _put_checkpoint(path, note)
     return BackedUp(head=head, checkpoint=note)
 
 

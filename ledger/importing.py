@@ -28,7 +28,7 @@ from ledger.readable import document_of
 from ledger.redaction import Redactions
 from ledger.shapes import fits
 from ledger.sqlite_database import create_schema
-from ledger.sqlite_files import file_errors, making, put_in_place, remove
+from ledger.sqlite_files import drafting, making, put_in_place
 from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import transaction
 from ledger.store import Head, LifeRow, ModelStore, Row, Tables, is_well_formed
@@ -59,6 +59,7 @@ def import_ledger(store: ModelStore, lines: Iterable[bytes]) -> Head:
     Raises:
         RefusedError: The ledger is not empty.
         LedgerDamagedError: A line is not what an export holds; which, and why. Nothing was imported.
+        LedgerBusyError: Another process imports into it.
     """
     if isinstance(store, SqliteStore) and not store.path.exists():
         return _make_file(store, lines)
@@ -69,8 +70,7 @@ def import_ledger(store: ModelStore, lines: Iterable[bytes]) -> Head:
 
 def _make_file(store: SqliteStore, lines: Iterable[bytes]) -> Head:
     """As a file of its own, which gets its name when it is complete: an empty ledger in its place could be written to."""
-    draft = store.path.with_name(f".{store.path.name}.import")
-    try:
+    with drafting(store.path, "import") as draft:
         with making(draft) as connection:
             create_schema(connection)
             with transaction(connection) as tables:
@@ -79,9 +79,6 @@ def _make_file(store: SqliteStore, lines: Iterable[bytes]) -> Head:
             if store.path.exists():
                 raise _not_empty()
             put_in_place(draft, store.path)
-    finally:
-        with file_errors(draft):
-            remove(draft)
     return head
 
 

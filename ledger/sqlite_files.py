@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ledger.durable_files import make_directory, sync_directory, sync_file
-from ledger.errors import LedgerDamagedError, LedgerUnavailableError
+from ledger.errors import LedgerBusyError, LedgerDamagedError, LedgerUnavailableError
 from ledger.sqlite_guard import guarded
 
 
@@ -47,6 +48,51 @@ def structural_fault(path: Path) -> str | None:
     except (sqlite3.Error, UnicodeDecodeError) as error:
         return str(error)
     return None if found == "ok" else found.splitlines()[-1]
+
+
+@contextmanager
+def alone_at(path: Path) -> Iterator[None]:
+    """A block during which no other process is in such a block about this file, whether it is there yet or not.
+
+    A lock file beside it (``.making``) lasts as long as the block; one that a killed process left is nobody's.
+
+    Raises:
+        LedgerBusyError: Another process is in one. Nothing was changed.
+        LedgerUnavailableError: The lock file cannot be made.
+    """
+    lock = path.with_name(f".{path.name}.making")
+    with file_errors(lock):
+        make_directory(lock.parent)
+        descriptor = _locked(lock)
+    if descriptor is None:
+        raise LedgerBusyError(
+            f"another process is at work on {path}", hint="Nothing was changed. Wait until it is done, and try again."
+        )
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextmanager
+def drafting(path: Path, word: str) -> Iterator[Path]:
+    """A block, `alone_at` a file, that is given a name beside it; what is left there when the block ends is removed.
+
+    Args:
+        path: The file that is to be put in place.
+        word: Ends the other name.
+
+    Raises:
+        LedgerBusyError, LedgerUnavailableError: As for `alone_at`.
+    """
+    draft = path.with_name(f".{path.name}.{word}")
+    with alone_at(path):
+        try:
+            yield draft
+        finally:
+            with file_errors(draft):
+                remove(draft)
 
 
 @contextmanager
@@ -106,3 +152,24 @@ def file_errors(path: Path) -> Iterator[None]:
         raise LedgerUnavailableError(f"{path} cannot be made: {error}") from error
     except OSError as error:
         raise LedgerUnavailableError(f"{path} cannot be made: {error.strerror}") from error
+
+
+def _locked(lock: Path) -> int | None:
+    """A descriptor that holds the lock; None if somebody else does."""
+    while True:
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _still_named(lock, descriptor):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        os.close(descriptor)  # its last holder removed it meanwhile
+
+
+def _still_named(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import LedgerEndedError
-from ledger.store import NewRow
+from ledger.backup import back_up
+from ledger.errors import LedgerBusyError, LedgerEndedError
+from ledger.store import ModelStore, NewRow
 from ledger.verify import verify_chain
 from tests.canary import CANARY, files_that_leak
 from tests.ledger.support import STATE
-from tests.moves.support import User, backed_up, beside, head, opened, rows
+from tests.moves.support import User, backed_up, beside, head, opened, rows, silent
 
 NOTED = NewRow(b"a" * 16, 99, "Noted", b"{}")
 
@@ -134,6 +135,31 @@ def test_a_backup_is_of_one_moment_while_others_append(place: str, tmp_path: Pat
         assert head(path) == reached
         with closing(opened(path)) as copy:
             assert verify_chain(copy).damage is None
+
+
+def test_of_two_backups_to_one_file_at_once_the_later_one_is_refused_and_the_other_is_whole(
+    place: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "backup.db"
+    with closing(opened(place)) as store:
+
+        def meanwhile(_copy: ModelStore) -> None:
+            with pytest.raises(LedgerBusyError, match=r"at work on .*/backup\.db"):
+                backed_up(store, file)
+            backed_up(store, tmp_path / "another.db")
+
+        back_up(store, file, sign=meanwhile, progress=silent)
+        assert rows(file) == rows(tmp_path / "another.db") == rows(place)
+        assert {path.name for path in tmp_path.iterdir() if "backup" in path.name} == {"backup.db"}
+        backed_up(store, file)
+
+
+def test_a_backup_that_was_killed_is_in_nobodys_way(user: User, tmp_path: Path) -> None:
+    (tmp_path / ".backup.db.making").touch()
+    (tmp_path / ".backup.db.part").write_bytes(b"half of it")
+    user.run("ledger", "backup", str(tmp_path / "backup.db")).done()
+    assert rows(tmp_path / "backup.db") == rows(user.ledger)
+    assert not list(tmp_path.glob(".backup*"))
 
 
 def test_an_empty_ledger_has_no_backup(user: User, elsewhere: str, tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ import pytest
 
 from ledger.audit_log import Entry
 from ledger.codec import decode, encode
-from ledger.errors import LedgerDamagedError, RefusedError
+from ledger.errors import LedgerBusyError, LedgerDamagedError, RefusedError
 from ledger.events import Redacted
 from ledger.export import jsonl
 from ledger.importing import import_ledger
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
+from ledger.sqlite_store import SqliteStore
 from ledger.store import Row
 from ledger.streams import LEDGER_STREAM
 from ledger.verify import verify_chain
@@ -207,6 +208,24 @@ def test_a_ledger_that_was_made_meanwhile_is_not_replaced(user: User, export: Pa
         assert store.instance() is not None
         assert rows(place) == rows(user.ledger)
     assert [path.name for path in tmp_path.iterdir() if "import" in path.name] == []
+
+
+def test_of_two_imports_into_one_file_at_once_the_later_one_is_refused_and_the_other_is_whole(
+    user: User, export: Path, tmp_path: Path
+) -> None:
+    replica = tmp_path / "replica.db"
+
+    def meanwhile() -> Iterator[bytes]:
+        with export.open("rb") as lines:
+            yield next(lines)
+            with closing(SqliteStore(replica)) as other, pytest.raises(LedgerBusyError, match="at work on"):
+                import_ledger(other, export.read_bytes().splitlines())
+            yield from lines
+
+    with closing(SqliteStore(replica)) as store:
+        import_ledger(store, meanwhile())
+    assert rows(replica) == rows(user.ledger)
+    assert not list(tmp_path.glob(".replica*"))
 
 
 def test_only_an_empty_ledger_is_imported_into(user: User, export: Path) -> None:

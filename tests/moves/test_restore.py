@@ -17,6 +17,7 @@ from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError
 from ledger.events import LedgerRestored
 from ledger.reader import LedgerReader
 from ledger.restoring import find, put_back, read_backup
+from ledger.sqlite_files import alone_at
 from ledger.sqlite_store import SqliteStore
 from ledger.store import NewRow
 from tests.canary import CANARY, files_that_leak
@@ -298,6 +299,20 @@ def test_what_is_recorded_while_it_is_replaced_is_not_lost(user: User, backup: P
         with pytest.raises(RefusedError, match="changed while it was being replaced"):
             put_back(place, made, found, suffix=".before", progress=silent)
     assert rows(user.ledger) == before
+
+
+def test_a_restore_leaves_another_one_that_runs_alone(user: User, backup: Path, elsewhere: str) -> None:
+    lose(user)
+    is_file = "://" not in elsewhere
+    place = Path(elsewhere) if is_file else user.root / "home" / "restore"
+    staged = place.with_name(f".{place.name}.restore" if is_file else ".restore")
+    staged.mkdir(parents=True)
+    with alone_at(place):
+        refused = user.run("ledger", "restore", str(backup), ledger=elsewhere).failed(1)
+        assert "another process is at work on" in refused.error
+        assert staged.exists()
+    user.run("ledger", "restore", str(backup), ledger=elsewhere).done()
+    assert not staged.exists()
 
 
 def test_secrets_are_in_no_file(user: User, backup: Path, tmp_path: Path) -> None:
