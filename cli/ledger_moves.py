@@ -25,7 +25,7 @@ from cli.session import Session
 from ledger import checkpoint as notes
 from ledger.backup import back_up, checkpoint_path
 from ledger.checkpoint import KeyMissingError
-from ledger.errors import LedgerDeniedError, LedgerUnavailableError
+from ledger.errors import LedgerDeniedError, LedgerUnavailableError, RefusedError
 from ledger.events import LedgerMoved, LedgerRestored
 from ledger.ledger import Ledger
 from ledger.ledger_key import ledger_key
@@ -85,6 +85,9 @@ def restore(
     accept_change: Annotated[
         bool, typer.Option("--accept-change", help="Without FILE: even if signed lines differ now.")
     ] = False,
+    new_ledger: Annotated[
+        bool, typer.Option("--new-ledger", help="Even if this machine knows other ledgers only, not this one.")
+    ] = False,
     yes: YesOption = False,
     reason: ReasonOption = None,
 ) -> None:
@@ -93,7 +96,8 @@ def restore(
     Into the profile's ledger, or the one named with --ledger; a ledger file that is there is kept aside.
 
     The backup is verified, and compared with FILE.checkpoint and the newest checkpoint signed here. What was recorded
-    after it is lost; the ledger says so from then on.
+    after it is lost; the ledger says so from then on. A ledger that this machine does not know, where it knows others, is
+    refused.
 
     Without FILE and with --accept-loss the ledger goes on as it is, after its database lost lines in a fail-over, or an
     older copy was put back by hand.
@@ -114,6 +118,8 @@ def restore(
         checked = read_backup(file, directory, accept_loss=accept_loss, progress=progress)
         refuse_other(checked, _kept(session, file, checkpoint or [], checked.ledger_id), accept_loss=accept_loss)
         found = find(session.store, checked)
+        if not found.is_same and not new_ledger:
+            _refuse_unknown(session, checked.ledger_id)
         if not accept_loss:
             refuse_loss(checked, found)
         if not yes and not _confirmed(session, checked, found):
@@ -123,7 +129,8 @@ def restore(
         aside = put_back(session.store, checked, found, suffix=aside_suffix(), progress=progress)
     _forget_lost_checkpoint(session, checked)
     session.terminal.success(
-        f"Restored {checked.head.position} events into {shown_address(session.place.ledger)}, epoch {epoch}"
+        f"Restored {checked.head.position} events into {shown_address(session.place.ledger)}, epoch {epoch},"
+        f" of ledger {checked.ledger_id}"
     )
     if aside is not None:
         session.terminal.info(f"The ledger that was there is kept as {aside}")
@@ -245,13 +252,24 @@ def _kept(session: Session, file: Path, named: list[Path], ledger_id: str) -> li
     return [(str(path), read_input(path)) for path in found]
 
 
+def _refuse_unknown(session: Session, ledger_id: str) -> None:
+    """A backup names its own ledger and key, so one that was put in its place looks just as sound."""
+    kept = [*(session.home / "keys").glob("*-*.key"), *(session.home / "checkpoints").glob("*.checkpoint")]
+    known = {path.name.partition(".")[0] for path in kept}
+    if known and ledger_id not in known:
+        raise RefusedError(
+            f"the backup is of ledger {ledger_id}; this machine has keys and checkpoints of others, and none of that one",
+            hint="Did another ledger take the place of the backup? If this is the one to restore: --new-ledger",
+        )
+
+
 def _confirmed(session: Session, backup: Backup, found: Found) -> bool:
     if found.head is not None and found.head.position == 0:
         return True
     events = f"with {found.head.position} events" if found.head is not None else "that cannot be read"
     question = (
         f"Replace the ledger {shown_address(session.place.ledger)} {events} "
-        f"by the backup with {backup.head.position}? It is kept aside."
+        f"by the backup with {backup.head.position}, of ledger {backup.ledger_id}? It is kept aside."
     )
     return session.terminal.confirm(question)
 

@@ -55,11 +55,13 @@ class Found:
 
     Attributes:
         head: Its newest line; position 0 if there is nothing, None if it cannot be read.
+        is_same: Whether it is known to be the ledger of the backup.
         epoch: Its epoch if it is the same ledger, else 0.
         lacking: What it has that the backup lacks, as a clause; None if nothing would be lost.
     """
 
     head: Head | None
+    is_same: bool
     epoch: int
     lacking: str | None
 
@@ -131,13 +133,14 @@ def find(place: ModelStore, backup: Backup) -> Found:
     try:
         here, head = place.instance(), _head(place)
         if here is None or head.position == 0:
-            return Found(head=head, epoch=0, lacking=None)
+            return Found(head=head, is_same=False, epoch=0, lacking=None)
         reader = LedgerReader(place)
         same = reader.ledger_id() == backup.ledger_id
         epoch = reader.epoch() if same else 0
-        return Found(head=head, epoch=epoch, lacking=_lacking(head, backup, same=same))
+        return Found(head=head, is_same=same, epoch=epoch, lacking=_lacking(head, backup, same=same))
     except LedgerDamagedError as error:
-        return Found(head=None, epoch=0, lacking=f"the ledger there cannot be read ({error.message})")
+        lacking = f"the ledger there cannot be read ({error.message})"
+        return Found(head=None, is_same=False, epoch=0, lacking=lacking)
 
 
 def refuse_loss(backup: Backup, found: Found) -> None:

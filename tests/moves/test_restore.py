@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -116,10 +117,45 @@ def test_another_ledger_is_not_overwritten(user: User, backup: Path, tmp_path: P
     assert rows(other) == before
 
 
+@pytest.mark.parametrize("gone", ["keys", "checkpoints"])
+def test_a_backup_of_another_ledger_is_not_put_in_place_silently(
+    user: User, backup: Path, elsewhere: str, tmp_path: Path, gone: str
+) -> None:
+    theirs = User(user.story, tmp_path / "somebody")
+    shutil.rmtree(theirs.root / "home" / "ledgers")
+    theirs.run("deploy", "--image", "n:1", "--detach").done()
+    theirs.run("ledger", "backup", str(backup)).done()  # as whoever can write to where backups lie
+    ((other_id,),) = query(theirs.ledger, "SELECT state ->> '$.data.ledger_id' FROM stored_events LIMIT 1")
+    lose(user)
+    shutil.rmtree(user.root / "home" / gone)
+    refused = user.run("ledger", "restore", str(backup), "-y", "--accept-loss", ledger=elsewhere).failed(3)
+    assert f"the backup is of ledger {other_id}" in refused.error
+    assert head(elsewhere) == EMPTY
+    told = user.run("ledger", "restore", str(backup), "--new-ledger", ledger=elsewhere).done()
+    assert f"of ledger {other_id}" in told.stdout
+
+
+def test_a_machine_that_knows_no_ledger_takes_any_backup(user: User, backup: Path) -> None:
+    lose(user)
+    shutil.rmtree(user.root / "home")
+    user.run("ledger", "restore", str(backup)).done()
+
+
+def test_a_machine_that_has_the_ledger_itself_needs_neither_its_keys_nor_its_checkpoints(
+    user: User, backup: Path
+) -> None:
+    shutil.rmtree(user.root / "home" / "checkpoints")
+    for key in (user.root / "home" / "keys").glob("*.key"):
+        key.rename(key.with_name(f"{UUID(int=7)}.{key.name.partition('.')[2]}"))
+    user.run("ledger", "restore", str(backup), "-y").done()
+
+
 def test_replacing_is_asked_about(user: User, backup: Path) -> None:
     before = rows(user.ledger)
     result = user.run("ledger", "restore", str(backup), stdin="n\n").done()
     assert "Replace the ledger" in result.stderr
+    with closing(opened(user.ledger)) as store:
+        assert f"of ledger {LedgerReader(store).ledger_id()}?" in result.stderr
     assert "[y/N]: " in result.stderr
     assert rows(user.ledger) == before
     user.run("ledger", "restore", str(backup), stdin="y\n").done()
