@@ -156,6 +156,8 @@ def rebuild(
             "Snapshots are kept by workers: use a login of onectl_worker, or be the owner."
             f" A writer may: 1ctl ledger rebuild {APP_LIST.name}",
         )
+    if not is_empty:
+        session.store.prepare()  # in a file of an older program nothing can be kept
     if name in (None, APP_LIST.name):
         with progress(f"Rebuilding {APP_LIST.name}") as told:
             fold_anew(session.store, APP_LIST, told, any_version=True)

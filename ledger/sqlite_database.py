@@ -43,7 +43,7 @@ from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of, 
 from ledger.text import Lines
 
 STORE_VERSION = 5
-"""Version of the tables, in ``PRAGMA user_version``. An older file is brought up to it by the first write."""
+"""Version of the tables, in ``PRAGMA user_version``. An older file is brought up to it by the first `writing`."""
 
 _BUSY, _FULL = "SQLITE_BUSY", "SQLITE_FULL"
 _FROM_BACKUP = "Restore it from a backup. Nothing was recorded."
@@ -122,7 +122,8 @@ class SqliteDatabase:
 
     @contextmanager
     def change(self, *, wait: bool = True) -> Iterator[SqliteTables]:
-        """See `ModelStore.change`."""
+        """See `ModelStore.change`. A file of an older program is left to it: what is asked of the ledger changes nothing."""
+        _refuse_older(self.tables_version(), self.path)
         with self.writing(wait=wait) as connection:
             yield SqliteTables(connection)
 
@@ -386,6 +387,14 @@ def _refuse_newer(version: int, path: Path) -> None:
         raise UnknownEventError(
             f"the ledger {path} has tables of version {version}; this 1ctl knows up to {STORE_VERSION}",
             hint="A newer 1ctl made it. Upgrade this one: 1ctl --version",
+        )
+
+
+def _refuse_older(version: int, path: Path) -> None:
+    if 0 < version < STORE_VERSION:
+        raise LedgerUnavailableError(
+            f"the ledger {path} has tables of version {version}: an older 1ctl may use it, so nothing is kept beside it",
+            hint="The first command that records something brings it up to date.",
         )
 
 

@@ -149,6 +149,19 @@ def test_an_old_ledger_is_read_as_it_is(old: str, store: ModelStore) -> None:
     assert before == (sha256(Path(old).read_bytes()).digest() if "://" not in old else b"")
 
 
+def test_a_question_whose_answer_could_be_kept_leaves_an_old_file_as_it_is(sqlite_v1: Path, tmp_path: Path) -> None:
+    before = sha256(sqlite_v1.read_bytes()).digest()
+    cli = Cli(tmp_path / "home", tmp_path, {"ONECTL_LEDGER": str(sqlite_v1)})
+    assert cli.run("-o", "json", "deploy", "list", "--all").done().json != []
+    assert sha256(sqlite_v1.read_bytes()).digest() == before
+    with closing(SqliteStore(sqlite_v1)) as store:
+        with pytest.raises(LedgerUnavailableError, match="tables of version 1") as caught, store.change():
+            pass
+        assert "records something" in str(caught.value.hint)
+    cli.run("ledger", "rebuild").done()
+    assert version_of(str(sqlite_v1)) == STORE_VERSION
+
+
 def test_bringing_it_up_to_date_loses_and_changes_nothing(old: str, store: ModelStore) -> None:
     lines, beside, lives = rows(store), beside_digest(store), store.ask("ledger.lives_page", {"after": "", "limit": 9})
     brought_up_to_date(old)
