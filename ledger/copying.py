@@ -15,6 +15,7 @@ from ledger.instance import Instance, incoming
 from ledger.pages import pages
 from ledger.store import Head, ModelStore
 from ledger.telling import Begin
+from ledger.text import Lines
 from ledger.transfer import (
     beside_digest,
     instance_of,
@@ -23,6 +24,11 @@ from ledger.transfer import (
     put_rows,
     set_instance,
     verified,
+)
+
+_IF_LOST = (
+    "If the target is lost or damaged, back up what was moved (1ctl ledger backup FILE), and put that in a new place:"
+    " 1ctl ledger restore FILE --accept-loss --ledger NEW"
 )
 
 End = Callable[[Instance], None]
@@ -55,7 +61,7 @@ def copy_ledger(source: ModelStore, target: ModelStore, *, end: End, origin: str
 
     Raises:
         RefusedError: The source went on elsewhere, or the target is something else.
-        LedgerDamagedError: The source is damaged; it was not ended.
+        LedgerDamagedError: The source is damaged, and was not ended; or the copy is, and the source has ended.
     """
     here = source.instance()
     if here is None or source.head().position == 0:
@@ -68,7 +74,7 @@ def copy_ledger(source: ModelStore, target: ModelStore, *, end: End, origin: str
     if not here.may_append and here.writer != there.instance:
         raise RefusedError(
             f"the ledger was moved already: it goes on at {here.note or here.writer}",
-            hint="Copy it from there, or complete the copy to there.",
+            hint=Lines("Copy it from there, or complete the copy to there.", _IF_LOST),
         )
     if here.writer == there.instance and there.writer == there.instance:
         return Copied(target.head(), there.instance, "before")
@@ -79,9 +85,7 @@ def copy_ledger(source: ModelStore, target: ModelStore, *, end: End, origin: str
         end(there)
     head = source.head()
     _copy_lines(source, target, head, progress)
-    with progress("Verifying the copy") as told:
-        if verified(target, told, what="the copy", beside=False) != head:  # those beside come last
-            raise LedgerDamagedError("the copy does not end where the ledger ends", hint="Copy it to another place.")
+    _refuse_other(target, head, progress)
     _take_over(source, target, here, head)
     return Copied(head, there.instance, "moved")
 
@@ -130,6 +134,16 @@ def _copy_lines(source: ModelStore, target: ModelStore, head: Head, progress: Be
                     raise ConflictError("another copy to this target runs", hint="Wait for it, then run it again.")
                 put_rows(tables, rows)
             told(rows[-1].position, head.position)
+
+
+def _refuse_other(target: ModelStore, head: Head, progress: Begin) -> None:
+    try:
+        with progress("Verifying the copy") as told:
+            reached = verified(target, told, what="the copy", beside=False)  # those beside come last
+    except LedgerDamagedError as error:
+        raise LedgerDamagedError(error.message, hint=_IF_LOST) from error
+    if reached != head:
+        raise LedgerDamagedError("the copy does not end where the ledger ends", hint=_IF_LOST)
 
 
 def _take_over(source: ModelStore, target: ModelStore, here: Instance, head: Head) -> None:

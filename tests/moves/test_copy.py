@@ -9,11 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import LedgerEndedError
+from ledger.copying import copy_ledger
+from ledger.errors import LedgerDamagedError, LedgerEndedError
 from ledger.events import LedgerMoved
-from ledger.store import NewRow
+from ledger.instance import Instance
+from ledger.sqlite_store import SqliteStore
+from ledger.store import Beside, NewRow
+from ledger.transfer import put_rows
 from tests.canary import CANARY, files_that_leak
-from tests.moves.support import User, beside, files_holding, grow, head, opened, rows, until
+from tests.ledger.support import STATE
+from tests.moves.support import User, beside, files_holding, grow, head, opened, rows, silent, until
+
+LINE = NewRow(b"b" * 16, 1, "Noted", STATE % 1)
 
 
 def test_a_ledger_moves_to_a_database_and_back_with_every_line_answer_and_proof(
@@ -68,6 +75,42 @@ def test_a_copy_is_made_once_and_to_one_target(user: User, elsewhere: str, tmp_p
     assert "was moved before" in user.run("ledger", "copy", "--to", elsewhere).done().stdout
     assert "was moved already" in user.run("ledger", "copy", "--to", str(tmp_path / "second.db")).failed(3).error
     assert rows(elsewhere) == copied
+
+
+def go_on_from_what_was_moved(user: User, said: str, place: Path) -> None:
+    """Do what a hint says, and record something."""
+    assert "1ctl ledger backup FILE" in said
+    assert "1ctl ledger restore FILE --accept-loss" in said
+    file = place.with_name("moved.db")
+    user.run("ledger", "backup", str(file)).done()
+    user.run("ledger", "restore", str(file), "--accept-loss", ledger=place).done()
+    assert rows(place)[:-1] == rows(user.ledger)
+    user.run("deploy", "restart", app="order-service", ledger=place).done()
+
+
+def test_a_ledger_whose_target_is_lost_goes_on_as_the_refusal_says(user: User, tmp_path: Path) -> None:
+    lost = tmp_path / "lost.db"
+    user.run("ledger", "copy", "--to", str(lost)).done()
+    lost.unlink()
+    refused = user.run("ledger", "copy", "--to", str(tmp_path / "second.db")).failed(3)
+    go_on_from_what_was_moved(user, refused.error, tmp_path / "new.db")
+
+
+def test_a_ledger_whose_copy_is_damaged_goes_on_as_the_refusal_says(user: User, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.db"
+
+    def end(target: Instance) -> None:
+        moved = Beside(moved=(target.instance, "there"))
+        store.append([LINE], clock_us=0, beside=moved)
+        with closing(SqliteStore(damaged)) as other, other.change() as tables:
+            put_rows(tables, [store.positions(1, limit=1)[0]._replace(state=b"{}")])
+
+    with closing(SqliteStore(user.ledger)) as store, closing(SqliteStore(damaged)) as target:
+        with pytest.raises(LedgerDamagedError, match="the copy is damaged at position 1") as caught:
+            copy_ledger(store, target, end=end, origin="here", progress=silent)
+        with pytest.raises(LedgerDamagedError, match="the copy is damaged at position 1"):
+            copy_ledger(store, target, end=end, origin="here", progress=silent)
+    go_on_from_what_was_moved(user, str(caught.value.hint), tmp_path / "new.db")
 
 
 def test_a_ledger_may_come_back_to_where_it_was(user: User, elsewhere: str) -> None:
