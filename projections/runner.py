@@ -142,7 +142,8 @@ def difference(store: ModelStore, projection: Projection[Any, Any], progress: To
     """How a read model first differs from a fresh fold of the ledger, as a clause; None if it is what it should be.
 
     It is compared as of its checkpoint, and if it has yet to be built, not at all. Nothing is written: whoever may only
-    read may ask. Others may go on working meanwhile.
+    read may ask. Others may go on working meanwhile. If they catch up while rows are compared, these are compared again,
+    and who writes to a file waits for that.
 
     Args:
         store: The ledger's storage, whose chain was verified.
@@ -155,15 +156,25 @@ def difference(store: ModelStore, projection: Projection[Any, Any], progress: To
         LedgerUnavailableError, LedgerBusyError: The ledger cannot be read.
     """
     with _incomplete_told(projection), _scratch(projection) as scratch:
-        position = _fold_into(scratch, store, projection, 0, progress, upto=checkpoint(store, projection) or 0)
-        with store.moment():
+        begun = checkpoint(store, projection)
+        if begun is None:
+            return None
+        position = _fold_into(scratch, store, projection, 0, progress, upto=begun)
+        found = _other(store, projection, scratch)
+        if checkpoint(store, projection) == position:
+            return found
+        with store.moment():  # others caught up meanwhile, so once more, while none of them can
             reached = _reached(store, projection)
             if reached is None:
                 return None
             if reached < position:
                 raise LedgerBusyError("the read model was replaced while it was compared", hint="Try again.")
             _fold_into(scratch, store, projection, position, progress, upto=reached)
-            return _other_rows(store, projection, scratch) or _other_past(store, projection, scratch)
+            return _other(store, projection, scratch)
+
+
+def _other(store: ModelStore, projection: Projection[Any, Any], scratch: Tables) -> str | None:
+    return _other_rows(store, projection, scratch) or _other_past(store, projection, scratch)
 
 
 def _other_rows(store: ModelStore, projection: Projection[Any, Any], scratch: Tables) -> str | None:

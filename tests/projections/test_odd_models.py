@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 
 from ledger.errors import LedgerDamagedError, UnknownEventError
-from ledger.store import ModelStore
+from ledger.store import Asking, ModelStore
 from projections import runner
-from projections.app_list import APP_LIST, AppListRow, app_list
+from projections.app_list import APP_LIST, AppList, AppListRow, app_list
 from projections.projection import ReadModelError
 from projections.runner import checkpoint, difference, rebuild
 from tests.projections.histories import APPS, Script, write
@@ -180,6 +182,48 @@ def test_what_others_fold_meanwhile_is_no_difference(ledgers: Ledgers, store: Mo
     assert difference(store, APP_LIST, fold) is None
     assert checkpoint(store, APP_LIST) == len(ledger.lines)
     assert told[-1] == len(ledger.lines)
+
+
+class ComparedAppList(AppList):
+    """Lets others do something each time its rows are read."""
+
+    def __init__(self, others: Callable[[], None]) -> None:
+        self.others = others
+
+    def page(self, tables: Asking, after: str, limit: int) -> Sequence[AppListRow]:
+        """See `AppList.page`."""
+        self.others()
+        return super().page(tables, after, limit)
+
+
+def test_others_append_while_rows_are_compared(ledgers: Ledgers, store: ModelStore, ledger: Script) -> None:
+    other = ledgers.open()
+
+    def append() -> None:
+        written = len(ledger.lines)
+        ledger.scale(USERS, written)
+        write(other, ledger.lines[written:])
+
+    before = len(ledger.lines)
+    assert difference(store, ComparedAppList(append)) is None
+    assert store.head().position == len(ledger.lines) > before
+    assert checkpoint(store, APP_LIST) == before
+
+
+def test_what_others_fold_while_rows_are_compared_is_no_difference(
+    ledgers: Ledgers, store: ModelStore, ledger: Script
+) -> None:
+    other, written = ledgers.open(), len(ledger.lines)
+
+    def fold_once() -> None:
+        if len(ledger.lines) == written:
+            ledger.scale(USERS, 9)
+            write(other, ledger.lines[written:])
+            catch_up(other, [APP_LIST])
+
+    assert difference(store, ComparedAppList(fold_once)) is None
+    ledgers.administer("UPDATE app_list SET replicas = 7")
+    assert difference(store, ComparedAppList(fold_once)) is not None
 
 
 def test_a_read_model_that_is_not_built_is_not_compared(ledgers: Ledgers, ledger: Script) -> None:
