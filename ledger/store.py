@@ -421,4 +421,7 @@ class ModelStore(Store, Asking, Protocol):
         """
 
     def moment(self) -> AbstractContextManager[None]:
-        """A block in which this thread sees the ledger and its read models as they are when it first asks."""
+        """A block in which this thread sees the ledger and its read models as they are when it first asks.
+
+        In a file without a write-ahead log, others read meanwhile, and whoever writes waits until it ends: keep it short.
+        """

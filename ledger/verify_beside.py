@@ -106,7 +106,8 @@ class BesideCheck:
     def end(self, upto: int) -> Misled | None:
         """Compare how many there are, after the last page, which ended at this position; the first mistake.
 
-        What is deleted with later lines is gone at once, so these are taken into account, too.
+        What is deleted with later lines is gone at once, so these are taken into account, too. All of it is looked at in
+        one `moment`, during which whoever writes to a file may have to wait: seconds in a million events.
         """
         self._secrets.find_rights()
         with self._store.moment():
