@@ -95,9 +95,16 @@ class IdentityStanding:
 
     @property
     def forgettable(self) -> Sequence[str]:
-        """Identities before the newest that are here and that no life's key is wrapped for."""
+        """Identities before the newest that are here and that no life's key is wrapped for, now or later.
+
+        A slower rotation may still wrap for its own identity what is wrapped for an earlier one.
+        """
         older = self.before(self.current.public_key)
-        return [public for public in self.held if public in older and public not in self.lives]
+        return [
+            public
+            for public in self.held
+            if public in older and self.lives.keys().isdisjoint((public, *self.before(public)))
+        ]
 
     @property
     def behind(self) -> int:
@@ -146,7 +153,7 @@ def standing(reader: LedgerReader, keys: KeyFiles) -> IdentityStanding | None:
     if ledger_id is None or current is None:
         return None
     rows = reader.store.stream(LEDGER_STREAM.bytes, upto=current.version)
-    # After the identities: nothing is rewrapped for one that is not the newest any more.
+    # After the identities, so that there is no life left for the rotation to an older one: see `forgettable`.
     lives = reader.store.life_key_identities()
     lines = [recorded(row) for row in rows if row.topic == WorkerIdentitySet.__name__]
     return IdentityStanding(

@@ -346,6 +346,29 @@ def test_a_key_that_another_one_removes_between_two_looks_is_not_missing(
     fast.store.close()
 
 
+def test_an_identity_that_a_slower_one_may_still_wrap_for_is_not_removed(three: Keeper) -> None:
+    """Two others have recorded theirs, and wrapped nothing yet, when the first one comes to its end."""
+    slow, fast = three.another(), three.another()
+    recorded = list[str]()
+
+    def meanwhile(step: str) -> None:
+        if step == rotation.STEPS[2] and not recorded:
+            for other in (slow, fast):
+                with pytest.raises(KeyboardInterrupt):
+                    rotate(other.ledger, other.keys, other.request(), reached=stopped_after(rotation.STEPS[1]))
+                recorded.append(three.identity())
+
+    rotate(three.ledger, three.keys, three.request(), reached=meanwhile)
+    rotation._rewrap(slow.ledger, slow.keys, recorded[0], lambda _: None, lambda _done, _total: None)
+    assert three.store.life_key_identities() == {recorded[0]: 3}
+    assert_all_open(three)
+    fast.rotate()
+    assert three.keys.identities(three.ledger_id()) == [three.identity()]
+    assert_all_open(three)
+    for other in (slow, fast):
+        other.store.close()
+
+
 def test_one_that_is_slow_never_wraps_for_an_older_identity_again(three: Keeper) -> None:
     fast = three.another()
 
@@ -452,7 +475,8 @@ def test_a_key_that_was_tampered_with_is_named_and_keeps_no_other_from_being_rew
     assert [three.opened(app) for app in (APPS[0], APPS[2])] == [{"TOKEN": b"value 0"}, {"TOKEN": b"value 2"}]
     assert three.rotate().identity != done.identity, "nor for ever from being rotated"
     three.ask(APPS[1], Destroy())
-    assert (three.rotate().removed, three.store.life_key_identities()) == (2, {three.identity(): 2})
+    # The one between the two also stayed: a slow rotation to it might still have wrapped that life's key for it.
+    assert (three.rotate().removed, three.store.life_key_identities()) == (3, {three.identity(): 2})
 
 
 def test_others_that_are_always_first_end_it_with_nothing_recorded(
