@@ -513,8 +513,10 @@ class Ledger(SecretReader):
 
     def _founding(self) -> _Draft:
         """The first events of a ledger that is yet to be, and the keys that they name."""
+        from ledger.ledger_key import origin_of  # noqa: PLC0415 - only a ledger's first write names one
+
         ledger_id = str(uuid.uuid4())
-        origin = f"1ctl.dev/ledger/{ledger_id}"
+        origin = origin_of(ledger_id)
         key = self._keys.make_signing_key(ledger_id, origin)
         founded = _Founded(ledger_id, self._keys.make_identity(ledger_id))
         draft = _Draft([], NOTHING_BESIDE, founded=founded)

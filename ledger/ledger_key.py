@@ -1,4 +1,4 @@
-"""The key of a ledger, as its first line says."""
+"""The key of a ledger and its name in checkpoints, as its first line says."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from ledger.errors import LedgerDamagedError
 from ledger.events import LedgerCreated
 from ledger.store import Store
 
+_NAMES = "1ctl.dev/ledger/"
+
+
+def origin_of(ledger_id: str) -> str:
+    """The name of a ledger in its checkpoints (C2SP tlog-checkpoint, "origin"), which is its key's name as well."""
+    return _NAMES + ledger_id
+
 
 def ledger_key(store: Store) -> VerifierKey:
     """The key that position 1 of the ledger names. It says who ought to sign, not that the ledger is authentic.
 
     Raises:
         CheckpointError: The ledger is empty.
-        LedgerDamagedError: It does not begin as a ledger does.
+        LedgerDamagedError: It does not begin as a ledger does, or its key has the name of another one: then what was
+            signed for it is looked for under a wrong name, and not found.
     """
     rows = store.positions(1, 1, limit=1)
     if not rows:
@@ -24,7 +32,17 @@ def ledger_key(store: Store) -> VerifierKey:
     event, _ = decode(rows[0].topic, rows[0].state)
     if not isinstance(event, LedgerCreated) or not isinstance(event.verification_key, str):
         raise LedgerDamagedError("position 1 of the ledger does not say whose ledger it is")
-    return VerifierKey.parse(event.verification_key)
+    try:
+        key = VerifierKey.parse(event.verification_key)
+    except CheckpointError as error:
+        raise LedgerDamagedError(f"position 1 of the ledger holds no key of a ledger: {error.message}") from error
+    if not key.name == event.origin == origin_of(event.ledger_id):
+        raise LedgerDamagedError(
+            f"position 1 of the ledger contradicts itself: it is the ledger {event.ledger_id}, called {event.origin}, "
+            f"with a key of {key.name}",
+            hint="It was changed. Put the ledger back from a backup: 1ctl ledger restore FILE",
+        )
+    return key
 
 
 def own_key(store: Store, key: SigningKey) -> SigningKey:

@@ -42,8 +42,8 @@ class Auditor:
     def file(self, name: str) -> str:
         return str(self.root / name)
 
-    def run(self, *args: str) -> Result:
-        env = {"ONECTL_HOME": str(self.root / "home"), "ONECTL_SANDBOX_SECONDS": "0.02", "TZ": "UTC"}
+    def run(self, *args: str, **env: str) -> Result:
+        env |= {"ONECTL_HOME": str(self.root / "home"), "ONECTL_SANDBOX_SECONDS": "0.02", "TZ": "UTC"}
         return in_process.run(*args, cwd=self.root / "svc", env=env)
 
 
@@ -52,14 +52,15 @@ def auditor(tmp_path: Path) -> Auditor:
     return Auditor(tmp_path)
 
 
-def forge(ledger: Path) -> None:
-    """What an administrator can do: change an event, then recompute everything after it."""
+def forge(ledger: Path, *, first: tuple[str, str] = ("", "")) -> None:
+    """What an administrator can do: change an event, and a text of the first one; then recompute everything after it."""
     import sqlite3
 
     connection = sqlite3.connect(ledger)
     for (drop,) in connection.execute(DROP_GUARDS).fetchall():
         connection.execute(drop)
     connection.execute("UPDATE stored_events SET state = replace(state, 'nginx:1', 'nginx:9') WHERE topic = 'Deployed'")
+    connection.execute("UPDATE stored_events SET state = replace(state, ?, ?) WHERE notification_id = 1", first)
     chain = GENESIS
     query = "SELECT notification_id, originator_id, originator_version, recorded_us, topic, state FROM stored_events ORDER BY 1"
     for position, stream, version, recorded_us, topic, state in connection.execute(query).fetchall():
@@ -240,6 +241,24 @@ def test_an_older_file_put_back_is_neither_signed_nor_witnessed(auditor: Auditor
         refused = auditor.run("audit", *args).failed(7)
         assert "does not continue the checkpoint" in refused.error
         assert "an older copy was put back" in refused.error
+
+
+@pytest.mark.parametrize("names_itself", ["as before", "otherwise"])
+def test_one_key_does_not_sign_two_histories_whatever_the_ledger_calls_itself(
+    auditor: Auditor, names_itself: str
+) -> None:
+    ledger_id = auditor.key.split("+")[0].removeprefix("1ctl.dev/ledger/")
+    key = auditor.root / "home" / "keys" / f"{ledger_id}.signing.key"
+    auditor.run("audit", "checkpoint", "--file", auditor.file("honest")).done()
+    named = f'"ledger_id":"{ledger_id}"'
+    other = named.replace(ledger_id[:8], "22222222") if names_itself == "otherwise" else named
+    forge(auditor.ledger, first=(named, other))
+    backup = str(auditor.root / "b.db")
+    for args in (("audit", "checkpoint"), ("audit", "witness", auditor.file("w")), ("ledger", "backup", backup)):
+        refused = auditor.run(*args, ONECTL_SIGNING_KEY=str(key)).failed(7)
+        why = "contradicts itself" if names_itself == "otherwise" else "does not continue the checkpoint"
+        assert why in refused.error
+        assert refused.stdout == ""
 
 
 # What a proof begins with
