@@ -18,11 +18,10 @@ from ledger.checkpoint import Checkpoint, CheckpointError, SigningKey, VerifierK
 from ledger.comparing import Comparison, emptied, verify_against
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError, RefusedError
 from ledger.kept_checkpoints import KeptCheckpoints
-from ledger.ledger_key import ledger_key
+from ledger.ledger_key import id_of, ledger_key, own_key
 from ledger.merkle import Tree
 from ledger.moments import at_position
 from ledger.proving import checkpoint_now, prove_position, prove_since
-from ledger.reader import LedgerReader
 from ledger.stored_leaves import ledger_tree
 
 if TYPE_CHECKING:
@@ -197,23 +196,27 @@ def sign_and_keep(
 
     Raises:
         LedgerUnavailableError: It cannot be kept, and nobody is to be told.
+        LedgerBusyError: Another process is signing one.
         CheckpointError: It is empty, or the key is not its own.
         LedgerDamagedError: It does not continue the kept checkpoint.
     """
-    ledger_id, kept = LedgerReader(store).ledger_id(), kept_checkpoints(session)
-    newest = kept.newest(ledger_id) if ledger_id else None
-    previous = notes.open_note(newest, ledger_key(store)) if newest is not None else None
-    if newest is not None and previous is not None and previous.size > store.head().position and store != session.store:
-        _refuse_other_history(session, newest)  # signed while the backup was made: the ledger itself has to continue it
-        previous = None
-    note = checkpoint_now(store, key, previous=previous, tree=tree)
-    try:
-        if ledger_id:
-            kept.keep(ledger_id, note)
-    except LedgerUnavailableError as error:
+    ours, kept = own_key(store, key).verifier, kept_checkpoints(session)
+    tree = ledger_tree(store) if tree is None else tree
+    tree.grow(store.head().position)  # so that others need not wait while all of it is read
+
+    def sign(newest: bytes | None) -> bytes:
+        previous = notes.open_note(newest, ours) if newest is not None else None
+        if newest is not None and previous is not None and previous.size > tree.size and store != session.store:
+            # Signed while the backup was made: the ledger itself has to continue it.
+            _refuse_other_history(session, newest)
+            previous = None
+        return checkpoint_now(store, key, previous=previous, tree=tree)
+
+    note, failure = kept.keep_next(id_of(ours), sign)
+    if failure is not None:
         if unkept is None:
-            raise
-        unkept(error)
+            raise failure
+        unkept(failure)
     return note
 
 

@@ -18,6 +18,11 @@ def origin_of(ledger_id: str) -> str:
     return _NAMES + ledger_id
 
 
+def id_of(key: VerifierKey) -> str:
+    """The id of the ledger that a key from `ledger_key` signs for."""
+    return key.name.removeprefix(_NAMES)
+
+
 def ledger_key(store: Store) -> VerifierKey:
     """The key that position 1 of the ledger names. It says who ought to sign, not that the ledger is authentic.
 
