@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,10 +64,38 @@ def write_all_durably(path: Path, parts: Iterable[bytes], *, alone: bool = False
         with path.open("wb") as stream:
             stream.writelines(parts)
         return
-    path = path.resolve()
-    with _written(path, parts, "draft" if alone else os.urandom(4).hex()) as draft:
-        draft.replace(path)
-    sync_directory(path.parent)
+    _replace(path.resolve(), parts, "draft" if alone else os.urandom(4).hex())
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Like `write_durably`, where nobody else means to write this file, but somebody else may write the directory.
+
+    What has the name is replaced, and a link never followed.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    _replace(path, [content], "draft")
+
+
+def open_plain(path: Path, flags: int) -> int:
+    """A descriptor of a file, which ``O_CREAT`` makes with mode 0600; never of what a link leads to, nor of a device.
+
+    Raises:
+        OSError: It cannot be opened, or is not a plain file.
+    """
+    # Opening a pipe for reading would wait for a writer.
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        if path.is_symlink():
+            raise _not_plain(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_plain(path)
+    return descriptor
 
 
 def write_once_durably(path: Path, content: bytes) -> bool:
@@ -90,6 +120,16 @@ def sync_file(path: Path) -> None:
         OSError: It cannot be opened or synced.
     """
     sync_directory(path)
+
+
+def _not_plain(path: Path) -> OSError:
+    return OSError(errno.EINVAL, f"{path.name} is a link or a device, not a file", str(path))
+
+
+def _replace(path: Path, parts: Iterable[bytes], word: str) -> None:
+    with _written(path, parts, word) as draft:
+        draft.replace(path)
+    sync_directory(path.parent)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ledger.durable_files import open_plain
+
 _MUTEX, _FIRST = 0, 8
 _QUEUES = sys.platform == "linux"
 _FLOCK = struct.Struct("hhqqi4x")
@@ -113,7 +115,8 @@ def _lock_byte(descriptor: int, place: int, options: int) -> None:
 
 
 def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """A descriptor of a lock's file. The queue is written into, so a link must not choose what is written."""
+    return open_plain(path, os.O_RDWR | os.O_CREAT)
 
 
 def _in_time(descriptor: int, lock: Callable[[int], None], deadline: float) -> int:

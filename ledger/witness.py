@@ -9,6 +9,8 @@ fed by mail. For a ledger's origin, of which the file names hold the SHA-256 in 
   Refused ones are kept if they were signed: two signed checkpoints that contradict each other convict the signer.
 * ``HASH.lock``, and what belongs to it: so that two requests are not both checked against the same older checkpoint.
 
+Whoever runs the ledger may name that directory although others write it, so none of these files is opened through a link.
+
 The first checkpoint of a ledger is accepted as it is, even without a proof: what it covers was not witnessed before.
 """
 
@@ -26,7 +28,7 @@ from typing import Literal
 from ledger import checkpoint as notes
 from ledger.checkpoint import Checkpoint, SigningKey, VerifierKey
 from ledger.clock import Clock, SystemClock, iso
-from ledger.durable_files import make_directory, sync_directory, write_durably
+from ledger.durable_files import make_directory, open_plain, replace_durably, sync_directory
 from ledger.errors import OneCtlError
 from ledger.file_lock import FileLock
 from ledger.merkle import EMPTY_ROOT, verify_consistency
@@ -90,10 +92,7 @@ class Witness:
     def newest(self, origin: str) -> bytes | None:
         """The newest accepted checkpoint of a ledger, signed; None if there is none."""
         with _files(self._directory):
-            try:
-                return self._path(origin, "checkpoint").read_bytes()
-            except FileNotFoundError:
-                return None
+            return _read(self._path(origin, "checkpoint"), notes.MAX_NOTE + 1)
 
     def kept(self, key: VerifierKey) -> Checkpoint | None:
         """The newest accepted checkpoint of this key's ledger; None if there is none.
@@ -118,10 +117,7 @@ class Witness:
     def history(self, origin: str) -> list[HistoryLine]:
         """All that the witness was shown about a ledger, oldest first; a line cut off by a crash is left out."""
         with _files(self._directory):
-            try:
-                lines = self._path(origin, "history").read_bytes().splitlines()
-            except FileNotFoundError:
-                return []
+            lines = (_read(self._path(origin, "history")) or b"").splitlines()
         return [line for line in map(_history_line, lines) if line is not None]
 
     def accept(self, sent: bytes, key: VerifierKey) -> bytes:
@@ -157,7 +153,7 @@ class Witness:
             return self.newest(signed.origin) or note
         if is_new:
             self._record(signed.origin, note, "accepted")
-        write_durably(self._path(signed.origin, "checkpoint"), note, alone=True)  # the lock is held
+        replace_durably(self._path(signed.origin, "checkpoint"), note)  # the lock is held
         return note
 
     def _record(self, origin: str, note: bytes, result: str) -> None:
@@ -234,17 +230,22 @@ def _history_line(line: bytes) -> HistoryLine | None:
         return None
 
 
+def _read(path: Path, limit: int = -1) -> bytes | None:
+    """What a file holds, up to a limit; None if there is none."""
+    try:
+        descriptor = open_plain(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(limit)
+
+
 def _append(path: Path, line: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    _write(descriptor, line)
-    sync_directory(path.parent)
-
-
-def _write(descriptor: int, content: bytes) -> None:
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+    with os.fdopen(open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "wb") as file:
+        file.write(line)
         file.flush()
         os.fsync(file.fileno())
+    sync_directory(path.parent)
 
 
 @contextmanager

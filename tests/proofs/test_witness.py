@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from hashlib import sha256
 from pathlib import Path
@@ -275,3 +276,39 @@ def test_a_directory_that_cannot_be_used_is_said_so(ledger: RealLedger, tmp_path
                        ledger.verifier)  # fmt: skip
     with pytest.raises(WitnessError, match="cannot be used"):
         witness.newest(ORIGIN)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "history", "lock", "lock.queue"])
+@pytest.mark.parametrize("to", ["a file", "nothing"])
+def test_a_link_in_the_directory_leads_to_nothing_of_the_operators(
+    ledger: RealLedger, witness: Witness, tmp_path: Path, name: str, to: str
+) -> None:
+    """The directory belongs to somebody else, who must not choose what is read or written outside of it."""
+    mine = tmp_path / "identity.key"
+    if to == "a file":
+        mine.write_text("1CTL-IDENTITY-1 mine\n")
+    (tmp_path / "witness").mkdir()
+    (tmp_path / "witness" / f"{NAME}.{name}").symlink_to(mine)
+    with pytest.raises(WitnessError, match=rf"{NAME}\.{name} is a link or a device, not a file"):
+        witness.accept(request(ledger, witness), ledger.verifier)
+    assert (mine.read_text() if mine.exists() else "") == ("1CTL-IDENTITY-1 mine\n" if to == "a file" else "")
+    assert mine.exists() == (to == "a file")
+
+
+def test_a_draft_that_is_a_link_is_replaced(ledger: RealLedger, witness: Witness, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / "witness").mkdir()
+    (tmp_path / "witness" / f".{NAME}.checkpoint.draft").symlink_to(mine)
+    note = witness.accept(request(ledger, witness), ledger.verifier)
+    assert (witness.newest(ORIGIN), mine.read_text()) == (note, "mine")
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "history", "lock", "lock.queue"])
+def test_a_pipe_in_the_directory_is_not_waited_for(
+    ledger: RealLedger, witness: Witness, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "witness").mkdir()
+    os.mkfifo(tmp_path / "witness" / f"{NAME}.{name}")
+    with pytest.raises(WitnessError, match="cannot be used"):
+        witness.accept(request(ledger, witness), ledger.verifier)
