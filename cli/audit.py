@@ -124,7 +124,6 @@ def _compare(session: Session, against: Path, key: str | None) -> Comparison:
 
 def _refuse_damage(result: Verification, compared: Comparison | None) -> None:
     from cli.exit_codes import CommandError, ExitCode  # noqa: PLC0415
-    from ledger.text import Lines  # noqa: PLC0415
 
     damage = result.damage
     if damage is not None:
@@ -137,13 +136,24 @@ def _refuse_damage(result: Verification, compared: Comparison | None) -> None:
         raise CommandError(
             f"the ledger is not what was signed ({compared.verdict}): {compared.detail}",
             code=ExitCode.DAMAGED,
-            hint="Its chain is intact, so whoever changed it recomputed it. Compare with a backup of your own."
-            if result.events
-            else Lines(
-                "Check that this is the right ledger: 1ctl profile current",
-                "If it is, put it back from a backup: 1ctl ledger restore FILE",
-            ),
+            hint=_differs(result, compared),
         )
+
+
+def _differs(result: Verification, compared: Comparison) -> str:
+    from ledger.text import Lines  # noqa: PLC0415
+
+    if not result.events:
+        return Lines(
+            "Check that this is the right ledger: 1ctl profile current",
+            "If it is, put it back from a backup: 1ctl ledger restore FILE",
+        )
+    if not compared.size:
+        return Lines(
+            "Check that this is the right ledger, and its checkpoint: 1ctl profile current",
+            "If so, somebody replaced the ledger's key or changed the checkpoint. The key that you know tells: --key KEY",
+        )
+    return "Its chain is intact, so whoever changed it recomputed it. Compare with a backup of your own."
 
 
 def _refuse_wrong(wrong: WrongSnapshot | None) -> None:

@@ -158,7 +158,7 @@ def compare(session: Session, against: Path, key: str | None) -> Comparison:
         ) from error
     if not key and session.store.head().position == 0:
         return emptied(note)  # the key that its lines name is gone with them
-    return verify_against(session.store, note, verifier_key(key) if key else ledger_key(session.store))
+    return verify_against(session.store, note, verifier_key(key) if key else None)
 
 
 def signed_now(session: Session, tree: Tree | None = None) -> bytes:
@@ -221,7 +221,7 @@ def sign_and_keep(
 
 
 def _refuse_other_history(session: Session, note: bytes) -> None:
-    result = verify_against(session.store, note, ledger_key(session.store))
+    result = verify_against(session.store, note)
     if result.verdict != "consistent":
         raise LedgerDamagedError(f"the ledger does not continue the newest checkpoint signed here: {result.detail}")
 

@@ -14,9 +14,10 @@ from cli.options import INVOCATION
 from cli.session import Session
 from cli.terminal import Terminal
 from ledger import checkpoint as notes
-from ledger.checkpoint import VerifierKey
+from ledger.checkpoint import Checkpoint, VerifierKey
 from ledger.errors import RefusedError
 from ledger.ledger_key import ledger_key
+from ledger.proof import ProofError
 from ledger.proving import prove_since
 from ledger.witness import Witness, WitnessError
 
@@ -41,21 +42,21 @@ def witness(
     Example:  1ctl audit witness /mnt/auditors/1ctl
     """
     kept = Witness(directory)
-    if accept is not None:
-        if key is None:
-            raise UsageError("--accept needs --key: a witness must not take the key from the party it watches")
-        terminal, verifier, sent = Terminal(json=INVOCATION.json), verifier_key(key), read_input(accept)
-        is_first = kept.newest(verifier.name) is None
-    else:
-        session = Session.for_questions()
-        terminal, verifier = session.terminal, verifier_key(key) if key else ledger_key(session.store)
-        newest = kept.kept(verifier)
-        is_first = newest is None
-        if is_first and key is None and not new_ledger:
-            _refuse_another(kept, directory, verifier)
-        note = signed_now(session)
-        sent = note if newest is None else prove_since(session.store, newest, note)
     try:
+        if accept is not None:
+            if key is None:
+                raise UsageError("--accept needs --key: a witness must not take the key from the party it watches")
+            terminal, verifier, sent = Terminal(json=INVOCATION.json), verifier_key(key), read_input(accept)
+            is_first = kept.kept(verifier) is None
+        else:
+            session = Session.for_questions()
+            terminal, verifier = session.terminal, verifier_key(key) if key else ledger_key(session.store)
+            newest = kept.kept(verifier)
+            is_first = newest is None
+            if is_first and key is None and not new_ledger:
+                _refuse_another(kept, directory, verifier)
+            note = signed_now(session)
+            sent = note if newest is None else _since(session, newest, note)
         signed = notes.unverified(kept.accept(sent, verifier))
     except WitnessError as error:
         if error.refusal is None:
@@ -66,6 +67,14 @@ def witness(
     terminal.success(f"Witnessed: {signed.origin} at position {signed.size}{first}")
     if terminal.json:
         terminal.document({"witnessed": True, "first": is_first, **signed_fields(signed)})
+
+
+def _since(session: Session, newest: Checkpoint, note: bytes) -> bytes:
+    """What shows that the ledger continues the kept checkpoint; that nothing does is no fault of the command line."""
+    try:
+        return prove_since(session.store, newest, note)
+    except ProofError as error:
+        raise CommandError(error.message, code=ExitCode.DAMAGED, hint=error.hint) from error
 
 
 def _refuse_another(kept: Witness, directory: Path, verifier: VerifierKey) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ledger import checkpoint as notes
-from ledger.checkpoint import Checkpoint, VerifierKey
+from ledger.checkpoint import Checkpoint, CheckpointError, VerifierKey
 from ledger.errors import OneCtlError
 from ledger.leaf import leaf_of
 from ledger.ledger_key import ledger_key
@@ -56,7 +56,9 @@ class Comparison:
     detail: str
 
 
-def verify_against(store: Store, note: bytes, key: VerifierKey, *, known: Tree | None = None) -> Comparison:
+def verify_against(
+    store: Store, note: bytes, key: VerifierKey | None = None, *, known: Tree | None = None
+) -> Comparison:
     """Whether the ledger still begins with what a checkpoint kept elsewhere says.
 
     This finds what `verify_chain` cannot: an administrator who edits an event and recomputes every later hash, or who
@@ -65,13 +67,19 @@ def verify_against(store: Store, note: bytes, key: VerifierKey, *, known: Tree |
     Args:
         store: The ledger.
         note: The checkpoint that was kept.
-        key: The ledger's key. `ledger_key` will do: a forged ledger that names another one refuses the checkpoint.
+        key: The ledger's key; default: the one that it names itself. A forger may have replaced that one as well, so a
+            checkpoint that it does not open says ``forked``: then only who knows the key can tell which of them is forged.
         known: A tree of the ledger as it was (from a backup, or from whoever kept the checkpoint), to locate a
             difference. It is used only if it has the checkpoint's root.
 
     Raises:
-        CheckpointError: The checkpoint is not signed by the key: nothing can be said.
+        CheckpointError: The checkpoint is none, or is not signed by the key that was given: nothing can be said.
+        LedgerDamagedError: No key was given, and the ledger names none.
     """
+    if key is None:
+        key = ledger_key(store)
+        if (disowned := _disowned(note, key)) is not None:
+            return disowned
     old = notes.open_note(note, key)
     redacted = redactions(store, key)
     entry_of = entries_of(redacted)
@@ -108,6 +116,22 @@ def emptied(note: bytes) -> Comparison:
         f"the ledger is empty, but the checkpoint (nobody can check its signature any more) ends at position {old.size}"
     )
     return Comparison(verdict="rolled back", checkpoint=old, size=0, blame=None, redacted=(), detail=detail)
+
+
+def _disowned(note: bytes, own: VerifierKey) -> Comparison | None:
+    """What a checkpoint says that the ledger's own key does not open."""
+    try:
+        notes.open_note(note, own)
+    except CheckpointError:
+        old = notes.unverified(note)
+    else:
+        return None
+    how = "the key that it names did not sign the checkpoint as it is"
+    if own.name != old.origin:
+        how = f"it names the ledger {own.name}, the checkpoint is about {old.origin}"
+    blame = Blame(first=1, last=1, how=how)
+    detail = f"position 1 is not the one that was signed, or the checkpoint is not this ledger's: {how}"
+    return Comparison(verdict="forked", checkpoint=old, size=0, blame=blame, redacted=(), detail=detail)
 
 
 def _walk(store: Store, size: int, entry_of: EntryOf, frontier: Frontier) -> Blame | None:

@@ -20,7 +20,6 @@ from ledger.comparing import verify_against
 from ledger.durable_files import sync_file
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError, OneCtlError, RefusedError
 from ledger.instance import BACKUP_OF_ENDED, REPLICA, Instance, new_instance
-from ledger.ledger_key import ledger_key
 from ledger.pages import pages
 from ledger.reader import LedgerReader
 from ledger.sqlite_database import create_schema
@@ -111,12 +110,12 @@ def refuse_other(backup: Backup, notes: Sequence[tuple[str, bytes]], *, accept_l
     Raises:
         LedgerDamagedError: The backup is not the ledger that was signed.
         RefusedError: A checkpoint lies ahead of it.
-        CheckpointError: A checkpoint is not one of this ledger.
+        CheckpointError: A checkpoint is none.
     """
     lost = None
     with closing(SqliteStore(backup.path)) as store:
         for kept, note in notes:
-            result = verify_against(store, note, ledger_key(store))
+            result = verify_against(store, note)
             if result.verdict == "forked":
                 raise LedgerDamagedError(
                     f"the backup is not the ledger of the checkpoint {kept}: {result.detail}",

@@ -34,7 +34,7 @@ from ledger.file_lock import FileLock
 from ledger.merkle import EMPTY_ROOT, verify_consistency
 from ledger.proof import Extension
 
-Refusal = Literal["smaller", "forked", "other size", "unproved"]
+Refusal = Literal["smaller", "forked", "other size", "unproved", "other key"]
 
 
 class WitnessError(OneCtlError):
@@ -43,7 +43,8 @@ class WitnessError(OneCtlError):
     Attributes:
         refusal: Why a signed checkpoint was not accepted, or None if it did not come to that. ``smaller``: an older
             tree than the one kept; ``forked``: another root at the kept size; ``other size``: the proof begins
-            elsewhere than at the kept size; ``unproved``: the proof does not show that it continues the kept one.
+            elsewhere than at the kept size; ``unproved``: the proof does not show that it continues the kept one;
+            ``other key``: the kept one is not signed by the ledger's key, so one of them was exchanged.
     """
 
     def __init__(self, message: str, *, hint: str | None = None, refusal: Refusal | None = None) -> None:
@@ -103,10 +104,11 @@ class Witness:
         note = self.newest(key.name)
         try:
             return None if note is None else notes.open_note(note, key)
-        except OneCtlError as error:
+        except notes.CheckpointError as error:
             raise WitnessError(
                 f"the checkpoint that was kept, {self._path(key.name, 'checkpoint')}, is not good itself: {error.message}",
                 hint=f"It was changed, or the ledger's key was: compare {self._path(key.name, 'history')}",
+                refusal="other key" if note is not None and _is_note(note) else None,
             ) from error
 
     def knows_others(self, origin: str) -> bool:
@@ -174,6 +176,14 @@ class Witness:
 
     def _path(self, origin: str, suffix: str) -> Path:
         return self._directory / f"{sha256(origin.encode()).hexdigest()}.{suffix}"
+
+
+def _is_note(kept: bytes) -> bool:
+    try:
+        notes.unverified(kept)
+    except notes.CheckpointError:
+        return False
+    return True
 
 
 def _request(sent: bytes) -> Extension:

@@ -147,13 +147,18 @@ def test_a_checkpoint_beyond_the_ledger_is_no_negative_lag(known: Cli) -> None:
 # -- Checkpoints -------------------------------------------------------------------------------------------------------
 
 
-def test_a_forged_checkpoint_is_blamed_and_not_the_ledger(known: Cli) -> None:
+def test_a_forged_checkpoint_is_blamed_and_not_the_ledger_by_the_key_that_is_known(known: Cli) -> None:
     known.run("audit", "checkpoint", "--file", "then").done()
+    key = known.run("-o", "json", "audit", "log", "--kind", "LedgerCreated").done().json[0]["data"]["verification_key"]
     path = known.cwd / "then"
     origin, size, _root, *rest = path.read_text().split("\n")
     path.write_text("\n".join([origin, size, "A" * 43 + "=", *rest]))
-    for command in (["prove", "--since", "then"], ["verify", "--against", "then"]):
+    for command in (["prove", "--since", "then"], ["verify", "--against", "then", "--key", key]):
         assert "the signature is wrong" in known.run("audit", *command).failed(1).error
+    # The ledger's own key proves neither: whoever replaced it could have made one of the same four bytes of an id.
+    unsure = known.run("audit", "verify", "--against", "then").failed(7).error
+    assert "did not sign the checkpoint as it is" in unsure
+    assert "changed the checkpoint. The key that you know tells: --key KEY" in unsure
 
 
 def test_a_file_that_a_witness_kept_is_named_when_it_is_none(known: Cli, tmp_path: Path) -> None:

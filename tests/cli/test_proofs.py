@@ -261,6 +261,50 @@ def test_one_key_does_not_sign_two_histories_whatever_the_ledger_calls_itself(
         assert refused.stdout == ""
 
 
+def keys_of_a_forger(auditor: Auditor) -> dict[str, tuple[str, str]]:
+    """What a forger may write over the ledger's key at position 1."""
+    origin = auditor.key.split("+")[0]
+    other_id = "22222222-2222-4222-8222-222222222222"
+    others = SigningKey.generate(f"1ctl.dev/ledger/{other_id}").verifier
+    return {
+        "a key of the forger's": (auditor.key, str(SigningKey.generate(origin).verifier)),
+        "no key": (auditor.key, "junk"),
+        "a witness's key": (auditor.key, str(SigningKey.generate(origin, notes.COSIGNATURE).verifier)),
+        "the key of another ledger": (auditor.key, str(others)),
+    }
+
+
+@pytest.mark.parametrize("key", ["a key of the forger's", "no key", "a witness's key", "the key of another ledger"])
+def test_a_forger_who_replaces_the_ledgers_key_as_well_is_no_less_alarming(auditor: Auditor, key: str) -> None:
+    auditor.run("audit", "checkpoint", "--file", auditor.file("c")).done()
+    auditor.run("audit", "witness", auditor.file("w")).done()
+    forge(auditor.ledger, first=keys_of_a_forger(auditor)[key])
+    assert "position 1" in auditor.run("audit", "verify", "--against", auditor.file("c")).failed(7).error
+    auditor.run("audit", "verify", "--against", auditor.file("c"), "--key", auditor.key).failed(7)
+    auditor.run("audit", "witness", auditor.file("w")).failed(7)
+
+
+def test_a_key_that_did_not_sign_the_checkpoint_is_in_the_document(auditor: Auditor) -> None:
+    auditor.run("audit", "checkpoint", "--file", auditor.file("c")).done()
+    forge(auditor.ledger, first=keys_of_a_forger(auditor)["a key of the forger's"])
+    found = auditor.run("-o", "json", "audit", "verify", "--against", auditor.file("c"))
+    assert (found.code, found.json["against"]["verdict"], found.json["damage"]["position"]) == (7, "forked", 1)
+
+
+def test_a_backup_that_names_another_key_is_not_the_ledger_of_its_checkpoint(auditor: Auditor) -> None:
+    auditor.run("ledger", "backup", auditor.file("b.db")).done()
+    forge(Path(auditor.file("b.db")), first=keys_of_a_forger(auditor)["a key of the forger's"])
+    refused = auditor.run("ledger", "restore", auditor.file("b.db"), "--accept-loss", "-y").failed(7)
+    assert "the backup is not the ledger of the checkpoint" in refused.error
+
+
+def test_a_rewritten_ledger_is_not_witnessed_by_a_machine_that_kept_nothing(auditor: Auditor) -> None:
+    auditor.run("audit", "witness", auditor.file("w")).done()
+    shutil.rmtree(auditor.root / "home" / "checkpoints")
+    forge(auditor.ledger)
+    assert "does not continue the checkpoint" in auditor.run("audit", "witness", auditor.file("w")).failed(7).error
+
+
 # What a proof begins with
 
 
