@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import IO, AnyStr
 
 from ledger.errors import RefusedError
+
+MAX_INPUT = 16 << 20
+"""Bytes, or characters of a text: more than any proof, event or set of values has. What is larger, such as
+``/dev/zero``, is not read to its end before it is refused."""
 
 
 def is_stdin(path: Path) -> bool:
@@ -17,10 +22,14 @@ def read_input(path: Path) -> bytes:
     """Its bytes.
 
     Raises:
-        RefusedError: It cannot be read.
+        RefusedError: It cannot be read, or is too large.
     """
     try:
-        return sys.stdin.buffer.read() if is_stdin(path) else path.read_bytes()
+        if is_stdin(path):
+            stdin: IO[bytes] = sys.stdin.buffer
+            return _whole(stdin, path)
+        with path.open("rb") as file:
+            return _whole(file, path)
     except OSError as error:
         raise _unreadable(path, error.strerror) from error
 
@@ -29,16 +38,25 @@ def read_text(path: Path) -> str:
     """Its text, for what is small; of stdin, what is not UTF-8 is left for a rule to refuse.
 
     Raises:
-        RefusedError: It cannot be read, or a file is not UTF-8. A name with an ``=`` is not repeated: where KEY=VALUE was
-            given in the place of a file, it may be a secret.
+        RefusedError: It cannot be read, is too large, or a file is not UTF-8. A name with an ``=`` is not repeated: where
+            KEY=VALUE was given in the place of a file, it may be a secret.
     """
     if is_stdin(path):
-        return sys.stdin.read()
+        stdin: IO[str] = sys.stdin
+        return _whole(stdin, path)
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            return _whole(file, path)
     except (OSError, UnicodeDecodeError) as error:
         named = "the file that is named" if "=" in str(path) else path
         raise _unreadable(named, error.strerror if isinstance(error, OSError) else "it is not UTF-8") from error
+
+
+def _whole(file: IO[AnyStr], path: Path) -> AnyStr:
+    content = file.read(MAX_INPUT + 1)
+    if len(content) > MAX_INPUT:
+        raise _unreadable(path, f"it is larger than {MAX_INPUT >> 20} MiB")
+    return content
 
 
 def _unreadable(path: Path | str, why: str | None) -> RefusedError:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.options import DIGITS, LARGEST_NUMBER
+from ledger.checkpoint import SigningKey
 from tests.cli_support import Cli
 
 NO_TEXT = "\udcff"
@@ -129,3 +130,26 @@ def test_help_that_cannot_be_written_ends_as_any_output_does(cli: Cli, args: lis
         said = process.communicate(timeout=60)[1].decode()
 
     assert (process.returncode, said) == (1, f"❌ the output cannot be written: {os.strerror(28)}\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["audit", "verify-proof", "/dev/zero", "--key", "KEY"],
+        ["audit", "verify-proof", "/dev/null", "--key", "/dev/zero"],
+        ["audit", "witness", "w", "--accept", "/dev/zero", "--key", "KEY"],
+        ["deploy", "--image", "nginx", "--env-file", "/dev/zero"],
+        ["secret", "create", "--kv-file", "/dev/zero"],
+    ],
+    ids=lambda args: " ".join(args[:2]),
+)
+def test_what_has_no_end_is_not_read_to_its_end(cli: Cli, args: list[str]) -> None:
+    key = str(SigningKey.generate("1ctl.dev/ledger/none").verifier)
+    given = [each if each != "KEY" else key for each in args]
+    limited = ["bash", "-c", 'ulimit -v 1000000; exec "$@"', "-", *cli.argv(*given)]
+    done = subprocess.run(
+        limited, cwd=cli.cwd, env=cli.environ(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "/dev/zero cannot be read: it is larger than 16 MiB" in done.stderr
