@@ -182,7 +182,7 @@ def _document(
         found = {"position": damage.position, "fault": damage.fault, "detail": damage.detail}
     elif compared is not None and compared.verdict != "consistent":
         blame = compared.blame
-        found = {"position": blame.first if blame else None, "fault": compared.verdict, "detail": compared.detail}
+        found = {"position": blame.position if blame else None, "fault": compared.verdict, "detail": compared.detail}
     elif wrong is not None:
         found = {"position": wrong.position, "fault": "snapshot", "detail": wrong.detail}
     elif misled is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +10,10 @@ from ledger.checkpoint import Checkpoint, CheckpointError, VerifierKey
 from ledger.errors import OneCtlError
 from ledger.leaf import leaf_of
 from ledger.ledger_key import ledger_key
-from ledger.merkle import HASH_SIZE, Frontier, Tree
+from ledger.merkle import HASH_SIZE, Frontier
 from ledger.redaction import redactions
 from ledger.store import Store
-from ledger.stored_leaves import EntryOf, begins_with, entries_of, pages_of, rows_of
+from ledger.stored_leaves import EntryOf, entries_of, pages_of, rows_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +21,11 @@ class Blame:
     """Where a ledger first differs from the one that was signed.
 
     Attributes:
-        first: The first position that may differ.
-        last: The last position that may be the first to differ; equal to `first` if it is known exactly.
-        how: How it is known, as a sentence.
+        position: The first position that differs.
+        how: How it is known, as a clause.
     """
 
-    first: int
-    last: int
+    position: int
     how: str
 
 
@@ -56,9 +53,7 @@ class Comparison:
     detail: str
 
 
-def verify_against(
-    store: Store, note: bytes, key: VerifierKey | None = None, *, known: Tree | None = None
-) -> Comparison:
+def verify_against(store: Store, note: bytes, key: VerifierKey | None = None) -> Comparison:
     """Whether the ledger still begins with what a checkpoint kept elsewhere says.
 
     This finds what `verify_chain` cannot: an administrator who edits an event and recomputes every later hash, or who
@@ -69,8 +64,6 @@ def verify_against(
         note: The checkpoint that was kept.
         key: The ledger's key; default: the one that it names itself. A forger may have replaced that one as well, so a
             checkpoint that it does not open says ``forked``: then only who knows the key can tell which of them is forged.
-        known: A tree of the ledger as it was (from a backup, or from whoever kept the checkpoint), to locate a
-            difference. It is used only if it has the checkpoint's root.
 
     Raises:
         CheckpointError: The checkpoint is none, or is not signed by the key that was given: nothing can be said.
@@ -92,7 +85,7 @@ def verify_against(
         if blanked:
             detail += f", but for redacted content at {', '.join(map(str, blanked))}"
         return Comparison(verdict="consistent", checkpoint=old, size=size, blame=None, redacted=blanked, detail=detail)
-    blame = stopped or _other_ledger(store, old) or _blame(store, old, known, entry_of, size)
+    blame = stopped or _other_ledger(store, old) or _blame(store, old, entry_of, size)
     verdict: Literal["rolled back", "forked"] = "forked"
     detail = f"positions 1 to {old.size} are not those that were signed: {_where(blame)}"
     if stopped is None and size < old.size:
@@ -129,7 +122,7 @@ def _disowned(note: bytes, own: VerifierKey) -> Comparison | None:
     how = "the key that it names did not sign the checkpoint as it is"
     if own.name != old.origin:
         how = f"it names the ledger {own.name}, the checkpoint is about {old.origin}"
-    blame = Blame(first=1, last=1, how=how)
+    blame = Blame(position=1, how=how)
     detail = f"position 1 is not the one that was signed, or the checkpoint is not this ledger's: {how}"
     return Comparison(verdict="forked", checkpoint=old, size=0, blame=blame, redacted=(), detail=detail)
 
@@ -143,14 +136,10 @@ def _walk(store: Store, size: int, entry_of: EntryOf, frontier: Frontier) -> Bla
             if entry is None:
                 how = "it holds what no event can hold" if row.position == expected else "it is missing"
                 frontier.extend(leaves)
-                return Blame(first=expected, last=expected, how=how)
+                return Blame(position=expected, how=how)
             leaves.append(leaf_of(entry))
         frontier.extend(leaves)
     return None
-
-
-def _unchecked(store: Store, start: int, stop: int, entry_of: EntryOf) -> Iterator[bytes]:
-    return (leaf_of(entry_of(row) or b"") for row in rows_of(store, start, stop))
 
 
 # -- Locating a difference -----------------------------------------------------------------------------------------
@@ -163,26 +152,13 @@ def _other_ledger(store: Store, old: Checkpoint) -> Blame | None:
         return None
     if origin == old.origin:
         return None
-    return Blame(first=1, last=1, how=f"it names the ledger {origin}, the checkpoint is about {old.origin}")
+    return Blame(position=1, how=f"it names the ledger {origin}, the checkpoint is about {old.origin}")
 
 
-def _blame(store: Store, old: Checkpoint, known: Tree | None, entry_of: EntryOf, size: int) -> Blame | None:
-    """The first difference within the first `size` lines, by whatever the signed root shows to be authentic."""
-    if size == old.size and (blame := _blame_by_column(store, old, entry_of)):
-        return blame
-    if known is None or not _is_of(known, old):
-        return None
-    now = Tree(lambda start, stop: _unchecked(store, start, stop, entry_of), level=known.level)
-    now.grow(size)
-    pairs = zip(known.blocks, now.blocks, strict=False)
-    block = next((at for at, (then, here) in enumerate(pairs) if then != here), len(now.blocks))
-    return _blame_in_block(known, now, block, certain=block < len(now.blocks) or size == old.size)
-
-
-def _blame_by_column(store: Store, old: Checkpoint, entry_of: EntryOf) -> Blame | None:
+def _blame(store: Store, old: Checkpoint, entry_of: EntryOf, size: int) -> Blame | None:
     """The stored leaf hashes locate an edit exactly if they were left alone: then they have the signed root."""
     frontier, edited = Frontier(), 0
-    for row in rows_of(store, 0, old.size):
+    for row in rows_of(store, 0, old.size) if size == old.size else ():
         if not _is_hash(row.leaf):
             return None
         frontier.append(row.leaf)
@@ -190,37 +166,14 @@ def _blame_by_column(store: Store, old: Checkpoint, entry_of: EntryOf) -> Blame 
             edited = row.position
     if not edited or frontier.root() != old.root:
         return None
-    return Blame(first=edited, last=edited, how="its stored leaf hash is the one that was signed, its bytes are not")
+    return Blame(position=edited, how="its stored leaf hash is the one that was signed, its bytes are not")
 
 
 def _is_hash(stored: object) -> bool:
     return isinstance(stored, bytes) and len(stored) == HASH_SIZE
 
 
-def _blame_in_block(known: Tree, now: Tree, block: int, *, certain: bool) -> Blame | None:
-    start = block * now.block_size
-    here = now.leaves_of(block)
-    try:
-        then = known.leaves_of(block)
-    except (OneCtlError, ValueError):
-        how = "the older tree holds these lines as one hash"
-        return Blame(first=start + 1, last=start + len(here), how=how) if certain else None
-    pairs = enumerate(zip(then, here, strict=False), start=start + 1)
-    first = next((position for position, (old_leaf, leaf) in pairs if old_leaf != leaf), None)
-    return Blame(first=first, last=first, how="compared with the older tree, line by line") if first else None
-
-
 def _where(blame: Blame | None) -> str:
     if blame is None:
         return "something was changed and every later hash recomputed; the checkpoint alone cannot tell where"
-    if blame.first == blame.last:
-        return f"the first difference is at position {blame.first}: {blame.how}"
-    return f"the first difference is between positions {blame.first} and {blame.last}: {blame.how}"
-
-
-def _is_of(known: Tree, old: Checkpoint) -> bool:
-    """Whether a tree from outside is the one that was signed, perhaps longer."""
-    try:
-        return begins_with(known, known.size, old)
-    except (OneCtlError, ValueError):
-        return False
+    return f"the first difference is at position {blame.position}: {blame.how}"

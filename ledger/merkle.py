@@ -91,11 +91,6 @@ class Tree:
         return (len(self._nodes[0]) << self.level) + len(self._tail)
 
     @property
-    def blocks(self) -> Sequence[bytes]:
-        """The roots of the complete blocks, from left to right."""
-        return self._nodes[0]
-
-    @property
     def block_size(self) -> int:
         """How many leaves make a block."""
         return 1 << self.level
