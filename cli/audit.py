@@ -24,6 +24,7 @@ app = command_group(
         "prove": "cli.audit_proofs:prove",
         "verify-proof": "cli.audit_proofs:verify_proof",
         "witness": "cli.audit_witness:witness",
+        "witness-key": "cli.audit_witness:witness_key",
         "export": "cli.audit_show:export",
         "import": "cli.audit_import:import_",
     },

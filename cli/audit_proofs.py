@@ -15,6 +15,7 @@ from cli.session import Session
 from ledger import checkpoint as notes
 from ledger import proof as proofs
 from ledger.checkpoint import Checkpoint, CheckpointError, SigningKey, VerifierKey
+from ledger.clock import iso
 from ledger.comparing import Comparison, emptied, verify_against
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError, RefusedError
 from ledger.kept_checkpoints import KeptCheckpoints
@@ -25,7 +26,7 @@ from ledger.proving import checkpoint_now, prove_position, prove_since
 from ledger.stored_leaves import ledger_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from cli.terminal import Terminal
     from ledger.store import ModelStore
@@ -106,29 +107,42 @@ def prove(
 def verify_proof(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The proof; with --old, one of audit prove --since.")],
     key: Annotated[str, typer.Option("--key", metavar="KEY", help="The ledger's verifier key, or a file of it.")],
+    witness: Annotated[
+        list[str] | None,
+        typer.Option("--witness", metavar="KEY", help="Likewise of a witness, who must have cosigned; repeatable."),
+    ] = None,
     event: Annotated[Path | None, typer.Option(metavar="FILE", help="The event's bytes, to compare.")] = None,
     old: Annotated[Path | None, typer.Option(metavar="CHECKPOINT", help="The earlier checkpoint of --since.")] = None,
 ) -> None:
     """Check a proof. No ledger is needed, only the file and the ledger's key.
+
+    With --witness, also that somebody who watches the ledger has seen no other one of its name.
 
     Example:  1ctl audit verify-proof release-1.tlog-proof --key ledger.key
     """
     from cli.terminal import Terminal  # noqa: PLC0415 - no session: there need be no ledger here
 
     terminal = Terminal(json=INVOCATION.json)
-    verifier = verifier_key(key)
+    verifier, witnesses = verifier_key(key), [verifier_key(each) for each in witness or ()]
     if old is not None:
-        signed = proofs.verify_extension(read_input(file), notes.open_note(read_input(old), verifier), verifier)
+        text = read_input(file)
+        signed = proofs.verify_extension(text, notes.open_note(read_input(old), verifier), verifier)
+        note = proofs.Extension.parse(text).note
+        witnessed = notes.witnessed(note, witnesses)
         terminal.success(f"The ledger only grew: position {signed.size} continues what the older checkpoint says")
+        _tell_witnessed(terminal, witnessed, notes.unknown_signatures(note, [verifier, *witnesses]))
         if terminal.json:
-            terminal.document({"proved": "consistency", **signed_fields(signed)})
+            terminal.document({"proved": "consistency", **signed_fields(signed), "cosigned": _cosigned(witnessed)})
         return
-    proven = proofs.verify_proof(read_input(file), verifier, state=read_input(event) if event else None)
+    proven = proofs.verify_proof(
+        read_input(file), verifier, state=read_input(event) if event else None, witnesses=witnesses
+    )
     entry = proven.entry
     terminal.success(
         f"{entry.topic} was recorded at position {entry.position} on {entry.recorded_at}, "
         f"in the ledger {proven.checkpoint.origin}"
     )
+    _tell_witnessed(terminal, proven.witnessed, proven.unknown)
     if not proven.state_checked:
         terminal.notice(f"SHA-256 of the event: {entry.state_digest.hex()}   (--event FILE compares it)")
     if terminal.json:
@@ -143,8 +157,20 @@ def verify_proof(
                 "state_sha256": entry.state_digest.hex(),
                 "state_checked": proven.state_checked,
                 **signed_fields(proven.checkpoint),
+                "cosigned": _cosigned(proven.witnessed),
             }
         )
+
+
+def _tell_witnessed(terminal: Terminal, witnessed: Sequence[tuple[str, int]], unknown: int) -> None:
+    for each in _cosigned(witnessed):
+        terminal.success(f"{each['witness']} cosigned it at {each['at']}, and had seen no other ledger of that name")
+    if unknown:
+        terminal.notice(f"Signatures by keys that were not named: {unknown}   (--witness KEY checks them)")
+
+
+def _cosigned(witnessed: Sequence[tuple[str, int]]) -> list[dict[str, str]]:
+    return [{"witness": name, "at": iso(seconds * 1_000_000)} for name, seconds in witnessed]
 
 
 def compare(session: Session, against: Path, key: str | None) -> Comparison:
@@ -261,15 +287,24 @@ def verifier_key(text: str) -> VerifierKey:
 
 def _give(terminal: Terminal, content: bytes, file: Path | None, document: dict[str, object]) -> None:
     if file is not None:
-        try:
-            file.write_bytes(content)
-        except OSError as error:
-            raise RefusedError(f"{file} cannot be written: {error.strerror}", hint="Name another file.") from error
-        terminal.success(f"Written to {file}")
+        write_output(terminal, content, file)
     elif not terminal.json:
         terminal.bytes([content])
     if terminal.json:
         terminal.document(document)
+
+
+def write_output(terminal: Terminal, content: bytes, file: Path) -> None:
+    """Write what was made to the file that the user named, and say so.
+
+    Raises:
+        RefusedError: It cannot be written.
+    """
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise RefusedError(f"{file} cannot be written: {error.strerror}", hint="Name another file.") from error
+    terminal.success(f"Written to {file}")
 
 
 def signed_fields(signed: Checkpoint) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`1ctl audit witness`: keeps checkpoints of this ledger, or of one elsewhere, in a directory out of its reach."""
+"""`1ctl audit witness|witness-key`: keeps checkpoints of this ledger, or of one elsewhere, out of its reach; cosigns them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from cli.audit_proofs import KeyOption, signed_fields, signed_now, verifier_key
+from cli.audit_proofs import KeyOption, signed_fields, signed_now, verifier_key, write_output
 from cli.exit_codes import CommandError, ExitCode, UsageError
 from cli.inputs import read_input
 from cli.options import INVOCATION
 from cli.session import Session
 from cli.terminal import Terminal
 from ledger import checkpoint as notes
-from ledger.checkpoint import Checkpoint, VerifierKey
+from ledger.checkpoint import COSIGNATURE, Checkpoint, CheckpointError, KeyMissingError, SigningKey, VerifierKey
+from ledger.durable_files import write_once_durably
 from ledger.errors import RefusedError
 from ledger.ledger_key import ledger_key
 from ledger.proof import ProofError
@@ -32,6 +33,13 @@ def witness(
     new_ledger: Annotated[
         bool, typer.Option("--new-ledger", help="Keep this ledger, too, where others were witnessed.")
     ] = False,
+    cosign: Annotated[
+        Path | None,
+        typer.Option(metavar="KEYFILE", help="With --accept: also sign it, with this key."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Where to write the checkpoint that is kept now.")
+    ] = None,
 ) -> None:
     """Keep a checkpoint outside of the ledger.
 
@@ -39,9 +47,14 @@ def witness(
 
     Run it where the ledger's administrator has no say: on another machine with --accept and --key, or on a mount.
 
+    With --cosign, proofs made with the checkpoint in --file show others, too, what this witness has seen.
+
     Example:  1ctl audit witness /mnt/auditors/1ctl
     """
-    kept = Witness(directory)
+    if cosign is not None and accept is None:
+        raise UsageError("--cosign needs --accept: the witness's key does not belong on the machine of the ledger")
+    cosigner = _cosigner(cosign) if cosign is not None else None
+    kept = Witness(directory, cosigner=cosigner)
     try:
         if accept is not None:
             if key is None:
@@ -57,7 +70,8 @@ def witness(
                 _refuse_another(kept, directory, verifier)
             note = signed_now(session)
             sent = note if newest is None else _since(session, newest, note)
-        signed = notes.unverified(kept.accept(sent, verifier))
+        accepted = kept.accept(sent, verifier)
+        signed = notes.unverified(accepted)
     except WitnessError as error:
         if error.refusal is None:
             raise
@@ -65,8 +79,75 @@ def witness(
         raise CommandError(error.message, code=code, hint=error.hint) from error
     first = "; the first of this ledger here: nothing before it was witnessed" if is_first else ""
     terminal.success(f"Witnessed: {signed.origin} at position {signed.size}{first}")
+    if cosigner is not None:
+        terminal.success(f"Cosigned as {cosigner.name}")
+    if file is not None:
+        write_output(terminal, accepted, file)
     if terminal.json:
-        terminal.document({"witnessed": True, "first": is_first, **signed_fields(signed)})
+        terminal.document(
+            {
+                "witnessed": True,
+                "first": is_first,
+                **signed_fields(signed),
+                "cosigned_as": cosigner.name if cosigner is not None else None,
+                "checkpoint": accepted.decode(),
+            }
+        )
+
+
+def witness_key(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The key's file; made if it is not there.")],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Of a new key: whose it is, like a URL without https://."),
+    ] = None,
+) -> None:
+    """Make the key that a witness cosigns with.
+
+    It shows the verifier key, which those who check proofs need; asked again, the same one.
+
+    Example:  1ctl audit witness-key witness.key --name witness.example.com/ben
+    """
+    terminal = Terminal(json=INVOCATION.json)
+    if name is not None and not file.exists():
+        _make_key(file, name)
+    key = _cosigner(file)
+    if name not in (None, key.name):
+        raise RefusedError(f"{file} is the key of {key.name}", hint="One key has one name: name another file.")
+    if terminal.json:
+        terminal.document({"name": key.name, "key": str(key.verifier)})
+    else:
+        terminal.bytes([f"{key.verifier}\n".encode()])
+
+
+def _make_key(file: Path, name: str) -> None:
+    key = SigningKey.generate(name, COSIGNATURE)
+    try:
+        VerifierKey.parse(str(key.verifier))
+    except CheckpointError as error:
+        raise RefusedError(
+            f'"{name}" cannot be the name of a key', hint="It holds neither spaces nor +, as in witness.example.com/ben"
+        ) from error
+    try:
+        write_once_durably(file, key.to_text().encode())
+    except OSError as error:
+        raise RefusedError(f"{file} cannot be written: {error.strerror}", hint="Name another file.") from error
+
+
+def _cosigner(file: Path) -> SigningKey:
+    """The key in a file, if it is a witness's."""
+    try:
+        key = notes.load_signing_key(file)
+    except KeyMissingError as error:
+        raise RefusedError(
+            f"there is no key {file}", hint="Make one: 1ctl audit witness-key FILE --name NAME"
+        ) from error
+    if key.algorithm != COSIGNATURE:
+        raise RefusedError(
+            f"{file} is the key of a ledger: a witness signs with a key of its own",
+            hint="Make one: 1ctl audit witness-key FILE --name NAME",
+        )
+    return key
 
 
 def _since(session: Session, newest: Checkpoint, note: bytes) -> bytes:

@@ -1,10 +1,10 @@
 # ruff: noqa: INP001, T201 - a program of one file, to be copied alone, that speaks on standard output
 """Check a proof of a 1ctl ledger, without 1ctl and without the ledger.
 
-    python verify_proof.py FILE --key VERIFIER_KEY [--event FILE]
+    python verify_proof.py FILE --key VERIFIER_KEY [--witness VERIFIER_KEY]... [--event FILE]
 
 Needs Python 3.11 and the package `cryptography`. Take the verifier key (NAME+8 hex digits+BASE64) from whoever runs
-the ledger or from your own records, never from where the proof came from. Exit code 0: proved. 1: not proved, and why.
+the ledger or from your own records, and those of witnesses from them, never from where the proof came from. Exit code 0: proved. 1: not proved, and why.
 
 The formats are described in proof.md beside this file. This program shares no code with 1ctl, so that the two can be
 compared; it is short enough to be read before it is trusted.
@@ -43,6 +43,8 @@ PROOF = re.compile(
 KEY = re.compile(rf"(?P<name>[^\s\x00-\x1f+]+)\+(?P<id>[0-9a-f]{{8}})\+(?P<material>{BASE64})")
 TOPIC = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 ENTRY_HEAD = 42  # bytes before the topic
+LEDGER, WITNESS = 1, 4  # the first byte of a key
+LATEST = 253_402_300_799  # the last second of the year 9999
 
 
 class NotProvedError(Exception):
@@ -75,11 +77,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Check a proof of a 1ctl ledger, without the ledger.")
     parser.add_argument("file", type=Path, help="the proof")
     parser.add_argument("--key", required=True, help="the ledger's verifier key: NAME+8 hex digits+BASE64")
+    parser.add_argument(
+        "--witness", action="append", default=[], help="a witness's verifier key; it must have cosigned"
+    )
     parser.add_argument("--event", type=Path, help="a file with the bytes of the event, exactly as recorded")
     given = parser.parse_args()
     try:
         state = given.event.read_bytes() if given.event else None
-        event, size, origin = check(given.file.read_bytes(), read_key(given.key), state)
+        text, key = given.file.read_bytes(), read_key(given.key)
+        event, size, origin = check(text, key, state)
+        witnesses = [read_key(each, WITNESS) for each in given.witness]
+        times = [(witness.name, cosigned_at(text, witness)) for witness in witnesses]
     except NotProvedError as error:
         print(f"NOT PROVED: {error}.")
         return 1
@@ -87,6 +95,7 @@ def main() -> int:
         print(f"NOT PROVED: {error.filename} cannot be read: {error.strerror}.")
         return 1
     report(event, size, origin, has_state=state is not None)
+    report_witnesses(times, unknown(text, [key, *witnesses]))
     return 0
 
 
@@ -122,14 +131,14 @@ def match(text: bytes) -> re.Match[str]:
     return found
 
 
-def read_key(text: str) -> Key:
-    """A verifier key in the form of C2SP signed-note."""
+def read_key(text: str, kind: int = LEDGER) -> Key:
+    """A verifier key in the form of C2SP signed-note, of a ledger or of a witness."""
     found = KEY.fullmatch(text)
     if found is None or not found["name"].isprintable():
         raise NotProvedError("the key does not read NAME+8 hex digits+BASE64")
     material = unbase64(found["material"])
-    if len(material) != 33 or material[0] != 1:
-        raise NotProvedError("the key is not the Ed25519 key of a ledger")
+    if len(material) != 33 or material[0] != kind:
+        raise NotProvedError(f"the key is not the Ed25519 key of a {'ledger' if kind == LEDGER else 'witness'}")
     key_id = sha256(found["name"].encode() + b"\n" + material).digest()[:4]
     if key_id.hex() != found["id"]:
         raise NotProvedError("the key was damaged: its hash does not fit")
@@ -138,18 +147,56 @@ def read_key(text: str) -> Key:
 
 def check_signature(signed: bytes, lines: str, key: Key) -> None:
     """At least one line by the key, and none by the key that is wrong."""
+    signatures = [value[4:] for name, value in read_signatures(lines) if is_by(key, name, value)]
+    if not signatures:
+        raise NotProvedError(f"the checkpoint is not signed by the given key of {key.name}")
+    if not all(verifies(key, signature, signed) for signature in signatures):
+        raise NotProvedError("the signature is wrong: the checkpoint was changed after it was signed")
+
+
+def cosigned_at(text: bytes, witness: Key) -> datetime:
+    """When a witness signed the proof's checkpoint (C2SP tlog-cosignature); none of its lines may be wrong."""
+    proof = match(text)
+    times = []
+    for name, value in read_signatures(proof["signatures"]):
+        if is_by(witness, name, value):
+            seconds, signature = int.from_bytes(value[4:12], "big"), value[12:]
+            signed = f"cosignature/v1\ntime {seconds}\n{proof['signed']}".encode()
+            if len(value) != 4 + 8 + 64 or seconds > LATEST or not verifies(witness, signature, signed):
+                raise NotProvedError(f"the cosignature of {witness.name} is wrong")
+            times.append(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds))
+    if not times:
+        raise NotProvedError(f"the checkpoint is not cosigned by the given key of {witness.name}")
+    return max(times)
+
+
+def unknown(text: bytes, keys: list[Key]) -> int:
+    """How many signatures of the proof's checkpoint are by none of these keys."""
+    signatures = read_signatures(match(text)["signatures"])
+    return sum(not any(is_by(key, name, value) for key in keys) for name, value in signatures)
+
+
+def read_signatures(lines: str) -> list[tuple[str, bytes]]:
+    """Of each signature line the name, and the key's id with the signature."""
     pairs = [line[2:].split(" ") for line in lines.removesuffix("\n").split("\n")]
     values = [(name, unbase64(value)) for name, value in pairs]
     if any(len(value) <= 4 for _, value in values):
         raise NotProvedError("a signature line holds no signature")
-    signatures = [value[4:] for name, value in values if name == key.name and value[:4] == key.key_id]
-    if not signatures:
-        raise NotProvedError(f"the checkpoint is not signed by the given key of {key.name}")
-    for signature in signatures:
-        try:
-            Ed25519PublicKey.from_public_bytes(key.public).verify(signature, signed)
-        except (InvalidSignature, ValueError):
-            raise NotProvedError("the signature is wrong: the checkpoint was changed after it was signed") from None
+    return values
+
+
+def is_by(key: Key, name: str, value: bytes) -> bool:
+    """Whether a signature line says that it is by this key."""
+    return name == key.name and value[:4] == key.key_id
+
+
+def verifies(key: Key, signature: bytes, message: bytes) -> bool:
+    """Whether the key made this signature over just this message."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key.public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def read_entry(entry: bytes) -> Event:
@@ -209,8 +256,18 @@ def report(event: Event, size: int, origin: str, *, has_state: bool) -> None:
         print("PROVED: the event file holds exactly the bytes that were recorded.")
     else:
         print("NOT CHECKED: what the event says. Give its bytes with --event.")
-    print("NOT PROVED: that the clock was right, that the ledger still holds the event, and that its key holder")
-    print("        did not sign another ledger of the same name; see proof.md.")
+    print("NOT PROVED: that the clock was right, and that the ledger still holds the event.")
+
+
+def report_witnesses(times: list[tuple[str, datetime]], others: int) -> None:
+    """Who vouches that there is no other ledger of this name; if nobody, that this is not proved."""
+    for name, time in times:
+        print(f"PROVED: {name} cosigned the checkpoint at {time.isoformat()}")
+        print("        and had seen no other ledger of that name until then.")
+    if not times:
+        print("NOT PROVED: that its key holder did not sign another ledger of the same name; see proof.md.")
+    if others:
+        print(f"NOT CHECKED: signatures by keys that were not given: {others}. See --witness.")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ import secrets
 import struct
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
+from ledger.clock import LATEST_US
 from ledger.errors import OneCtlError
 from ledger.merkle import HASH_SIZE
 
@@ -270,32 +271,61 @@ def cosign(note: bytes, key: SigningKey, *, seconds: int) -> bytes:
         seconds: When, in seconds since 1970-01-01 UTC.
 
     Raises:
-        CheckpointError: The key is not a witness's, or the note is none.
+        CheckpointError: The key is not a witness's, or the note is none, or has too many signatures already.
     """
     if key.algorithm != COSIGNATURE:
         raise CheckpointError("this is a ledger's key; a witness signs with a key of its own")
     _, body, signatures = _read(note)
     lines = [_line(name, value) for name, value in signatures if not _is_by(key.verifier, name, value)]
     lines.append(key.signature_line(_cosigned(body, seconds), stamp=_TIME.pack(seconds)))
-    return body + b"\n" + b"".join(lines)
+    cosigned = body + b"\n" + b"".join(lines)
+    _read(cosigned)  # who sent it may have left no room
+    return cosigned
 
 
 def cosigned_at(note: bytes, key: VerifierKey) -> int | None:
     """When this witness signed the note, in seconds since 1970-01-01 UTC; None if it did not.
 
     Raises:
-        CheckpointError: There is a line by this witness, and it is wrong.
+        CheckpointError: There is a line by this witness, and it is wrong; or the key is not a witness's.
     """
+    if key.algorithm != COSIGNATURE:
+        raise CheckpointError(f"the key of {key.name} is a ledger's; a witness signs with a key of its own")
     _, body, signatures = _read(note)
     times = []
     for value in _by(key, signatures):
         if len(value) != _TIME.size + _SIGNATURE_SIZE:
             raise CheckpointError(f"the cosignature of {key.name} has the wrong length")
         (seconds,) = _TIME.unpack_from(value)
-        if seconds >= 1 << 63 or not key.verifies(value[_TIME.size :], _cosigned(body, seconds)):
+        if seconds > LATEST_US // 1_000_000 or not key.verifies(value[_TIME.size :], _cosigned(body, seconds)):
             raise CheckpointError(f"the cosignature of {key.name} is wrong")
         times.append(seconds)
     return max(times, default=None)
+
+
+def witnessed(note: bytes, witnesses: Sequence[VerifierKey]) -> tuple[tuple[str, int], ...]:
+    """The name of each of these witnesses, and when it signed the note, in seconds since 1970-01-01 UTC.
+
+    Raises:
+        CheckpointError: One of them did not sign it, or wrongly.
+    """
+    times = [(witness.name, cosigned_at(note, witness)) for witness in witnesses]
+    missing = next((name for name, seconds in times if seconds is None), None)
+    if missing is not None:
+        raise CheckpointError(
+            f"the checkpoint is not cosigned by the given key of {missing}",
+            hint="Make the proof with the checkpoint that the witness gave back: 1ctl audit prove --checkpoint FILE",
+        )
+    return tuple((name, seconds) for name, seconds in times if seconds is not None)
+
+
+def unknown_signatures(note: bytes, keys: Sequence[VerifierKey]) -> int:
+    """How many of the note's signatures are by none of these keys, so that nobody can say what they are worth.
+
+    Raises:
+        CheckpointError: It is not a note.
+    """
+    return sum(not any(_is_by(key, name, value) for key in keys) for name, value in _read(note)[2])
 
 
 def parse_decimal(text: bytes, what: str) -> int:

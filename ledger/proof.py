@@ -137,13 +137,15 @@ class Proven:
         entry: The event's line in the ledger.
         checkpoint: The signed tree that it is in.
         state_checked: Whether given event bytes were compared with the entry's digest, and fitted.
-        witnessed: Which of the given witnesses signed the checkpoint, with the second since 1970-01-01 UTC.
+        witnessed: The given witnesses, each with when it signed the checkpoint, in seconds since 1970-01-01 UTC.
+        unknown: How many more signatures the checkpoint has, by keys that were not given.
     """
 
     entry: Entry
     checkpoint: Checkpoint
     state_checked: bool
     witnessed: tuple[tuple[str, int], ...]
+    unknown: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +189,7 @@ def verify_proof(
         text: The file.
         key: The ledger's key, from somewhere other than the file.
         state: The bytes of the event; compared with the digest in the entry.
-        witnesses: Keys of witnesses whose cosignatures are looked for.
+        witnesses: Keys of witnesses, each of which must have cosigned the checkpoint.
 
     Raises:
         ProofError, CheckpointError: It does not prove anything, and why.
@@ -204,9 +206,13 @@ def verify_proof(
             f"these are not the bytes of the event at position {entry.position}",
             hint="Bytes are compared exactly: a newline at the end counts. A redacted event no longer fits.",
         )
-    times = ((witness.name, notes.cosigned_at(proof.note, witness)) for witness in witnesses)
-    witnessed = tuple((name, seconds) for name, seconds in times if seconds is not None)
-    return Proven(entry=entry, checkpoint=signed, state_checked=state is not None, witnessed=witnessed)
+    return Proven(
+        entry=entry,
+        checkpoint=signed,
+        state_checked=state is not None,
+        witnessed=notes.witnessed(proof.note, witnesses),
+        unknown=notes.unknown_signatures(proof.note, [key, *witnesses]),
+    )
 
 
 def verify_extension(text: bytes, old: Checkpoint, key: VerifierKey) -> Checkpoint:

@@ -18,7 +18,7 @@ from tests.cli_support import GOLDEN, ID, ROOT, Cli, Result, commands, compare_g
 FOLDER = GOLDEN / "json"
 PAGE = (ROOT / "docs" / "json.md").read_text()
 
-WITHOUT_DOCUMENT = {("audit", name) for name in ("checkpoint", "prove", "verify-proof", "witness")} | {
+WITHOUT_DOCUMENT = {("audit", name) for name in ("checkpoint", "prove", "verify-proof", "witness", "witness-key")} | {
     ("ledger", "migrate"),
     ("ledger", "roles"),
     ("worker", "replay"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -206,6 +207,84 @@ def test_another_ledger_does_not_take_the_watched_ones_place_unnoticed(auditor: 
         assert each.run("-o", "json", "audit", "witness", auditor.file("w")).done().json["first"] is False
     third = Auditor(tmp_path / "third")
     third.run("audit", "witness", auditor.file("w"), "--key", third.key).done()
+
+
+@pytest.fixture
+def ben(tmp_path: Path) -> Callable[..., Result]:
+    """An auditor with another home, who has a key, knows the ledger's and sees only what is sent."""
+    (tmp_path / "ben").mkdir()
+
+    def run(*args: str) -> Result:
+        return in_process.run(*args, cwd=tmp_path / "ben", env={"ONECTL_HOME": str(tmp_path / "ben" / "home")})
+
+    return run
+
+
+def test_a_witness_elsewhere_cosigns_and_those_who_trust_it_need_not_ask_it(
+    auditor: Auditor, ben: Callable[..., Result], tmp_path: Path
+) -> None:
+    made = ben("audit", "witness-key", "ben.key", "--name", "witness.example.com/ben").done().stdout
+    assert (tmp_path / "ben" / "ben.key").stat().st_mode & 0o777 == 0o600
+    accept = ("audit", "witness", "kept", "--key", auditor.key, "--cosign", "ben.key", "--file", auditor.file("co"))
+    auditor.run("audit", "checkpoint", "--file", auditor.file("c")).done()
+    assert "Cosigned as witness.example.com/ben" in ben(*accept, "--accept", auditor.file("c")).done().stdout
+    auditor.run("deploy", "restart").done()
+    auditor.run("audit", "prove", "--since", auditor.file("co"), "--file", auditor.file("next")).done()
+    ben(*accept, "--accept", auditor.file("next")).done()
+    auditor.run(
+        "audit", "prove", "--position", "3", "--checkpoint", auditor.file("co"), "--file", auditor.file("p")
+    ).done()
+    auditor.run("audit", "prove", "--since", auditor.file("c"), "--checkpoint", auditor.file("co"), "--file",
+                auditor.file("grew")).done()  # fmt: skip
+    check = ("audit", "verify-proof", auditor.file("p"), "--key", auditor.key)
+    grew = ("audit", "verify-proof", auditor.file("grew"), "--key", auditor.key, "--old", auditor.file("c"))
+    for asked in (check, grew):
+        seen = ben(*asked, "--witness", made.strip()).done().stdout
+        match(
+            r"(?s).*\n✅ witness\.example\.com/ben cosigned it at \S+Z, and had seen no other ledger of that name\n",
+            seen,
+        )
+        assert "Signatures by keys that were not named: 1" in ben(*asked).done().stderr
+    script = [sys.executable, str(ROOT / "docs" / "verify_proof.py"), *check[2:], "--witness", made.strip()]
+    assert (
+        "PROVED: witness.example.com/ben" in subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    )
+
+
+def test_a_history_that_the_witness_did_not_see_is_not_proved_to_those_who_trust_it(
+    auditor: Auditor, ben: Callable[..., Result]
+) -> None:
+    public = ben("audit", "witness-key", "ben.key", "--name", "witness.example.com/ben").done().stdout.strip()
+    accept = ("audit", "witness", "kept", "--key", auditor.key, "--cosign", "ben.key", "--file", auditor.file("co"))
+    auditor.run("audit", "checkpoint", "--file", auditor.file("c")).done()
+    ben(*accept, "--accept", auditor.file("c")).done()
+    forge(auditor.ledger)
+    shutil.rmtree(auditor.root / "home" / "checkpoints")  # so nothing here keeps the key from signing
+    auditor.run("audit", "checkpoint", "--file", auditor.file("forged")).done()
+    assert "two different ledgers" in ben(*accept, "--accept", auditor.file("forged")).failed(7).error
+    prove = ("audit", "prove", "--position", "3", "--file", auditor.file("p"), "--checkpoint")
+    assert "is not what it was" in auditor.run(*prove, auditor.file("co")).failed(1).error
+    auditor.run(*prove, auditor.file("forged")).done()
+    check = ("audit", "verify-proof", auditor.file("p"), "--key", auditor.key)
+    ben(*check).done()  # without a witness, a split view looks like the truth
+    refused = ben(*check, "--witness", public).failed(1)
+    assert "not cosigned by the given key of witness.example.com/ben" in refused.error
+    assert refused.stdout == ""
+
+
+def test_a_witness_key_is_made_once_and_is_nothing_else(auditor: Auditor, ben: Callable[..., Result]) -> None:
+    assert "1ctl audit witness-key FILE --name NAME" in ben("audit", "witness-key", "b.key").failed(3).error
+    made = ben("audit", "witness-key", "b.key", "--name", "w.example/b").done().stdout
+    assert ben("audit", "witness-key", "b.key").done().stdout == made
+    assert ben("audit", "witness-key", "b.key", "--name", "w.example/b").done().stdout == made
+    assert "is the key of w.example/b" in ben("audit", "witness-key", "b.key", "--name", "c").failed(3).error
+    for name in ("", "a b", "a+b", "a\nb"):
+        assert "cannot be the name of a key" in ben("audit", "witness-key", "other", "--name", name).failed(3).error
+    (signing,) = (auditor.root / "home" / "keys").glob("*.signing.key")
+    assert "the key of a ledger" in ben("audit", "witness-key", str(signing)).failed(3).error
+    accept = ("audit", "witness", "kept", "--key", auditor.key, "--accept", auditor.file("c"))
+    assert "the key of a ledger" in ben(*accept, "--cosign", str(signing)).failed(3).error
+    auditor.run("audit", "witness", auditor.file("w"), "--cosign", "b.key").failed(2)
 
 
 @pytest.mark.parametrize("args", [("--release", "9"), ("--position", "999"), ()])

@@ -133,6 +133,15 @@ def _more(base: Path) -> Iterator[tuple[str, Any]]:
         "audit verify-proof",
         run("audit", "verify-proof", str(base / "since"), "--key", key, "--old", str(base / "note")),
     )
+    yield "audit witness-key", run("audit", "witness-key", str(base / "w.key"), "--name", "w.example/1")
+    witness = ("audit", "witness", str(base / "w"), "--key", key, "--accept", str(base / "note"))
+    yield "audit witness", run(*witness)
+    yield "audit witness", run(*witness, "--cosign", str(base / "w.key"), "--file", str(base / "cosigned"))
+    (base / "w.pub").write_text(run("audit", "witness-key", str(base / "w.key"))["key"])
+    cosigned = run("audit", "prove", "--position", "3", "--checkpoint", str(base / "cosigned"))
+    (base / "proof").write_text(cosigned["proof"])
+    check = ("audit", "verify-proof", str(base / "proof"), "--key", key)
+    yield "audit verify-proof", run(*check, "--witness", str(base / "w.pub"))
     yield "ledger roles", run("ledger", "roles")
 
     run("deploy", "destroy", "-y")

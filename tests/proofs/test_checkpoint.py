@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ledger.checkpoint import (
     COSIGNATURE,
     ED25519,
+    MAX_SIGNATURES,
     Checkpoint,
     CheckpointError,
     SigningKey,
@@ -179,9 +180,22 @@ class TestCosignatures:
             with pytest.raises(CheckpointError, match="cosignature"):
                 cosigned_at(bad, WITNESS.verifier)
 
+    def test_a_time_that_is_no_date_is_refused(self) -> None:
+        last, later = 253_402_300_799, 253_402_300_800
+        assert cosigned_at(cosign(NOTE, WITNESS, seconds=last), WITNESS.verifier) == last
+        with pytest.raises(CheckpointError, match="cosignature"):
+            cosigned_at(cosign(NOTE, WITNESS, seconds=later), WITNESS.verifier)
+
+    def test_a_note_that_leaves_no_room_is_not_cosigned(self) -> None:
+        full = NOTE + NOTE.splitlines(keepends=True)[-1] * (MAX_SIGNATURES - 1)
+        with pytest.raises(CheckpointError, match="more than 100 signatures"):
+            cosign(full, WITNESS, seconds=1)
+
     def test_kinds_of_keys_are_not_mixed(self) -> None:
         with pytest.raises(CheckpointError, match="a witness signs with a key of its own"):
             cosign(NOTE, KEY, seconds=0)
+        with pytest.raises(CheckpointError, match="a witness signs with a key of its own"):
+            cosigned_at(NOTE, KEY.verifier)
         with pytest.raises(CheckpointError, match="signed by its ledger"):
             open_note(NOTE, VerifierKey(ORIGIN, KEY.verifier.public, COSIGNATURE))
         with pytest.raises(CheckpointError):

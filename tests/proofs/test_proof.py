@@ -122,14 +122,27 @@ class TestProofFiles:
             with pytest.raises(ProofError, match="not the bytes of the event at position 8"):
                 verify_proof(text, made.verifier, state=state)
 
-    def test_cosignatures_are_reported(self, made: RealLedger, note: bytes) -> None:
-        witness, other = (SigningKey.generate(f"w.example/{n}", COSIGNATURE) for n in range(2))
-        text = prove_position(made.store, 8, cosign(note, witness, seconds=1_800_000_000))
-        proven = verify_proof(text, made.verifier, witnesses=[other.verifier, witness.verifier])
-        assert proven.witnessed == (("w.example/0", 1_800_000_000),)
-        forged = text.replace(b"index 7", b"index 7")[:-10] + b"A" * 7 + b"==\n"
+    def test_each_witness_that_is_named_must_have_cosigned(self, made: RealLedger, note: bytes) -> None:
+        one, two, other = (SigningKey.generate(f"w.example/{n}", COSIGNATURE) for n in range(3))
+        both = cosign(cosign(note, one, seconds=1_800_000_000), two, seconds=1_800_000_001)
+        text = prove_position(made.store, 8, both)
+        proven = verify_proof(text, made.verifier, witnesses=[two.verifier, one.verifier])
+        assert proven.witnessed == (("w.example/1", 1_800_000_001), ("w.example/0", 1_800_000_000))
+        assert proven.unknown == 0
+        with pytest.raises(CheckpointError, match=r"not cosigned by the given key of w\.example/2"):
+            verify_proof(text, made.verifier, witnesses=[one.verifier, other.verifier])
+        namesake = SigningKey.generate(one.name, COSIGNATURE)
+        with pytest.raises(CheckpointError, match=r"not cosigned by the given key of w\.example/0"):
+            verify_proof(text, made.verifier, witnesses=[namesake.verifier])
+        forged = text[:-10] + b"A" * 7 + b"==\n"
         with pytest.raises(OneCtlError):
-            verify_proof(forged, made.verifier, witnesses=[witness.verifier])
+            verify_proof(forged, made.verifier, witnesses=[two.verifier])
+
+    def test_signatures_that_nobody_asked_about_are_counted(self, made: RealLedger, note: bytes) -> None:
+        witness = SigningKey.generate("w.example/0", COSIGNATURE)
+        text = prove_position(made.store, 8, cosign(note, witness, seconds=1))
+        assert verify_proof(text, made.verifier).unknown == 1
+        assert verify_proof(prove_position(made.store, 8, note), made.verifier).unknown == 0
 
     def test_a_checkpoint_of_another_ledger_or_key_is_refused(
         self, made: RealLedger, note: bytes, tmp_path: Path

@@ -7,6 +7,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -60,17 +61,22 @@ def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def verdicts(program: ModuleType, text: bytes, vkey: str, state: bytes | None = None) -> tuple[bool, bool]:
+def verdicts(
+    program: ModuleType, text: bytes, vkey: str, state: bytes | None = None, witness: str | None = None
+) -> tuple[bool, bool]:
     """What the library and the program say; anything but a clean answer is an error."""
     from ledger.checkpoint import VerifierKey
 
+    named = [witness] if witness is not None else []
     try:
-        verify_proof(text, VerifierKey.parse(vkey), state=state)
+        verify_proof(text, VerifierKey.parse(vkey), state=state, witnesses=[VerifierKey.parse(each) for each in named])
         library = True
     except OneCtlError:
         library = False
     try:
         program.check(text, program.read_key(vkey), state)
+        for each in named:
+            program.cosigned_at(text, program.read_key(each, program.WITNESS))
         standalone = True
     except program.NotProvedError:
         standalone = False
@@ -236,6 +242,71 @@ def test_both_say_the_same_about_signatures_by_others(program: ModuleType, ledge
         for note in notes:
             bad = replace(proof, note=note).to_bytes()
             assert verdicts(program, bad, str(ledger.verifier)) == (expected, expected), note
+
+
+def cosignature(note: bytes, key: SigningKey, seconds: int, *, over: int | None = None) -> bytes:
+    """A note with a cosignature of a time, which may say that it was made at another."""
+    made, stamp = cosign(note, key, seconds=seconds if over is None else over), seconds.to_bytes(8, "big")
+    line = made.splitlines(keepends=True)[-1]
+    head, _, value = line.rpartition(b" ")
+    signature = b64decode(value)
+    return note + head + b" " + b64encode(signature[:4] + stamp + signature[12:]) + b"\n"
+
+
+def test_both_say_the_same_about_cosignatures(program: ModuleType, ledger: RealLedger, text: bytes) -> None:
+    proof, vkey = Proof.parse(text), str(ledger.verifier)
+    witness = SigningKey.generate("witness.example/w1", COSIGNATURE)
+    namesake = SigningKey.generate("witness.example/w1", COSIGNATURE)
+    once = cosign(proof.note, witness, seconds=1_679_315_147)
+    notes = {
+        True: [
+            once,
+            cosignature(once, witness, 1_679_315_148),
+            cosign(once, namesake, seconds=5),
+            cosign(proof.note, witness, seconds=0),
+            cosign(proof.note, witness, seconds=253_402_300_799),
+        ],
+        False: [
+            proof.note,
+            cosign(proof.note, namesake, seconds=1_679_315_147),
+            cosignature(proof.note, witness, 5, over=6),
+            cosignature(once, witness, 5, over=6),
+            cosign(proof.note, witness, seconds=253_402_300_800),
+            cosign(proof.note, witness, seconds=1 << 63),
+            proof.note + witness.signature_line(b"short"),
+            proof.note + SigningKey(witness.name, witness.seed).signature_line(proof.note),
+        ],
+    }
+    for expected, cosigned in notes.items():
+        for note in cosigned:
+            sent = replace(proof, note=note).to_bytes()
+            assert verdicts(program, sent, vkey, witness=str(witness.verifier)) == (expected, expected), note
+            assert program.unknown(sent, [program.read_key(vkey)]) == verify_proof(sent, ledger.verifier).unknown
+    twice = replace(proof, note=notes[True][1]).to_bytes()
+    newest = program.cosigned_at(twice, program.read_key(str(witness.verifier), program.WITNESS))
+    assert newest.timestamp() == 1_679_315_148
+    sent = replace(proof, note=once).to_bytes()
+    for wrong in (vkey, str(SigningKey.generate("witness.example/w1").verifier), "nonsense"):
+        assert verdicts(program, sent, vkey, witness=wrong) == (False, False)
+    for at, byte in enumerate(sent):
+        bad = sent[:at] + bytes([byte ^ 1]) + sent[at + 1 :]
+        assert verdicts(program, bad, vkey, witness=str(witness.verifier)) == (False, False), at
+
+
+def test_it_says_who_cosigned_and_what_was_not_checked(ledger: RealLedger, text: bytes, tmp_path: Path) -> None:
+    proof, witness = Proof.parse(text), SigningKey.generate("witness.example/w1", COSIGNATURE)
+    (tmp_path / "p").write_bytes(replace(proof, note=cosign(proof.note, witness, seconds=1_679_315_147)).to_bytes())
+    known = run(tmp_path, "p", "--key", str(ledger.verifier), "--witness", str(witness.verifier))
+    assert (known.returncode, known.stderr) == (0, "")
+    assert "PROVED: witness.example/w1 cosigned the checkpoint at 2023-03-20T12:25:47+00:00" in known.stdout
+    assert "did not sign another ledger" not in known.stdout
+    assert "signatures by keys that were not given" not in known.stdout
+    unasked = run(tmp_path, "p", "--key", str(ledger.verifier))
+    assert "NOT CHECKED: signatures by keys that were not given: 1." in unasked.stdout
+    assert "NOT PROVED: that its key holder did not sign another ledger of the same name" in unasked.stdout
+    (tmp_path / "p").write_bytes(text)
+    missing = run(tmp_path, "p", "--key", str(ledger.verifier), "--witness", str(witness.verifier))
+    assert (missing.returncode, missing.stdout[:12]) == (1, "NOT PROVED: ")
 
 
 def test_both_say_the_same_about_random_damage(program: ModuleType, ledger: RealLedger, text: bytes) -> None:
