@@ -41,7 +41,8 @@ from ledger.instance import ended_error
 from ledger.postgres_address import Address, invalid_address, parse
 from ledger.postgres_names import BAD_HEAD, ENDED, SCHEMA, WRONG_CLOCK
 from ledger.postgres_patience import connected
-from ledger.postgres_tls import of_service, tls_parameters
+from ledger.postgres_service import of_service
+from ledger.postgres_tls import tls_parameters
 
 _REPEATED = 5
 """How often a connection is used before it is asked who is at its other end, and a statement run before it is prepared."""

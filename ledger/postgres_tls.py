@@ -8,16 +8,12 @@ named says nothing of TLS yet.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
-_NAMES = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT"}
+NAMES = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT"}
 """What matters here, and the variable that libpq reads where nobody else says it."""
-
-_environment = threading.Lock()
 
 
 def tls_parameters(
@@ -30,7 +26,7 @@ def tls_parameters(
         environ: The environment, of which libpq reads its part.
         service: What the section of a service file says, which wins over the environment.
     """
-    from_environment = {name: environ[variable] for name, variable in _NAMES.items() if environ.get(variable)}
+    from_environment = {name: environ[variable] for name, variable in NAMES.items() if environ.get(variable)}
     said = from_environment | dict(service or {}) | {name: value for name, value in given.items() if value}
     if said.get("sslmode") or not any(map(_is_elsewhere, _hosts(said))):
         return {}
@@ -38,30 +34,6 @@ def tls_parameters(
     if said.get("sslrootcert") or _has_own_authority(environ):
         return checked
     return checked | {"sslrootcert": _system_certificates()}
-
-
-def of_service(given: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """What the service that is named says of where to connect and of TLS; nothing if none is named, or it is not found.
-
-    The driver's own library reads the file, wherever it is. It answers ``prefer`` also where no ``sslmode`` is said, so in
-    a service file that word counts as nothing.
-    """
-    name = given.get("service") or environ.get("PGSERVICE")
-    if not name:
-        return {}
-    from psycopg import pq  # noqa: PLC0415 - for a service only
-
-    with _environment:  # the library looks for the name of the service nowhere else
-        before = os.environ.get("PGSERVICE")
-        os.environ["PGSERVICE"] = name
-        try:
-            found = {each.keyword.decode(): (each.val or b"").decode() for each in pq.Conninfo.get_defaults()}
-        finally:
-            if before is None:
-                del os.environ["PGSERVICE"]
-            else:
-                os.environ["PGSERVICE"] = before
-    return {key: found[key] for key in _NAMES if found.get(key) and (key, found[key]) != ("sslmode", "prefer")}
 
 
 def _hosts(said: Mapping[str, str]) -> list[str]:
