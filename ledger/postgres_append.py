@@ -30,10 +30,18 @@ AHEAD_US = 24 * 60 * 60 * 1_000_000
 """By how much a writer's clock may be ahead of the server's. Later lines are never older, so one writer's wrong clock would
 show in all of them."""
 
+_AS_JSON_FUNCTION = """
+-- Refused if it is no UTF-8, or no JSON. A NUL in a text is fine, but this kind of JSON has none.
+CREATE OR REPLACE FUNCTION as_json(state bytea) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+    SELECT replace(convert_from(state, 'UTF8'), '\\u0000', '\\u0001')::jsonb
+$$
+"""
+"""Without a search path of its own, so that it becomes part of whatever calls it; only our functions do, and they have one."""
+
 _SAID_FUNCTION = """
 CREATE OR REPLACE FUNCTION said(topics text[], states bytea[], topic text) RETURNS SETOF jsonb
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT convert_from(line.state, 'UTF8')::jsonb
+LANGUAGE sql IMMUTABLE SET search_path = {schema}, pg_temp AS $$
+    SELECT as_json(line.state)
     FROM unnest(topics, states) AS line (kind, state) WHERE line.kind = topic
 $$
 """
@@ -142,7 +150,7 @@ BEGIN
     END IF;
     -- Of a line that is recorded, only the one field may be blanked that the event names, and the salt goes with it.
     IF redact_position IS NOT NULL THEN
-        SELECT convert_from(state, 'UTF8')::jsonb AS document, encode(sha256(state), 'hex') AS digest INTO before
+        SELECT as_json(state) AS document, encode(sha256(state), 'hex') AS digest INTO before
         FROM stored_events WHERE notification_id = redact_position;
         SELECT event -> 'data' INTO told FROM said(topics, states, 'Redacted') AS event;
         field := told ->> 'field';
@@ -157,7 +165,7 @@ BEGIN
             AND told ->> 'new_digest' = encode(sha256(redact_state), 'hex')
             AND jsonb_typeof(before.document #> path) = 'string'
             AND jsonb_set(jsonb_set(before.document, path, '"{blank}"'), ARRAY['meta', 'salt'], '""')
-                = convert_from(redact_state, 'UTF8')::jsonb) IS NOT TRUE
+                = as_json(redact_state)) IS NOT TRUE
         THEN
             RAISE insufficient_privilege USING MESSAGE = 'a redaction blanks the field that its event names, and no other';
         END IF;
@@ -168,8 +176,7 @@ BEGIN
     FOR i IN 1 .. cardinality(streams) LOOP
         at_position := at_position + 1;
         IF checked THEN
-            -- Refused as it is if it is no UTF-8, or no JSON. A NUL in a text is fine, but this kind of JSON has none.
-            line := replace(convert_from(states[i], 'UTF8'), '\\u0000', '\\u0001')::jsonb;
+            line := as_json(states[i]);
             IF (jsonb_typeof(line -> 'data') = 'object' AND jsonb_typeof(line -> 'schema') = 'number'
                 AND line #> '{{meta,clock}}' IS NOT NULL AND topics[i] ~ '^[A-Za-z][A-Za-z0-9]{{0,63}}$') IS NOT TRUE
             THEN
@@ -178,7 +185,7 @@ BEGIN
             -- What was asked for at once has one request and one clock: they show which lines were appended together.
             IF request IS NOT NULL THEN
                 clock := coalesce(clock, line #> '{{meta,clock}}');
-                wrong := (line #>> '{{meta,request_id}}' = request AND line #> '{{meta,clock}}' = clock) IS NOT TRUE;
+                wrong := wrong OR (line #>> '{{meta,request_id}}' = request AND line #> '{{meta,clock}}' = clock) IS NOT TRUE;
             END IF;
             -- What is initialised counts as much as what is evaluated, so few expressions are for all lines.
             IF topics[i] = ANY ('{{Deployed,SecretSet,SecretPurged,Destroyed,LedgerMoved}}'::text[]) THEN
@@ -257,7 +264,8 @@ END $$
 
 def append_function_text() -> Iterator[str]:
     """The statements that make the function, or replace it, with our schema as search path."""
-    yield _SAID_FUNCTION
+    yield _AS_JSON_FUNCTION
+    yield _SAID_FUNCTION.format(schema=SCHEMA)
     yield _APPEND_FUNCTION.format(
         schema=SCHEMA,
         channel=CHANNEL,

@@ -37,7 +37,7 @@ from ledger.errors import InvalidValueError
 from ledger.postgres_append import append_function_text
 from ledger.postgres_names import ENDED, SCHEMA
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of what `schema_text` creates, in the table ``schema_version``."""
 
 _REWRAP_FUNCTION = """
@@ -258,7 +258,7 @@ def _upgrade_statements(version: int) -> Iterator[str]:
         yield from _added_to_models(models.get(later, ()))
     yield from _rotation()
     yield from append_function_text()
-    yield "REVOKE ALL ON FUNCTION rewrap_life_keys, said FROM PUBLIC"
+    yield "REVOKE ALL ON FUNCTION rewrap_life_keys, as_json, said FROM PUBLIC"
     yield _SET_VERSION.format(version=SCHEMA_VERSION)
 
 

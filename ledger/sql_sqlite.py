@@ -29,6 +29,8 @@ ADDED: dict[int, tuple[str, ...]] = {
     ),
     5: (
     ),
+    6: (
+    ),
 }
 """Creates what each version added to the one before."""
 

@@ -184,6 +184,15 @@ def test_a_redaction_blanks_one_field_and_changes_nothing_else(
     assert writer.positions(position, limit=1)[0].state == blank
 
 
+def test_a_text_with_a_nul_can_be_blanked_and_so_can_one_beside_it(writer: PostgresStore) -> None:
+    state = encode(EnvSet(values={"A": "leaked \0", "B\0": "\0"}), replace(ENVELOPE, request_id="nul"))
+    beside = Beside(request=RequestRow("nul", b"s" * 16, b"d" * 32, 0, 0))
+    (line,) = writer.append([NewRow(B, 1, "EnvSet", state)], clock_us=1, beside=beside)
+    event, blank = redacted(line, "values.A")
+    attempt(writer, line.position, blank, [event])
+    assert writer.positions(line.position, limit=1)[0].state == blank
+
+
 @pytest.mark.parametrize("lie", ["no event", "other position", "other field", "other digests", "not free text"])
 def test_a_redaction_is_what_its_event_says(writer: PostgresStore, lie: str) -> None:
     position = with_environment(writer)
@@ -278,6 +287,19 @@ def test_what_the_lines_say_is_also_written(writer: PostgresStore, event: Event,
         with pytest.raises(LedgerDeniedError, match="what the lines say"):
             record(writer, event, asked(Beside()) if with_request else Beside(), 1)
         assert writer.head() == before
+
+
+@pytest.mark.parametrize("left_out", ["life", "life_key"])
+def test_a_life_and_its_key_are_written_with_the_line_that_opens_it_or_it_is_not(
+    writer: PostgresStore, left_out: str
+) -> None:
+    life, key = LifeRow("new", "prod", "shop", "orders", 0), LifeKeyRow("new", "identity", b"wrapped")
+    before, both = writer.head(), asked(Beside(life=life, life_key=key))
+    half = replace(both, life=None) if left_out == "life" else replace(both, life_key=None)
+    with pytest.raises(LedgerDeniedError, match="what the lines say"):
+        writer.append(telling(both, B), clock_us=1, beside=half)
+    assert writer.head() == before
+    writer.append(telling(both, B), clock_us=1, beside=both)
 
 
 def test_a_request_is_remembered_for_lines_that_name_it_and_no_others(writer: PostgresStore) -> None:
