@@ -8,6 +8,7 @@ no line that no program could read, and none that says more than is written with
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 from sqlalchemy import (
     ARRAY,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     select,
 )
 
+from ledger.events import AppEvent
 from ledger.postgres_names import BAD_HEAD, CHANNEL, ENDED, READ_MODEL_LOCK, SCHEMA, WRONG_CLOCK
 from ledger.request import REQUESTED
 from ledger.spec import BLANK
@@ -29,6 +31,9 @@ from ledger.spec import BLANK
 AHEAD_US = 24 * 60 * 60 * 1_000_000
 """By how much a writer's clock may be ahead of the server's. Later lines are never older, so one writer's wrong clock would
 show in all of them."""
+
+_OF_AN_APP = sorted(kind.__name__ for kind in get_args(AppEvent))
+"""Topics of lines in an app's own stream."""
 
 _AS_JSON_FUNCTION = """
 -- Refused if it is no UTF-8, or no JSON. A NUL in a text is fine, but this kind of JSON has none.
@@ -44,6 +49,38 @@ LANGUAGE sql IMMUTABLE SET search_path = {schema}, pg_temp AS $$
     SELECT as_json(line.state)
     FROM unnest(topics, states) AS line (kind, state) WHERE line.kind = topic
 $$
+"""
+
+# Which stream is an app's cannot be computed in a database: it has no SHA-1. But an app has one, from its first life on.
+# The row of a life says where the append begins that opened it; a new ledger's own lines come before the `Deployed`.
+_IS_HOME_FUNCTION = """
+CREATE OR REPLACE FUNCTION is_home_of(stream bytea, subject jsonb, no_life_yet boolean) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    here boolean;
+BEGIN
+    IF NOT no_life_yet THEN
+        SELECT opening.originator_id = stream AND subject @> jsonb_build_object(
+            'cluster', lives.cluster, 'namespace', lives.namespace, 'app', lives.app) INTO here
+        FROM lives JOIN stored_events AS opening
+            ON opening.topic = 'Deployed' AND opening.notification_id BETWEEN lives.opened AND lives.opened + 2
+        WHERE lives.deployment_id = subject ->> 'deployment_id'
+        ORDER BY opening.notification_id LIMIT 1;
+        RETURN here;
+    END IF;
+    SELECT opening.originator_id = stream INTO here
+    FROM lives JOIN stored_events AS opening
+        ON opening.topic = 'Deployed' AND opening.notification_id BETWEEN lives.opened AND lives.opened + 2
+    WHERE lives.cluster = subject ->> 'cluster' AND lives.namespace = subject ->> 'namespace'
+        AND lives.app = subject ->> 'app'
+    ORDER BY lives.opened, opening.notification_id LIMIT 1;
+    IF FOUND THEN
+        RETURN here;
+    END IF;
+    RETURN NOT EXISTS (  -- and a stream has one app, from its first line on
+        SELECT FROM stored_events AS line WHERE line.originator_id = stream AND line.originator_version = 1
+            AND (as_json(line.state) #> '{meta,subject}' @> subject - 'deployment_id') IS NOT TRUE);
+END $$
 """
 
 _APPEND_FUNCTION = """
@@ -68,6 +105,12 @@ DECLARE
     checked boolean;
     line jsonb;
     clock jsonb;
+    newest bigint;
+    about jsonb;
+    home jsonb;
+    home_stream bytea;
+    opens boolean;
+    released boolean := false;
     wrong boolean := false;
     values_said bigint := 0;
 BEGIN
@@ -187,12 +230,37 @@ BEGIN
                 clock := coalesce(clock, line #> '{{meta,clock}}');
                 wrong := wrong OR (line #>> '{{meta,request_id}}' = request AND line #> '{{meta,clock}}' = clock) IS NOT TRUE;
             END IF;
+            -- Versions of a stream have no gap, and a reader takes the lowest and the highest for what they should be.
+            IF i = 1 OR streams[i] <> streams[i - 1] THEN
+                SELECT coalesce(max(originator_version), 0) INTO newest
+                FROM stored_events WHERE originator_id = streams[i];
+            END IF;
+            newest := newest + 1;
+            IF versions[i] < newest THEN
+                RAISE serialization_failure USING MESSAGE = 'another writer was first';
+            ELSIF versions[i] > newest THEN
+                RAISE insufficient_privilege USING MESSAGE = 'a line is not the next one of its stream';
+            END IF;
+            IF topics[i] = ANY ('{{{of_an_app}}}'::text[]) THEN
+                about := line #> '{{meta,subject}}';
+                opens := topics[i] = 'Deployed' AND line #>> '{{data,life_key}}' IS NOT NULL;
+                IF (about = home AND streams[i] = home_stream) IS NOT TRUE THEN
+                    IF is_home_of(
+                        streams[i], about, opens OR topics[i] = 'ObjectAdopted' AND about ->> 'deployment_id' = ''
+                    ) IS NOT TRUE THEN
+                        RAISE insufficient_privilege USING MESSAGE = 'a line is not in the stream of what it is about';
+                    END IF;
+                    home := about;
+                    home_stream := streams[i];
+                END IF;
+            END IF;
             -- What is initialised counts as much as what is evaluated, so few expressions are for all lines.
             IF topics[i] = ANY ('{{Deployed,SecretSet,SecretPurged,Destroyed,LedgerMoved}}'::text[]) THEN
                 CASE topics[i]
                     WHEN 'Deployed' THEN
-                        wrong := wrong OR line #>> '{{data,life_key}}' IS NOT NULL
-                            AND life[1] IS DISTINCT FROM line #>> '{{data,deployment_id}}';
+                        wrong := wrong OR about -> 'deployment_id' IS DISTINCT FROM line #> '{{data,deployment_id}}'
+                            OR opens AND (released OR life[1] IS DISTINCT FROM line #>> '{{data,deployment_id}}');
+                        released := true;
                     WHEN 'SecretSet' THEN
                         values_said := values_said + (SELECT count(*) FROM jsonb_object_keys(line #> '{{data,secrets}}'));
                     WHEN 'SecretPurged' THEN
@@ -266,6 +334,7 @@ def append_function_text() -> Iterator[str]:
     """The statements that make the function, or replace it, with our schema as search path."""
     yield _AS_JSON_FUNCTION
     yield _SAID_FUNCTION.format(schema=SCHEMA)
+    yield _IS_HOME_FUNCTION
     yield _APPEND_FUNCTION.format(
         schema=SCHEMA,
         channel=CHANNEL,
@@ -273,6 +342,7 @@ def append_function_text() -> Iterator[str]:
         wrong_clock=WRONG_CLOCK,
         bad_head=BAD_HEAD,
         requested=",".join(sorted(REQUESTED)),
+        of_an_app=",".join(_OF_AN_APP),
         ahead_us=AHEAD_US,
         read_model_lock=READ_MODEL_LOCK,
         blank=BLANK,

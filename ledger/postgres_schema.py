@@ -258,7 +258,7 @@ def _upgrade_statements(version: int) -> Iterator[str]:
         yield from _added_to_models(models.get(later, ()))
     yield from _rotation()
     yield from append_function_text()
-    yield "REVOKE ALL ON FUNCTION rewrap_life_keys, as_json, said FROM PUBLIC"
+    yield "REVOKE ALL ON FUNCTION rewrap_life_keys, as_json, said, is_home_of FROM PUBLIC"
     yield _SET_VERSION.format(version=SCHEMA_VERSION)
 
 

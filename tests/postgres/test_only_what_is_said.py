@@ -12,8 +12,19 @@ import orjson
 import pytest
 
 from ledger.codec import encode
-from ledger.errors import LedgerDeniedError, LedgerUnavailableError
-from ledger.events import Deployed, Destroyed, EnvSet, Event, LedgerMoved, Redacted, SecretPurged, SecretSet
+from ledger.envelope import Subject
+from ledger.errors import ConflictError, LedgerDeniedError, LedgerUnavailableError, OneCtlError
+from ledger.events import (
+    Deployed,
+    Destroyed,
+    EnvSet,
+    Event,
+    LedgerMoved,
+    ObjectAdopted,
+    Redacted,
+    SecretPurged,
+    SecretSet,
+)
 from ledger.postgres_append import AHEAD_US
 from ledger.postgres_store import PostgresStore
 from ledger.redaction import redacted
@@ -24,6 +35,8 @@ from tests.ledger.telling import SPEC, telling
 from tests.postgres.conftest import OpenStore
 
 A, B = b"a" * 16, b"b" * 16
+ABOUT = replace(ENVELOPE, subject=Subject(cluster="prod", namespace="shop", app="orders", deployment_id="life"))
+"""The life that is open, in the stream `A`."""
 _numbers = count(1)
 
 
@@ -37,11 +50,16 @@ def noted(stream: bytes, version: int, topic: str = "Noted") -> NewRow:
     return NewRow(stream, version, topic, encode(EnvSet(values={}), replace(ENVELOPE, request_id="elsewhere")))
 
 
-def record(writer: PostgresStore, event: Event, beside: Beside, version: int, **envelope: object) -> None:
-    """Append one line."""
+def record(writer: PostgresStore, event: Event, beside: Beside) -> None:
+    """Append one line about the open life."""
     request_id = beside.request.request_id if beside.request is not None else None
-    state = encode(event, replace(ENVELOPE, request_id=request_id, **envelope))  # type: ignore[arg-type]
-    writer.append([NewRow(B, version, type(event).__name__, state)], clock_us=1, beside=beside)
+    state = encode(event, replace(ABOUT, request_id=request_id))
+    writer.append([NewRow(A, after(writer, A), type(event).__name__, state)], clock_us=1, beside=beside)
+
+
+def after(store: PostgresStore, stream: bytes) -> int:
+    """The version of a stream's next line."""
+    return store.stream_version(stream) + 1
 
 
 def lies(life: str) -> dict[str, tuple[Beside, Beside]]:
@@ -116,12 +134,15 @@ def test_what_the_lines_do_not_say_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize("lie", [name for name in LIES if "nobody" not in name])
 def test_what_the_lines_say_is_written(writer: PostgresStore, lie: str) -> None:
     _, written = lie_called(lie)
-    if written.life is not None or written.life_key is not None:  # both or none
-        place = LifeRow((written.life or written.life_key).deployment_id, "prod", "shop", "orders", 0)  # type: ignore[union-attr]
+    stream = A
+    if written.life or written.life_key or written.sealed:  # a life has both, and is there before its secrets
+        opened = written.life or written.life_key or written.sealed[0]
+        place = written.life or LifeRow(opened.deployment_id, "prod", "shop", "orders", 0)
         key = LifeKeyRow(place.deployment_id, "identity", b"wrapped")
-        written = replace(written, life=written.life or place, life_key=key)
+        written = replace(written, life=place, life_key=key)
+        stream = A if place[1:4] == ("prod", "shop", "orders") else B
     written = asked(written)
-    writer.append(telling(written, B), clock_us=1, beside=written)
+    writer.append(telling(written, stream, after(writer, stream)), clock_us=1, beside=written)
 
 
 def test_a_request_is_not_remembered_without_a_line(writer: PostgresStore) -> None:
@@ -132,12 +153,12 @@ def test_a_request_is_not_remembered_without_a_line(writer: PostgresStore) -> No
 
 # -- Redaction ---------------------------------------------------------------------------------------------------------
 
-SET = encode(EnvSet(values={"A": "leaked", "B": "2"}), replace(ENVELOPE, request_id="set"))
+SET = encode(EnvSet(values={"A": "leaked", "B": "2"}), replace(ABOUT, request_id="set"))
 
 
 def with_environment(writer: PostgresStore) -> int:
     set_at = Beside(request=RequestRow("set", b"s" * 16, b"d" * 32, 0, 0))
-    (line,) = writer.append([NewRow(B, 1, "EnvSet", SET)], clock_us=1, beside=set_at)
+    (line,) = writer.append([NewRow(A, after(writer, A), "EnvSet", SET)], clock_us=1, beside=set_at)
     return line.position
 
 
@@ -154,8 +175,9 @@ def changed(state: bytes, *path: str, value: object) -> bytes:
 def attempt(writer: PostgresStore, position: int, state: bytes, events: Sequence[Redacted]) -> None:
     beside = asked(Beside(redact=(position, state)))
     envelope = replace(ENVELOPE, request_id=beside.request.request_id)  # type: ignore[union-attr]
-    rows = [NewRow(A, 50 + number, "Redacted", encode(event, envelope)) for number, event in enumerate(events)]
-    writer.append(rows or [noted(A, 50)], clock_us=1, beside=beside if rows else replace(beside, request=None))
+    first = after(writer, B)
+    rows = [NewRow(B, first + number, "Redacted", encode(event, envelope)) for number, event in enumerate(events)]
+    writer.append(rows or [noted(B, first)], clock_us=1, beside=beside if rows else replace(beside, request=None))
 
 
 @pytest.mark.parametrize(
@@ -185,9 +207,9 @@ def test_a_redaction_blanks_one_field_and_changes_nothing_else(
 
 
 def test_a_text_with_a_nul_can_be_blanked_and_so_can_one_beside_it(writer: PostgresStore) -> None:
-    state = encode(EnvSet(values={"A": "leaked \0", "B\0": "\0"}), replace(ENVELOPE, request_id="nul"))
+    state = encode(EnvSet(values={"A": "leaked \0", "B\0": "\0"}), replace(ABOUT, request_id="nul"))
     beside = Beside(request=RequestRow("nul", b"s" * 16, b"d" * 32, 0, 0))
-    (line,) = writer.append([NewRow(B, 1, "EnvSet", state)], clock_us=1, beside=beside)
+    (line,) = writer.append([NewRow(A, after(writer, A), "EnvSet", state)], clock_us=1, beside=beside)
     event, blank = redacted(line, "values.A")
     attempt(writer, line.position, blank, [event])
     assert writer.positions(line.position, limit=1)[0].state == blank
@@ -255,18 +277,17 @@ def test_a_line_has_a_name_that_an_event_may_have(writer: PostgresStore, topic: 
 
 
 def test_every_event_that_this_program_writes_may_be_recorded(writer: PostgresStore) -> None:
-    for number, event in enumerate(EXAMPLES, start=100):
-        beside = asked(Beside())
+    for event in EXAMPLES:
         if type(event).__name__ in ("Deployed", "SecretSet", "SecretPurged", "Destroyed", "LedgerMoved"):
             continue  # they say what is written beside them; see above
         if type(event).__name__ == "WorkerIdentitySet":
             continue  # that is the worker's
-        record(writer, event, beside, number)
+        record(writer, event, asked(Beside()))
 
 
 def test_a_text_may_hold_whatever_json_can(writer: PostgresStore) -> None:
-    for number, text in enumerate(("\0", "\\u0000", "\\\0", '"', "\u2028😀"), start=1):
-        record(writer, EnvSet(values={"A": text, text: ""}), asked(Beside()), number)
+    for text in ("\0", "\\u0000", "\\\0", '"', "\u2028😀"):
+        record(writer, EnvSet(values={"A": text, text: ""}), asked(Beside()))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +306,7 @@ def test_what_the_lines_say_is_also_written(writer: PostgresStore, event: Event,
     before = writer.head()
     if not (with_request and isinstance(event, EnvSet)):
         with pytest.raises(LedgerDeniedError, match="what the lines say"):
-            record(writer, event, asked(Beside()) if with_request else Beside(), 1)
+            record(writer, event, asked(Beside()) if with_request else Beside())
         assert writer.head() == before
 
 
@@ -297,21 +318,92 @@ def test_a_life_and_its_key_are_written_with_the_line_that_opens_it_or_it_is_not
     before, both = writer.head(), asked(Beside(life=life, life_key=key))
     half = replace(both, life=None) if left_out == "life" else replace(both, life_key=None)
     with pytest.raises(LedgerDeniedError, match="what the lines say"):
-        writer.append(telling(both, B), clock_us=1, beside=half)
+        writer.append(telling(both, A, after(writer, A)), clock_us=1, beside=half)
     assert writer.head() == before
-    writer.append(telling(both, B), clock_us=1, beside=both)
+    writer.append(telling(both, A, after(writer, A)), clock_us=1, beside=both)
 
 
 def test_a_request_is_remembered_for_lines_that_name_it_and_no_others(writer: PostgresStore) -> None:
     taken = asked(Beside())
-    state = encode(EnvSet(values={}), replace(ENVELOPE, request_id="another"))
+    first = after(writer, A)
+    state = encode(EnvSet(values={}), replace(ABOUT, request_id="another"))
     with pytest.raises(LedgerDeniedError, match="what the lines say"):
-        writer.append([NewRow(B, 1, "EnvSet", state)], clock_us=1, beside=taken)
+        writer.append([NewRow(A, first, "EnvSet", state)], clock_us=1, beside=taken)
     assert taken.request is not None
-    own = replace(ENVELOPE, request_id=taken.request.request_id)
+    own = replace(ABOUT, request_id=taken.request.request_id)
     states = [encode(EnvSet(values={}), own), encode(EnvSet(values={}), replace(own, clock="2001-01-01T00:00:00Z"))]
-    rows = [NewRow(B, number, "EnvSet", state) for number, state in enumerate(states, start=1)]
+    rows = [NewRow(A, number, "EnvSet", state) for number, state in enumerate(states, start=first)]
     with pytest.raises(LedgerDeniedError, match="what the lines say"):
         writer.append(rows, clock_us=1, beside=taken)
     assert writer.request(taken.request.request_id) is None
     writer.append(rows[:1], clock_us=1, beside=taken)
+
+
+# -- Streams -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [A, B])
+def test_a_line_is_the_next_one_of_its_stream(writer: PostgresStore, stream: bytes) -> None:
+    before, version = writer.head(), after(writer, stream)
+    for wrong in (version + 1, 2**63 - 1):
+        with pytest.raises(LedgerDeniedError, match="not the next one of its stream"):
+            writer.append([noted(stream, wrong)], clock_us=1)
+    for taken in (0, version - 1):
+        with pytest.raises(ConflictError):
+            writer.append([noted(stream, taken)], clock_us=1)
+    for wrong in (version, version + 2):
+        with pytest.raises(OneCtlError):
+            writer.append([noted(stream, version), noted(stream, wrong)], clock_us=1)
+    assert writer.head() == before
+    writer.append([noted(stream, version), noted(stream, version + 1), noted(b"c" * 16, 1)], clock_us=1)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        Beside(shred="life"),
+        Beside(purge=("life", "TOKEN")),
+        Beside(sealed=[SealedRow("life", "TOKEN", 2, b"sealed")]),
+        Beside(life=LifeRow("new", "prod", "shop", "orders", 0), life_key=LifeKeyRow("new", "identity", b"wrapped")),
+    ],
+)
+def test_what_is_said_of_a_life_is_said_in_the_stream_of_its_app(
+    writer: PostgresStore, store: PostgresStore, beside: Beside
+) -> None:
+    before = (store.head(), store.sealed("life"), store.life_key("life"))
+    told = asked(beside)
+    with pytest.raises(LedgerDeniedError, match="not in the stream of what it is about"):
+        writer.append(telling(told, B), clock_us=1, beside=told)
+    assert (store.head(), store.sealed("life"), store.life_key("life")) == before
+    writer.append(telling(told, A, after(writer, A)), clock_us=1, beside=told)
+
+
+@pytest.mark.parametrize("name", ["cluster", "namespace", "app", "deployment_id"])
+def test_a_line_in_the_stream_of_an_app_is_about_that_app(writer: PostgresStore, name: str) -> None:
+    assert ABOUT.subject is not None
+    subject = replace(ABOUT.subject, **{name: "other"})
+    state = encode(EnvSet(values={}), replace(ABOUT, subject=subject, request_id=None))
+    for topic in ("EnvSet", "Destroyed", "ObjectAdopted"):
+        beside = Beside(shred=subject.deployment_id) if topic == "Destroyed" else Beside()
+        with pytest.raises(LedgerDeniedError, match="not in the stream of what it is about"):
+            writer.append([NewRow(A, after(writer, A), topic, state)], clock_us=1, beside=beside)
+
+
+def test_a_stream_is_of_one_app(writer: PostgresStore) -> None:
+    life, key = LifeRow("new", "prod", "shop", "other", 0), LifeKeyRow("new", "identity", b"wrapped")
+    told = asked(Beside(life=life, life_key=key))
+    with pytest.raises(LedgerDeniedError, match="not in the stream of what it is about"):
+        writer.append(telling(told, A, after(writer, A)), clock_us=1, beside=told)
+    subject = Subject(cluster="prod", namespace="shop", app="other", deployment_id="")
+    adopted = asked(Beside())
+    assert adopted.request is not None
+    envelope = replace(ENVELOPE, subject=subject, request_id=adopted.request.request_id)
+    state = encode(ObjectAdopted(kind="Service", name="other", uid="1"), envelope)
+    writer.append([NewRow(B, 1, "ObjectAdopted", state)], clock_us=1, beside=adopted)
+    writer.append(telling(told, B, 2), clock_us=1, beside=told)
+
+
+def test_a_release_is_one_of_the_life_that_its_line_is_about(writer: PostgresStore) -> None:
+    with pytest.raises(LedgerDeniedError, match="what the lines say"):
+        record(writer, Deployed(deployment_id="other", release=2, spec=SPEC), asked(Beside()))
+    record(writer, Deployed(deployment_id="life", release=2, spec=SPEC), asked(Beside()))

@@ -140,7 +140,7 @@ def test_a_writer_appends_and_shreds_and_cannot_open_what_is_sealed(
     for secret in (writer.sealed, writer.life_key):
         with pytest.raises(LedgerUnavailableError, match="does not allow"):
             secret("l")
-    append(writer, 9, Beside(shred="l"))
+    append(writer, 3, Beside(shred="l"))
     assert store.sealed("l") == {}
 
 
