@@ -9,6 +9,7 @@ from cli.answers import declined
 from cli.audit_proofs import kept_checkpoints
 from cli.inputs import read_input
 from cli.progress import progress
+from cli.rights import require_worker
 from cli.session import Session
 from ledger.comparing import verify_against
 from ledger.errors import LedgerDamagedError, RefusedError
@@ -32,7 +33,9 @@ def go_on(session: Session, request: Request, checkpoints: list[Path], *, change
         LedgerDamagedError: What is there is not a whole ledger, or lines are not those that were signed.
         RefusedError: There is no ledger, a file cannot be read, or something was recorded meanwhile.
         CheckpointError: A checkpoint is not one of this ledger.
+        LedgerDeniedError: The database does not allow its user to begin an epoch.
     """
+    require_worker(session.store, "An epoch concerns the whole ledger: use a login of onectl_worker, or be the owner.")
     with progress("Verifying") as told:
         head = verified(session.store, told, what="the ledger")
     ledger_id = session.reader.ledger_id()

@@ -13,6 +13,7 @@ from cli.answers import declined, documented
 from cli.dry_run import object_changes, tell
 from cli.options import DryRunOption, RequestIdOption, YesOption, countable
 from cli.recording import notice_repeated
+from cli.rights import require_worker
 from cli.session import Session
 from ledger.app import App, fold
 from ledger.codec import decode, recorded, subject_of
@@ -58,6 +59,7 @@ def redact(
     repeated = session.ledger.answered(Redact(position=position, field=field), request) is not None
     also: Sequence[tuple[int, str]] = ()
     if not repeated:
+        require_worker(session.store, "A redaction cannot be undone: use a login of onectl_worker, or be the owner.")
         _, remaining = session.ledger.plan_redaction(position, field)  # what is refused is not asked about
         _warn(session, _around(session, position, remaining)[1])
         also = _also(session, position, field)

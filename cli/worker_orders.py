@@ -10,8 +10,11 @@ from cli import origin
 from cli.answers import answering, declined
 from cli.options import ReasonOption, RequestIdOption, Which, YesOption, offer
 from cli.recording import record
+from cli.rights import require_worker
 from cli.session import Session
 from cli.target import target
+
+_WHO = "Who applies is for the worker's role to say: use a login of onectl_worker, or be the owner."
 
 
 def retry(
@@ -60,6 +63,7 @@ def enable(reason: ReasonOption = None) -> None:
     cluster = session.place.cluster
     changes = not session.reader.has_worker(cluster)
     if changes:
+        require_worker(session.store, _WHO)
         session.ledger.create(request)
         session.ledger.mark(WorkerEnabled(cluster=cluster), request)
         session.terminal.success(f"A worker is enabled for cluster {cluster}: commands only record")
@@ -83,6 +87,7 @@ def disable(yes: YesOption = False, reason: ReasonOption = None) -> None:
     cluster = session.place.cluster
     enabled = session.reader.has_worker(cluster)
     if enabled:
+        require_worker(session.store, _WHO)
         question = f"Disable the worker of cluster {cluster}? Whoever deploys then needs rights in the cluster."
         if not yes and not session.terminal.confirm(question):
             declined(session, {"cluster": cluster, "disabled": False})

@@ -23,17 +23,21 @@ from sqlalchemy import (
     select,
 )
 
-from ledger.events import AppEvent
+from ledger.events import AppEvent, LedgerEvent
 from ledger.postgres_names import BAD_HEAD, CHANNEL, ENDED, READ_MODEL_LOCK, SCHEMA, WRONG_CLOCK
 from ledger.request import REQUESTED
 from ledger.spec import BLANK
+from ledger.streams import LEDGER_STREAM
 
 AHEAD_US = 24 * 60 * 60 * 1_000_000
 """By how much a writer's clock may be ahead of the server's. Later lines are never older, so one writer's wrong clock would
 show in all of them."""
 
-_OF_AN_APP = sorted(kind.__name__ for kind in get_args(AppEvent))
+_OF_AN_APP = ",".join(sorted(kind.__name__ for kind in get_args(AppEvent)))
 """Topics of lines in an app's own stream."""
+
+_OF_THE_LEDGER = ",".join(sorted(kind.__name__ for kind in get_args(LedgerEvent)))
+"""Topics of lines in the ledger's own stream."""
 
 _AS_JSON_FUNCTION = """
 -- Refused if it is no UTF-8, or no JSON. A NUL in a text is fine, but this kind of JSON has none.
@@ -135,11 +139,12 @@ BEGIN
             wrong := wrong OR topics && '{{{requested}}}'::text[];
         END IF;
     END IF;
-    -- Whoever sets the identity chooses who can open what is sealed from here on: as much as rewrapping keys.
-    IF 'WorkerIdentitySet' = ANY (topics) AND NOT has_function_privilege(
+    -- Whoever sets the identity chooses who can open what is sealed from here on, a redaction ends a text, and a move the ledger:
+    -- as much as rewrapping keys.
+    IF ('{ledger_stream}'::bytea = ANY (streams) OR topics && '{{{of_the_ledger}}}'::text[]) AND NOT has_function_privilege(
         session_user, '{schema}.rewrap_life_keys(text[], text[], text[], bytea[], integer)', 'EXECUTE'
     ) THEN
-        RAISE insufficient_privilege USING MESSAGE = 'the effects identity is set by the worker';
+        RAISE insufficient_privilege USING MESSAGE = 'what concerns the ledger as a whole is set by the worker';
     END IF;
     IF request IS NOT NULL AND cardinality(streams) = 0 THEN
         RAISE insufficient_privilege USING MESSAGE = 'what is written beside the lines is not what they say';
@@ -342,7 +347,9 @@ def append_function_text() -> Iterator[str]:
         wrong_clock=WRONG_CLOCK,
         bad_head=BAD_HEAD,
         requested=",".join(sorted(REQUESTED)),
-        of_an_app=",".join(_OF_AN_APP),
+        ledger_stream=f"\\x{LEDGER_STREAM.bytes.hex()}",
+        of_an_app=_OF_AN_APP,
+        of_the_ledger=_OF_THE_LEDGER,
         ahead_us=AHEAD_US,
         read_model_lock=READ_MODEL_LOCK,
         blank=BLANK,

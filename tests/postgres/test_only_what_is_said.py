@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
+from typing import get_args
 
 import orjson
 import pytest
@@ -19,6 +20,7 @@ from ledger.events import (
     Destroyed,
     EnvSet,
     Event,
+    LedgerEvent,
     LedgerMoved,
     ObjectAdopted,
     Redacted,
@@ -30,11 +32,12 @@ from ledger.postgres_store import PostgresStore
 from ledger.redaction import redacted
 from ledger.spec import SecretVersion
 from ledger.store import Beside, LifeKeyRow, LifeRow, NewRow, RequestRow, SealedRow
+from ledger.streams import LEDGER_STREAM
 from tests.ledger.examples import ENVELOPE, EXAMPLES
 from tests.ledger.telling import SPEC, telling
 from tests.postgres.conftest import OpenStore
 
-A, B = b"a" * 16, b"b" * 16
+A, B, LEDGER = b"a" * 16, b"b" * 16, LEDGER_STREAM.bytes
 ABOUT = replace(ENVELOPE, subject=Subject(cluster="prod", namespace="shop", app="orders", deployment_id="life"))
 """The life that is open, in the stream `A`."""
 _numbers = count(1)
@@ -110,6 +113,12 @@ def writer(roles: dict[str, str], open_postgres: OpenStore) -> PostgresStore:
     return writer
 
 
+@pytest.fixture
+def worker(writer: PostgresStore, roles: dict[str, str], open_postgres: OpenStore) -> PostgresStore:
+    """A store on the same ledger, as somebody has it who may also say what concerns the ledger as a whole."""
+    return open_postgres(roles["worker"])
+
+
 def lie_called(name: str) -> tuple[Beside, Beside]:
     """About a life that is not there yet if it is about beginnings, so that nothing but the lie is in the way."""
     said, written = lies("life")[name]
@@ -119,9 +128,10 @@ def lie_called(name: str) -> tuple[Beside, Beside]:
 @pytest.mark.parametrize("lie", LIES)
 @pytest.mark.parametrize("with_lines", [True, False])
 def test_what_the_lines_do_not_say_is_refused_and_nothing_is_written(
-    writer: PostgresStore, store: PostgresStore, lie: str, with_lines: bool
+    writer: PostgresStore, worker: PostgresStore, store: PostgresStore, lie: str, with_lines: bool
 ) -> None:
     said, written = lie_called(lie)
+    writer = worker if said.moved else writer
     before = (store.head(), store.sealed("life"), store.life_key("life"), store.instance())
     told = asked(said)
     rows = [*telling(told, B), *telling(asked(Beside(shred="none")), B, 99)] if with_lines else []
@@ -132,8 +142,9 @@ def test_what_the_lines_do_not_say_is_refused_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("lie", [name for name in LIES if "nobody" not in name])
-def test_what_the_lines_say_is_written(writer: PostgresStore, lie: str) -> None:
+def test_what_the_lines_say_is_written(writer: PostgresStore, worker: PostgresStore, lie: str) -> None:
     _, written = lie_called(lie)
+    writer = worker if written.moved else writer
     stream = A
     if written.life or written.life_key or written.sealed:  # a life has both, and is there before its secrets
         opened = written.life or written.life_key or written.sealed[0]
@@ -156,9 +167,9 @@ def test_a_request_is_not_remembered_without_a_line(writer: PostgresStore) -> No
 SET = encode(EnvSet(values={"A": "leaked", "B": "2"}), replace(ABOUT, request_id="set"))
 
 
-def with_environment(writer: PostgresStore) -> int:
+def with_environment(worker: PostgresStore) -> int:
     set_at = Beside(request=RequestRow("set", b"s" * 16, b"d" * 32, 0, 0))
-    (line,) = writer.append([NewRow(A, after(writer, A), "EnvSet", SET)], clock_us=1, beside=set_at)
+    (line,) = worker.append([NewRow(A, after(worker, A), "EnvSet", SET)], clock_us=1, beside=set_at)
     return line.position
 
 
@@ -172,12 +183,12 @@ def changed(state: bytes, *path: str, value: object) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
 
 
-def attempt(writer: PostgresStore, position: int, state: bytes, events: Sequence[Redacted]) -> None:
+def attempt(worker: PostgresStore, position: int, state: bytes, events: Sequence[Redacted]) -> None:
     beside = asked(Beside(redact=(position, state)))
     envelope = replace(ENVELOPE, request_id=beside.request.request_id)  # type: ignore[union-attr]
-    first = after(writer, B)
-    rows = [NewRow(B, first + number, "Redacted", encode(event, envelope)) for number, event in enumerate(events)]
-    writer.append(rows or [noted(B, first)], clock_us=1, beside=beside if rows else replace(beside, request=None))
+    first = after(worker, LEDGER)
+    rows = [NewRow(LEDGER, first + number, "Redacted", encode(event, envelope)) for number, event in enumerate(events)]
+    worker.append(rows or [noted(LEDGER, first)], clock_us=1, beside=beside if rows else replace(beside, request=None))
 
 
 @pytest.mark.parametrize(
@@ -193,32 +204,32 @@ def attempt(writer: PostgresStore, position: int, state: bytes, events: Sequence
     ],
 )
 def test_a_redaction_blanks_one_field_and_changes_nothing_else(
-    writer: PostgresStore, change: tuple[tuple[str, ...], object]
+    worker: PostgresStore, change: tuple[tuple[str, ...], object]
 ) -> None:
-    position = with_environment(writer)
-    event, blank = redacted(writer.positions(position, limit=1)[0], "values.A")
+    position = with_environment(worker)
+    event, blank = redacted(worker.positions(position, limit=1)[0], "values.A")
     path, value = change
     other = changed(blank, *path, value=value)
     with pytest.raises(LedgerDeniedError, match="no other"):
-        attempt(writer, position, other, [replace(event, new_digest=sha256(other).hexdigest())])
-    assert writer.positions(position, limit=1)[0].state == SET
-    attempt(writer, position, blank, [event])
-    assert writer.positions(position, limit=1)[0].state == blank
+        attempt(worker, position, other, [replace(event, new_digest=sha256(other).hexdigest())])
+    assert worker.positions(position, limit=1)[0].state == SET
+    attempt(worker, position, blank, [event])
+    assert worker.positions(position, limit=1)[0].state == blank
 
 
-def test_a_text_with_a_nul_can_be_blanked_and_so_can_one_beside_it(writer: PostgresStore) -> None:
+def test_a_text_with_a_nul_can_be_blanked_and_so_can_one_beside_it(worker: PostgresStore) -> None:
     state = encode(EnvSet(values={"A": "leaked \0", "B\0": "\0"}), replace(ABOUT, request_id="nul"))
     beside = Beside(request=RequestRow("nul", b"s" * 16, b"d" * 32, 0, 0))
-    (line,) = writer.append([NewRow(A, after(writer, A), "EnvSet", state)], clock_us=1, beside=beside)
+    (line,) = worker.append([NewRow(A, after(worker, A), "EnvSet", state)], clock_us=1, beside=beside)
     event, blank = redacted(line, "values.A")
-    attempt(writer, line.position, blank, [event])
-    assert writer.positions(line.position, limit=1)[0].state == blank
+    attempt(worker, line.position, blank, [event])
+    assert worker.positions(line.position, limit=1)[0].state == blank
 
 
 @pytest.mark.parametrize("lie", ["no event", "other position", "other field", "other digests", "not free text"])
-def test_a_redaction_is_what_its_event_says(writer: PostgresStore, lie: str) -> None:
-    position = with_environment(writer)
-    event, blank = redacted(writer.positions(position, limit=1)[0], "values.A")
+def test_a_redaction_is_what_its_event_says(worker: PostgresStore, lie: str) -> None:
+    position = with_environment(worker)
+    event, blank = redacted(worker.positions(position, limit=1)[0], "values.A")
     events = {
         "no event": [],
         "other position": [replace(event, position=1)],
@@ -227,8 +238,8 @@ def test_a_redaction_is_what_its_event_says(writer: PostgresStore, lie: str) -> 
         "not free text": [replace(event, field="data.values.A")],
     }[lie]
     with pytest.raises(LedgerDeniedError, match="no other"):
-        attempt(writer, position, blank, events)
-    assert writer.positions(position, limit=1)[0].state == SET
+        attempt(worker, position, blank, events)
+    assert worker.positions(position, limit=1)[0].state == SET
 
 
 # -- Time --------------------------------------------------------------------------------------------------------------
@@ -276,13 +287,26 @@ def test_a_line_has_a_name_that_an_event_may_have(writer: PostgresStore, topic: 
     assert len(writer.append([noted(B, 1, "N" * 64)], clock_us=1)) == 1, "as a newer program may call it"
 
 
-def test_every_event_that_this_program_writes_may_be_recorded(writer: PostgresStore) -> None:
+def test_every_event_that_this_program_writes_may_be_recorded(writer: PostgresStore, worker: PostgresStore) -> None:
     for event in EXAMPLES:
         if type(event).__name__ in ("Deployed", "SecretSet", "SecretPurged", "Destroyed", "LedgerMoved"):
             continue  # they say what is written beside them; see above
-        if type(event).__name__ == "WorkerIdentitySet":
-            continue  # that is the worker's
-        record(writer, event, asked(Beside()))
+        record(worker if isinstance(event, get_args(LedgerEvent)) else writer, event, asked(Beside()))
+
+
+@pytest.mark.parametrize("event", [event for event in EXAMPLES if isinstance(event, get_args(LedgerEvent))])
+def test_what_concerns_the_ledger_as_a_whole_is_recorded_by_the_worker(
+    writer: PostgresStore, worker: PostgresStore, event: Event
+) -> None:
+    beside = asked(Beside(moved=(event.target, "there")) if isinstance(event, LedgerMoved) else Beside())
+    assert beside.request is not None
+    state = encode(event, replace(ENVELOPE, subject=None, request_id=beside.request.request_id))
+    before, version = (writer.head(), writer.instance()), after(writer, LEDGER)
+    for stream, topic in ((LEDGER, type(event).__name__), (B, type(event).__name__), (LEDGER, "Noted")):
+        with pytest.raises(LedgerDeniedError, match="set by the worker"):
+            writer.append([NewRow(stream, after(writer, stream), topic, state)], clock_us=1, beside=beside)
+    assert (writer.head(), writer.instance()) == before
+    worker.append([NewRow(LEDGER, version, type(event).__name__, state)], clock_us=1, beside=beside)
 
 
 def test_a_text_may_hold_whatever_json_can(writer: PostgresStore) -> None:
@@ -302,8 +326,11 @@ def test_a_text_may_hold_whatever_json_can(writer: PostgresStore) -> None:
     ],
 )
 @pytest.mark.parametrize("with_request", [True, False])
-def test_what_the_lines_say_is_also_written(writer: PostgresStore, event: Event, with_request: bool) -> None:
+def test_what_the_lines_say_is_also_written(
+    writer: PostgresStore, worker: PostgresStore, event: Event, with_request: bool
+) -> None:
     before = writer.head()
+    writer = worker if isinstance(event, LedgerMoved) else writer
     if not (with_request and isinstance(event, EnvSet)):
         with pytest.raises(LedgerDeniedError, match="what the lines say"):
             record(writer, event, asked(Beside()) if with_request else Beside())

@@ -36,17 +36,28 @@ def test_who_is_no_worker_is_refused_with_3_and_the_grant_that_is_missing(
 def test_a_worker_whose_rights_are_taken_away_ends_with_3(cli: Cli, roles: dict[str, str], database: str) -> None:
     with worker(cli.having(ONECTL_LEDGER=roles["worker"]), code=ExitCode.REFUSED) as run:
         administer(database, "REVOKE t1_worker FROM worker_login")
-        eventually(lambda: run.process.poll() is not None)
+        try:
+            eventually(lambda: run.process.poll() is not None)
+        finally:
+            administer(database, "GRANT t1_worker TO worker_login")  # a role is of the server, not of the database
 
 
-SEALED = ("ledger rebuild", "ledger rebuild snapshots", "secret rotate-keys -y", "ledger copy --to {there}")
+WORKERS = (
+    "ledger rebuild",
+    "ledger rebuild snapshots",
+    "secret rotate-keys -y",
+    "ledger copy --to {there}",
+    "ledger redact --position 3 --field reason --reason leaked -y",
+    "ledger restore --accept-loss -y",
+    "worker enable",
+)
 
 
-@pytest.mark.parametrize("command", SEALED)
+@pytest.mark.parametrize("command", WORKERS)
 def test_what_needs_the_workers_role_says_so_before_anything_is_done(
     cli: Cli, roles: dict[str, str], tmp_path: Path, command: str
 ) -> None:
-    cli.run("deploy", "--image", "nginx:1", "--detach").done()
+    cli.run("deploy", "--image", "nginx:1", "--reason", "leaked", "--detach").done()
     administer(cli.env["ONECTL_LEDGER"], "DELETE FROM projection_checkpoints")
     before = cli.run("-o", "json", "audit", "log").json
     args = command.format(there=tmp_path / "there.db").split()
@@ -58,6 +69,13 @@ def test_what_needs_the_workers_role_says_so_before_anything_is_done(
     assert cli.run("-o", "json", "audit", "log").json == before
     assert not (tmp_path / "there.db").exists()
     assert cli.run("-o", "json", "ledger", "status").json["read_models"][0]["position"] == 0
+
+
+def test_who_may_say_who_applies_is_asked_before_a_worker_is_disabled(cli: Cli, roles: dict[str, str]) -> None:
+    writer, worker = (cli.having(ONECTL_LEDGER=roles[role]) for role in ("writer", "worker"))
+    worker.run("worker", "enable").done()
+    assert "does not let writer_login be a worker" in writer.run("worker", "disable", "-y").failed(1).error
+    worker.run("worker", "disable", "-y").done()
 
 
 def test_what_a_writer_does_to_a_list_is_found_by_a_reader_and_repaired_by_a_writer(
