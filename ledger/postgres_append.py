@@ -33,6 +33,9 @@ AHEAD_US = 24 * 60 * 60 * 1_000_000
 """By how much a writer's clock may be ahead of the server's. Later lines are never older, so one writer's wrong clock would
 show in all of them."""
 
+DEEP = 64
+"""At which depth the JSON of a line ends at the latest. What programs write has less than ten levels."""
+
 _OF_AN_APP = ",".join(sorted(kind.__name__ for kind in get_args(AppEvent)))
 """Topics of lines in an app's own stream."""
 
@@ -153,7 +156,7 @@ BEGIN
     IF coalesce(life, life_key, sealed_lives) IS NOT NULL OR coalesce(purge_life, shred, moved_to) IS NOT NULL THEN
         IF life IS NOT NULL AND NOT EXISTS (
             SELECT FROM said(topics, states, 'Deployed') AS event
-            WHERE event #>> '{{data,deployment_id}}' = life[1] AND event #>> '{{data,release}}' = '1'
+            WHERE event #>> '{{data,deployment_id}}' = life[1] AND (event #> '{{data,release}}')::text = '1'
                 AND event #>> '{{meta,subject,cluster}}' = life[2] AND event #>> '{{meta,subject,namespace}}' = life[3]
                 AND event #>> '{{meta,subject,app}}' = life[4]
         ) OR life_key IS NOT NULL AND NOT EXISTS (
@@ -164,7 +167,7 @@ BEGIN
             WHERE NOT EXISTS (
                 SELECT FROM said(topics, states, 'SecretSet') AS event
                 WHERE event #>> '{{meta,subject,deployment_id}}' = given.of_life
-                    AND event #>> ARRAY['data', 'secrets', given.key, 'version'] = given.version::text
+                    AND (event #> ARRAY['data', 'secrets', given.key, 'version'])::text = given.version::text
                     AND event #>> ARRAY['data', 'secrets', given.key, 'digest'] = encode(sha256(given.sealed), 'hex'))
         ) OR purge_life IS NOT NULL AND NOT EXISTS (
             SELECT FROM said(topics, states, 'SecretPurged') AS event
@@ -225,8 +228,10 @@ BEGIN
         at_position := at_position + 1;
         IF checked THEN
             line := as_json(states[i]);
+            -- Nor does a program read JSON that is too deep for it, or has numbers that it has none for.
             IF (jsonb_typeof(line -> 'data') = 'object' AND jsonb_typeof(line -> 'schema') = 'number'
-                AND line #> '{{meta,clock}}' IS NOT NULL AND topics[i] ~ '^[A-Za-z][A-Za-z0-9]{{0,63}}$') IS NOT TRUE
+                AND line #> '{{meta,clock}}' IS NOT NULL AND topics[i] ~ '^[A-Za-z][A-Za-z0-9]{{0,63}}$'
+                AND NOT line @? '$.**{{{deep} to last}}' AND NOT line @? '$.** ? (@ > 1e300 || @ < -1e300)') IS NOT TRUE
             THEN
                 RAISE insufficient_privilege USING MESSAGE = 'a line is none that a program could read';
             END IF;
@@ -263,7 +268,9 @@ BEGIN
             IF topics[i] = ANY ('{{Deployed,SecretSet,SecretPurged,Destroyed,LedgerMoved}}'::text[]) THEN
                 CASE topics[i]
                     WHEN 'Deployed' THEN
+                        -- Verification tells by its bytes that a line opens a life.
                         wrong := wrong OR about -> 'deployment_id' IS DISTINCT FROM line #> '{{data,deployment_id}}'
+                            OR opens <> (position('"life_key":"'::bytea IN states[i]) > 0)
                             OR opens AND (released OR life[1] IS DISTINCT FROM line #>> '{{data,deployment_id}}');
                         released := true;
                     WHEN 'SecretSet' THEN
@@ -347,6 +354,7 @@ def append_function_text() -> Iterator[str]:
         wrong_clock=WRONG_CLOCK,
         bad_head=BAD_HEAD,
         requested=",".join(sorted(REQUESTED)),
+        deep=DEEP,
         ledger_stream=f"\\x{LEDGER_STREAM.bytes.hex()}",
         of_an_app=_OF_AN_APP,
         of_the_ledger=_OF_THE_LEDGER,

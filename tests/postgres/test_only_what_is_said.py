@@ -270,6 +270,10 @@ def test_a_clock_that_is_far_ahead_is_refused_so_that_later_lines_do_not_inherit
         b'{"data":{},"meta":{},"schema":1}',
         b'{"data":{},"meta":{"clock":"c"},"schema":"1"}',
         b'[{"data":{},"meta":{"clock":"c"},"schema":1}]',
+        b'{"data":{"n":1e400},"meta":{"clock":"c"},"schema":1}',
+        b'{"data":{"n":[-1e400]},"meta":{"clock":"c"},"schema":1}',
+        b'{"data":{"n":' + b"[" * 1500 + b"]" * 1500 + b'},"meta":{"clock":"c"},"schema":1}',
+        b'{"data":' + b'{"n":' * 1500 + b"1" + b"}" * 1500 + b',"meta":{"clock":"c"},"schema":1}',
     ],
 )
 def test_a_line_that_no_program_writes_is_refused(writer: PostgresStore, state: bytes) -> None:
@@ -335,6 +339,35 @@ def test_what_the_lines_say_is_also_written(
         with pytest.raises(LedgerDeniedError, match="what the lines say"):
             record(writer, event, asked(Beside()) if with_request else Beside())
         assert writer.head() == before
+
+
+@pytest.mark.parametrize(
+    ("written", "other"),
+    [
+        (b'"release":1', b'"release":"1"'),
+        (b'"life_key":"', b'"life_key": "'),
+        (b'"life_key":"key"', b'"life_key":null'),
+        (b'"version":1', b'"version":"1"'),
+    ],
+)
+def test_what_is_written_beside_a_line_is_what_it_says_to_every_reader(
+    writer: PostgresStore, written: bytes, other: bytes
+) -> None:
+    life, key = LifeRow("new", "prod", "shop", "orders", 0), LifeKeyRow("new", "identity", b"wrapped")
+    told = asked(Beside(life=life, life_key=key, sealed=[SealedRow("new", "TOKEN", 1, b"sealed")]))
+    rows = telling(told, A, after(writer, A))
+    lies = [row._replace(state=row.state.replace(written, other)) for row in rows]
+    assert lies != rows
+    with pytest.raises(LedgerDeniedError, match=r"what (the lines say|is written beside)"):
+        writer.append(lies, clock_us=1, beside=told)
+    writer.append(rows, clock_us=1, beside=told)
+
+
+def test_a_life_is_opened_once(writer: PostgresStore) -> None:
+    life, key = LifeRow("new", "prod", "shop", "orders", 0), LifeKeyRow("new", "identity", b"wrapped")
+    told, first = asked(Beside(life=life, life_key=key)), after(writer, A)
+    with pytest.raises(LedgerDeniedError, match="what the lines say"):
+        writer.append([*telling(told, A, first), *telling(told, A, first + 1)], clock_us=1, beside=told)
 
 
 @pytest.mark.parametrize("left_out", ["life", "life_key"])
