@@ -127,7 +127,7 @@ BEGIN
     END IF;
     PERFORM set_config('lock_timeout', lock_timeout_ms::text, true);
     IF redact_position IS NOT NULL THEN  -- or a snapshot could be written that was folded before and holds the text
-        PERFORM pg_advisory_xact_lock({read_model_lock});
+        LOCK TABLE {read_model_lock} IN EXCLUSIVE MODE;
     END IF;
     -- Others wait for the head, so what can be known without it comes before. A condition with a query in it costs as much as
     -- a line does, so none is evaluated where there is nothing to ask.

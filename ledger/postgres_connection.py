@@ -245,6 +245,10 @@ class Transaction:
         """Be the only transaction with this advisory lock until the end."""
         self.script([f"SET LOCAL lock_timeout = {timeout_ms}", f"SELECT pg_advisory_xact_lock({key})"])
 
+    def lock_table(self, name: str, timeout_ms: int) -> None:
+        """Be the only transaction that has a table of ours locked so until the end; others may read it."""
+        self.script([f"SET LOCAL lock_timeout = {timeout_ms}", f"LOCK TABLE {SCHEMA}.{name} IN EXCLUSIVE MODE"])
+
     def script(self, statements: Iterable[str]) -> None:
         """Run statements without parameters."""
         for statement in statements:

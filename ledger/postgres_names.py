@@ -12,8 +12,12 @@ ENDED = "OC001"
 MIGRATION_LOCK = 0x31435450
 """Advisory lock of whoever creates or updates the schema ("1CTP")."""
 
-READ_MODEL_LOCK = 0x31435452
-"""Advisory lock of whoever writes read models ("1CTR")."""
+READ_MODEL_LOCK = "read_model_lock"
+"""Table without columns that whoever writes read models or snapshots, or redacts, locks. An advisory lock could be held by
+anybody who may connect; to lock a table so takes a right to write it."""
+
+OLD_READ_MODEL_LOCK = 0x31435452
+"""Advisory lock ("1CTR") that stands for it where the tables are of a version before 6."""
 
 LEASE_LOCKS = 0x31435457
 """First half of the advisory locks of cluster leaders ("1CTW"); the second half stands for the cluster."""

@@ -35,7 +35,7 @@ from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from ledger.errors import InvalidValueError
 from ledger.postgres_append import append_function_text
-from ledger.postgres_names import ENDED, SCHEMA
+from ledger.postgres_names import ENDED, READ_MODEL_LOCK, SCHEMA
 
 SCHEMA_VERSION = 6
 """Version of what `schema_text` creates, in the table ``schema_version``."""
@@ -73,6 +73,8 @@ CREATE OR REPLACE VIEW life_key_identities AS SELECT identity, count(*) AS lives
 _SEALED_SIZES = """
 CREATE VIEW sealed_sizes AS SELECT deployment_id, key, version, length(ciphertext) AS size FROM sealed_values
 """
+
+_LOCK_TABLE = f"CREATE TABLE IF NOT EXISTS {READ_MODEL_LOCK} ()"
 
 _APPEND_ONLY = """
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -130,6 +132,7 @@ GRANT SELECT ON {readable} TO {prefix}_reader;
 GRANT {prefix}_reader TO {prefix}_writer;
 GRANT SELECT ON {schema}.sealed_sizes TO {prefix}_writer;
 GRANT EXECUTE ON FUNCTION {schema}.append_events TO {prefix}_writer;
+GRANT UPDATE ON {schema}.{lock} TO {prefix}_writer;
 {read_models}\
 -- The worker holds the identity that opens what is sealed, and leads by a lease. It keeps snapshots, which others go on from
 -- without asking who folded them: a writer with that right could have things applied that are in no event.
@@ -195,6 +198,7 @@ def role_script(prefix: str = "onectl") -> str:
     return _ROLES.format(
         schema=SCHEMA,
         prefix=prefix,
+        lock=READ_MODEL_LOCK,
         readable=", ".join([f"{SCHEMA}.{name}" for name in _READABLE] + tables),
         read_models=f"GRANT INSERT, UPDATE, DELETE ON {written} TO {prefix}_writer;\n" if tables else "",
     )
@@ -241,6 +245,7 @@ def _schema_statements() -> Iterator[str]:
         yield from _tables(models.sorted_tables)
     yield _SEALED_SIZES
     yield from _rotation()
+    yield _LOCK_TABLE
     yield from append_function_text()
     yield _APPEND_ONLY
     yield f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {SCHEMA} FROM PUBLIC"
@@ -257,6 +262,7 @@ def _upgrade_statements(version: int) -> Iterator[str]:
         yield from _tables(added[later])
         yield from _added_to_models(models.get(later, ()))
     yield from _rotation()
+    yield _LOCK_TABLE
     yield from append_function_text()
     yield "REVOKE ALL ON FUNCTION rewrap_life_keys, as_json, said, is_home_of FROM PUBLIC"
     yield _SET_VERSION.format(version=SCHEMA_VERSION)

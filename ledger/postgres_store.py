@@ -29,7 +29,7 @@ from ledger.postgres_connection import Database, Statement, Transaction
 from ledger.postgres_growth import PostgresGrowth
 from ledger.postgres_lease import SERVER_STATEMENTS, PostgresLeasePlace
 from ledger.postgres_migrate import create_or_update, refuse_newer, schema_version
-from ledger.postgres_names import READ_MODEL_LOCK
+from ledger.postgres_names import OLD_READ_MODEL_LOCK, READ_MODEL_LOCK
 from ledger.postgres_rights import require_worker_rights
 from ledger.postgres_schema import (
     life_key_identities_statement,
@@ -81,6 +81,7 @@ class PostgresStore:
     def __init__(self, url: str, *, lock_timeout: float = 30.0, patience: float | None = None) -> None:
         self._database = Database(Address(url), lock_timeout=lock_timeout, patience=patience)
         self._version = 0
+        self._has_lock = False
         self._local = threading.local()
 
     def __repr__(self) -> str:
@@ -290,7 +291,7 @@ class PostgresStore:
     def change(self, *, wait: bool = True) -> Iterator[PostgresTables]:
         """See `ModelStore.change`."""
         with self._database.transaction() as transaction:
-            transaction.lock(READ_MODEL_LOCK, self._database.lock_timeout_ms if wait else 1)
+            self._lock_read_models(transaction, self._database.lock_timeout_ms if wait else 1)
             yield PostgresTables(transaction)
 
     @contextmanager
@@ -328,6 +329,14 @@ class PostgresStore:
         if moment is not None:
             return moment.query(statement, parameters)
         return self._database.run(statement, parameters) if self._is_ready() else []
+
+    def _lock_read_models(self, transaction: Transaction, timeout_ms: int) -> None:
+        """As the function that appends does of the same tables, which others may bring up to date meanwhile."""
+        self._has_lock = self._has_lock or bool(transaction.query(TABLE_EXISTS, {"name": READ_MODEL_LOCK}))
+        if self._has_lock:
+            transaction.lock_table(READ_MODEL_LOCK, timeout_ms)
+        else:
+            transaction.lock(OLD_READ_MODEL_LOCK, timeout_ms)
 
     def _is_ready(self) -> bool:
         """Whether the tables are there; looked up until they are.

@@ -10,11 +10,12 @@ from itertools import count
 from typing import get_args
 
 import orjson
+import psycopg
 import pytest
 
 from ledger.codec import encode
 from ledger.envelope import Subject
-from ledger.errors import ConflictError, LedgerDeniedError, LedgerUnavailableError, OneCtlError
+from ledger.errors import ConflictError, LedgerBusyError, LedgerDeniedError, LedgerUnavailableError, OneCtlError
 from ledger.events import (
     Deployed,
     Destroyed,
@@ -28,6 +29,7 @@ from ledger.events import (
     SecretSet,
 )
 from ledger.postgres_append import AHEAD_US
+from ledger.postgres_names import OLD_READ_MODEL_LOCK, READ_MODEL_LOCK
 from ledger.postgres_store import PostgresStore
 from ledger.redaction import redacted
 from ledger.spec import SecretVersion
@@ -36,6 +38,7 @@ from ledger.streams import LEDGER_STREAM
 from tests.ledger.examples import ENVELOPE, EXAMPLES
 from tests.ledger.telling import SPEC, telling
 from tests.postgres.conftest import OpenStore
+from tests.postgres_support import holding
 
 A, B, LEDGER = b"a" * 16, b"b" * 16, LEDGER_STREAM.bytes
 ABOUT = replace(ENVELOPE, subject=Subject(cluster="prod", namespace="shop", app="orders", deployment_id="life"))
@@ -240,6 +243,35 @@ def test_a_redaction_is_what_its_event_says(worker: PostgresStore, lie: str) -> 
     with pytest.raises(LedgerDeniedError, match="no other"):
         attempt(worker, position, blank, events)
     assert worker.positions(position, limit=1)[0].state == SET
+
+
+def test_who_may_only_connect_holds_up_neither_a_redaction_nor_a_read_model(
+    worker: PostgresStore, roles: dict[str, str], open_postgres: OpenStore
+) -> None:
+    position = with_environment(worker)
+    event, blank = redacted(worker.positions(position, limit=1)[0], "values.A")
+    impatient = open_postgres(roles["worker"], lock_timeout=0.5)
+    for role in ("reader", "nobody"):
+        with (
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+            holding(roles[role], f"LOCK TABLE onectl.{READ_MODEL_LOCK}"),
+        ):
+            pass
+    with holding(roles["nobody"], f"SELECT pg_advisory_lock({OLD_READ_MODEL_LOCK})"):
+        with impatient.change():
+            pass
+        attempt(impatient, position, blank, [event])
+
+
+def test_nothing_is_redacted_while_somebody_keeps_what_was_folded_before(
+    worker: PostgresStore, roles: dict[str, str], open_postgres: OpenStore
+) -> None:
+    position = with_environment(worker)
+    event, blank = redacted(worker.positions(position, limit=1)[0], "values.A")
+    impatient = open_postgres(roles["worker"], lock_timeout=0.5)
+    with worker.change(), pytest.raises(LedgerBusyError):
+        attempt(impatient, position, blank, [event])
+    attempt(impatient, position, blank, [event])
 
 
 # -- Time --------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ledger.errors import InvalidValueError, LedgerUnavailableError, OneCtlError, UnknownEventError
+from ledger.errors import InvalidValueError, LedgerBusyError, LedgerUnavailableError, OneCtlError, UnknownEventError
 from ledger.postgres_migrate import migrate
 from ledger.postgres_schema import SCHEMA_VERSION, role_script
 from ledger.postgres_store import PostgresStore
@@ -45,6 +45,24 @@ def test_migrating_again_changes_nothing(database: str, store: PostgresStore) ->
     append(store, 1)
     assert migrate(database) == SCHEMA_VERSION
     assert store.head().position == 1
+
+
+def test_read_models_of_older_tables_are_locked_as_their_function_does_it_and_of_newer_ones_as_theirs(
+    database: str, store: PostgresStore, open_postgres: OpenStore
+) -> None:
+    migrate(database)
+    administer(database, "DROP TABLE read_model_lock", "UPDATE schema_version SET version = 5")
+    other = open_postgres(database, lock_timeout=0.5)
+    locks = "SELECT locktype FROM pg_locks WHERE mode = 'ExclusiveLock' AND locktype IN ('advisory', 'relation')"
+    with store.change():
+        assert administer(database, locks) == [("advisory",)]
+        with pytest.raises(LedgerBusyError), other.change():
+            pass
+    assert migrate(database) == SCHEMA_VERSION
+    with store.change():
+        assert administer(database, locks) == [("relation",)]
+        with pytest.raises(LedgerBusyError), other.change():
+            pass
 
 
 def test_first_starts_at_the_same_moment_create_one_schema(database: str) -> None:
