@@ -59,34 +59,30 @@ $$
 """
 
 # Which stream is an app's cannot be computed in a database: it has no SHA-1. But an app has one, from its first life on.
-# The row of a life says where the append begins that opened it; a new ledger's own lines come before the `Deployed`.
+# The row of a life says where the append begins that opened it; a new ledger's own two lines may come before the `Deployed`.
+# Its topic is compared as computed, or all lines of that topic could be gone through, by the index of landmarks.
 _IS_HOME_FUNCTION = """
 CREATE OR REPLACE FUNCTION is_home_of(stream bytea, subject jsonb, no_life_yet boolean) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
-    here boolean;
+    began bigint;
 BEGIN
-    IF NOT no_life_yet THEN
-        SELECT opening.originator_id = stream AND subject @> jsonb_build_object(
-            'cluster', lives.cluster, 'namespace', lives.namespace, 'app', lives.app) INTO here
-        FROM lives JOIN stored_events AS opening
-            ON opening.topic = 'Deployed' AND opening.notification_id BETWEEN lives.opened AND lives.opened + 2
-        WHERE lives.deployment_id = subject ->> 'deployment_id'
-        ORDER BY opening.notification_id LIMIT 1;
-        RETURN here;
+    IF no_life_yet THEN
+        SELECT min(opened) INTO began FROM lives WHERE cluster = subject ->> 'cluster'
+            AND namespace = subject ->> 'namespace' AND app = subject ->> 'app';
+        IF began IS NULL THEN  -- a new app, in a stream that is no other one's
+            RETURN NOT EXISTS (
+                SELECT FROM stored_events WHERE originator_id = stream AND originator_version = 1
+                    AND (as_json(state) #> '{meta,subject}' @> subject - 'deployment_id') IS NOT TRUE);
+        END IF;
+    ELSE
+        SELECT opened INTO began FROM lives WHERE deployment_id = subject ->> 'deployment_id'
+            AND cluster = subject ->> 'cluster' AND namespace = subject ->> 'namespace' AND app = subject ->> 'app';
     END IF;
-    SELECT opening.originator_id = stream INTO here
-    FROM lives JOIN stored_events AS opening
-        ON opening.topic = 'Deployed' AND opening.notification_id BETWEEN lives.opened AND lives.opened + 2
-    WHERE lives.cluster = subject ->> 'cluster' AND lives.namespace = subject ->> 'namespace'
-        AND lives.app = subject ->> 'app'
-    ORDER BY lives.opened, opening.notification_id LIMIT 1;
-    IF FOUND THEN
-        RETURN here;
-    END IF;
-    RETURN NOT EXISTS (  -- and a stream has one app, from its first line on
-        SELECT FROM stored_events AS line WHERE line.originator_id = stream AND line.originator_version = 1
-            AND (as_json(line.state) #> '{meta,subject}' @> subject - 'deployment_id') IS NOT TRUE);
+    RETURN (
+        SELECT originator_id = stream FROM stored_events
+        WHERE notification_id = ANY (ARRAY[began, began + 1, began + 2]) AND topic || '' = 'Deployed'
+        ORDER BY notification_id LIMIT 1);
 END $$
 """
 
@@ -271,7 +267,7 @@ BEGIN
                         -- Verification tells by its bytes that a line opens a life.
                         wrong := wrong OR about -> 'deployment_id' IS DISTINCT FROM line #> '{{data,deployment_id}}'
                             OR opens <> (position('"life_key":"'::bytea IN states[i]) > 0)
-                            OR opens AND (released OR life[1] IS DISTINCT FROM line #>> '{{data,deployment_id}}');
+                            OR opens AND (i > 3 OR released OR life[1] IS DISTINCT FROM line #>> '{{data,deployment_id}}');
                         released := true;
                     WHEN 'SecretSet' THEN
                         values_said := values_said + (SELECT count(*) FROM jsonb_object_keys(line #> '{{data,secrets}}'));

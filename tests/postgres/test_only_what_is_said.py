@@ -38,7 +38,7 @@ from ledger.streams import LEDGER_STREAM
 from tests.ledger.examples import ENVELOPE, EXAMPLES
 from tests.ledger.telling import SPEC, telling
 from tests.postgres.conftest import OpenStore
-from tests.postgres_support import holding
+from tests.postgres_support import administer, holding
 
 A, B, LEDGER = b"a" * 16, b"b" * 16, LEDGER_STREAM.bytes
 ABOUT = replace(ENVELOPE, subject=Subject(cluster="prod", namespace="shop", app="orders", deployment_id="life"))
@@ -402,6 +402,19 @@ def test_a_life_is_opened_once(writer: PostgresStore) -> None:
         writer.append([*telling(told, A, first), *telling(told, A, first + 1)], clock_us=1, beside=told)
 
 
+def test_a_life_is_opened_where_it_can_be_found(writer: PostgresStore) -> None:
+    life, key = LifeRow("new", "prod", "shop", "orders", 0), LifeKeyRow("new", "identity", b"wrapped")
+    told, first = asked(Beside(life=life, life_key=key)), after(writer, A)
+    assert told.request is not None
+    state = encode(EnvSet(values={}), replace(ENVELOPE, request_id=told.request.request_id))
+    others = [NewRow(B, version, "Noted", state) for version in (1, 2, 3)]
+    with pytest.raises(LedgerDeniedError, match="what the lines say"):
+        writer.append([*others, *telling(told, A, first)], clock_us=1, beside=told)
+    writer.append([*others[:2], *telling(told, A, first)], clock_us=1, beside=told)
+    ended = asked(Beside(shred="new"))
+    writer.append(telling(ended, A, after(writer, A)), clock_us=1, beside=ended)
+
+
 @pytest.mark.parametrize("left_out", ["life", "life_key"])
 def test_a_life_and_its_key_are_written_with_the_line_that_opens_it_or_it_is_not(
     writer: PostgresStore, left_out: str
@@ -479,6 +492,28 @@ def test_a_line_in_the_stream_of_an_app_is_about_that_app(writer: PostgresStore,
         beside = Beside(shred=subject.deployment_id) if topic == "Destroyed" else Beside()
         with pytest.raises(LedgerDeniedError, match="not in the stream of what it is about"):
             writer.append([NewRow(A, after(writer, A), topic, state)], clock_us=1, beside=beside)
+
+
+def test_whose_stream_it_is_takes_a_few_blocks_to_tell_however_long_the_ledger_is(
+    writer: PostgresStore, database: str
+) -> None:
+    subject = '\'{"cluster": "prod", "namespace": "shop", "app": "orders", "deployment_id": "life"}\''
+    read = " + ".join(
+        f"pg_stat_get_xact_blocks_fetched('{name}'::regclass)"
+        for name in ("stored_events", "stored_events_pkey", "stored_events_stream", "stored_events_landmarks")
+    )
+    home = f"is_home_of(repeat('a', 16)::bytea, {subject}, number % 2 = 0)"
+    administer(
+        database,
+        "INSERT INTO stored_events SELECT number, decode(md5(number::text), 'hex'), 1, 'Deployed', repeat('x', 600)::bytea, 0,"
+        " leaf, chain FROM stored_events, generate_series(1000, 9000) AS number WHERE notification_id = 1",
+    )
+    ((here, blocks),) = administer(
+        database,
+        f"WITH asked AS MATERIALIZED (SELECT sum(({home})::int) AS here FROM generate_series(1, 100) AS number)"
+        f" SELECT here, {read} FROM asked",
+    )
+    assert (here, blocks < 1000) == (100, True)
 
 
 def test_a_stream_is_of_one_app(writer: PostgresStore) -> None:
