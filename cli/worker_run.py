@@ -74,6 +74,7 @@ def run(
     """
     if drift not in ("heal", "report"):
         raise UsageError(f'invalid --drift "{drift}": expected heal or report')
+    address = _address(listen)
     from effects.app_work import DisabledError  # noqa: PLC0415
 
     collect_garbage_as_usual()
@@ -86,11 +87,12 @@ def run(
     ended: TermEnd | None = None
     with _telling(session), _refusing_denied(), stopping_on_signals(stop) as signals:
         prepare: Callable[[], None] | None = partial(_prepare, session, request, resident=not once)
-        if once or isinstance(session.place.ledger, Path):  # waiting would not make a file usable
-            _prepare(session, request, resident=not once)
-            prepare = None
         worker, metrics = _worker(session, settings, request)
-        with _listening(listen if not once else "none", worker, metrics):
+        # Listening comes first: a worker that cannot run must not be named in the ledger.
+        with _listening(None if once else address, worker, metrics):
+            if once or isinstance(session.place.ledger, Path):  # waiting would not make a file usable
+                _prepare(session, request, resident=not once)
+                prepare = None
             try:
                 if once:
                     ended = worker.run_once(stop)
@@ -248,18 +250,26 @@ def _left(session: Session) -> Iterator[tuple[AppId, str]]:
             yield app_id, f"edited by hand: {', '.join(drifted(app.life))}"
 
 
+def _address(listen: str) -> tuple[str, int] | None:
+    """Host and port; None for "none"."""
+    if listen == "none":
+        return None
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError(f'invalid --listen "{listen}": expected HOST:PORT or none')
+    return host.strip("[]"), int(port)
+
+
 @contextmanager
-def _listening(address: str, worker: Worker, metrics: Metrics) -> Iterator[None]:
-    if address == "none":
+def _listening(address: tuple[str, int] | None, worker: Worker, metrics: Metrics) -> Iterator[None]:
+    if address is None:
         yield
         return
     from effects.endpoints import serving  # noqa: PLC0415
 
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise UsageError(f'invalid --listen "{address}": expected HOST:PORT or none')
-    with serving((host.strip("[]"), int(port)), _pages(worker, metrics)) as chosen:
-        if port == "0":
+    host, port = address
+    with serving(address, _pages(worker, metrics)) as chosen:
+        if port == 0:
             sys.stderr.write(f"listening on {host}:{chosen}\n")
         yield
 

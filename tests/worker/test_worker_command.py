@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -333,11 +334,22 @@ def test_head_is_answered_as_get_without_its_body() -> None:
         (["--drift", "ignore"], 2, 'invalid --drift "ignore": expected heal or report'),
         (["--listen", "nowhere"], 2, 'invalid --listen "nowhere": expected HOST:PORT or none'),
         (["--listen", "127.0.0.1:99999"], 1, "127.0.0.1:99999 cannot be listened on"),
+        (["--once", "--listen", "nowhere"], 2, 'invalid --listen "nowhere": expected HOST:PORT or none'),
         (["--lease", "0.5s"], 3, '--lease "0.5s" is too short'),
     ],
 )
-def test_what_makes_no_sense_is_refused(cli: Cli, args: list[str], code: int, said: str) -> None:
+def test_what_makes_no_sense_is_refused_and_enables_no_worker(cli: Cli, args: list[str], code: int, said: str) -> None:
+    cli.run("deploy", "--image", "nginx:alpine").done()
     assert said in cli.run("worker", "run", *args).failed(code).error
+    assert "WorkerEnabled" not in cli.events()
+
+
+def test_a_worker_whose_port_is_taken_is_not_enabled(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        failed = cli.run("worker", "run", "--listen", f"127.0.0.1:{port}").failed(1)
+    assert f"127.0.0.1:{port} cannot be listened on" in failed.error
+    assert not cli.ledger.exists()
 
 
 def test_a_cluster_that_only_the_worker_reaches_needs_no_context_here(cli: Cli) -> None:
