@@ -22,8 +22,6 @@ from ledger.envelope import Subject
 from ledger.redaction import also_in, texts
 from ledger.spec import BLANK, AppId
 from ledger.streams import app_stream, observed_stream
-from projections.app_list import APP_LIST
-from projections.runner import rebuild
 
 
 def redact(
@@ -66,7 +64,8 @@ def redact(
         if not yes and not terminal.confirm(f"Blank {field} at position {position}? It cannot be read again."):
             declined(session, {"redacted": False})
             return
-    recorded_at = session.ledger.redact(position, field, request).position
+    about = _subject(session, position)
+    recorded_at = session.ledger.redact(position, field, request).position  # all that may fail comes before it
     content = {
         "redacted": True,
         "position": position,
@@ -74,10 +73,8 @@ def redact(
         "recorded_at_position": recorded_at,
         "also_in": [{"position": position, "field": field} for position, field in also],
     }
-    about = _subject(session, position)
     deployment_id = about.deployment_id if about is not None else None
     with documented(session, request, lambda: content, deployment_id=deployment_id, repeated=repeated):
-        rebuild(session.store, APP_LIST)
         if repeated:
             notice_repeated(session, request)
         terminal.success(f"{field} at position {position} is blank")

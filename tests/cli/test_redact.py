@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import NoReturn
+
 import pytest
 
 from tests.cli_support import Cli, query
@@ -107,6 +110,34 @@ def test_a_repeated_request_is_answered_and_not_recorded_again(noted: Cli) -> No
     noted.run("env", "create", "--env", "NOTE=more").done()
     refused = noted.run(*redact(noted, "-y", "--request-id", "once")).failed(3)
     assert 'request id "once" was used for another request' in refused.error
+
+
+def lose_the_ledger_once_it_is_redacted() -> None:
+    """In another process: whatever is asked of the ledger after a redaction finds it busy."""
+    from ledger.envelope import Recorded
+    from ledger.errors import LedgerBusyError
+    from ledger.ledger import Ledger
+    from ledger.request import Request
+    from ledger.sqlite_store import SqliteStore
+
+    redact = Ledger.redact
+
+    def busy(self: SqliteStore, *_: object, **__: object) -> NoReturn:
+        raise LedgerBusyError("the ledger is busy")
+
+    def last(self: Ledger, position: int, field: str, request: Request) -> Recorded:
+        done = redact(self, position, field, request)
+        SqliteStore.query = SqliteStore.change = busy  # type: ignore[assignment, method-assign]
+        return done
+
+    Ledger.redact = last  # type: ignore[method-assign]
+
+
+def test_once_it_is_recorded_nothing_fails_any_more(noted: Cli) -> None:
+    unlucky = replace(noted, change=f"{__name__}:{lose_the_ledger_once_it_is_redacted.__name__}")
+    done = unlucky.run("-o", "json", *redact(noted, "-y")).done()
+    assert done.json["redacted"] is True
+    assert noted.events().count("Redacted") == 1
 
 
 def test_a_reason_is_blanked_and_changes_nothing_in_the_cluster(deployed: Cli) -> None:
