@@ -63,6 +63,10 @@ def verify(
 
     Example:  1ctl audit verify --against yesterday.checkpoint
     """
+    if key is not None and against is None:
+        from cli.exit_codes import UsageError  # noqa: PLC0415
+
+        raise UsageError("--key needs --against: the chain is checked without a key")
     from cli.progress import progress  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
     from ledger.snapshot_upkeep import wrong_snapshot  # noqa: PLC0415

@@ -122,6 +122,8 @@ def verify_proof(
     """
     from cli.terminal import Terminal  # noqa: PLC0415 - no session: there need be no ledger here
 
+    if event is not None and old is not None:
+        raise UsageError("--event and --old exclude each other")
     terminal = Terminal(json=INVOCATION.json)
     verifier, witnesses = verifier_key(key), [verifier_key(each) for each in witness or ()]
     if old is not None:

@@ -69,6 +69,14 @@ def test_a_proof_is_checked_without_a_ledger(known: Cli, tmp_path: Path, file: s
     assert nobody.run("audit", "verify-proof", "proof", "--key", key).code != 0
 
 
+def test_a_check_that_could_not_be_made_is_not_left_out(known: Cli) -> None:
+    known.run("audit", "checkpoint", "--file", "then").done()
+    known.run("audit", "prove", "--since", "then", "--file", "grew").done()
+    both = ("audit", "verify-proof", "grew", "--key", "our+ledger.key", "--old", "then", "--event", "nowhere")
+    assert "--event and --old exclude each other" in known.run(*both).failed(2).error
+    assert "--key needs --against" in known.run("audit", "verify", "--key", "our+ledger.key").failed(2).error
+
+
 def test_one_thing_is_proved_at_a_time(known: Cli) -> None:
     known.run("audit", "prove").failed(2)
     known.run("audit", "prove", "--release", "1", "--position", "1").failed(2)
