@@ -197,9 +197,11 @@ def signed_now(session: Session, tree: Tree | None = None) -> bytes:
         tree: An empty one, which has grown to the checkpoint's size afterwards.
 
     Raises:
-        CheckpointError: The ledger is empty, or its signing key is not here.
+        RefusedError: The ledger is empty.
+        CheckpointError: Its signing key is not here.
         LedgerDamagedError: It does not continue the kept checkpoint.
     """
+    ledger_key(session.store)  # an empty ledger has none, and no id to look for the signing key by
     ledger_id = session.reader.ledger_id() or ""
     key = notes.load_signing_key(session.keys.signing_path(ledger_id))
     return sign_and_keep(session, session.store, key, tree)
@@ -225,7 +227,8 @@ def sign_and_keep(
     Raises:
         LedgerUnavailableError: It cannot be kept, and nobody is to be told.
         LedgerBusyError: Another process is signing one.
-        CheckpointError: It is empty, or the key is not its own.
+        RefusedError: It is empty.
+        CheckpointError: The key is not its own.
         LedgerDamagedError: It does not continue the kept checkpoint.
     """
     ours, kept = own_key(store, key).verifier, kept_checkpoints(session)

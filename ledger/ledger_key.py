@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ledger.checkpoint import CheckpointError, SigningKey, VerifierKey
 from ledger.codec import decode
-from ledger.errors import LedgerDamagedError
+from ledger.errors import LedgerDamagedError, RefusedError
 from ledger.events import LedgerCreated
 from ledger.store import Store
 
@@ -27,13 +27,13 @@ def ledger_key(store: Store) -> VerifierKey:
     """The key that position 1 of the ledger names. It says who ought to sign, not that the ledger is authentic.
 
     Raises:
-        CheckpointError: The ledger is empty.
+        RefusedError: The ledger is empty.
         LedgerDamagedError: It does not begin as a ledger does, or its key has the name of another one: then what was
             signed for it is looked for under a wrong name, and not found.
     """
     rows = store.positions(1, 1, limit=1)
     if not rows:
-        raise CheckpointError("the ledger is empty: there is nothing to sign or to prove")
+        raise RefusedError("nothing is recorded in the ledger yet", hint="There is nothing to sign or to prove.")
     event, _ = decode(rows[0].topic, rows[0].state)
     if not isinstance(event, LedgerCreated) or not isinstance(event.verification_key, str):
         raise LedgerDamagedError("position 1 of the ledger does not say whose ledger it is")
@@ -54,7 +54,8 @@ def own_key(store: Store, key: SigningKey) -> SigningKey:
     """A signing key under the ledger's own name: one key file may serve several ledgers.
 
     Raises:
-        CheckpointError: The ledger is empty, or it names another key.
+        RefusedError: The ledger is empty.
+        CheckpointError: It names another key.
     """
     ours = ledger_key(store)
     key = replace(key, name=ours.name)

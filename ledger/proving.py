@@ -28,7 +28,8 @@ def checkpoint_now(
             vouches for the older ones. Never one that was read from a file.
 
     Raises:
-        CheckpointError: The ledger is empty, or the key is not its own.
+        RefusedError: The ledger is empty.
+        CheckpointError: The key is not its own.
         LedgerDamagedError: It does not continue `previous`; a line is missing or is not what was hashed.
     """
     key = own_key(store, key)

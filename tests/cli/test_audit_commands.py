@@ -201,6 +201,11 @@ def test_of_a_ledger_that_nobody_named_and_that_is_not_there_yet_nobody_knows_wh
     assert cli.run("-o", "json", "audit", "export", "--file", "out.jsonl").done().json["events"] == 0
 
 
+@pytest.mark.parametrize("more", [["checkpoint"], ["witness", "kept"], ["prove", "--since", "satusky.toml"]])
+def test_of_an_empty_ledger_nothing_can_be_signed_or_proved(cli: Cli, more: list[str]) -> None:
+    assert "nothing is recorded in the ledger yet" in cli.run("audit", *more).failed(3).error
+
+
 @pytest.mark.parametrize("key", [(), ("--key", "our+ledger.key")], ids=["", "with its key"])
 @pytest.mark.parametrize("named", [False, True], ids=["", "named"])
 def test_a_ledger_that_is_gone_was_rolled_back_beside_a_checkpoint(

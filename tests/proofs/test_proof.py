@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ledger.checkpoint import COSIGNATURE, Checkpoint, CheckpointError, SigningKey, cosign, open_note, sign
 from ledger.codec import encode
 from ledger.comparing import Comparison, verify_against
-from ledger.errors import LedgerDamagedError, OneCtlError
+from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError
 from ledger.events import LedgerCreated, Redacted
 from ledger.leaf import entry as entry_bytes
 from ledger.ledger_key import ledger_key
@@ -257,7 +257,7 @@ class TestCheckpointNow:
         assert checkpoint_now(made.store, SigningKey("other", made.key.seed)) == note
 
     def test_an_empty_ledger_has_nothing_to_sign(self, made: RealLedger, tmp_path: Path) -> None:
-        with pytest.raises(CheckpointError, match="empty"):
+        with pytest.raises(RefusedError, match="nothing is recorded in the ledger yet"):
             checkpoint_now(SqliteStore(tmp_path / "none.db"), made.key)
 
     def test_a_tree_that_is_kept_grows_with_the_ledger(self, own: RealLedger) -> None:
