@@ -131,10 +131,11 @@ class Worker:
         """Lead until every app was worked on, or `stop` is set, and say how that ended; None if another worker leads.
 
         Raises:
+            LedgerUnavailableError, LedgerBusyError, LedgerDeniedError: Nobody can tell whether another worker leads.
             FatalError, LedgerDamagedError, LedgerEndedError, LedgerFullError: The ledger cannot go on.
         """
         self._waits = False
-        if not self._acquire():
+        if not self._lease.acquire():
             return None
         try:
             return self._lead(stop, once=True)

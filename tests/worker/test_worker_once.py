@@ -41,6 +41,14 @@ def test_drift_that_is_only_reported_ends_it_with_8_until_it_is_set_back(cli: Cl
     assert cli.run("worker", "run", "--once").done().lines[-1] == GOOD
 
 
+def test_a_lock_that_cannot_be_used_is_not_taken_for_another_worker(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:alpine").done()
+    cli.ledger.with_name(f"{cli.ledger.name}.worker-sandbox.lock").mkdir()
+    failed = cli.run("worker", "run", "--once").failed(1)
+    assert "sandbox.lock cannot be used: Is a directory" in failed.error
+    assert "another worker leads" not in failed.stderr
+
+
 @dataclass
 class Refusing(Plan):
     """Every request of these answers 503."""
