@@ -74,8 +74,7 @@ def create(
 
     Example:  1ctl profile create prod --context my-cluster --namespace shop
     """
-    from pathlib import Path  # noqa: PLC0415
-
+    from cli.home import expanded  # noqa: PLC0415
     from cli.profiles import Profile, lasting_address  # noqa: PLC0415
     from cli.session import Session  # noqa: PLC0415
 
@@ -86,7 +85,7 @@ def create(
         Profile(
             context=context,
             namespace=namespace,
-            kubeconfig=str(Path(kubeconfig).expanduser().absolute()) if kubeconfig else None,
+            kubeconfig=str(expanded(kubeconfig).absolute()) if kubeconfig else None,
             cluster=cluster,
             ledger=lasting_address(ledger) if ledger else None,
             domain_suffix=domain_suffix,

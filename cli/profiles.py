@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from cli.home import expanded
 from ledger import values
 from ledger.errors import InvalidValueError, OneCtlError, RefusedError
 
@@ -216,7 +217,7 @@ def place(profiles: Profiles, *, name: str | None, ledger: str | None, home: Pat
     return Place(
         profile=name,
         context=profile.context,
-        kubeconfig=Path(profile.kubeconfig).expanduser() if profile.kubeconfig else None,
+        kubeconfig=expanded(profile.kubeconfig) if profile.kubeconfig else None,
         namespace=(profile.namespace or "default") if real else "default",
         cluster=cluster,
         ledger=_ledger_address(ledger or profile.ledger, name or cluster, home),
@@ -239,7 +240,7 @@ def _ledger_address(given: str | None, owner: str, home: Path) -> Path | str:
             hint="Name a file, --ledger /path/ledger.db, or a database, --ledger postgresql://host/name",
         )
     # As in SQLAlchemy, sqlite:///x is relative and sqlite:////x is absolute.
-    return Path(rest.removeprefix("/") if separator else given).expanduser()
+    return expanded(rest.removeprefix("/") if separator else given)
 
 
 def lasting_address(given: str) -> str:
@@ -258,6 +259,12 @@ def shown_address(address: Path | str | None) -> str | None:
         return Address(address).shown
     except InvalidValueError:
         return "postgresql://***"
+
+
+def _name(content: object) -> str | None:
+    if content is not None and not isinstance(content, str):
+        raise TypeError
+    return content
 
 
 def _profile(content: Mapping[str, object]) -> Profile:
@@ -279,6 +286,6 @@ def _read(path: Path) -> tuple[str | None, dict[str, Profile]]:
 
     try:
         content = orjson.loads(text)
-        return content["current"], {name: _profile(each) for name, each in content["profiles"].items()}
+        return _name(content["current"]), {name: _profile(each) for name, each in content["profiles"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProfileFileError(f"{path} is not a file of profiles", hint="Move it away and make them again.") from error

@@ -52,6 +52,7 @@ def _asked(keys: Sequence[str]) -> dict[str, str]:
     for key in keys:
         if not answers.get(key):
             raise RefusedError(f"no value given for {key}", hint="Each --key takes one line of input.")
+        values.env_value(answers[key], field=f"value of {key}")
     return answers
 
 

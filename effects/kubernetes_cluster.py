@@ -25,6 +25,7 @@ from effects.cluster import (
     LEDGER_LABEL,
     LIFE_LABEL,
     ChangedMeanwhileError,
+    ClusterError,
     ClusterKind,
     Listed,
     LogsUnavailableError,
@@ -107,7 +108,14 @@ class KubernetesCluster:
         Raises:
             ClusterError: The file or the context cannot be used.
         """
-        file = (kubeconfig or Path("~/.kube/config")).expanduser()
+        named = kubeconfig or Path("~/.kube/config")
+        try:
+            file = named.expanduser()
+        except RuntimeError as error:
+            raise ClusterError(
+                f"the home directory that {named} begins with is not known",
+                hint="Name the file: ONECTL_KUBECONFIG=/path",
+            ) from error
         name = name or context
         door = Door(from_kubeconfig(file, context), name=name, timeout=timeout)
         return cls(door, name=name, watch_seconds=watch_seconds)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from cli.options import DIGITS, LARGEST_NUMBER
+from effects.cluster import ClusterError
+from effects.kubernetes_cluster import KubernetesCluster
 from ledger.checkpoint import SigningKey
 from tests.cli_support import Cli
 
@@ -37,6 +39,26 @@ def test_a_variable_of_ours_that_is_no_text_is_refused(cli: Cli, name: str) -> N
     refused = cli.run("deploy", "--image", "nginx", env={name: NO_TEXT}).failed(2)
     assert f"{name} is not UTF-8 text" in refused.error
     assert not cli.home.exists()
+
+
+@pytest.mark.parametrize("name", ["ONECTL_HOME", "ONECTL_LEDGER", "ONECTL_KUBECONFIG"])
+def test_the_home_of_nobody_is_refused(cli: Cli, name: str) -> None:
+    refused = cli.run("deploy", "list", env={name: "~no-such-user/x"}).failed(3)
+    assert 'the home directory that "~no-such-user/x" begins with is not known' in refused.error
+    assert "ONECTL_HOME=/path" in refused.error
+    assert not cli.home.exists()
+
+
+def test_a_profile_with_a_file_in_the_home_of_nobody_is_refused(cli: Cli) -> None:
+    place = ("--context", "c", "--namespace", "shop")
+    for option in ("--kubeconfig", "--ledger"):
+        refused = cli.run("profile", "create", "p", *place, option, "~no-such-user/x").failed(3)
+        assert 'that "~no-such-user/x" begins with is not known' in refused.error
+
+
+def test_the_default_kubeconfig_of_nobody_is_an_error_of_the_cluster() -> None:
+    with pytest.raises(ClusterError, match="is not known"):
+        KubernetesCluster.connect(kubeconfig=Path("~no-such-user/config"), context="c")
 
 
 def test_a_variable_of_the_ci_that_is_no_text_keeps_nobody_from_deploying(cli: Cli) -> None:

@@ -178,7 +178,16 @@ def test_a_profile_is_not_overwritten(prod: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"current": null}', '{"current": null, "profiles": {"p": {"context": 5}}}', "\x00"]
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"current": null}',
+        '{"current": null, "profiles": {"p": {"context": 5}}}',
+        '{"current": ["x"], "profiles": {}}',
+        "\x00",
+    ],
 )
 def test_a_file_of_profiles_that_is_none_is_told(cli: Cli, content: str) -> None:
     cli.home.mkdir()

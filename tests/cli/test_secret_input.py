@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from tests.canary import CANARY, files_that_leak, leaks
@@ -16,6 +18,23 @@ def keys(cli: Cli) -> list[str]:
 
 
 # Where values come from
+
+
+@pytest.mark.parametrize("args", [["secret", "create"], ["deploy", "--image", "nginx:2"]], ids=["secret", "deploy"])
+def test_what_is_typed_for_a_key_has_to_be_text(deployed: Cli, args: list[str]) -> None:
+    before = deployed.events()
+    done = subprocess.run(
+        deployed.argv(*args, "--key", "TOKEN"),
+        cwd=deployed.cwd,
+        env=deployed.environ(),
+        input=b"\xff\xfe",
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "value of TOKEN" in done.stderr.decode()
+    assert "must be valid UTF-8" in done.stderr.decode()
+    assert deployed.events() == before
 
 
 def test_a_pair_on_the_command_line_warns_once_on_stderr(deployed: Cli) -> None:
