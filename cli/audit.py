@@ -72,12 +72,10 @@ def verify(
     from ledger.snapshot_upkeep import wrong_snapshot  # noqa: PLC0415
     from ledger.verify import verify_chain  # noqa: PLC0415
 
-    session = Session.for_questions()
+    session = Session.for_questions(may_be_gone=against is not None)  # beside a checkpoint it was rolled back
     session.store.tables_version()  # what cannot even be opened is told as such, not as a line that cannot be read
     with progress("Verifying") as told:
         result = verify_chain(session.store, progress=told, deep=deep)
-    if result.events == 0 and result.damage is None and against is None:  # beside a checkpoint it was rolled back
-        session.require_named_ledger()
     compared = _compare(session, against, key) if against is not None and result.damage is None else None
     with progress("Comparing snapshots") as told:
         wrong = wrong_snapshot(session.store, told) if result.damage is None else None

@@ -113,8 +113,6 @@ def show(session: Session, wanted: Filter, *, limit: int | None, follow: bool, u
         entries: Sequence[Entry] = list(audit_log.entries(store, wanted, upto=upto))
     else:
         entries = audit_log.newest(store, wanted, count, upto=upto)
-    if not entries:
-        session.require_named_ledger()
     if terminal.json:
         terminal.document([entry.to_json() for entry in entries])
         return
@@ -163,8 +161,6 @@ def export(
         raise UsageError(f'invalid --format "{format_}": expected {", ".join(FORMATS)}')
     session = Session.for_questions()
     head = session.store.head().position
-    if head == 0:
-        session.require_named_ledger()
     shown = nullcontext(_silent) if file is None and sys.stdout.isatty() else progress("Exporting")
     with shown as told:
         entries = _counted(audit_log.entries(session.store, Filter(), upto=head), head, told)

@@ -91,8 +91,6 @@ def list_deployments(
         limit=page_size(session, limit),
         position=moment.position if moment else None,
     )
-    if not page.rows:
-        session.require_named_ledger()
     rows = [row.deployment() for row in page.rows]
     if wide:
         rows = [_with_rollout(session, row, moment.position if moment else None) for row in rows]

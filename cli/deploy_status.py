@@ -56,6 +56,7 @@ def status(
         )
     seconds = waiting.seconds()
     session = Session()
+    session.require_named_ledger()
     is_only_read = when.is_now and not session.reader.may_append()
     if is_only_read and waiting.wait:
         raise RefusedError(

@@ -146,6 +146,7 @@ def rebuild(
     from projections.runner import rebuild as fold_anew  # noqa: PLC0415
 
     session = Session()
+    session.require_named_ledger()
     names = [APP_LIST.name, SNAPSHOTS]
     if name is not None and name not in names:
         raise RefusedError(f'there is no read model "{name}"', hint=f"There are: {', '.join(names)}")

@@ -14,7 +14,7 @@ def orphans() -> None:
     """
     from effects.orphans import orphans as find  # noqa: PLC0415
 
-    session = Session()
+    session = Session.for_questions()
     cluster = session.place.cluster
     namespaces = {app_id.namespace for app_id in session.reader.apps(cluster)} | {session.place.namespace}
     found = [

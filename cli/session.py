@@ -48,10 +48,19 @@ class Session:
         self._noticed: set[str] = set()
 
     @classmethod
-    def for_questions(cls) -> Session:
-        """One that says, where it is so, that the ledger goes on elsewhere: its answers are of the time before that."""
+    def for_questions(cls, *, may_be_gone: bool = False) -> Session:
+        """One that says, where it is so, that the ledger goes on elsewhere: its answers are of the time before that.
+
+        Args:
+            may_be_gone: Whether it is an answer, too, that there is no ledger where somebody named one.
+
+        Raises:
+            RefusedError: As for `require_named_ledger`.
+        """
         session = cls()
         here = session.store.instance()
+        if here is None and not may_be_gone:
+            session.require_named_ledger()
         if here is not None and here.has_ended and not here.is_backup:
             session.terminal.notice(
                 f"This ledger goes on elsewhere: {here.note or here.writer}. What is recorded there is not seen here."

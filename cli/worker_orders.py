@@ -83,6 +83,7 @@ def disable(yes: YesOption = False, reason: ReasonOption = None) -> None:
     from ledger.events import WorkerDisabled  # noqa: PLC0415
 
     session = Session()
+    session.require_named_ledger()
     request = origin.request(reason=reason)
     cluster = session.place.cluster
     enabled = session.reader.has_worker(cluster)

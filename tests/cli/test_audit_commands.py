@@ -206,6 +206,11 @@ def test_of_an_empty_ledger_nothing_can_be_signed_or_proved(cli: Cli, more: list
     assert "nothing is recorded in the ledger yet" in cli.run("audit", *more).failed(3).error
 
 
+def test_an_empty_ledger_has_no_backup(cli: Cli) -> None:
+    assert "nothing is recorded in the ledger yet" in cli.run("ledger", "backup", "b.db").failed(3).error
+    assert not (cli.cwd / "b.db").exists()
+
+
 @pytest.mark.parametrize("key", [(), ("--key", "our+ledger.key")], ids=["", "with its key"])
 @pytest.mark.parametrize("named", [False, True], ids=["", "named"])
 def test_a_ledger_that_is_gone_was_rolled_back_beside_a_checkpoint(
@@ -244,8 +249,28 @@ def test_environment_values_are_shown_as_recorded_and_secrets_by_their_keys(know
     assert "hush" not in known.run("audit", "log").done().stdout
 
 
-@pytest.mark.parametrize("command", ["audit log", "-o json audit log", "deploy list", "-o json deploy list --all"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "audit log",
+        "-o json audit log",
+        "deploy list",
+        "-o json deploy list --all",
+        "deploy get",
+        "deploy status",
+        "env list --all",
+        "secret list --all",
+        "ledger orphans",
+        "ledger rebuild",
+        "worker disable -y",
+        "worker status",
+    ],
+)
 def test_nothing_is_not_said_of_a_ledger_that_was_named_and_is_not_there(known: Cli, command: str) -> None:
     refused = known.run("--ledger", "nope.db", *command.split()).failed(3)
     assert "there is no ledger at nope.db" in refused.error
     known.run(*command.split()).done()
+
+
+def test_nobody_follows_a_ledger_that_is_not_there(known: Cli) -> None:
+    assert "there is no ledger at nope.db" in known.run("--ledger", "nope.db", "audit", "log", "-f").failed(3).error

@@ -162,6 +162,6 @@ def test_a_backup_that_was_killed_is_in_nobodys_way(user: User, tmp_path: Path) 
     assert not list(tmp_path.glob(".backup*"))
 
 
-def test_an_empty_ledger_has_no_backup(user: User, elsewhere: str, tmp_path: Path) -> None:
-    assert "nothing is recorded" in user.run("ledger", "backup", str(tmp_path / "b"), ledger=elsewhere).failed(3).error
+def test_where_no_ledger_is_nothing_is_backed_up(user: User, elsewhere: str, tmp_path: Path) -> None:
+    assert "there is no ledger" in user.run("ledger", "backup", str(tmp_path / "b"), ledger=elsewhere).failed(3).error
     assert not (tmp_path / "b").exists()
