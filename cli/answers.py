@@ -183,10 +183,13 @@ def _asking_about_pods(life: Life) -> Iterator[None]:
 def rollout_failed(life: Life, reason: str, message: str, *, hint: str = GO_BACK) -> CommandError:
     """The error of a roll whose pods will not become ready, as the ledger knows it."""
     return CommandError(
-        f"release {life.release} failed: {reason}: {message}.".replace("..", "."),
-        code=ExitCode.ROLLOUT_FAILED,
-        hint=hint,
+        f"release {life.release} failed: {sentence(reason, message)}", code=ExitCode.ROLLOUT_FAILED, hint=hint
     )
+
+
+def sentence(reason: str, message: str) -> str:
+    """Why pods failed, as the cluster says it: with one full stop at the end, and nothing else changed."""
+    return ": ".join(part for part in (reason, message.rstrip(".")) if part) + "."
 
 
 def _when_asked(session: Session, outcome: Outcome) -> Life:

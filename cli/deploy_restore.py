@@ -73,8 +73,8 @@ def _warn_of_failure(session: Session, app: App, deployment_id: str | None) -> N
     """Say so if the newest pods of the destroyed deployment had failed: those of the new one may fail alike."""
     ended = ended_life(session.reader, app, deployment_id)
     if ended is not None and ended.rollout == "failed":
-        reason, message = ended.rollout_failure or ("Unknown", "")
+        why = answers.sentence(*(ended.rollout_failure or ("Unknown", "")))
         session.terminal.warn(
-            f"Release {ended.release} of {ended.deployment_id} had failed: {reason}: {message}.".replace("..", ".")
-            + " If this one does, too, deploy an image that works: 1ctl deploy --image IMAGE"
+            f"Release {ended.release} of {ended.deployment_id} had failed: {why}"
+            " If this one does, too, deploy an image that works: 1ctl deploy --image IMAGE"
         )

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cli.answers import tell_verdict
+from cli.answers import sentence, tell_verdict
 from cli.exit_codes import CommandError, ExitCode
 from cli.parked_hints import refusal
 from cli.recording import GO_BACK, LEDGER_FAILURES, healthy, not_applied, not_watched, status_hint
@@ -184,7 +184,7 @@ def _failed(session: Session, app: App, life: Life, progress: RolloutLook) -> Co
     if progress.rollout is not None and progress.rollout.old_ready:
         serving = " The pods of the earlier release keep running."
     return CommandError(
-        f"release {life.release} failed: {reason}: {message}.{serving}".replace("..", "."),
+        f"release {life.release} failed: {sentence(reason, message)}{serving}",
         code=ExitCode.ROLLOUT_FAILED,
         hint=GO_BACK,
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cli.answers import sentence
 from effects.cluster import Ref
 from tests.cli.test_exit_codes import read_until
 from tests.cli_support import Cli
@@ -186,3 +187,15 @@ def test_one_replica_is_not_many(cli: Cli) -> None:
     assert re.search(r"^✅ Scaled deployment \S+ to 1 replica$", cli.run("deploy", "scale", "--replicas", "1").stdout)
     assert "already at 1 replica — no" in cli.run("deploy", "scale", "--replicas", "1").done().stdout
     assert "to 2 replicas\n" in cli.run("deploy", "scale", "--replicas", "2").done().stdout
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ('exec: "../bin/app": not found', 'StartError: exec: "../bin/app": not found.'),
+        ("It has a full stop.", "StartError: It has a full stop."),
+        ("", "StartError."),
+    ],
+)
+def test_what_the_cluster_says_of_pods_is_told_as_it_is_with_one_full_stop(message: str, said: str) -> None:
+    assert sentence("StartError", message) == said
