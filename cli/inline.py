@@ -106,10 +106,14 @@ class Inline:
                 )
             return self._reconcile(app_id, request, looked_at, progress)
         except ParkedError as error:
-            raise not_applied(refusal(error.reason, error.message), hint=error.hint, again=_AGAIN) from error
+            raise not_applied(
+                refusal(error.reason, error.message), hint=error.hint, again=_AGAIN, repeatable=True
+            ) from error
         except (ClusterError, SealedError, ConflictError, *LEDGER_FAILURES) as error:
             ours = isinstance(error, LEDGER_FAILURES)
-            raise not_applied(error.message, hint=None if ours else error.hint, again=_AGAIN) from error
+            raise not_applied(
+                error.message, hint=None if ours else error.hint, again=_AGAIN, repeatable=True
+            ) from error
 
     def _reconcile(self, app_id: AppId, request: Request, looked_at: Inventory, progress: Progress | None) -> App:
         """As the reconciler does; a cluster that is too busy, and says for how long, is waited for."""

@@ -80,16 +80,17 @@ def show_plan(session: Session, app_id: AppId, command: Command) -> Plan:
     return show(session, app_id, command)
 
 
-def not_applied(message: str, *, hint: str | None, again: str) -> CommandError:
+def not_applied(message: str, *, hint: str | None, again: str, repeatable: bool = False) -> CommandError:
     """The error of a request that is in the ledger but not in the cluster.
 
     Args:
         message: Why.
         hint: What to do about that, or None.
         again: Who applies it, and when.
+        repeatable: Whether the same command, given again, applies it; where a worker does, it would only look on.
     """
     lines = [*(lines_of(hint) if hint else []), f"It is recorded. {again}"]
-    if INVOCATION.recorded:
+    if repeatable and INVOCATION.recorded:
         lines.append(
             f"The very same command does it, too, but only with --request-id {INVOCATION.request_id}: "
             "without, it is recorded once more."

@@ -134,6 +134,7 @@ def test_8_when_no_worker_is_seen_and_a_worker_that_comes_applies_it(cli: Cli) -
     failed = cli.run("deploy", "--image", "nginx:alpine").failed(8)
     assert f"recorded, but not applied: no worker was seen for {resident.NO_WORKER_SECONDS:.0f} s" in failed.error
     assert "1ctl worker run" in failed.error
+    assert "very same command" not in failed.error  # it would only look on
     shown = cli.run("deploy", "status").done()
     assert "Applied:       pending" in shown.stdout
     assert "Leader:  none; the last one was seen" in cli.run("worker", "status").done().stdout
