@@ -18,6 +18,7 @@ from ledger.events import RolloutCompleted, RolloutFailed
 from ledger.landmarks import roll_verdict
 
 if TYPE_CHECKING:
+    from cli.deadline import Deadline
     from cli.session import Session
     from ledger.app import App, Life
     from ledger.ledger import Outcome
@@ -104,7 +105,7 @@ def own_life(outcome: Outcome) -> Life:
     return life
 
 
-def wait(session: Session, applied: App, outcome: Outcome, request: Request, *, timeout: float) -> None:
+def wait(session: Session, applied: App, outcome: Outcome, request: Request, deadline: Deadline) -> None:
     """Wait for the pods of the roll that this very request asked for.
 
     Args:
@@ -112,7 +113,7 @@ def wait(session: Session, applied: App, outcome: Outcome, request: Request, *, 
         applied: The app as it was when the cluster was made equal to the ledger.
         outcome: What was recorded for the request; a roll is among it.
         request: The request.
-        timeout: Seconds.
+        deadline: When to give up.
 
     Raises:
         CommandError: The rollout failed or was superseded, or the deployment was destroyed (exit code 4); or it took too
@@ -121,13 +122,13 @@ def wait(session: Session, applied: App, outcome: Outcome, request: Request, *, 
     with _asking_about_pods(own_life(outcome)):
         asked, newest = _when_asked(session, outcome), applied.life
     if newest is not None and newest.roll.position == asked.roll.position:
-        session.applying.wait(applied, newest, request, timeout=timeout)
+        session.applying.wait(applied, newest, request, deadline)
     else:
         tell_verdict(session, applied.id, asked)
 
 
 def wait_scaled(
-    session: Session, applied: App, outcome: Outcome, request: Request, *, replicas: int, timeout: float
+    session: Session, applied: App, outcome: Outcome, request: Request, deadline: Deadline, *, replicas: int
 ) -> None:
     """Wait until as many pods are ready as this very request asked for. No roll begins with it.
 
@@ -137,7 +138,7 @@ def wait_scaled(
     """
     own = own_life(outcome)
     life = _scaled(session, applied, own, replicas)
-    session.applying.wait_pods(applied, life, request, timeout=timeout)
+    session.applying.wait_pods(applied, life, request, deadline)
     with _asking_about_pods(life):
         _scaled(session, session.reader.app(applied.id), own, replicas)
 

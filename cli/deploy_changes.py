@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import answers, origin
+from cli.deadline import Deadline
 from cli.options import Change, Waiting, Which, YesOption
 from cli.recording import counted, record, show_plan
 from cli.session import Session
@@ -42,13 +43,15 @@ def scale(
     life = answers.own_life(outcome)
     content = {"replicas": replicas, "changed": bool(outcome.recorded)}
     with answers.answering(session, request, outcome, lambda: content):
-        applied = session.applying.apply(app.id, request) if outcome.recorded or waiting.wait else app
+        deadline = Deadline.after(seconds) if waiting.wait else None
+        applies = outcome.recorded or waiting.wait
+        applied = session.applying.apply(app.id, request, deadline=deadline) if applies else app
         if outcome.recorded:
             session.terminal.success(f"Scaled deployment {life.deployment_id} to {counted(replicas)}")
         else:
             session.terminal.info(f"Deployment {life.deployment_id} already at {counted(replicas)} — no change.")
-        if waiting.wait:
-            answers.wait_scaled(session, applied, outcome, request, replicas=replicas, timeout=seconds)
+        if deadline is not None:
+            answers.wait_scaled(session, applied, outcome, request, deadline, replicas=replicas)
 
 
 def restart(*, waiting: Waiting, which: Which, change: Change) -> None:
@@ -72,11 +75,12 @@ def restart(*, waiting: Waiting, which: Which, change: Change) -> None:
     with answers.answering(session, request, outcome, lambda: {"restarted": True}):
         session.announce_sandbox()
         session.terminal.info(f"Initiating rolling restart for deployment {life.deployment_id}...")
-        applied = session.applying.apply(app.id, request)
+        deadline = Deadline.after(seconds) if waiting.wait else None
+        applied = session.applying.apply(app.id, request, deadline=deadline)
         session.terminal.success("Rolling restart initiated. Pods are being replaced one by one.")
         session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
-        if waiting.wait:
-            answers.wait(session, applied, outcome, request, timeout=seconds)
+        if deadline is not None:
+            answers.wait(session, applied, outcome, request, deadline)
 
 
 def destroy(

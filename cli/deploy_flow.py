@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from cli import answers, origin, satusky_toml
+from cli.deadline import Deadline
 from cli.exit_codes import UsageError
 from cli.inputs import is_stdin, read_text
 from cli.moment import life_of
@@ -71,9 +72,10 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
         if wish.detach:
             _detached(session, app_id, released)
             return
-        app = _apply(session, outcome, request)
-        if waiting.wait:
-            answers.wait(session, app, outcome, request, timeout=timeout)
+        deadline = Deadline.after(timeout) if waiting.wait else None
+        app = _apply(session, outcome, request, deadline)
+        if deadline is not None:
+            answers.wait(session, app, outcome, request, deadline)
 
 
 # -- Before recording --------------------------------------------------------------------------------------------------
@@ -169,14 +171,14 @@ def _check_before(session: Session, app: App, request: Request, *, detach: bool)
 # -- After recording ---------------------------------------------------------------------------------------------------
 
 
-def _apply(session: Session, outcome: Outcome, request: Request) -> App:
+def _apply(session: Session, outcome: Outcome, request: Request, deadline: Deadline | None) -> App:
     """Apply, printing each step once it is true, in the order that users know."""
     app, terminal = outcome.app, session.terminal
     assert app.life is not None
     steps = _Steps(
         session, app.life, domain_is_new=any(isinstance(each.event, DomainAssigned) for each in outcome.recorded)
     )
-    applied = session.applying.apply(app.id, request, steps.done)
+    applied = session.applying.apply(app.id, request, steps.done, deadline=deadline)
     terminal.success(f"🚀 Deployment for {app.id.name} is successful! Your app is live at: https://{app.life.domain}")
     terminal.line(f"Deployment ID: {app.life.deployment_id}")
     return applied

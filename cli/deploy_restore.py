@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import answers, origin
+from cli.deadline import Deadline
 from cli.options import Change, Waiting, Which
 from cli.recording import record, show_plan
 from cli.session import Session
@@ -62,11 +63,12 @@ def restore(
     with answers.answering(session, request, outcome, lambda: content):
         (first,) = (each.event for each in outcome.recorded if isinstance(each.event, Deployed))
         _warn_of_failure(session, outcome.app, first.restored_from)
-        applied = session.applying.apply(app_id, request)
+        deadline = Deadline.after(seconds) if waiting.wait else None
+        applied = session.applying.apply(app_id, request, deadline=deadline)
         session.terminal.success(f"App {app_id.name} is restored. Your app is live at: https://{life.domain}")
         session.terminal.line(f"Deployment ID: {life.deployment_id}")
-        if waiting.wait:
-            answers.wait(session, applied, outcome, request, timeout=seconds)
+        if deadline is not None:
+            answers.wait(session, applied, outcome, request, deadline)
 
 
 def _warn_of_failure(session: Session, app: App, deployment_id: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import answers, origin
+from cli.deadline import Deadline
 from cli.moment import life_of
 from cli.options import Change, DryRunOption, RequestIdOption, Waiting, Which, YesOption, countable, offer
 from cli.recording import GO_BACK, record, show_plan
@@ -74,11 +75,12 @@ def rollback(
     assert rolled is not None
     content = {"rolled_back": True, "release": rolled.release, "target": rolled.target, "only": rolled.only}
     with answers.answering(session, request, outcome, lambda: content):
-        applied = session.applying.apply(app.id, request)
+        deadline = Deadline.after(seconds) if waiting.wait else None
+        applied = session.applying.apply(app.id, request, deadline=deadline)
         session.terminal.success(f"Rollback to version {rolled.target} initiated")
         session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
-        if waiting.wait:
-            answers.wait(session, applied, outcome, request, timeout=seconds)
+        if deadline is not None:
+            answers.wait(session, applied, outcome, request, deadline)
 
 
 def mark_bad(

@@ -21,6 +21,7 @@ from ledger.app import App, Life, destroyed_error
 from ledger.errors import OneCtlError, RefusedError, may_pass
 
 if TYPE_CHECKING:
+    from cli.deadline import Deadline
     from ledger.request import Request
     from ledger.spec import AppId
 
@@ -44,7 +45,8 @@ def status(
 
     Where commands apply what they record, it finishes what an interrupted one left undone.
 
-    With --wait it ends with 0 once its pods are ready, with 4 if they will not become ready, with 5 if not in time.
+    With --wait it ends with 0 once its pods are ready, with 4 if they will not become ready, with 5 if not in time,
+    and with 8 if what is recorded is not applied by then.
 
     Example:  1ctl deploy status --wait --timeout 2m
     """
@@ -124,7 +126,7 @@ def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> 
     said: object = None
     with until_interrupted():
         while True:
-            app, found = _look(session, app.id, request, check_dns=check_dns, until=float("inf"))
+            app, found = _look(session, app.id, request, check_dns=check_dns)
             document = _document(app, app.life or app.leaving, found)
             if document != said and session.terminal.json:
                 session.terminal.bytes([orjson.dumps(document) + b"\n"])
@@ -139,7 +141,7 @@ def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> 
 
 
 def _look(
-    session: Session, app_id: AppId, request: Request, *, check_dns: bool, until: float, follows: bool = False
+    session: Session, app_id: AppId, request: Request, *, check_dns: bool, deadline: Deadline | None = None
 ) -> tuple[App, Status]:
     """`_now`, asked again while the ledger is away for a moment, which is said once for each time it is away.
 
@@ -148,8 +150,8 @@ def _look(
         app_id: The app.
         request: On whose behalf.
         check_dns: See `_now`.
-        until: When to give up, by the monotonic clock.
-        follows: Whether to wait for a worker to apply what is recorded.
+        deadline: When to give up; until then a worker that has to apply something is waited for. None: never, and it is
+            not.
 
     Raises:
         LedgerUnavailableError, LedgerBusyError: It was away up to the end.
@@ -160,11 +162,11 @@ def _look(
     while True:
         try:
             app = session.reader.app(app_id)
-            if follows and app.dirty:
-                app = session.applying.apply(app_id, request)
+            if deadline is not None and app.dirty:
+                app = session.applying.apply(app_id, request, deadline=deadline)
             return _now(session, app, request, check_dns=check_dns)
         except OneCtlError as error:
-            if not may_pass(error) or time.monotonic() >= until:
+            if not may_pass(error) or (deadline is not None and not deadline.left):
                 raise
             if not said:  # whatever else it is away for by then
                 session.terminal.notice(f"{error.message[:1].upper()}{error.message[1:]}; trying again.")
@@ -176,15 +178,17 @@ def _wait(session: Session, app: App, request: Request, *, check_dns: bool, time
     """Look until its pods are ready, will not become ready, or the time is over; show that, and end with its code."""
     import time  # noqa: PLC0415
 
+    from cli.deadline import Deadline  # noqa: PLC0415
+
     life = running(session, app)
-    deadline = time.monotonic() + timeout
+    deadline = Deadline.after(timeout)
     session.terminal.info("Waiting for deployment to become healthy...")
     while True:
-        app, found = _look(session, app.id, request, check_dns=check_dns, until=deadline, follows=True)
+        app, found = _look(session, app.id, request, check_dns=check_dns, deadline=deadline)
         final = found.applied == "yes" and found.status != "NotReady"
-        if final or time.monotonic() >= deadline:
+        if final or not deadline.left:
             break
-        time.sleep(max(0.0, min(WATCH_SECONDS, deadline - time.monotonic())))
+        time.sleep(min(WATCH_SECONDS, deadline.left))
     _print(session, app, app.life or app.leaving, found)
     if not final:
         raise CommandError(

@@ -17,6 +17,7 @@ from ledger.errors import ConflictError, RefusedError, SealedError
 from ledger.text import Lines
 
 if TYPE_CHECKING:
+    from cli.deadline import Deadline
     from cli.session import Session
     from effects.cluster import Ref
     from effects.rollout import RolloutLook
@@ -94,7 +95,14 @@ class Inline:
         with suppress(ClusterError):
             self._session.watch(request).look(app.id, life)
 
-    def apply(self, app_id: AppId, request: Request, progress: Progress | None = None) -> App:
+    def apply(
+        self,
+        app_id: AppId,
+        request: Request,
+        progress: Progress | None = None,
+        *,
+        deadline: Deadline | None = None,  # noqa: ARG002 - to stop halfway would help nobody
+    ) -> App:
         """Make the cluster equal to the ledger."""
         # What was looked at before is good for what follows at once, not for the next time somebody asks.
         looked_at, self._looked_at = self._looked_at or self._remembering(), None
@@ -139,11 +147,11 @@ class Inline:
         """The cluster; each object is looked at once, unless a write shows that it has changed since."""
         return Inventory(self._session.cluster, lambda: None, remembers_absence=True)
 
-    def wait_pods(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
+    def wait_pods(self, app: App, life: Life, request: Request, deadline: Deadline) -> None:
         """Look at the pods again and again, just as for a roll."""
-        self.wait(app, life, request, timeout=timeout)
+        self.wait(app, life, request, deadline)
 
-    def wait(self, app: App, life: Life, request: Request, *, timeout: float, records: bool = True) -> None:
+    def wait(self, app: App, life: Life, request: Request, deadline: Deadline, *, records: bool = True) -> None:
         """Look at the pods again and again, and record what became of the roll unless that is a worker's business."""
         session, terminal = self._session, self._session.terminal
         terminal.info("Waiting for deployment to become healthy...")
@@ -153,7 +161,7 @@ class Inline:
             terminal.info("Deployment status: NotReady (0 pct)")
             said = 0
         try:
-            for progress in session.watch(request).wait(app.id, life, timeout=timeout, records=records):
+            for progress in session.watch(request).wait(app.id, life, timeout=deadline.left, records=records):
                 # All ready and still waiting: older pods are going, or the cluster has yet to count. No news for a person.
                 if progress.verdict == "waiting" and progress.percent != said and progress.ready < progress.desired:
                     terminal.info(f"Deployment status: NotReady ({progress.percent} pct)")
@@ -174,7 +182,7 @@ class Inline:
                 tell_verdict(session, app.id, life)
             case "waiting":
                 raise CommandError(
-                    f"the pods were not ready within {timeout:g} s ({progress.ready} of {progress.desired} ready)"
+                    f"the pods were not ready within {deadline.seconds:g} s ({progress.ready} of {progress.desired} ready)"
                     + _why_not_ready(progress),
                     code=ExitCode.TIMED_OUT,
                     hint=status_hint(life),

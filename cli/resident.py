@@ -19,6 +19,7 @@ from ledger.follow import Follower
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cli.deadline import Deadline
     from cli.session import Session
     from effects.reconcile import Progress
     from ledger.app import App, Life
@@ -55,13 +56,16 @@ class Resident:
     def look_back(self, app: App, request: Request) -> None:
         """The worker watches."""
 
-    def apply(self, app_id: AppId, request: Request, progress: Progress | None = None) -> App:
+    def apply(
+        self, app_id: AppId, request: Request, progress: Progress | None = None, *, deadline: Deadline | None = None
+    ) -> App:
         """Follow the ledger until the worker has applied what is recorded by now, or says why not."""
         crash_point("before following")
         life = _concerned(self._session.reader.app(app_id))
         target = life.changed if life is not None else 0
+        within = APPLY_SECONDS if deadline is None else min(APPLY_SECONDS, deadline.left)
         try:
-            for app in self._follow(app_id, within=APPLY_SECONDS):
+            for app in self._follow(app_id, within=within, patience=min(NO_WORKER_SECONDS, within)):
                 if life is None or _is_applied(app, life.deployment_id, target):
                     _tell(app, progress)
                     return app
@@ -78,18 +82,18 @@ class Resident:
             raise not_applied(error.message, hint=None, again=_AGAIN) from error
         why = self._why_not(app_id)
         raise not_applied(
-            f"the worker has not applied it within {APPLY_SECONDS:g} s" + (f": {why}" if why else ""),
+            f"the worker has not applied it within {within:.2g} s" + (f": {why}" if why else ""),
             hint="See: 1ctl worker status",
             again=_AGAIN,
         )
 
-    def wait_pods(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
+    def wait_pods(self, app: App, life: Life, request: Request, deadline: Deadline) -> None:
         """Ask the cluster from here: the worker records what became of rolls only."""
         from cli.inline import Inline  # noqa: PLC0415 - for this case only
 
-        Inline(self._session).wait(app, life, request, timeout=timeout, records=False)
+        Inline(self._session).wait(app, life, request, deadline, records=False)
 
-    def wait(self, app: App, life: Life, request: Request, *, timeout: float) -> None:
+    def wait(self, app: App, life: Life, request: Request, deadline: Deadline) -> None:
         """Follow the ledger until the worker says what became of the pods."""
         terminal = self._session.terminal
         terminal.info("Waiting for deployment to become healthy...")
@@ -97,7 +101,7 @@ class Resident:
             # It was so when this was asked for, even if the worker and the pods are quicker than this process.
             terminal.info("Deployment status: NotReady (0 pct)")
         try:
-            for now in self._follow(app.id, within=timeout):
+            for now in self._follow(app.id, within=deadline.left, patience=NO_WORKER_SECONDS):
                 current = now.life
                 if (
                     current is None
@@ -114,27 +118,35 @@ class Resident:
         except LEDGER_FAILURES as error:
             raise not_watched(f"the ledger cannot be followed: {error.message}", life) from error
         raise CommandError(
-            f"the pods were not ready within {timeout:g} s", code=ExitCode.TIMED_OUT, hint=status_hint(life)
+            f"the pods were not ready within {deadline.seconds:g} s", code=ExitCode.TIMED_OUT, hint=status_hint(life)
         )
 
-    def _follow(self, app_id: AppId, *, within: float) -> Iterator[App]:
-        """The app as it is, whenever the ledger has grown; ends after so many seconds.
+    def _follow(self, app_id: AppId, *, within: float, patience: float) -> Iterator[App]:
+        """The app as it is, now and whenever the ledger has grown; ends after so many seconds.
+
+        Args:
+            app_id: The app.
+            within: Seconds.
+            patience: Seconds for which no worker may be seen.
 
         Raises:
-            CommandError: No worker was seen for `NO_WORKER_SECONDS`.
+            CommandError: No worker was seen for longer.
             LedgerBusyError, LedgerUnavailableError: The ledger was away, up to the end.
         """
         began = seen = time.monotonic()
         store, follower = self._session.store, None
         try:
-            while (now := time.monotonic()) < began + within:
+            while True:
+                now = time.monotonic()
                 try:
                     follower = follower or Follower(store, store.head().position)
                     yield self._session.reader.app(app_id)
                     if self._is_led():
                         seen = now
-                    elif now - seen >= NO_WORKER_SECONDS:
-                        raise _no_worker(now - seen)
+                    elif now - seen >= patience:
+                        raise _no_worker(patience)
+                    if now >= began + within:
+                        return
                     if follower.wait(min(1.0, began + within - now)):
                         follower.read(500)
                 except LEDGER_FAILURES as error:
@@ -161,7 +173,7 @@ class Resident:
 
 def _no_worker(seconds: float) -> CommandError:
     return not_applied(
-        f"no worker was seen for {seconds:.0f} s",
+        f"no worker was seen for {seconds:.2g} s",
         hint="Start one: 1ctl worker run   (or let commands apply again: 1ctl worker disable)",
         again="It is applied once a worker runs.",
     )

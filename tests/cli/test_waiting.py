@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from cli.deadline import Deadline
 from cli.inline import Inline
 from cli.session import Session
 from cli.terminal import Terminal
@@ -26,7 +27,8 @@ class Watched:
         return self
 
     def wait(self, *_: object, timeout: float, records: bool) -> Iterator[RolloutLook]:
-        assert (timeout, records) == (5, True)
+        assert 0 < timeout <= 5
+        assert records
         return iter(self.looks)
 
 
@@ -38,7 +40,7 @@ def lines(capsys: pytest.CaptureFixture[str], *looks: RolloutLook) -> list[str]:
     deployed = app(*opened())
     assert deployed.life is not None
     session = cast("Session", Watched(*looks))
-    Inline(session).wait(deployed, deployed.life, cast("Request", None), timeout=5)
+    Inline(session).wait(deployed, deployed.life, cast("Request", None), Deadline.after(5))
     return capsys.readouterr().out.splitlines()[1:-1]
 
 

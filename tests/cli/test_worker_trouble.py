@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,14 +32,29 @@ def cli(tmp_path: Path) -> Cli:
     return cli
 
 
-@pytest.fixture
-def leader(cli: Cli) -> Iterator[Lease]:
+@contextmanager
+def leading(cli: Cli) -> Iterator[Lease]:
     """A worker that leads and does nothing."""
     with closing(SqliteStore(cli.ledger)) as store:
         lease = store.lease("sandbox", holder="one", note="here", seconds=60)
         assert lease.acquire()
         yield lease
         lease.release()
+
+
+@pytest.fixture
+def leader(cli: Cli) -> Iterator[Lease]:
+    with leading(cli) as lease:
+        yield lease
+
+
+@pytest.fixture
+def waiting(cli: Cli) -> Cli:
+    """A user whose pods are late, and whose newest change waits for a worker."""
+    patient = replace(cli, change=None)
+    patient.run("deploy", "--image", "held:1", "--detach").done()
+    patient.run("deploy", "--image", "held:2", "--detach").done()
+    return patient
 
 
 def test_what_keeps_the_worker_from_applying_is_shown_where_somebody_waits_for_it(cli: Cli, leader: Lease) -> None:
@@ -51,6 +69,35 @@ def test_what_keeps_the_worker_from_applying_is_shown_where_somebody_waits_for_i
     status = cli.run("-o", "json", "deploy", "status").done().json
     assert status["applied"] == "pending"
     assert status["message"].startswith("The worker cannot apply it: the API server cannot be reached")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--image", "nginx:2"],
+        ["restart"],
+        ["scale", "--replicas", "2"],
+        ["rollback", "--version", "1", "-y"],
+        ["status"],
+    ],
+    ids=lambda args: args[0],
+)
+def test_one_span_bounds_all_of_a_wait_for_a_worker(waiting: Cli, args: list[str]) -> None:
+    wait = ("deploy", *args, "--wait", "--timeout", "0.3s")
+    began = time.monotonic()
+    failed = waiting.run(*wait).failed(8)
+    assert re.search(r"no worker was seen for 0\.[0-3]\d* s", failed.error)
+    assert time.monotonic() - began < resident.NO_WORKER_SECONDS / 2
+    with leading(waiting):
+        failed = waiting.run(*wait).failed(8)
+        assert re.search(r"the worker has not applied it within 0\.[0-3]\d* s", failed.error)
+
+
+def test_what_is_left_after_it_is_applied_is_for_the_pods(waiting: Cli) -> None:
+    waiting.run("worker", "run", "--once").done()
+    with leading(waiting):
+        failed = waiting.run("deploy", "status", "--wait", "--timeout", "0.3s").failed(5)
+    assert "the pods were not ready within 0.3 s" in failed.error
 
 
 def test_what_keeps_it_from_another_app_does_not_concern_this_one(cli: Cli, leader: Lease) -> None:
