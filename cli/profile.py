@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.lazy import command_group
-from cli.options import not_empty, offer
+from cli.options import INVOCATION, not_empty, offer
 
 if TYPE_CHECKING:
     from cli.session import Session
@@ -79,6 +79,7 @@ def create(
     from cli.session import Session  # noqa: PLC0415
 
     session = Session()
+    ledger = ledger or INVOCATION.ledger  # it may stand before the command, as for every other one
     existed = name in session.profiles.all
     session.profiles.create(
         name,

@@ -59,6 +59,13 @@ def test_a_profile_is_made_listed_used_shown_and_deleted(cli: Cli) -> None:
     assert current(cli)["cluster"] == "sandbox"
 
 
+def test_a_ledger_that_is_named_before_the_command_is_the_profiles(cli: Cli) -> None:
+    cli.run("--ledger", "/x/l.db", *PROD).done()
+    assert current(cli, "-p", "prod")["ledger"] == "/x/l.db"
+    cli.run("--ledger", "/x/l.db", *PROD, "--ledger", "/x/own.db", "--force").done()
+    assert current(cli, "-p", "prod")["ledger"] == "/x/own.db"
+
+
 def test_every_field_can_be_given(cli: Cli) -> None:
     more = ["--kubeconfig", "~/kc", "--cluster", "eu-1", "--ledger", "/x/l.db", "--domain-suffix", "example.org"]
     cli.run(*PROD, *more, "--gateway", "infra/public").done()
