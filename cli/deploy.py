@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -87,7 +87,14 @@ def deploy(context: typer.Context, *, wish: Wish, waiting: Waiting, which: Which
 
 def _refuse_options_before_subcommand(context: typer.Context) -> None:
     """`1ctl deploy --config x get` would silently ignore x."""
+    command: Any = context.command
+    own = {each.name for each in command.get_command(context, context.invoked_subcommand).params}
     for name in context.params:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            context.fail(f"--{name.replace('_', '-')} belongs after '{context.invoked_subcommand}'")
+            where = (
+                f"belongs after '{context.invoked_subcommand}'"
+                if name in own
+                else f"is an option of '{context.command_path}' itself, not of '{context.invoked_subcommand}'"
+            )
+            context.fail(f"--{name.replace('_', '-')} {where}")

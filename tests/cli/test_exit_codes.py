@@ -152,6 +152,7 @@ def test_1_for_a_bug_without_the_text_of_the_error(
         (["deploy", "--name", "a", "--deployment-id", "b"], "--name and --deployment-id exclude each other"),
         (["deploy", "--config", "x", "get"], "--config belongs after 'get'\nRun '1ctl deploy --help' for usage"),
         (["deploy", "--request-id", "x", "destroy"], "--request-id belongs after 'destroy'"),
+        (["app", "--image", "x", "get"], "--image is an option of '1ctl app' itself, not of 'get'"),
         (["env", "create"], "no value given: pass --env KEY=VALUE or --env-file FILE"),
         (["-o", "yaml", "deploy", "list"], 'invalid --output "yaml": expected table or json'),
     ],

@@ -77,4 +77,4 @@ def test_the_options_of_a_group_that_does_something_itself_are_those_of_its_sets
     done = cli.run("app", "--image", "nginx:1", "--reason", "first", "--request-id", "r-1", "-o", "json").done()
     assert done.json["request_id"] == "r-1"
     refused = cli.run("deploy", "--request-id", "r-2", "get").failed(2)
-    assert "--request-id belongs after 'get'" in refused.error
+    assert "--request-id is an option of '1ctl deploy' itself, not of 'get'" in refused.error
