@@ -8,6 +8,7 @@ import typer
 
 from cli import origin
 from cli.answers import answering, declined
+from cli.exit_codes import UsageError
 from cli.options import ReasonOption, RequestIdOption, Which, YesOption, offer
 from cli.recording import record
 from cli.rights import require_worker
@@ -36,6 +37,8 @@ def retry(
     from ledger.commands import RetryApply  # noqa: PLC0415
     from ledger.values import app_name  # noqa: PLC0415
 
+    if app is not None and any(each is not None for each in which):
+        raise UsageError("APP says which app: leave --name, --deployment-id and --config out")
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
     app_id = session.app_id(app_name(app)) if app is not None else target(session, which, ended=True)

@@ -153,6 +153,8 @@ def test_1_for_a_bug_without_the_text_of_the_error(
         (["deploy", "--config", "x", "get"], "--config belongs after 'get'\nRun '1ctl deploy --help' for usage"),
         (["deploy", "--request-id", "x", "destroy"], "--request-id belongs after 'destroy'"),
         (["app", "--image", "x", "get"], "--image is an option of '1ctl app' itself, not of 'get'"),
+        (["worker", "retry", "shop", "--name", "nosuch"], "APP says which app"),
+        (["worker", "retry", "shop", "-d", "123"], "APP says which app"),
         (["env", "create"], "no value given: pass --env KEY=VALUE or --env-file FILE"),
         (["-o", "yaml", "deploy", "list"], 'invalid --output "yaml": expected table or json'),
     ],
