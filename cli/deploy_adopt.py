@@ -8,7 +8,7 @@ import typer
 
 from cli import origin
 from cli.answers import answering, own_deployment, own_life
-from cli.dry_run import tell
+from cli.dry_run import planned, tell
 from cli.exit_codes import UsageError
 from cli.options import DryRunOption, RequestIdOption, Which
 from cli.recording import record
@@ -49,8 +49,9 @@ def adopt(
         _check(session, ref, uid)
     command = AdoptObject(kind=ref.kind, name=ref.name, uid=uid)
     if dry_run:
-        plan = session.ledger.plan(app_id, command)
-        tell(session, plan.events, [("update", ref.kind, ref.name)] if plan.after.life is not None else [])
+        plan = planned(session, app_id, command, request)
+        changes = plan.events and plan.after.life is not None
+        tell(session, plan.events, [("update", ref.kind, ref.name)] if changes else [])
         return
     outcome = record(session, app_id, command, request)
     if own_deployment(outcome) is not None:

@@ -36,7 +36,7 @@ def scale(
     request = origin.request(request_id=change.request_id, reason=change.reason)
     app = meant(session, request, which)
     if change.dry_run:
-        show_plan(session, app.id, Scale(replicas=replicas))
+        show_plan(session, app.id, Scale(replicas=replicas), request)
         return
     session.applying.look_back(app, request)
     outcome = record(session, app.id, Scale(replicas=replicas), request, life=app.deployment_id)
@@ -65,10 +65,10 @@ def restart(*, waiting: Waiting, which: Which, change: Change) -> None:
     seconds = waiting.seconds()
     request = origin.request(request_id=change.request_id, reason=change.reason)
     app = meant(session, request, which)
-    if change.dry_run:
-        show_plan(session, app.id, Restart())
-        return
     session.applying.check_roll(app, request)
+    if change.dry_run:
+        show_plan(session, app.id, Restart(), request)
+        return
     session.applying.look_back(app, request)
     outcome = record(session, app.id, Restart(), request, life=app.deployment_id)
     life = answers.own_life(outcome)
@@ -100,7 +100,9 @@ def destroy(
     app_id = target(session, which, ended=True)
     app = session.ledger.app(app_id)
     if change.dry_run:
-        show_plan(session, app_id, Destroy())
+        if session.store.request(request.request_id) is None:
+            _ending(session, app, which.deployment_id)
+        show_plan(session, app_id, Destroy(), request)
         return
     before = _repeated(session, app_id, request)
     ending: str | None = before or _ending(session, app, which.deployment_id)

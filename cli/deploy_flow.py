@@ -54,11 +54,11 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
     secrets = _given_secrets(session, wish)
     command = replace(command, secret_keys=tuple(sorted(secrets)))
     request = origin.request(request_id=change.request_id, reason=change.reason, git=True)
-    if change.dry_run:
-        show_plan(session, app_id, command)
-        return
     before = session.reader.app(app_id)
-    _check_before(session, before, request, detach=wish.detach)
+    _check_before(session, before, request, detach=wish.detach or change.dry_run)
+    if change.dry_run:
+        show_plan(session, app_id, command, request)
+        return
     outcome = record(
         session, app_id, command, request, secret_values=secrets, life=which.deployment_id, applies=not wish.detach
     )

@@ -53,7 +53,7 @@ def restore(
         deployment_id=which.deployment_id, secret_keys=tuple(sorted(given)), without_secrets=without_secrets
     )
     if change.dry_run:
-        show_plan(session, app_id, command)
+        show_plan(session, app_id, command, request)
         _warn_of_failure(session, session.reader.app(app_id), which.deployment_id)
         return
     session.applying.check_place(session.ledger.app(app_id), request)

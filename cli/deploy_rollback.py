@@ -59,10 +59,12 @@ def rollback(
     request = origin.request(request_id=change.request_id, reason=change.reason)
     app = meant(session, request, which)
     command = Rollback(version=version, only=only)
-    if change.dry_run:
-        _warn_of_failure(session, show_plan(session, app.id, command))
-        return
     session.applying.check_roll(app, request)
+    if change.dry_run:
+        planned = show_plan(session, app.id, command, request)
+        if planned.events:
+            _warn_of_failure(session, planned)
+        return
     session.applying.look_back(app, request)
     agreed = _agreed(session, app, command, request.request_id, yes=yes)
     if agreed is None:
@@ -103,7 +105,7 @@ def mark_bad(
     request = origin.request(request_id=request_id, reason=reason)
     app = meant(session, request, which)
     if dry_run:
-        show_plan(session, app.id, MarkBad(release=release))
+        show_plan(session, app.id, MarkBad(release=release), request)
         return
     outcome = record(session, app.id, MarkBad(release=release), request, life=app.deployment_id)
     life = answers.own_life(outcome)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from cli.recording import record
 from effects.cluster import Ref
 from effects.desired import DesiredObject, Surroundings, desired
+from ledger.ledger import Plan
 from projections.changes import changes, in_words
 
 if TYPE_CHECKING:
@@ -15,20 +17,33 @@ if TYPE_CHECKING:
     from ledger.app import App
     from ledger.commands import Command
     from ledger.events import Event
-    from ledger.ledger import Plan
+    from ledger.request import Request
     from ledger.spec import AppId
 
 
-def show(session: Session, app_id: AppId, command: Command) -> Plan:
+def show(session: Session, app_id: AppId, command: Command, request: Request) -> Plan:
     """Print the events that would be recorded, what they change, and the objects that would change in the cluster.
 
     Raises:
         RefusedError: The command would be refused.
     """
-    plan = session.ledger.plan(app_id, command)
+    plan = planned(session, app_id, command, request)
     changed = in_words(changes(plan.before.life, plan.after.life))
     tell(session, plan.events, object_changes(session, plan.before, plan.after), changed=changed)
     return plan
+
+
+def planned(session: Session, app_id: AppId, command: Command, request: Request) -> Plan:
+    """What a command would lead to: nothing, if the request was recorded before, which is said.
+
+    Raises:
+        RefusedError: The command would be refused.
+    """
+    session.reader.refuse_ended()
+    if session.store.request(request.request_id) is None:
+        return session.ledger.plan(app_id, command)
+    app = record(session, app_id, command, request, applies=False).app  # it is answered from the ledger, or refused
+    return Plan(events=(), before=app, after=app)
 
 
 def tell(

@@ -69,7 +69,7 @@ def notice_repeated(session: Session, request: Request) -> None:
     session.terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
 
 
-def show_plan(session: Session, app_id: AppId, command: Command) -> Plan:
+def show_plan(session: Session, app_id: AppId, command: Command, request: Request) -> Plan:
     """Print what a command would record and change, for `--dry-run`; neither is done. What was printed.
 
     Raises:
@@ -77,7 +77,7 @@ def show_plan(session: Session, app_id: AppId, command: Command) -> Plan:
     """
     from cli.dry_run import show  # noqa: PLC0415 - it knows how objects are made
 
-    return show(session, app_id, command)
+    return show(session, app_id, command, request)
 
 
 def not_applied(message: str, *, hint: str | None, again: str, repeatable: bool = False) -> CommandError:

@@ -47,6 +47,11 @@ def redact(
     terminal = session.terminal
     request = origin.request(request_id=request_id, reason=reason)
     session.reader.refuse_ended()
+    repeated = session.ledger.answered(Redact(position=position, field=field), request) is not None
+    if dry_run and repeated:
+        notice_repeated(session, request)
+        tell(session, (), ())
+        return
     if dry_run:
         event, remaining = session.ledger.plan_redaction(position, field)
         before, after = _around(session, position, remaining)
@@ -54,7 +59,6 @@ def redact(
         _warn(session, after)
         _tell_where_else(session, _also(session, position, field))
         return
-    repeated = session.ledger.answered(Redact(position=position, field=field), request) is not None
     also: Sequence[tuple[int, str]] = ()
     if not repeated:
         require_worker(session.store, "A redaction cannot be undone: use a login of onectl_worker, or be the owner.")

@@ -82,5 +82,42 @@ def test_a_first_deploy_makes_not_even_a_key(cli: Cli) -> None:
     assert state(cli) == {}
 
 
+def test_of_a_request_that_was_recorded_nothing_more_would_be(running: Cli) -> None:
+    scale = ("deploy", "scale", "--replicas", "2", "--request-id", "s2")
+    running.run(*scale).done()
+    before = state(running)
+    shown = running.run("-o", "json", *scale, "--dry-run").done()
+    assert (shown.json["events"], shown.json["objects"]) == ([], [])
+    assert 'Request "s2" was recorded before; it is not recorded again.' in shown.stderr
+    other = ("deploy", "scale", "--replicas", "3", "--request-id", "s2", "--dry-run")
+    assert 'request id "s2" was used for another request' in running.run(*other).failed(3).error
+    assert state(running) == before
+
+
+def test_a_deployment_that_is_gone_is_not_taken_for_the_one_that_runs(running: Cli) -> None:
+    old = running.run("-o", "json", "deploy", "get").done().json["deployment_id"]
+    destroy = ("deploy", "destroy", "-d", old, "-y", "--request-id", "d1")
+    running.run(*destroy).done()
+    running.run("deploy", "--image", "nginx:3").done()
+    refused = running.run("deploy", "destroy", "-d", old, "--dry-run").failed(3)
+    assert f'deployment "{old}" of app "user-service" was destroyed' in refused.error
+    assert running.run("-o", "json", *destroy, "--dry-run").done().json["objects"] == []
+
+
+@pytest.mark.parametrize("args", [["restart"], ["rollback", "--version", "2"], ["--image", "nginx:3"]])
+def test_secrets_that_cannot_be_opened_here_refuse_it(running: Cli, args: list[str]) -> None:
+    running.run("deploy", "restart").done()
+    refused = running.having(ONECTL_IDENTITY="/nope").run("deploy", *args, "--dry-run").failed(3)
+    assert "has secrets that this machine cannot open" in refused.error
+
+
+def test_where_nothing_is_recorded_nothing_is_planned(running: Cli) -> None:
+    running.run("audit", "export", "--file", "all.jsonl").done()
+    replica = running.having(ONECTL_LEDGER="replica.db")
+    replica.run("audit", "import", "all.jsonl").done()
+    for args in (["deploy", "scale", "--replicas", "5"], ["env", "unset", "--key", "A"]):
+        assert "replica" in replica.run(*args, "--dry-run").failed(3).error
+
+
 def test_what_a_rule_refuses_is_refused(running: Cli) -> None:
     assert "there is no release 9" in running.run("deploy", "rollback", "--version", "9", "--dry-run").failed(3).error

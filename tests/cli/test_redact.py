@@ -105,6 +105,7 @@ def test_a_repeated_request_is_answered_and_not_recorded_again(noted: Cli) -> No
     first = noted.run("-o", "json", *args).done().json
     again = noted.run("-o", "json", *args).done()
     assert again.json == {**first, "repeated": True}
+    assert noted.run("-o", "json", *redact(noted, "--request-id", "once", "--dry-run")).done().json["events"] == []
     assert 'Request "once" was recorded before' in again.stderr
     assert noted.events().count("Redacted") == 1
     noted.run("env", "create", "--env", "NOTE=more").done()

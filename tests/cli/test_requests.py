@@ -236,6 +236,7 @@ def test_a_repeated_adoption_is_not_refused_because_the_first_one_was_done(deplo
     other.run(*adopt).done()
     other.run("deploy", "--image", "nginx:alpine").done()
     assert "service/other belongs to other now" in other.run(*adopt).done().stdout
+    assert other.run("-o", "json", *adopt, "--dry-run").done().json["events"] == []
 
 
 def somebody_else_is_first() -> None:
