@@ -12,7 +12,7 @@ Invariants:
 Simplified against Kubernetes:
 
 * There is one namespace, `default`, and one identity that may do everything.
-* Fields are owned as `effects.sandbox_fields` says: server-side apply takes every list as one value.
+* Fields are owned as `effects.sandbox_fields` says: server-side apply takes most lists as one value.
 * A watch looks at the file again and again; of quick changes to one object it sees the last one.
 * Defaults are not filled in, but for a Service's clusterIP. Of a manifest's rules only the common ones are checked.
 * Garbage is collected at once instead of in the background.

@@ -1,22 +1,27 @@
 """Who owns which field of the sandbox's objects, and what applying and editing do to them. Pure.
 
-Server-side apply merges maps by key and takes every list, containers and ports included, as one value. An edit by hand
-takes the fields that it changes away from everybody else, as an update does in Kubernetes.
+Server-side apply merges maps by key, containers and their variables by name, and takes every other list, ports included,
+as one value. An edit by hand takes the fields that it changes away from everybody else, as an update does in Kubernetes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import orjson
 
 from effects.cluster import FieldConflictError, Seen, ref_of
-from effects.sandbox_rules import value_at
 
 FieldPath = tuple[str, ...]
-"""Where a field is in a manifest: the keys from the top."""
+"""Where a field is in a manifest: the keys from the top. An entry of a merged list is named as managed fields name it."""
+
+MERGED_BY_NAME = frozenset({"containers", "env"})
+"""Lists of which several managers may own entries."""
+
+_ENTRY = "k:"
 
 IDENTITY: frozenset[FieldPath] = frozenset(
     {("apiVersion",), ("kind",), ("metadata", "name"), ("metadata", "namespace")},
@@ -83,8 +88,10 @@ def merge(stored: Stored, wanted: dict[str, Any], manager: str, *, force: bool =
     others = {other: paths - conflicts.get(other, frozenset()) for other, paths in others.items()}
     manifest = orjson.loads(orjson.dumps(stored.manifest))
     shared = frozenset[FieldPath]().union(*others.values())
-    for path in stored.owners.get(applier, frozenset()) - fields.keys() - shared:
-        _remove(manifest, path)
+    gone = stored.owners.get(applier, frozenset()) - fields.keys() - shared
+    for path in sorted(gone, key=_is_name_of_entry):  # names last: others may have put something into an entry
+        if not _is_name_of_entry(path) or _at(manifest, path[:-1]).keys() == {"name"}:
+            _remove(manifest, path)
     for path, value in fields.items():
         _set(manifest, path, value)
     return _changed(stored, manifest, others | {applier: frozenset(fields)})
@@ -137,7 +144,7 @@ def _fields_v1(paths: frozenset[FieldPath]) -> dict[str, Any]:
     for path in sorted(paths):
         node = fields
         for key in path:
-            node = node.setdefault(f"f:{key}", {})
+            node = node.setdefault(key if key.startswith(_ENTRY) else f"f:{key}", {})
     return fields
 
 
@@ -154,12 +161,45 @@ def _patched(target: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _leaves(node: Any, path: FieldPath = ()) -> Iterator[tuple[FieldPath, Any]]:
-    """The fields of a manifest, lists and empty maps being fields themselves."""
-    if isinstance(node, dict) and node:
-        for key, value in node.items():
-            yield from _leaves(value, (*path, key))
-    else:
+    """The fields of a manifest; lists that are not merged, and empty maps, are fields. An empty merged list is none."""
+    for key, value in (inner := _inner(node, path)).items():
+        yield from _leaves(value, (*path, key))
+    if not inner and not (node == [] and _is_merged(node, path)):
         yield path, node
+
+
+def _inner(node: Any, path: FieldPath) -> Mapping[str, Any]:
+    """What is merged key by key at this path, by the keys of a `FieldPath`."""
+    if isinstance(node, dict):
+        return node
+    if not _is_merged(node, path) or not all(isinstance(entry, dict) and "name" in entry for entry in node):
+        return {}
+    return {_entry_key(entry["name"]): entry for entry in node}
+
+
+def _is_merged(node: Any, path: FieldPath) -> bool:
+    return isinstance(node, dict) or (isinstance(node, list) and path[-1] in MERGED_BY_NAME)
+
+
+def _entry_key(name: object) -> str:
+    return _ENTRY + orjson.dumps({"name": name}).decode()
+
+
+def _is_name_of_entry(path: FieldPath) -> bool:
+    return len(path) > 1 and path[-1] == "name" and path[-2].startswith(_ENTRY)
+
+
+def _child(node: Any, key: str) -> Any:
+    if isinstance(node, list):
+        return next((each for each in node if isinstance(each, dict) and _entry_key(each.get("name")) == key), None)
+    return node.get(key) if isinstance(node, dict) else None
+
+
+def _at(node: Any, path: FieldPath) -> Any:
+    """What is there, or None."""
+    for key in path:
+        node = _child(node, key)
+    return node
 
 
 def _conflicts(
@@ -180,7 +220,7 @@ def _conflicts(
 def _conflict_error(manifest: dict[str, Any], conflicts: Mapping[Manager, frozenset[FieldPath]]) -> FieldConflictError:
     owners: dict[str, list[str]] = {}
     for manager, paths in sorted(conflicts.items()):
-        owners.setdefault(manager.name, []).extend(".".join(path) for path in sorted(paths))
+        owners.setdefault(manager.name, []).extend(map(_dotted, sorted(paths)))
     said = "; ".join(f"{name} owns {', '.join(fields)}" for name, fields in owners.items())
     return FieldConflictError(
         f"another field manager owns fields of {ref_of(manifest)}: {said}",
@@ -189,32 +229,51 @@ def _conflict_error(manifest: dict[str, Any], conflicts: Mapping[Manager, frozen
     )
 
 
+def _dotted(path: FieldPath) -> str:
+    """A field as `effects.drift` names it."""
+    names = (orjson.loads(key.removeprefix(_ENTRY))["name"] if key.startswith(_ENTRY) else key for key in path)
+    return ".".join(map(str, names))
+
+
 def _clashes(manifest: dict[str, Any], theirs: FieldPath, path: FieldPath, value: Any) -> bool:
     """Whether setting the field would change theirs. Two managers may own a field that they agree about."""
-    present = value_at(manifest, theirs)
+    present = _at(manifest, theirs)
     if theirs == path:
         return bool(present != value) and not (value == {} and isinstance(present, dict))
     if path[: len(theirs)] == theirs:
-        return not isinstance(present, dict)
+        return not _is_merged(present, theirs)
     return theirs[: len(path)] == path and value != {}
 
 
 def _set(manifest: dict[str, Any], path: FieldPath, value: Any) -> None:
-    *parents, last = path
-    node = manifest
-    for key in parents:
-        if not isinstance(node.get(key), dict):
-            node[key] = {}
-        node = node[key]
-    if value != {} or not isinstance(node.get(last), dict):
-        node[last] = value
+    node: Any = manifest
+    for key, below in pairwise(path):
+        child = _child(node, key)
+        wanted = list if below.startswith(_ENTRY) else dict
+        if not isinstance(child, wanted):
+            child = orjson.loads(key.removeprefix(_ENTRY)) if key.startswith(_ENTRY) else wanted()
+            _put(node, key, child)
+        node = child
+    if value != {} or not isinstance(_child(node, path[-1]), dict):
+        _put(node, path[-1], value)
 
 
-def _remove(node: dict[str, Any], path: FieldPath) -> None:
-    """Removes a field and the maps that it leaves empty; a map that others have put something into stays."""
+def _put(node: Any, key: str, value: Any) -> None:
+    if isinstance(node, list):
+        node.append(value)
+    else:
+        node[key] = value
+
+
+def _remove(node: Any, path: FieldPath) -> None:
+    """Removes a field and the maps and entries that it leaves empty; one that others have put something into stays."""
     head, *rest = path
-    child = node.get(head)
-    if rest and isinstance(child, dict):
+    child = _child(node, head)
+    if rest and isinstance(child, (dict, list)):
         _remove(child, tuple(rest))
-    if child == {} or not (rest or isinstance(child, dict)):
+    if child not in ({}, []) and (rest or _is_merged(child, path)):
+        return
+    if isinstance(node, dict):
         node.pop(head, None)
+    elif child is not None:
+        node.remove(child)

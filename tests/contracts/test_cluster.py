@@ -572,6 +572,44 @@ def test_force_heals_what_was_edited_by_hand(adapter: Adapter) -> None:
     assert owner_of(live, field) == f"{OURS} (Apply)"
 
 
+def with_variable(adapter: Adapter, wanted: Object, name: str) -> None:
+    """Somebody adds a variable to the container, as ``kubectl set env`` does."""
+    live = adapter.cluster.read(ref_of(wanted))
+    assert live is not None
+    (container,) = live["spec"]["template"]["spec"]["containers"]
+    more = {**container, "env": [*container.get("env", ()), {"name": name, "value": "x"}]}
+    adapter.edit(ref_of(wanted), {"spec": {"template": {"spec": {"containers": [more]}}}}, "kubectl-set")
+
+
+def variables(adapter: Adapter, wanted: Object) -> list[str]:
+    (container,) = adapter.stored(ref_of(wanted))["spec"]["template"]["spec"]["containers"]
+    return [each["name"] for each in container.get("env", ())]
+
+
+def a_container_with(namespace: str, *names: str) -> Object:
+    wanted = deployment(namespace, replicas=0)
+    (container,) = wanted["spec"]["template"]["spec"]["containers"]
+    container["env"] = [{"name": name, "value": "1"} for name in names]
+    return wanted
+
+
+@pytest.mark.parametrize("names", [("OURS", "ALSO_OURS"), ()])
+def test_no_apply_removes_a_variable_that_somebody_added_to_our_container(
+    adapter: Adapter, names: tuple[str, ...]
+) -> None:
+    cluster, wanted = adapter.cluster, a_container_with(adapter.namespace, *names)
+    create(cluster, wanted)
+    with_variable(adapter, wanted, "EXTRA")
+    update(cluster, wanted)
+    eventually(lambda: cluster.apply(wanted, manager=OURS, expect=seen(cluster, wanted), force=True))
+    assert variables(adapter, wanted) == [*names, "EXTRA"]
+    live = cluster.read(ref_of(wanted))
+    assert live is not None
+    assert owner_of(live, "spec.template.spec.containers.shop.env.EXTRA") == "kubectl-set (Update)"
+    update(cluster, a_container_with(adapter.namespace))
+    assert variables(adapter, wanted) == ["EXTRA"]
+
+
 def test_force_adopts_an_object_that_nobody_labelled(cluster: Cluster, namespace: str) -> None:
     theirs = config_map(namespace, colour="red")
     del theirs["metadata"]["labels"]
