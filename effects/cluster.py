@@ -116,7 +116,17 @@ class Seen(Value):
 
         Kinds that count generations count those of their spec only, so what the cluster reports is not another state.
         """
-        return f"version {self.resource_version}" if self.generation is None else f"generation {self.generation}"
+        return _state(self.resource_version, self.generation)
+
+
+def state_of(live: Manifest) -> str:
+    """`Seen.state` of a whole object."""
+    metadata = live["metadata"]
+    return _state(metadata["resourceVersion"], metadata.get("generation"))
+
+
+def _state(resource_version: str, generation: int | None) -> str:
+    return f"version {resource_version}" if generation is None else f"generation {generation}"
 
 
 @short_value
@@ -324,6 +334,19 @@ class Cluster(Protocol):
         Raises:
             ChangedMeanwhileError: The object is not as expected any more; look again. With force, too.
             FieldConflictError: Someone else owns a field that we want to set; nothing was changed.
+        """
+
+    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
+        """Take variables out of a Deployment's containers, whoever set them: what others set, no apply removes.
+
+        Args:
+            ref: The Deployment.
+            variables: By container, their names; without error where one is not there.
+            manager: Our field manager's name.
+            expect: As for `apply`.
+
+        Raises:
+            ChangedMeanwhileError: The object is not as expected any more; look again.
         """
 
     def delete(self, ref: Ref, *, uid: str | None) -> None:

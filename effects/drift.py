@@ -1,12 +1,13 @@
 """Where a live object differs from what the ledger asks for: field by field, of the fields we set. Pure.
 
 What others add beside our fields (defaults, status, labels, a sidecar) is not a difference. A key of a ConfigMap that
-we put there ourselves, and that is not asked for any more, is one: the next apply removes it.
+we put there ourselves, and that is not asked for any more, is one: the next apply removes it. So is a variable that
+somebody added to our container, which no apply removes; see `strange_variables`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
@@ -78,15 +79,31 @@ def _compare(path: tuple[str, ...], want: Any, found: Any) -> Iterator[tuple[tup
         for key, value in want.items():
             inner = found.get(key) if isinstance(found, Mapping) else ABSENT
             yield from _compare((*path, str(key)), value, inner)
-    elif isinstance(want, Sequence) and not isinstance(want, str) and _is_named(want):
+    elif isinstance(want, Sequence) and not isinstance(want, str) and (_is_named(want) or _is_environment(path)):
         entries = {entry.get("name"): entry for entry in found or () if isinstance(entry, Mapping)}
         for entry in want:
             yield from _compare((*path, str(entry["name"])), entry, entries.get(entry["name"]))
-        extra = [name for name in entries if name not in {entry["name"] for entry in want}]
-        if path[-1:] == ("env",) and extra:
-            yield path, ABSENT, ", ".join(map(str, extra))  # a variable that nobody asked for
+        if _is_environment(path):
+            asked_for = {entry["name"] for entry in want}
+            for name in (name for name in entries if name not in asked_for):
+                yield (*path, str(name)), ABSENT, "present"  # its value may be a secret
     elif not _equal(path, want, found) and not (want in ({}, [], "") and found is ABSENT):
         yield path, want, found
+
+
+def strange_variables(wanted: Manifest, fields: Iterable[str]) -> dict[str, list[str]]:
+    """By container of ours, the variables among these fields, of which nobody asked for any."""
+    pods = wanted["spec"]["template"]["spec"] if wanted["kind"] == "Deployment" else {"containers": ()}
+    prefixes = {each["name"]: f"spec.template.spec.containers.{each['name']}.env." for each in pods["containers"]}
+    found = {
+        container: [field.removeprefix(prefix) for field in fields if field.startswith(prefix)]
+        for container, prefix in prefixes.items()
+    }
+    return {container: names for container, names in found.items() if names}
+
+
+def _is_environment(path: tuple[str, ...]) -> bool:
+    return path[-1:] == ("env",)
 
 
 def _is_named(entries: Sequence[Any]) -> bool:

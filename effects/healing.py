@@ -38,6 +38,10 @@ GONE = (FieldDrift(field="", wanted='"present"', found=None, manager=None),)
 """The object itself is not there."""
 
 
+Alike = tuple[str, str | None, tuple[FieldDrift, ...]]
+"""An object as it was compared: its uid, its state, and what of our marks it lacked."""
+
+
 class ContendedError(ClusterError):
     """Somebody sets a field again each time after it was set back."""
 
@@ -56,7 +60,7 @@ class Healer:
         heals: Whether drift is set back; otherwise it is only recorded.
         now_us: The time, in microseconds since 1970-01-01 UTC.
         told: Called when drift was ``reported`` for the first time or ``healed``, with the object and its fields.
-        seen_alike: By object, the state in which it was last found to differ in nothing new; shared by all threads.
+        seen_alike: By object, how it was when it was last found to differ in nothing new; shared by all threads.
     """
 
     ledger: Ledger
@@ -64,16 +68,28 @@ class Healer:
     heals: bool
     now_us: Callable[[], int]
     told: Callable[[str, AppId, Ref, Sequence[FieldDrift]], None] = _tell_nobody
-    seen_alike: dict[Ref, tuple[str, str]] = field(default_factory=dict)
+    seen_alike: dict[Ref, Alike] = field(default_factory=dict)
 
-    def is_as_left(self, ref: Ref, seen: Seen, left: AppliedObject | None) -> bool:
-        """Whether nobody has written the object since we did, or since we last compared it."""
-        here = (seen.uid, seen.state)
-        return (left is not None and (left.uid, left.state) == here) or self.seen_alike.get(ref) == here
+    def is_as_left(
+        self, life: Life, ref: Ref, seen: Seen, left: AppliedObject | None, lost: Sequence[FieldDrift]
+    ) -> bool:
+        """Whether nobody has written the object since we left it as asked for, or since we last compared it.
 
-    def compared(self, ref: Ref, seen: Seen) -> None:
-        """Remember that the object was compared in this state."""
-        self.seen_alike[ref] = (seen.uid, seen.state)
+        Args:
+            life: Whose it is.
+            ref: The object.
+            seen: How it is.
+            left: How we left it, if that is known.
+            lost: Which of our marks it lacks.
+        """
+        if self.seen_alike.get(ref) == (seen.uid, seen.state, tuple(lost)):
+            return True
+        differs = lost or life.drift.get(key_of(ref))
+        return not differs and left is not None and (left.uid, left.state) == (seen.uid, seen.state)
+
+    def compared(self, ref: Ref, seen: Seen | AppliedObject, lost: Sequence[FieldDrift] = ()) -> None:
+        """Remember that the object was compared in this state, and with these marks lost."""
+        self.seen_alike[ref] = (seen.uid, seen.state, tuple(lost))
 
     def found(self, app_id: AppId, life: Life, ref: Ref, fields: Sequence[FieldDrift]) -> None:
         """Record how an object differs now, if that is news; no fields mean that it is as asked for.
@@ -83,8 +99,8 @@ class Healer:
         """
         crash_point("before DriftDetected")
         event = DriftDetected(kind=ref.kind, name=ref.name, fields=tuple(sorted(fields, key=lambda each: each.field)))
-        self._record(app_id, life, event, lambda now: now.drift.get(_key(ref), ()) != event.fields)
-        if fields and not self.heals and life.drift.get(_key(ref), ()) != event.fields:
+        self._record(app_id, life, event, lambda now: now.drift.get(key_of(ref), ()) != event.fields)
+        if fields and not self.heals and life.drift.get(key_of(ref), ()) != event.fields:
             self.told("reported", app_id, ref, event.fields)
         if self.heals and fields:
             self._refuse_to_fight(app_id, life, ref, fields)
@@ -97,7 +113,7 @@ class Healer:
 
     def _refuse_to_fight(self, app_id: AppId, life: Life, ref: Ref, fields: Sequence[FieldDrift]) -> None:
         since = self.now_us() - int(WINDOW_SECONDS * 1_000_000)
-        before = life.heals.get(_key(ref), {})
+        before = life.heals.get(key_of(ref), {})
         for each in fields:
             recent = [at for at in before.get(each.field, ()) if at >= since]
             if len(recent) >= HEALS:
@@ -143,7 +159,8 @@ def conflicting(error: FieldConflictError) -> list[FieldDrift]:
     ]
 
 
-def _key(ref: Ref) -> str:
+def key_of(ref: Ref) -> str:
+    """By which a life knows drift of an object."""
     return f"{ref.kind}/{ref.name}"
 
 

@@ -297,10 +297,18 @@ class Inventory:
 
     def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None, force: bool = False) -> Seen:
         """Like `Cluster.apply`, by the leader only; the result is known from then on."""
-        ref = ref_of(manifest)
+        return self._write(
+            ref_of(manifest), lambda: self._cluster.apply(manifest, manager=manager, expect=expect, force=force)
+        )
+
+    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
+        """Like `Cluster.remove_variables`, by the leader only; the result is known from then on."""
+        return self._write(ref, lambda: self._cluster.remove_variables(ref, variables, manager=manager, expect=expect))
+
+    def _write(self, ref: Ref, write: Callable[[], Seen]) -> Seen:
         self._may_write()
         try:
-            seen = self._cluster.apply(manifest, manager=manager, expect=expect, force=force)
+            seen = write()
         except BaseException:
             self._doubt(ref)  # even if nobody knows whether it happened
             raise

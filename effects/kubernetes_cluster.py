@@ -50,6 +50,7 @@ from effects.kubernetes_requests import (
     apply_request,
     collection_request,
     object_request,
+    remove_variables_request,
     seen_of,
 )
 from effects.kubernetes_rollout import Json, container_to_explain, rollout_of
@@ -236,15 +237,24 @@ class KubernetesCluster:
         if not expect.uid:
             # An empty uid is not a precondition at all: the server would take it as "whatever is there".
             raise NotOursError(ref)
-        precondition = {"uid": expect.uid, "resourceVersion": expect.resource_version}
-        answer = self._door.ask(apply_request(manifest, manager, precondition, force=force), also=(409, 422))
+        answer = self._door.ask(apply_request(manifest, manager, _that_very(expect), force=force), also=(409, 422))
         if answer.status in {200, 201}:
             return answer.seen()
         if answer.status == 422 and not answer.names_field("metadata.uid"):
             raise answer.error()
         if answer.conflicts() and self._uid_of(manifest) == expect.uid:
             raise answer.conflict_error()
-        raise ChangedMeanwhileError(f"{ref} in namespace {ref.namespace} changed or vanished since it was looked at")
+        raise _changed_meanwhile(ref)
+
+    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
+        """Take variables out of a Deployment's containers; see the protocol."""
+        request = remove_variables_request(ref, variables, manager, _that_very(expect))
+        answer = self._door.ask(request, also=(404, 409, 422))
+        if answer.status == 422 and not answer.names_field("metadata.uid"):
+            raise answer.error()
+        if answer.status != 200:
+            raise _changed_meanwhile(ref)
+        return answer.seen()
 
     def _uid_of(self, manifest: Manifest) -> str | None:
         """The object's present uid: field conflicts are reported before a uid is compared."""
@@ -348,6 +358,14 @@ def _page(kind: str, namespace: str, document: Json) -> Page:
     items = document.get("items") or ()
     objects = [Listed(Ref(kind, namespace, each["metadata"]["name"]), seen_of(each["metadata"])) for each in items]
     return Page(objects, document["metadata"]["resourceVersion"])
+
+
+def _that_very(expect: Seen) -> Mapping[str, str]:
+    return {"uid": expect.uid, "resourceVersion": expect.resource_version}
+
+
+def _changed_meanwhile(ref: Ref) -> ChangedMeanwhileError:
+    return ChangedMeanwhileError(f"{ref} in namespace {ref.namespace} changed or vanished since it was looked at")
 
 
 def _already_there(ref: Ref) -> ChangedMeanwhileError:

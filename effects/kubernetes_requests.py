@@ -36,6 +36,7 @@ COLLECTIONS: Mapping[str, str] = {
 JSON = "application/json"
 JSON_PATCH = "application/json-patch+json"
 APPLY = "application/apply-patch+yaml"
+STRATEGIC_MERGE = "application/strategic-merge-patch+json"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -98,6 +99,19 @@ def apply_request(
     body = {**manifest, "metadata": {**manifest["metadata"], **precondition}}
     query: Mapping[str, str] = {"fieldManager": manager, **({"force": "true"} if force else {})}
     return object_request("PATCH", ref_of(manifest), "apply", query=query, body=body, content_type=APPLY)
+
+
+def remove_variables_request(
+    ref: Ref, variables: Mapping[str, Sequence[str]], manager: str, precondition: Mapping[str, str]
+) -> ApiRequest:
+    """A strategic merge patch, which may delete entries of a list that others own."""
+    containers = [
+        {"name": container, "env": [{"name": name, "$patch": "delete"} for name in names]}
+        for container, names in variables.items()
+    ]
+    body = {"metadata": precondition, "spec": {"template": {"spec": {"containers": containers}}}}
+    query = {"fieldManager": manager}
+    return object_request("PATCH", ref, "take variables out of", query=query, body=body, content_type=STRATEGIC_MERGE)
 
 
 def seen_of(metadata: Json) -> Seen:

@@ -7,7 +7,7 @@ reflects a later position than was read is left until the ledger is read again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from effects.cluster import (
     DIGEST_ANNOTATION,
@@ -18,14 +18,16 @@ from effects.cluster import (
     Cluster,
     ClusterError,
     FieldConflictError,
+    Manifest,
     NotOursError,
     Ref,
     Seen,
+    state_of,
 )
 from effects.crash_points import crash_point
 from effects.desired import DesiredObject, owner, stamped
-from effects.drift import differences
-from effects.healing import GONE, Healer, conflicting, field_drifts
+from effects.drift import differences, strange_variables
+from effects.healing import GONE, Healer, conflicting, field_drifts, key_of
 from effects.managers import manager_of
 from effects.marks import lost_marks
 from effects.removal import delete, wait_until_gone
@@ -63,9 +65,22 @@ class Job:
     @property
     def known(self) -> AppliedObject | None:
         """The object as it was recorded when it was left, if nothing else was asked of it since."""
-        ref = self.entry.ref
-        wanted = (ref.kind, ref.name, self.entry.digest)
-        return next((each for each in self.life.objects if (each.kind, each.name, each.digest) == wanted), None)
+        return self.before if self.before is not None and self.before.digest == self.entry.digest else None
+
+    @property
+    def before(self) -> AppliedObject | None:
+        """The object as it was recorded when it was left, whatever is asked of it now."""
+        name = (self.entry.ref.kind, self.entry.ref.name)
+        return next((each for each in self.life.objects if (each.kind, each.name) == name), None)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the object is known not to be as it was asked for."""
+        return bool(self.life.drift.get(key_of(self.entry.ref)))
+
+    def lost(self, seen: Seen) -> Sequence[FieldDrift]:
+        """Which of our marks it lacks."""
+        return tuple(lost_marks(self.entry, seen, self.owner_uid))
 
     def left_as(self, seen: Seen) -> AppliedObject:
         """The object, which was not written: what is known about the state that it was left in stays known."""
@@ -123,12 +138,9 @@ class Placer:
             return self._send(job, None)
         if self._asks_anew(job, seen) or _owner_changed(app, life, job.owner_uid):
             return self._update(job, seen)
-        if self.healer is None:
+        if self.healer is None or self.healer.is_as_left(life, entry.ref, seen, job.known, job.lost(seen)):
             return job.left_as(seen)
-        lost = list(lost_marks(entry, seen, job.owner_uid))
-        if not lost and self.healer.is_as_left(entry.ref, seen, job.known):
-            return job.left_as(seen)
-        return self._compare(job, seen, lost)
+        return self._compare(job, seen)
 
     def _asks_anew(self, job: Job, seen: Seen) -> bool:
         """Whether something else is asked of the object than it says. If it says nothing any more, that is drift."""
@@ -139,7 +151,8 @@ class Placer:
     def _make(self, job: Job) -> AppliedObject:
         """The object is not there. If it was left as it is desired now, somebody deleted it."""
         if job.known is None or self.healer is None:
-            return self._send(job, None)
+            left = self._send(job, None)
+            return self._confirm(job, left) if self.healer is not None and job.differs else left
         self.healer.found(job.app.id, job.life, job.entry.ref, GONE)
         if not self.healer.heals:
             return job.known
@@ -150,28 +163,36 @@ class Placer:
     def _update(self, job: Job, seen: Seen) -> AppliedObject:
         """Something else is asked of the object now. What others have set in it meanwhile is drift, too."""
         try:
-            return self._send(job, seen)
+            left = self._send(job, seen)
         except FieldConflictError as error:
             if self.healer is None or not self.healer.heals:
                 raise
             return self._set_back(job, seen, conflicting(error))
+        if self.healer is None:
+            return left
+        # What others have added beside our fields meets no conflict.
+        as_left = self.healer.is_as_left(job.life, job.entry.ref, seen, job.before, job.lost(seen))
+        return left if as_left and not job.differs else self._confirm(job, left)
 
-    def _compare(self, job: Job, seen: Seen, lost: Sequence[FieldDrift]) -> AppliedObject:
+    def _compare(self, job: Job, seen: Seen) -> AppliedObject:
         """The object says that it is as desired, but it was written since it was left; look what is different."""
-        assert self.healer is not None
-        ref = job.entry.ref
-        if ref.kind == "Secret":
-            return self._compare_secret(job, seen, lost)
-        live = self.cluster.read(ref)
-        if live is None:
-            raise ChangedMeanwhileError(f"{ref} is gone meanwhile")
-        found = field_drifts(differences(job.entry.manifest, live), live)
+        if job.entry.ref.kind == "Secret":
+            return self._compare_secret(job, seen)
+        _, found = self._read(job)
         known = {each.field for each in found}
-        return self._settle(job, seen, [*found, *(each for each in lost if each.field not in known)])
+        return self._settle(job, seen, [*found, *(each for each in job.lost(seen) if each.field not in known)])
 
-    def _compare_secret(self, job: Job, seen: Seen, lost: Sequence[FieldDrift]) -> AppliedObject:
+    def _read(self, job: Job) -> tuple[Manifest, Sequence[FieldDrift]]:
+        """The object as it is, and what is different."""
+        live = self.cluster.read(job.entry.ref)
+        if live is None:
+            raise ChangedMeanwhileError(f"{job.entry.ref} is gone meanwhile")
+        return live, field_drifts(differences(job.entry.manifest, live), live)
+
+    def _compare_secret(self, job: Job, seen: Seen) -> AppliedObject:
         """Not read: an apply of the very same content changes nothing else, and names what others have changed."""
         assert self.healer is not None
+        lost = job.lost(seen)
         if lost and not self.healer.heals:
             return self._settle(job, seen, lost)
         if lost:
@@ -191,16 +212,40 @@ class Placer:
         if fields and self.healer.heals:
             return self._set_back(job, seen, fields)
         self.healer.found(job.app.id, job.life, job.entry.ref, fields)
-        self.healer.compared(job.entry.ref, seen)
+        self.healer.compared(job.entry.ref, seen, job.lost(seen))
         return job.left_as(seen)
 
     def _set_back(self, job: Job, seen: Seen, fields: Sequence[FieldDrift]) -> AppliedObject:
         assert self.healer is not None
-        self.healer.found(job.app.id, job.life, job.entry.ref, fields)
+        ref = job.entry.ref
+        self.healer.found(job.app.id, job.life, ref, fields)
+        added = strange_variables(job.entry.manifest, [each.field for each in fields if each.wanted is None])
+        if added:
+            seen = self.cluster.remove_variables(ref, added, manager=manager_of(self.ledger_id), expect=seen)
         left = self._send(job, seen, force=True)
         crash_point("before DriftHealed")
-        self.healer.healed(job.app.id, job.life, job.entry.ref, fields)
-        return left
+        return self._confirm(job, left, fields)
+
+    def _confirm(self, job: Job, left: AppliedObject, fields: Sequence[FieldDrift] = ()) -> AppliedObject:
+        """Record which of the fields that were set back are as asked for now, and whatever differs.
+
+        A write may change less than it asks for, and the cluster may change it again at once.
+
+        Returns:
+            The object; how it was left is not called known if it differs.
+        """
+        assert self.healer is not None
+        ref = job.entry.ref
+        live, rest = (None, ()) if ref.kind == "Secret" else self._read(job)
+        # Who wrote it since undid what was set back: they may be fought over.
+        still = {each.field for each in rest} if live is None or state_of(live) == left.state else set[str]()
+        if healed := [each for each in fields if each.field not in still]:
+            self.healer.healed(job.app.id, job.life, ref, healed)
+        if rest or job.differs:
+            self.healer.found(job.app.id, job.life, ref, rest)
+        if still and still <= {each.field for each in fields}:
+            self.healer.compared(ref, left)  # not tried again in vain
+        return replace(left, state=None) if rest else left
 
     def _send(
         self, job: Job, expect: Seen | None, *, force: bool = False, position: str | None = None

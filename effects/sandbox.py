@@ -54,7 +54,15 @@ from effects.cluster import (
     refuse_secret,
     refuse_secrets,
 )
-from effects.sandbox_fields import SERVER_METADATA, WITH_GENERATION, Stored, edit, managed_fields, merge
+from effects.sandbox_fields import (
+    SERVER_METADATA,
+    WITH_GENERATION,
+    Stored,
+    edit,
+    managed_fields,
+    merge,
+    without_variables,
+)
 from effects.sandbox_rollout import (
     Plan,
     SimulatedPod,
@@ -243,6 +251,14 @@ class SandboxCluster:
                 _delete(tx, after, now)
             return after.seen
 
+    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
+        """See `Cluster.remove_variables`."""
+        with self._transaction() as (tx, now):
+            stored = self._current(tx, ref, now)
+            _check_expected(ref, stored, expect)
+            assert stored is not None
+            return self._edited(tx, stored, without_variables(stored.manifest, variables), manager, now)
+
     def delete(self, ref: Ref, *, uid: str | None) -> None:
         """See `Cluster.delete`. Dependents are gone at once; what has a finalizer lingers until that is removed."""
         with self._transaction() as (tx, now):
@@ -270,14 +286,19 @@ class SandboxCluster:
             stored = self._current(tx, ref, now)
             if stored is None:
                 raise ClusterRefusedError(f"there is no {ref}", status=404, reason="NotFound")
-            after = edit(stored, patch, manager)
-            if after == stored:
-                return after.seen
-            check_rules(after.manifest, before=stored.manifest)
-            after = self._advanced(tx, write(tx, after), now, replanned=True)
-            if _is_orphan(tx, after) or "deletionTimestamp" in after.manifest["metadata"]:
-                _delete(tx, after, now)
+            return self._edited(tx, stored, patch, manager, now)
+
+    def _edited(
+        self, tx: sqlite3.Connection, stored: Stored, patch: Mapping[str, Any], manager: str, now: float
+    ) -> Seen:
+        after = edit(stored, patch, manager)
+        if after == stored:
             return after.seen
+        check_rules(after.manifest, before=stored.manifest)
+        after = self._advanced(tx, write(tx, after), now, replanned=True)
+        if _is_orphan(tx, after) or "deletionTimestamp" in after.manifest["metadata"]:
+            _delete(tx, after, now)
+        return after.seen
 
     def rollout(self, ref: Ref) -> Rollout | None:
         """See `Cluster.rollout`. Always observed: the simulated controllers never lag behind."""

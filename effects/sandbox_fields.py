@@ -6,7 +6,7 @@ as one value. An edit by hand takes the fields that it changes away from everybo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
@@ -107,6 +107,17 @@ def edit(stored: Stored, patch: Mapping[str, Any], manager: str) -> Stored:
     owners = {other: paths - lost for other, paths in stored.owners.items()}
     owners[editor] = owners.get(editor, frozenset()) | changed
     return _changed(stored, manifest, owners)
+
+
+def without_variables(deployment: Mapping[str, Any], variables: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """A merge patch that takes these variables, named by container, out of a Deployment."""
+    containers = [
+        {**each, "env": [entry for entry in each["env"] if entry["name"] not in variables.get(each["name"], ())]}
+        if "env" in each
+        else each
+        for each in deployment["spec"]["template"]["spec"]["containers"]
+    ]
+    return {"spec": {"template": {"spec": {"containers": containers}}}}
 
 
 def _changed(stored: Stored, manifest: dict[str, Any], owners: Mapping[Manager, frozenset[FieldPath]]) -> Stored:

@@ -20,7 +20,7 @@ from effects.backoff import Backoff
 from effects.cluster import Cluster, ClusterError, Ref
 from effects.crash_points import crash_point
 from effects.desired import named_objects
-from effects.healing import Healer
+from effects.healing import Alike, Healer
 from effects.inventory import Inventory
 from effects.listing import WATCHED, Lister
 from effects.reconcile import Reconciler
@@ -134,7 +134,7 @@ class Term:
         self._read = self._begin
         self.parked: set[AppId] = set()
         self.troubles = Troubles(equipment.clock)
-        self._alike: dict[Ref, tuple[str, str]] = {}
+        self._alike: dict[Ref, Alike] = {}
         self._starting = threading.Lock()  # of what is begun and, at the end, waited for
         self._listers: dict[tuple[str, str], Lister] = {}
         self._heard_of: set[str] = set()  # namespaces of lines since the last resync began

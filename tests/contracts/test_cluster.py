@@ -610,6 +610,49 @@ def test_no_apply_removes_a_variable_that_somebody_added_to_our_container(
     assert variables(adapter, wanted) == ["EXTRA"]
 
 
+def test_a_variable_is_removed_whoever_set_it_and_ours_stay_ours(adapter: Adapter) -> None:
+    cluster, wanted = adapter.cluster, a_container_with(adapter.namespace, "OURS")
+    create(cluster, wanted)
+    with_variable(adapter, wanted, "EXTRA")
+
+    def removed() -> Seen | None:
+        try:
+            return cluster.remove_variables(
+                ref_of(wanted),
+                {"shop": ["EXTRA", "NEVER_THERE"]},
+                manager=OURS,
+                expect=seen(cluster, wanted),
+            )
+        except ChangedMeanwhileError:
+            return None
+
+    assert eventually(removed).uid == seen(cluster, wanted).uid
+    assert variables(adapter, wanted) == ["OURS"]
+    live = cluster.read(ref_of(wanted))
+    assert live is not None
+    assert owner_of(live, "spec.template.spec.containers.shop.env.OURS") == f"{OURS} (Apply)"
+    update(cluster, a_container_with(adapter.namespace))
+    assert variables(adapter, wanted) == []
+
+
+@pytest.mark.parametrize("how", ["changed", "replaced", "gone"])
+def test_no_variable_is_removed_from_what_is_not_as_it_was_seen(adapter: Adapter, how: str) -> None:
+    cluster, wanted = adapter.cluster, a_container_with(adapter.namespace, "OURS")
+    stale = create(cluster, wanted)
+    if how != "changed":
+        cluster.delete(ref_of(wanted), uid=None)
+        eventually(lambda: look(cluster, wanted) is None)
+    if how == "replaced":
+        create(cluster, wanted)
+        stale = replace(stale, resource_version=seen(cluster, wanted).resource_version)
+    if how == "changed":
+        wanted["metadata"]["annotations"] = {POSITION_ANNOTATION: "0.2"}
+        update(cluster, wanted)
+    with pytest.raises(ChangedMeanwhileError):
+        cluster.remove_variables(ref_of(wanted), {"shop": ["OURS"]}, manager=OURS, expect=stale)
+    assert how == "gone" or variables(adapter, wanted) == ["OURS"]
+
+
 def test_force_adopts_an_object_that_nobody_labelled(cluster: Cluster, namespace: str) -> None:
     theirs = config_map(namespace, colour="red")
     del theirs["metadata"]["labels"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from effects.cluster import DIGEST_ANNOTATION, LEDGER_LABEL, Manifest
-from effects.drift import ABSENT, differences
+from effects.drift import ABSENT, differences, strange_variables
 
 WANTED: Manifest = {
     "apiVersion": "apps/v1",
@@ -88,7 +88,7 @@ def test_an_edited_field_is_named_with_both_values(
         (lambda container: container["ports"][0].update(containerPort=1), "ports.http.containerPort"),
         (lambda container: container["env"][0].update(valueFrom={"configMapKeyRef": {"name": "d", "key": "a"}}),
          "env.A.valueFrom.configMapKeyRef.name"),
-        (lambda container: container["env"].append({"name": "B", "value": "x"}), "env"),
+        (lambda container: container["env"].append({"name": "B", "value": "x"}), "env.B"),
         (lambda container: container.update(env=[]), "env.A.name"),
     ],
 )  # fmt: skip
@@ -97,6 +97,19 @@ def test_an_edited_container_is_found_field_by_field(edit: Any, field: str) -> N
     edit(found["spec"]["template"]["spec"]["containers"][0])
     fields = [each.field for each in differences(WANTED, found)]
     assert f"spec.template.spec.containers.shop.{field}" in fields
+
+
+@pytest.mark.parametrize("asked_for", [True, False])
+def test_a_variable_that_nobody_asked_for_is_named_and_its_value_is_not_told(*, asked_for: bool) -> None:
+    wanted: Any = deepcopy(WANTED)
+    found = live()
+    found["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "B", "value": "hunter2"})
+    if not asked_for:
+        wanted["spec"]["template"]["spec"]["containers"][0]["env"] = []
+    (*_, difference) = differences(wanted, found)
+    assert (difference.field, difference.wanted) == ("spec.template.spec.containers.shop.env.B", ABSENT)
+    assert "hunter2" not in str(differences(wanted, found))
+    assert strange_variables(wanted, [difference.field]) == {"shop": ["B"]}
 
 
 def settings(**data: str) -> Any:

@@ -376,6 +376,12 @@ class Meddled:
 
         return self._call("apply", ref_of(manifest), do)
 
+    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
+        def do() -> Seen:
+            return self._real.remove_variables(ref, variables, manager=manager, expect=expect)
+
+        return self._call("remove variables", ref, do)
+
     def delete(self, ref: Ref, *, uid: str | None) -> None:
         self._call("delete", ref, lambda: self._real.delete(ref, uid=uid))
 
@@ -425,4 +431,4 @@ def killed() -> None:
 
 def writes(calls: Sequence[tuple[str, Ref]]) -> list[tuple[str, Ref]]:
     """The calls that change the cluster."""
-    return [call for call in calls if call[0] in ("apply", "delete")]
+    return [call for call in calls if call[0] in ("apply", "remove variables", "delete")]

@@ -6,7 +6,7 @@ out through the proxy. Lists and watches are right: a reconcile makes none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from effects.cluster import (
@@ -52,6 +52,12 @@ class Planned(Meddled):
             return super(Planned, self).apply(manifest, manager=manager, expect=expect, force=force)
 
         return self._asked("patch", ref_of(manifest), do)
+
+    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
+        def do() -> Seen:
+            return super(Planned, self).remove_variables(ref, variables, manager=manager, expect=expect)
+
+        return self._asked("patch", ref, do)
 
     def delete(self, ref: Ref, *, uid: str | None) -> None:
         self._asked("delete", ref, lambda: super(Planned, self).delete(ref, uid=uid))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from effects.cluster import APP_LABEL, DIGEST_ANNOTATION, LIFE_LABEL, POSITION_ANNOTATION, Ref
+from effects.cluster import APP_LABEL, DIGEST_ANNOTATION, LIFE_LABEL, POSITION_ANNOTATION, Manifest, Ref, Seen
 from effects.healing import HEALS
 from effects.inventory import Inventory
 from effects.managers import manager_of
@@ -36,7 +36,7 @@ def facts(world: World, *kinds: type[Event]) -> list[Event]:
 
 
 def writes(meddled: Meddled) -> list[tuple[str, str]]:
-    return [(method, ref.kind) for method, ref in meddled.calls if method in ("apply", "delete")]
+    return [(method, ref.kind) for method, ref in meddled.calls if method in ("apply", "remove variables", "delete")]
 
 
 # -- What is asked for ---------------------------------------------------------------------------------------------
@@ -229,6 +229,73 @@ def test_a_key_that_we_applied_and_that_is_not_asked_for_is_drift_and_removed(wo
     (found,) = facts(world, DriftDetected)
     assert isinstance(found, DriftDetected)
     assert [each.field for each in found.fields] == ["data.lost"]
+
+
+def add_variable(world: World, name: str) -> None:
+    """Somebody adds a variable to the app's container."""
+    (container,) = world.objects()[world.named("Deployment")]["spec"]["template"]["spec"]["containers"]
+    more = {**container, "env": [*container.get("env", ()), {"name": name, "value": "hunter2"}]}
+    edit(world, world.named("Deployment"), {"spec": {"template": {"spec": {"containers": [more]}}}}, "kubectl-set")
+
+
+def variables(world: World) -> set[str]:
+    (container,) = world.objects()[world.named("Deployment")]["spec"]["template"]["spec"]["containers"]
+    return {each["name"] for each in container.get("env", ())}
+
+
+@pytest.mark.parametrize("env", [{"A": "1"}, {}])
+def test_a_variable_that_somebody_added_is_recorded_and_removed(world: World, env: dict[str, str]) -> None:
+    with working(world):
+        world.ask(image(env=env))
+        settled(world)
+        add_variable(world, "EXTRA")
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+        assert variables(world) == env.keys()
+    field = f"spec.template.spec.containers.{world.app_id.name}.env.EXTRA"
+    (found,) = facts(world, DriftDetected)
+    assert isinstance(found, DriftDetected)
+    assert [(each.field, each.manager) for each in found.fields] == [(field, "kubectl-set (Update)")]
+    assert facts(world, DriftHealed) == [DriftHealed(kind="Deployment", name=world.app_id.name, fields=(field,))]
+    assert world.life.drift == {}
+
+
+def test_a_variable_that_somebody_added_just_before_a_deploy_is_found(world: World) -> None:
+    with working(world):
+        world.ask(image())
+        settled(world)
+    add_variable(world, "EXTRA")
+    world.ask(image("nginx:2"))
+    with working(world):
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+        assert variables(world) == set()
+
+
+def test_what_is_not_as_asked_for_after_it_was_set_back_is_not_recorded_as_set_back(world: World) -> None:
+    tried: list[Ref] = []
+
+    class Stubborn(Meddled):
+        """Something in the cluster ignores what is asked of the Deployment's replicas, as a webhook can."""
+
+        def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None, force: bool = False) -> Seen:
+            if manifest["kind"] == "Deployment" and force:
+                tried.append(world.named("Deployment"))
+                manifest = {**manifest, "spec": {**manifest["spec"], "replicas": 3}}
+            return super().apply(manifest, manager=manager, expect=expect, force=force)
+
+    with working(world, Stubborn(world.cluster), resync_seconds=0.5) as member:
+        world.ask(image())
+        settled(world)
+        edit(world, world.named("Deployment"), {"spec": {"replicas": 3}})
+        eventually(lambda: tried)
+        eventually(lambda: not world.app.dirty)
+        done = member.tally.outcomes["done"]
+        eventually(lambda: member.tally.outcomes["done"] > done + 3)
+        assert world.life.drift.keys() == {f"Deployment/{world.app_id.name}"}
+        assert facts(world, DriftHealed) == []
+        assert len(facts(world, DriftDetected)) <= 2
+        assert len(tried) <= 2
 
 
 OWNER: Any = {"metadata": {"ownerReferences": None}}
