@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -375,6 +376,48 @@ def test_drift_is_only_reported_where_that_is_asked_for(world: World) -> None:
         eventually(lambda: len(facts(world, DriftDetected)) == 2)
         assert set(world.life.drift) == {f"Deployment/{world.app_id.name}", f"Service/{world.app_id.name}"}
         assert facts(world, DriftHealed) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "back"),
+    [
+        ("Service", {"metadata": {"labels": {APP_LABEL: "mine"}}}, {"metadata": {"labels": {APP_LABEL: "shop"}}}),
+        ("Deployment", {"metadata": {"labels": {APP_LABEL: "mine"}}}, {"metadata": {"labels": {APP_LABEL: "shop"}}}),
+        ("Deployment", {"spec": {"replicas": 2}}, {"spec": {"replicas": 1}}),
+    ],
+)
+def test_drift_that_somebody_undid_is_not_drift_any_more(world: World, kind: str, there: Any, back: Any) -> None:
+    with working(world, heals=False, resync_seconds=0.5):
+        world.ask(image())
+        settled(world)
+        edit(world, world.named(kind), there)
+        eventually(lambda: world.life.drift)
+        edit(world, world.named(kind), back)
+        eventually(lambda: not world.life.drift)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Service"])
+def test_an_object_that_is_made_again_by_a_deploy_is_not_gone_any_more(world: World, kind: str) -> None:
+    with working(world, heals=False):
+        world.ask(image())
+        settled(world)
+        world.cluster.delete(world.named(kind), uid=None)
+        eventually(lambda: world.life.drift)
+        world.ask(replace(image("nginx:2"), port=8082))
+        eventually(lambda: not world.life.drift)
+        settled(world)
+
+
+def test_a_worker_that_comes_back_clears_drift_of_an_object_that_is_as_it_was_left(world: World) -> None:
+    with working(world, heals=False):
+        world.ask(image())
+        settled(world)
+        edit(world, world.named("Deployment"), {"metadata": {"labels": {APP_LABEL: "mine"}}})
+        eventually(lambda: world.life.drift)
+    edit(world, world.named("Deployment"), {"metadata": {"labels": {APP_LABEL: "shop"}}})
+    with working(world):
+        eventually(lambda: not world.life.drift)
+    assert facts(world, DriftHealed) == []
 
 
 def test_a_field_that_is_fought_over_is_left_alone_until_somebody_asks(world: World) -> None:
