@@ -291,8 +291,8 @@ class Inventory:
     def read(self, ref: Ref) -> Manifest | None:
         """Like `Cluster.read`."""
         live = self._cluster.read(ref)
-        if live is None:
-            self._doubt(ref)
+        if (live is None) == (self.get(ref) is not None):
+            self._doubt(ref)  # one that lost our label is there, and nobody tells us of it
         return live
 
     def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None, force: bool = False) -> Seen:

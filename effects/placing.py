@@ -153,12 +153,18 @@ class Placer:
         if job.known is None or self.healer is None:
             left = self._send(job, None)
             return self._confirm(job, left) if self.healer is not None and job.differs else left
+        self._refuse_if_there(job.entry.ref)
         self.healer.found(job.app.id, job.life, job.entry.ref, GONE)
         if not self.healer.heals:
             return job.known
         left = self._send(job, None)
         self.healer.healed(job.app.id, job.life, job.entry.ref, GONE)
         return left
+
+    def _refuse_if_there(self, ref: Ref) -> None:
+        """Lists and watches call gone what only lost our label; of Secrets they say nothing, and each look asks."""
+        if ref.kind != "Secret" and self.cluster.read(ref) is not None:
+            raise ChangedMeanwhileError(f"{ref} is there, though not by our label")
 
     def _update(self, job: Job, seen: Seen) -> AppliedObject:
         """Something else is asked of the object now. What others have set in it meanwhile is drift, too."""

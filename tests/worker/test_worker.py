@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from effects.cluster import APP_LABEL, DIGEST_ANNOTATION, LIFE_LABEL, POSITION_ANNOTATION, Manifest, Ref, Seen
+from effects.cluster import (
+    APP_LABEL,
+    DIGEST_ANNOTATION,
+    LEDGER_LABEL,
+    LIFE_LABEL,
+    POSITION_ANNOTATION,
+    Manifest,
+    Ref,
+    Seen,
+)
 from effects.healing import HEALS
 from effects.inventory import Inventory
 from effects.managers import manager_of
@@ -418,6 +427,29 @@ def test_a_worker_that_comes_back_clears_drift_of_an_object_that_is_as_it_was_le
     with working(world):
         eventually(lambda: not world.life.drift)
     assert facts(world, DriftHealed) == []
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "HTTPRoute"])
+@pytest.mark.parametrize("at_work", [True, False], ids=["at work", "away"])
+@pytest.mark.parametrize("heals", [True, False])
+def test_an_object_that_lost_our_label_is_not_ours_and_was_not_deleted(
+    world: World, *, heals: bool, at_work: bool, kind: str
+) -> None:
+    unlabelled: Any = {"metadata": {"labels": {LEDGER_LABEL: None}}}
+    with working(world, heals=heals):
+        world.ask(image())
+        settled(world)
+        if at_work:
+            edit(world, world.named(kind), unlabelled)
+            eventually(lambda: world.life.parked)
+    if not at_work:
+        edit(world, world.named(kind), unlabelled)
+    with working(world, heals=heals, resync_seconds=0.3) as member:
+        eventually(lambda: world.life.parked)
+        eventually(lambda: member.tally.outcomes.get("parked", 0) > 2)
+    assert world.life.parked is not None
+    assert world.life.parked.reason == "NotOurs"
+    assert facts(world, DriftDetected, DriftHealed) == []
 
 
 def test_a_field_that_is_fought_over_is_left_alone_until_somebody_asks(world: World) -> None:
