@@ -14,6 +14,7 @@ from typing import Protocol
 
 from effects.backoff import Backoff
 from effects.cluster import ClusterUnreachableError, Ref
+from effects.healing import CONTENDED
 from effects.reconcile import ParkedError, Reconciler
 from effects.removal import STILL_THERE, StillThereError
 from effects.rollout import RolloutWatch
@@ -78,7 +79,7 @@ class AppWork:
         queue: Where work comes from and goes back to.
         backoff: How long to wait after failures.
         troubles: What fails now.
-        parked: Apps that wait until somebody asks for something; shared by all threads.
+        parked: Apps that wait for a request or a resync, see `_is_left_alone`; shared by all threads.
         leftovers: Objects with their uids that carry an app's label and may not belong to it any more.
         measures: What is counted.
         span: Begins a trace's span.
@@ -139,7 +140,7 @@ class AppWork:
 
     def _attempt(self, work: Work) -> str:
         app = self.reconciler.ledger.app(work.app_id)
-        if _is_parked(app) and not work.again:
+        if _is_left_alone(app, again=work.again):
             self.queue.done(work)
             return "skipped"
         try:
@@ -220,10 +221,16 @@ def _tell(app: App, before: Life | None, leaving: Life | None) -> None:
         LOG.info("applied", extra=extra)
 
 
-def _is_parked(app: App) -> bool:
-    """Whether the cluster refused last; an object that is only slow to go is waited for."""
+def _is_left_alone(app: App, *, again: bool) -> bool:
+    """Whether the cluster refused last, and nothing suggests that it would not now.
+
+    A resync tries what may have passed by itself, as a right that was missing; two who set one field go on for ever. An
+    object that is only slow to go is waited for.
+    """
     life = app.leaving or app.life
-    return life is not None and life.parked is not None and life.parked.reason != STILL_THERE
+    if life is None or life.parked is None or life.parked.reason == STILL_THERE:
+        return False
+    return life.parked.reason == CONTENDED or not again
 
 
 def _about(app_id: AppId, **more: object) -> dict[str, object]:

@@ -4,7 +4,7 @@ Invariants:
 
 * What differs is recorded field by field, with the field manager that owns it, when it changes; not at every look.
 * A field that is set back again and again is fought over; after `HEALS` times in `WINDOW_SECONDS` it is left alone and
-  the app is parked, until somebody asks for something.
+  the app is parked, until somebody asks for something: a resync would only go on with the fight.
 * Of a Secret only field names are known, never values; what looks like a credential is not recorded either.
 """
 
@@ -25,6 +25,9 @@ from ledger.events import AppliedObject, DriftDetected, DriftHealed, FieldDrift,
 from ledger.ledger import Ledger
 from ledger.request import Request
 from ledger.spec import AppId
+
+CONTENDED = "Contended"
+"""Why an app is parked of which a field is fought over."""
 
 HEALS = KEPT_HEALS
 """How often a field is set back within `WINDOW_SECONDS`."""

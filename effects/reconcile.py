@@ -30,7 +30,7 @@ from effects.cluster import (
 )
 from effects.crash_points import crash_point
 from effects.desired import Surroundings, desired, named_objects, owner
-from effects.healing import ContendedError, Healer
+from effects.healing import CONTENDED, ContendedError, Healer
 from effects.placing import Job, Placer, is_adopted, not_ours
 from effects.redacted import RedactedError, asked_for, refuse_redacted
 from effects.removal import STILL_THERE, StillThereError, delete, wait_until_gone
@@ -61,6 +61,8 @@ Progress = Callable[[Ref], None]
 
 class ParkedError(ClusterError):
     """The cluster said no, and the ledger now says so too. Tried again with the next command on the app.
+
+    A worker also tries it again at each resync, unless a field is fought over.
 
     Attributes:
         reason: The cluster's machine-readable reason.
@@ -343,7 +345,7 @@ def _reason(error: ClusterError) -> str:
         case FieldConflictError():
             return "FieldConflict"
         case ContendedError():
-            return "Contended"
+            return CONTENDED
         case RedactedError():
             return "Redacted"
         case _:

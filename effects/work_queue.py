@@ -27,7 +27,7 @@ class Work:
 
     Attributes:
         app_id: The app.
-        again: Whether it is tried again even if it is parked.
+        again: Whether it is tried again even if it is parked, unless a field of it is fought over.
         failures: How often in a row it failed before.
         waits: How often in a row it was put back to wait for pods.
         since: The lowest position it stands for; 0 if for none.
@@ -94,7 +94,7 @@ class WorkQueue:
         Args:
             app_id: The app.
             position: Position of the event that woke us; makes it urgent. 0 for none.
-            again: Whether it shall be tried again even if it is parked.
+            again: Whether it shall be tried again even if it is parked, unless a field of it is fought over.
             delay: Seconds until it shall be taken. One that is due sooner stays so.
         """
         with self._changed:

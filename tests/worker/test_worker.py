@@ -471,6 +471,31 @@ def test_a_field_that_is_fought_over_is_left_alone_until_somebody_asks(world: Wo
         settled(world)
 
 
+def test_no_resync_goes_on_with_a_fight(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with working(world, resync_seconds=0.3) as member:
+        world.ask(image())
+        settled(world)
+        for number in range(HEALS + 1):
+            edit(world, world.named("Deployment"), {"spec": {"replicas": 5 + number}})
+            eventually(lambda: len(facts(world, DriftHealed)) == min(number + 1, HEALS))  # noqa: B023 - called at once
+        eventually(lambda: world.life.parked)
+        monkeypatch.setattr("effects.healing.WINDOW_SECONDS", 0.0)  # as if it were long ago
+        skipped = member.tally.outcomes.get("skipped", 0)
+        eventually(lambda: member.tally.outcomes.get("skipped", 0) > skipped + 2)
+        assert len(facts(world, DriftHealed)) == HEALS
+        world.ask(RetryApply())
+        settled(world)
+
+
+def test_a_resync_tries_again_what_may_have_passed_by_itself(world: World) -> None:
+    ref = world.foreign("ConfigMap")
+    with working(world, resync_seconds=0.5):
+        world.ask(image())
+        eventually(lambda: world.life.parked)
+        world.cluster.delete(ref, uid=None)
+        settled(world)
+
+
 def test_a_deploy_takes_back_a_field_that_somebody_else_has_set(world: World) -> None:
     world.do(image())
     world.settle()
