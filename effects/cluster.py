@@ -101,6 +101,7 @@ class Seen(Value):
         annotations: All of its annotations.
         generation: Counts changes of its spec from 1, and of a Deployment's annotations; None for kinds without one.
         owners: Uids of the objects that own it.
+        secret_keys: Of a Secret that somebody applied, the keys of its data, sorted; None where nobody can tell.
     """
 
     uid: str
@@ -109,6 +110,7 @@ class Seen(Value):
     annotations: Mapping[str, str]
     generation: int | None = None
     owners: tuple[str, ...] = ()
+    secret_keys: tuple[str, ...] | None = None
 
     @property
     def state(self) -> str:

@@ -52,6 +52,7 @@ class Known(NamedTuple):
     position: str
     digest: str
     owners: str
+    secret_keys: tuple[str, ...] | None
 
     def seen(self) -> Seen:
         """As a look would have found it."""
@@ -64,6 +65,7 @@ class Known(NamedTuple):
             annotations={key: value for key, value in annotations.items() if value},
             generation=self.generation,
             owners=tuple(self.owners.split()),
+            secret_keys=self.secret_keys,
         )
 
 
@@ -80,6 +82,7 @@ def known(seen: Seen) -> Known:
         position=annotations.get(POSITION_ANNOTATION, ""),
         digest=annotations.get(DIGEST_ANNOTATION, ""),
         owners=sys.intern(" ".join(seen.owners)),  # usually one, which owns all other objects of its app
+        secret_keys=seen.secret_keys,
     )
 
 

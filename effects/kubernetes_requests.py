@@ -114,7 +114,7 @@ def remove_variables_request(
     return object_request("PATCH", ref, "take variables out of", query=query, body=body, content_type=STRATEGIC_MERGE)
 
 
-def seen_of(metadata: Json) -> Seen:
+def seen_of(metadata: Json, *, secret_keys: tuple[str, ...] | None = None) -> Seen:
     """An object's metadata; managed fields and the rest of it are let go."""
     return Seen(
         uid=metadata["uid"],
@@ -123,7 +123,17 @@ def seen_of(metadata: Json) -> Seen:
         annotations=metadata.get("annotations") or {},
         generation=metadata.get("generation"),
         owners=tuple(each["uid"] for each in metadata.get("ownerReferences") or ()),
+        secret_keys=secret_keys,
     )
+
+
+def _secret_keys(metadata: Json) -> tuple[str, ...] | None:
+    """The keys of a Secret's data, by who owns them: no value is read for it. None if managed fields were dropped."""
+    owners = metadata.get("managedFields") or ()
+    if not any(each.get("operation") == "Apply" for each in owners):
+        return None
+    owned = [(each.get("fieldsV1") or {}).get("f:data") or {} for each in owners]
+    return tuple(sorted({key.removeprefix("f:") for data in owned for key in data if key.startswith("f:")}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +158,8 @@ class ApiAnswer:
 
     def seen(self) -> Seen:
         """The metadata of the object in the answer."""
-        return seen_of(self.document["metadata"])
+        metadata = self.document["metadata"]
+        return seen_of(metadata, secret_keys=_secret_keys(metadata) if self.request.confidential else None)
 
     def message(self) -> str:
         """The server's own sentence; may quote values."""

@@ -1,7 +1,7 @@
 """What we put on every object beside its content, to know it again: labels, digest, position, owner. Pure.
 
 A look returns them. So a missing mark is noticed without reading the object, even that of a Secret, and even though an
-object that counts generations does not count changes of its metadata.
+object that counts generations does not count changes of its metadata. Of a Secret, a look also returns the keys.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ledger.events import FieldDrift
 
 
 def lost_marks(entry: DesiredObject, seen: Seen, owner_uid: str | None) -> Iterator[FieldDrift]:
-    """The marks that an object of ours does not have as we put them on it, as they are recorded.
+    """The marks, and keys of a Secret, that an object of ours does not have as we put them there, as they are recorded.
 
     Args:
         entry: The object as desired.
@@ -32,6 +32,9 @@ def lost_marks(entry: DesiredObject, seen: Seen, owner_uid: str | None) -> Itera
             yield _drift(f"metadata.annotations.{name}", "present", None)
     if owner_uid is not None and owner_uid not in seen.owners:
         yield _drift("metadata.ownerReferences", owner_uid, list(seen.owners) or None)
+    if seen.secret_keys is not None:
+        for key in sorted(entry.secrets.keys() - set(seen.secret_keys)):
+            yield _drift(f"data.{key}", "present", None)
 
 
 def _drift(field: str, wanted: object, found: object) -> FieldDrift:

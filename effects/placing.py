@@ -79,7 +79,7 @@ class Job:
         return bool(self.life.drift.get(key_of(self.entry.ref)))
 
     def lost(self, seen: Seen) -> Sequence[FieldDrift]:
-        """Which of our marks it lacks."""
+        """Which of our marks it lacks, and a Secret of its keys."""
         return tuple(lost_marks(self.entry, seen, self.owner_uid))
 
     def left_as(self, seen: Seen) -> AppliedObject:
@@ -209,8 +209,7 @@ class Placer:
             return self._settle(job, seen, [*lost, *conflicting(error)])
         if lost:
             crash_point("before DriftHealed")
-            self.healer.healed(job.app.id, job.life, job.entry.ref, lost)
-        return left
+        return self._confirm(job, left, lost)
 
     def _settle(self, job: Job, seen: Seen, fields: Sequence[FieldDrift]) -> AppliedObject:
         """Set back what differs, or only record it."""

@@ -65,6 +65,7 @@ class Stored:
             annotations=metadata.get("annotations", {}),
             generation=self.generation if self.manifest["kind"] in WITH_GENERATION else None,
             owners=owners_in(metadata),
+            secret_keys=tuple(sorted(self.manifest.get("data", {}))) if self.manifest["kind"] == "Secret" else None,
         )
 
 

@@ -294,6 +294,21 @@ def test_looking_at_a_secret_changes_nothing(cluster: Cluster, namespace: str) -
     assert seen(cluster, wanted) == seen(cluster, wanted) == made
 
 
+def test_the_keys_of_a_secret_are_told_without_its_values(adapter: Adapter) -> None:
+    cluster, wanted = adapter.cluster, secret(adapter.namespace, a="1", b="2", c="3")
+    assert create(cluster, wanted).secret_keys == ("a", "b", "c")
+    adapter.edit(ref_of(wanted), {"data": {"a": None, "b": base64.b64encode(b"theirs").decode()}}, THEIRS)
+    assert seen(cluster, wanted).secret_keys == ("b", "c")
+    assert seen(cluster, wanted).secret_keys == ("b", "c"), "looking changed it"
+
+
+@pytest.mark.parametrize("kind", NOT_SECRET)
+def test_only_a_secret_tells_keys(cluster: Cluster, namespace: str, kind: str) -> None:
+    wanted = OBJECTS[kind](namespace)
+    assert create(cluster, wanted).secret_keys is None
+    assert seen(cluster, wanted).secret_keys is None
+
+
 def test_a_namespace_that_was_never_made_does_not_exist(cluster: Cluster, namespace: str) -> None:
     assert cluster.namespace_exists(namespace)
     assert not cluster.namespace_exists("never-made")

@@ -365,6 +365,32 @@ def test_a_mark_taken_off_by_hand_is_only_reported_where_that_is_asked_for(
     assert "ownerReferences" not in world.objects()[world.named(kind, suffix)]["metadata"]
 
 
+@pytest.mark.parametrize("heals", [True, False])
+def test_a_key_of_a_secret_that_somebody_removed_is_recorded_and_put_back_only_where_that_is_asked_for(
+    world: World, *, heals: bool
+) -> None:
+    ref = world.named("Secret", "-secrets")
+    with working(world, heals=heals, resync_seconds=0.5) as member:  # nobody tells us of Secrets
+        world.ask(image())
+        world.ask_secrets(A="x", B="y")
+        settled(world)
+        edit(world, ref, {"data": {"a": None}})
+        eventually(lambda: facts(world, DriftDetected))
+        if heals:
+            eventually(lambda: facts(world, DriftHealed))
+            settled(world)
+        done = member.tally.outcomes["done"]
+        eventually(lambda: member.tally.outcomes["done"] > done + 3)
+        assert world.secret_data(ref).keys() == ({"a", "b"} if heals else {"b"})
+        (found,) = facts(world, DriftDetected)
+        assert isinstance(found, DriftDetected)
+        assert [(each.field, each.wanted, each.found) for each in found.fields] == [("data.a", '"present"', None)]
+        healed = DriftHealed(kind="Secret", name=ref.name, fields=("data.a",))
+        assert facts(world, DriftHealed) == ([healed] if heals else [])
+        edit(world, ref, {"data": {"a": "eA=="}})  # as it was
+        eventually(lambda: not world.life.drift)
+
+
 def test_what_was_edited_while_no_worker_ran_is_found_when_one_comes(world: World) -> None:
     with working(world):
         world.ask(image())
