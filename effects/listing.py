@@ -45,7 +45,7 @@ class Lister:
         backoff: How long to wait after failures.
         restarted: Called each time a list is repeated because a watch could not go on.
         failed: Called with each error, after which it is tried again.
-        well: Called when there was a list.
+        well: Called when there was a list, or none is needed any more.
         wanted: Whether objects are expected there; see `want`.
         clock: Rising seconds.
     """
@@ -120,6 +120,7 @@ class Lister:
                 return False
             self._is_over, self._version = True, None
         self.inventory.untold(self.kind, self.namespace)
+        self.well()  # what kept it from listing is nobody's trouble any more
         self._listed.set()
         return True
 

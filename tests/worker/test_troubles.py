@@ -127,6 +127,32 @@ def test_every_watch_that_cannot_go_on_is_counted_and_no_list(world: World, list
     assert found == [*told, *told]
 
 
+class Refusing(Meddled):
+    """A cluster that refuses lists."""
+
+    def pages(self, kind: str, namespace: str, *, ledger_id: str, limit: int = 500) -> Iterator[Page]:
+        raise refused(403)
+
+
+def test_what_kept_a_lister_from_working_is_over_when_nothing_is_expected_there(world: World) -> None:
+    told: list[str] = []
+    lister = Lister(
+        kind="ConfigMap",
+        namespace=world.namespace,
+        inventory=Inventory(Refusing(world.cluster), lambda: None),
+        ledger_id="ledger-1",
+        wake=lambda namespace, app: None,
+        backoff=Backoff(chance=lambda: 0.5),
+        restarted=lambda: None,
+        failed=lambda _: told.append("failed"),
+        well=lambda: told.append("well"),
+    )
+    assert lister.turn() is not None
+    lister.want(wanted=False)
+    assert lister.turn() is None
+    assert told == ["failed", "well"]
+
+
 # -- A worker ------------------------------------------------------------------------------------------------------
 
 
