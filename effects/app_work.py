@@ -111,6 +111,7 @@ class AppWork:
             self._went_well(work.app_id, outcome)
         except UnknownEventError as error:
             self._retry(work, error.message, type(error).__name__)  # this app only, until somebody upgrades us
+            self._failed(work.app_id, error)
         except UnreadableEventError as error:
             if not self._was_recorded_so(error):
                 self.queue.failed(work, 0.0)

@@ -101,6 +101,24 @@ def test_an_app_that_somebody_made_unreadable_keeps_no_other_from_being_worked_o
         assert (trouble.reason, trouble.app) == ("UnreadableEventError", f"{world.namespace}/{world.app_id.name}")
 
 
+def test_an_app_with_an_event_that_only_newer_workers_know_is_said_to_fail_and_others_go_on(world: World) -> None:
+    other = AppId("test", world.namespace, "other")
+    world.ask(image())
+    with working(world, resync_seconds=0.5) as member:
+        settled(world)
+        state = encode(LedgerMoved(target="elsewhere"), ENVELOPE)
+        world.ledger.store.append(
+            [NewRow(world.app.stream.bytes, world.app.version + 1, "Teleported", state)], clock_us=1
+        )
+        world.ledger.execute(other, image(), request())
+        eventually(lambda: member.ended or not world.ledger.app(other).dirty)
+        assert member.ended == []
+        term = member.worker.term
+        assert term is not None
+        trouble = eventually(term.troubles.worst)
+        assert (trouble.reason, trouble.app) == ("UnknownEventError", f"{world.namespace}/{world.app_id.name}")
+
+
 def test_an_order_that_cannot_be_read_ends_the_worker(world: World) -> None:
     with working(world) as member:
         version = world.ledger.store.stream_version(LEDGER_STREAM.bytes) + 1
