@@ -37,7 +37,10 @@ WINDOW_SECONDS = 600.0
 SHOWN_CHARACTERS = 200
 """How much of a value is recorded."""
 
-GONE = (FieldDrift(field="", wanted='"present"', found=None, manager=None),)
+PRESENT = '"present"'
+"""How it is recorded that there is something, whatever it is."""
+
+GONE = (FieldDrift(field="", wanted=PRESENT, found=None, manager=None),)
 """The object itself is not there."""
 
 

@@ -27,7 +27,7 @@ from effects.cluster import (
 from effects.crash_points import crash_point
 from effects.desired import DesiredObject, owner, stamped
 from effects.drift import differences, strange_variables
-from effects.healing import GONE, Healer, conflicting, field_drifts, key_of
+from effects.healing import GONE, PRESENT, Healer, conflicting, field_drifts, key_of
 from effects.managers import manager_of
 from effects.marks import lost_marks
 from effects.removal import delete, wait_until_gone
@@ -224,12 +224,19 @@ class Placer:
         assert self.healer is not None
         ref = job.entry.ref
         self.healer.found(job.app.id, job.life, ref, fields)
-        added = strange_variables(job.entry.manifest, [each.field for each in fields if each.wanted is None])
-        if added:
-            seen = self.cluster.remove_variables(ref, added, manager=manager_of(self.ledger_id), expect=seen)
-        left = self._send(job, seen, force=True)
+        additions = [each for each in fields if each.wanted is None and each.found == PRESENT]
+        added = strange_variables(job.entry.manifest, [each.field for each in additions])
+        if not added:
+            left = self._send(job, seen, force=True)
+            crash_point("before DriftHealed")
+            return self._confirm(job, left, fields)
+        seen = self.cluster.remove_variables(ref, added, manager=manager_of(self.ledger_id), expect=seen)
         crash_point("before DriftHealed")
-        return self._confirm(job, left, fields)
+        # Recorded before anything else is written: controllers write at once, and a look finds them gone.
+        left = self._confirm(job, _applied(job, seen), additions)
+        if len(additions) < len(fields):
+            raise ChangedMeanwhileError(f"{ref} differs in more than variables that were added")
+        return left
 
     def _confirm(self, job: Job, left: AppliedObject, fields: Sequence[FieldDrift] = ()) -> AppliedObject:
         """Record which of the fields that were set back are as asked for now, and whatever differs.
@@ -264,9 +271,7 @@ class Placer:
         )
         seen = self.cluster.apply(manifest, manager=manager_of(self.ledger_id), expect=expect, force=force)
         job.made[entry.ref] = seen.uid
-        return AppliedObject(
-            kind=entry.ref.kind, name=entry.ref.name, uid=seen.uid, digest=entry.digest, state=seen.state
-        )
+        return _applied(job, seen)
 
     def _is_ours(self, app: App, ref: Ref, seen: Seen) -> bool:
         """Whether the object carries our label already; one that was adopted may not yet."""
@@ -286,6 +291,11 @@ class Placer:
         if position > (self.epoch, app.head):
             raise ChangedMeanwhileError(f"{ref} reflects a later position than was read")
         return True
+
+
+def _applied(job: Job, seen: Seen) -> AppliedObject:
+    ref = job.entry.ref
+    return AppliedObject(kind=ref.kind, name=ref.name, uid=seen.uid, digest=job.entry.digest, state=seen.state)
 
 
 def _owner_changed(app: App, life: Life, uid: str | None) -> bool:

@@ -288,6 +288,19 @@ def test_a_variable_that_somebody_added_is_recorded_and_removed(world: World, en
     assert world.life.drift == {}
 
 
+def test_a_variable_that_somebody_added_is_removed_with_what_else_they_changed(world: World) -> None:
+    with working(world):
+        world.ask(image(env={"A": "1"}))
+        settled(world)
+    add_variable(world, "EXTRA")
+    edit(world, world.named("Deployment"), {"spec": {"replicas": 3}})
+    with working(world):
+        eventually(lambda: len(facts(world, DriftHealed)) == 2)
+        settled(world)
+        assert variables(world) == {"A"}
+    assert world.life.drift == {}
+
+
 def test_a_variable_that_somebody_added_just_before_a_deploy_is_found(world: World) -> None:
     with working(world):
         world.ask(image())
