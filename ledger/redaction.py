@@ -51,6 +51,10 @@ class Remains(Value):
     original: bytes
     remaining: bytes
 
+    def as_recorded(self, digest: bytes) -> bytes:
+        """The digest in the leaf of bytes that have this one: exactly those that are left stand for those recorded."""
+        return self.original if digest == self.remaining else digest
+
 
 class Redactions(dict[int, Remains]):
     """What is known of redacted events, by position; grows by redactions in the order of the ledger.

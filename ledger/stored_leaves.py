@@ -46,9 +46,8 @@ def entries_of(redacted: Mapping[int, Remains]) -> EntryOf:
             return None
         position, stream, version, topic, state, recorded_us, _, _ = row
         digest = sha256(state).digest()
-        remains = redacted.get(position)
-        if remains is not None and remains.remaining == digest:
-            digest = remains.original
+        if position in redacted:
+            digest = redacted[position].as_recorded(digest)
         return entry_bytes(position, stream, version, recorded_us, topic, digest)
 
     return entry_of

@@ -262,12 +262,11 @@ def recomputed_leaf(row: Row, redacted: Mapping[int, Remains]) -> bytes:
 
     Args:
         row: The line.
-        redacted: The ledger's redactions: exactly the bytes that one left stand for those it blanked.
+        redacted: The ledger's redactions.
     """
     digest = sha256(row.state).digest()
-    remains = redacted.get(row.position)
-    if remains is not None and remains.remaining == digest:
-        digest = remains.original
+    if row.position in redacted:
+        digest = redacted[row.position].as_recorded(digest)
     return leaf_of(entry(row.position, row.stream, row.version, row.recorded_us, row.topic, digest))
 
 
