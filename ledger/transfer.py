@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from ledger.errors import LedgerDamagedError
 from ledger.instance import Instance, instance_row
 from ledger.store import Asking, Head, LifeKeyRow, LifeRow, ModelStore, RequestRow, Row, SealedRow, Tables, event_values
+from ledger.table_pages import table_pages
 from ledger.telling import Told
 from ledger.verify import verify_chain
 
@@ -71,7 +72,7 @@ def put_beside(tables: Tables, source: Asking) -> None:
     """Replace the tables beside the log by those of another ledger."""
     for each in _TABLES:
         tables.execute(each.delete, {})
-        for page in _pages(source, each.page):
+        for page in table_pages(source, each.page):
             tables.execute_all(each.insert, [each.row(*row)._asdict() for row in page])
     tables.execute("ledger.delete_sealed_values", {})
     for sealed in _sealed(source):
@@ -85,7 +86,7 @@ def beside_digest(source: Asking) -> str:
     """
     total = 0
     for each in _TABLES:
-        for page in _pages(source, each.page):
+        for page in table_pages(source, each.page):
             total += sum(_number(each.insert, row) for row in page)
     for sealed in _sealed(source):
         total += sum(_number("sealed", row) for row in sealed)
@@ -123,16 +124,9 @@ def verified(
     return result.head
 
 
-def _pages(source: Asking, statement: str) -> Iterator[Sequence[tuple[Any, ...]]]:
-    after = ""
-    while rows := source.ask(statement, {"after": after, "limit": PAGE}):
-        yield rows
-        after = rows[-1][0]
-
-
 def _sealed(source: Asking) -> Iterator[Sequence[SealedRow]]:
     """Sealed values, those of one life at a time: they may be large."""
-    for page in _pages(source, "ledger.sealed_lives"):
+    for page in table_pages(source, "ledger.sealed_lives"):
         for (deployment_id,) in page:
             rows = source.ask("ledger.sealed", {"deployment_id": deployment_id})
             yield [SealedRow(deployment_id, *row) for row in rows]

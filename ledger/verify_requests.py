@@ -6,7 +6,7 @@ The lines that were appended together follow each other, and have time, request 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ledger.errors import UnreadableEventError
@@ -15,6 +15,7 @@ from ledger.misled import Misled
 from ledger.readable import document_of
 from ledger.request import REQUESTED
 from ledger.store import ModelStore, Row
+from ledger.table_pages import table_pages
 
 PAGE = 2000
 
@@ -148,7 +149,7 @@ class RequestCheck:
     def end(self, upto: int) -> Misled | None:
         """Compare the table with all that was added, up to this position; what is wrong."""
         count = total = 0
-        for rows in _pages(self._store):
+        for rows in table_pages(self._store, "ledger.request_places"):
             for row in rows:
                 if _place(row[1]) <= upto:
                     count += 1
@@ -172,7 +173,7 @@ class RequestCheck:
                 known[each.request_id] = (row.first_position, row.last_position)
             elif each.sure:
                 return _wrong(each)
-        for rows in _pages(self._store):
+        for rows in table_pages(self._store, "ledger.request_places"):
             for request_id, first, last in rows:
                 if _place(first) <= upto and known.get(request_id) != (first, last):
                     detail = f"the table of requests names one that no event was recorded for: {request_id!r}"
@@ -209,10 +210,3 @@ def _place(value: object) -> int:
 def _wrong(appended: Appended) -> Misled:
     detail = f"the table of requests does not say that position {appended.first} answers {appended.request_id!r}"
     return Misled(appended.first, detail)
-
-
-def _pages(store: ModelStore) -> Iterator[Sequence[tuple[Any, ...]]]:
-    after = ""
-    while rows := store.ask("ledger.request_places", {"after": after, "limit": PAGE}):
-        yield rows
-        after = rows[-1][0]

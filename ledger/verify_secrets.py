@@ -6,15 +6,14 @@ values nor keys compares what may be seen: a writer which values there are, ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from ledger.errors import LedgerDeniedError
 from ledger.misled import Misled
 from ledger.store import ModelStore
-
-PAGE = 2000
+from ledger.table_pages import table_pages
 
 TOPICS = frozenset({"Deployed", "SecretSet", "SecretPurged", "Destroyed"})
 """Events that make or delete a sealed value or the key of a life."""
@@ -79,7 +78,7 @@ class SecretCheck:
                 return None
             return Misled(upto, f"there are {count} keys of lives, and {len(self._keys)} lives that have one")
         left = dict(self._keys)
-        for rows in _pages(self._store, "ledger.life_keys_page"):
+        for rows in table_pages(self._store, "ledger.life_keys_page"):
             for life, *_ in rows:
                 if left.pop(life, None) is None:
                     return Misled(upto, f"there is a key of a life that is not open: {life}")
@@ -91,7 +90,7 @@ class SecretCheck:
         left = {life: values for life, values in self._values.items() if values}
         if not self._sees_values:
             return self._wrong_names(left, upto) if self._sees_sizes else None
-        for rows in _pages(self._store, "ledger.sealed_lives"):
+        for rows in table_pages(self._store, "ledger.sealed_lives"):
             for (life,) in rows:
                 stored = {name: _digest(sealed) for name, sealed in self._store.sealed(life).items()}
                 if wrong := _first_difference(left.pop(life, {}), stored, life, upto):
@@ -135,10 +134,3 @@ def _first_difference(
     for key, version in stored.keys() - said.keys():
         return Misled(upto, f"there is a value of secret {key!r}, version {version}, that no event set: life {life}")
     return None
-
-
-def _pages(store: ModelStore, statement: str) -> Iterator[Sequence[tuple[Any, ...]]]:
-    after = ""
-    while rows := store.ask(statement, {"after": after, "limit": PAGE}):
-        yield rows
-        after = rows[-1][0]
