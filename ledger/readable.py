@@ -1,4 +1,4 @@
-"""Whether a line can be read by this program, found out for half of what decoding it costs. For verification.
+"""Whether a line can be read by this program, found out for half of what decoding it costs.
 
 Lines that are exactly what this program writes are recognised by the names in them; all others are decoded.
 """
@@ -22,7 +22,7 @@ def document_of(row: Row) -> dict[str, Any]:
     """The JSON of a line that can be decoded, or that a newer program wrote: an object of ``data``, ``meta``, ``schema``.
 
     Raises:
-        UnreadableEventError: It is neither.
+        UnreadableEventError: It is neither; which line, and why.
     """
     topic, state = row.topic, row.state
     try:
@@ -34,14 +34,17 @@ def document_of(row: Row) -> dict[str, Any]:
             if (subject is None or (*subject,) == _SUBJECT) and (inside is _PLAIN or inside(data)):
                 return document
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnreadableEventError(f"its bytes are none that a program writes ({type(error).__name__})") from error
+        raise _unreadable(row, f"its bytes are none that a program writes ({type(error).__name__})") from error
     if not (is_topic(topic) and type(data) is type(meta) is dict and type(schema) is int):
-        raise UnreadableEventError("its bytes, or its name, are none that a program writes")
+        raise _unreadable(row, "its bytes, or its name, are none that a program writes")
     try:
         event, _ = decode(topic, state)
     except UnknownEventError:
-        _refuse_odd_envelope(meta)
+        if _has_odd_envelope(meta):
+            raise _unreadable(row, "its envelope is none that a program writes") from None
         return document
+    except UnreadableEventError as error:
+        raise _unreadable(row, error.message) from error
     if (*data, *meta, *meta.get("source", ())) == (*_names(event.__class__), *_ENVELOPE, *_SOURCE):
         inside = _INSIDE.get(topic)
         if inside is not None:
@@ -65,10 +68,14 @@ _ENVELOPE, _SOURCE, _SUBJECT = _names(Envelope), _names(Source), _names(Subject)
 _SPEC, _APPLIED, _VERSION = _names(Spec), _names(AppliedObject), _names(SecretVersion)
 
 
-def _refuse_odd_envelope(meta: dict[str, Any]) -> None:
-    """Of an event that is newer than this program, the envelope may be as it is known."""
-    if meta.get("schema", ENVELOPE_SCHEMA) == ENVELOPE_SCHEMA and meta.keys() - {"schema"} != set(_ENVELOPE):
-        raise UnreadableEventError("its envelope is none that a program writes")
+def _unreadable(row: Row, why: str) -> UnreadableEventError:
+    message = f"position {row.position} cannot be read: {why}"
+    return UnreadableEventError(message, hint="See: 1ctl audit verify --deep", position=row.position)
+
+
+def _has_odd_envelope(meta: dict[str, Any]) -> bool:
+    """Whether an envelope that calls itself known, of an event that is newer than this program, is not as it is known."""
+    return meta.get("schema", ENVELOPE_SCHEMA) == ENVELOPE_SCHEMA and meta.keys() - {"schema"} != set(_ENVELOPE)
 
 
 def _has_spec(data: dict[str, Any]) -> bool:

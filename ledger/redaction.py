@@ -22,6 +22,7 @@ import orjson
 from ledger.codec import decode
 from ledger.errors import OneCtlError, RefusedError
 from ledger.events import Redacted
+from ledger.readable import document_of
 from ledger.spec import BLANK
 from ledger.streams import LEDGER_STREAM
 from ledger.value import Value, short_value
@@ -147,8 +148,9 @@ def redacted(row: Row, field: str) -> tuple[Redacted, bytes]:
 
     Raises:
         RefusedError: The line has no such field, or it is not free text, or is blank already.
+        UnreadableEventError: The line cannot be read.
     """
-    document: dict[str, Any] = orjson.loads(row.state)
+    document = document_of(row)
     *path, last = _path(field)
     holder: Any = document
     for name in path:
@@ -175,8 +177,12 @@ def redacted(row: Row, field: str) -> tuple[Redacted, bytes]:
 
 
 def texts(row: Row) -> Mapping[str, str]:
-    """The fields of a stored line that can be redacted, with what is in them."""
-    document: dict[str, Any] = orjson.loads(row.state)
+    """The fields of a stored line that can be redacted, with what is in them.
+
+    Raises:
+        UnreadableEventError: The line cannot be read.
+    """
+    document = document_of(row)
     data, reason = document["data"], document["meta"].get("reason")
     found = {"reason": reason, "message": data.get("message")}
     for holder in ("values", "env"):

@@ -36,6 +36,9 @@ STREAM_SIZE = 16
 TOPIC_LIMIT = 2**13
 """From how many characters on a topic is none."""
 
+_MAX = 2**63 - 1
+"""The largest number that a store can hold."""
+
 
 def is_well_formed(row: Row) -> bool:
     """Whether every column has its type and size; a database that was tampered with may answer otherwise."""
@@ -45,7 +48,7 @@ def is_well_formed(row: Row) -> bool:
         and type(stream) is bytes
         and len(stream) == STREAM_SIZE
         and type(version) is int
-        and version >= 0
+        and 0 <= version <= _MAX
         and type(topic) is str
         and len(topic) < TOPIC_LIMIT
         and type(state) is bytes
@@ -67,9 +70,6 @@ def event_values(row: Row) -> dict[str, object]:
         "leaf": row.leaf,
         "chain": row.chain,
     }
-
-
-_MAX = 2**63 - 1
 
 
 def two_streams_parameters(

@@ -92,8 +92,7 @@ class BesideCheck:
                     document = document_of(row)
                 except UnreadableEventError as error:
                     if self._reading:
-                        detail = f"position {position} cannot be read: {error.message}"
-                        return Misled(position, detail, "unreadable")
+                        return Misled(position, error.message, "unreadable")
                     continue
                 said = said_by(document)
                 self._is_newer = self._is_newer or "schema" in document["meta"]

@@ -14,7 +14,7 @@ from ledger.checkpoint import CheckpointError, SigningKey
 from ledger.codec import decode
 from ledger.commands import Deploy, SetEnv
 from ledger.envelope import Source
-from ledger.errors import RefusedError
+from ledger.errors import RefusedError, UnreadableEventError
 from ledger.events import DriftDetected, FieldDrift, ObservedEvent
 from ledger.keys import KeyFiles
 from ledger.ledger import Ledger
@@ -22,7 +22,7 @@ from ledger.redaction import also_in
 from ledger.request import Request
 from ledger.spec import BLANK, AppId
 from ledger.sqlite_store import SqliteStore
-from ledger.store import Row
+from ledger.store import NewRow, Row
 from ledger.stored_leaves import ledger_tree
 from ledger.verify import verify_chain
 
@@ -204,3 +204,12 @@ def test_a_redaction_while_the_ledger_is_signed_is_no_damage(ledger: Ledger, tmp
         tree.grow(size)
         assert tree.size == size
         assert verify_chain(store).redacted == (position_of(ledger, "EnvSet"),)
+
+
+def test_a_line_that_cannot_be_read_is_said_to_be_such(ledger: Ledger) -> None:
+    app = ledger.app(APP)
+    (row,) = ledger.store.append([NewRow(app.stream.bytes, app.version + 1, "EnvSet", b"{")], clock_us=1)
+    with pytest.raises(UnreadableEventError, match=f"position {row.position} cannot be read"):
+        ledger.plan_redaction(row.position, "reason")
+    with pytest.raises(UnreadableEventError, match=f"position {row.position} cannot be read"):
+        also_in([row], CANARY)

@@ -123,8 +123,17 @@ def test_a_redaction_that_somebody_adds_to_an_export_vouches_for_nothing(user: U
     assert why in refused(tmp_path / "forged.db", b"".join(forged))
 
 
-def rehashed(user: User, topic: str, change: Callable[[dict[str, Any]], object]) -> tuple[list[bytes], int]:
-    """The lines of an export, had the first event of a topic been another one from the start; and which that is."""
+def same(row: Row) -> Row:
+    return row
+
+
+def rehashed(
+    user: User, topic: str, change: Callable[[dict[str, Any]], object], place: Callable[[Row], Row] = same
+) -> tuple[list[bytes], int]:
+    """The lines of an export, had the first event of a topic been another one from the start; and which that is.
+
+    Its place in its stream may be another one, too.
+    """
     told = [Row(*row) for row in rows(user.ledger)]
     chosen = position_of(user, topic)
     chain, entries = GENESIS, []
@@ -134,6 +143,7 @@ def rehashed(user: User, topic: str, change: Callable[[dict[str, Any]], object])
             document = orjson.loads(state)
             change(document)
             state = orjson.dumps(document)
+            row = place(row)  # noqa: PLW2901
         leaf = leaf_hash(row.position, row.stream, row.version, row.recorded_us, row.topic, state)
         chain = chain_hash(chain, leaf)
         entries.append(Entry(row._replace(state=state, leaf=leaf, chain=chain), orjson.loads(state)))
@@ -165,6 +175,16 @@ def test_what_is_not_the_event_that_its_topic_names_is_refused_with_its_line(
     topic, change = ODD[odd]
     lines, number = rehashed(user, topic, change)
     assert refused(tmp_path / "r.db", b"".join(lines)).startswith(f"line {number} of the export holds no {topic}")
+
+
+def unchanged(_: dict[str, Any]) -> None:
+    pass
+
+
+def test_a_version_that_no_store_can_hold_is_refused(user: User, tmp_path: Path) -> None:
+    lines, number = rehashed(user, "EnvSet", unchanged, lambda row: row._replace(version=2**63))
+    told = refused(tmp_path / "r.db", b"".join(lines))
+    assert told == f"line {number} of the export holds what no event can hold"
 
 
 def test_an_event_of_a_newer_program_is_imported_as_it_is(user: User, tmp_path: Path) -> None:
