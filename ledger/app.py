@@ -63,6 +63,9 @@ KEPT_ROLLS = 10
 KEPT_HEALS = 3
 """How many of the newest times a field was set back are remembered."""
 
+_DIGITS = 19
+"""Of the largest number that stores can hold."""
+
 _OBSERVED = get_args(ObservedEvent)
 
 RolloutState = Literal["pending", "completed", "failed"]
@@ -434,7 +437,7 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
         case Deployed() | Destroyed() | ResourcesRemoved() | ObjectAdopted():
             return life  # handled where the app is known
         case SecretsFingerprinted():
-            numbers = {key: [int(text) for text in of if text.isdecimal()] for key, of in event.fingerprints.items()}
+            numbers = {key: [int(text) for text in of if _is_number(text)] for key, of in event.fingerprints.items()}
             newest = {key: max(versions) for key, versions in numbers.items() if versions}
             return replace(life, fingerprinted={**life.fingerprinted, **newest})
         case LedgerCreated() | WorkerIdentitySet() | LedgerMoved() | LedgerRestored() | Redacted():
@@ -445,6 +448,11 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
             return life  # of claim streams
         case _:
             assert_never(event)
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is the number of a version; of one with thousands of digits, Python makes none."""
+    return text.isdecimal() and len(text) <= _DIGITS
 
 
 def _parked(life: Life, event: ApplyRefused) -> Life:

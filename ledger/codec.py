@@ -20,14 +20,17 @@ from ledger import events
 from ledger.envelope import ENVELOPE_SCHEMA, Envelope, Recorded, Source, Subject, ToldLine
 from ledger.errors import UnknownEventError, UnreadableEventError
 from ledger.events import SCHEMA_VERSIONS, AppliedObject, Event, FieldDrift
+from ledger.places import belongs
+from ledger.shapes import require_fields
 from ledger.spec import SecretVersion, Spec
-from ledger.store import Row
+from ledger.store import Row, is_well_formed
 from ledger.typed_rows import sound
 from ledger.upcasters import UPCASTERS
 
 M = TypeVar("M")
 
-_EVENTS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in SCHEMA_VERSIONS}
+EVENTS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in SCHEMA_VERSIONS}
+"""The events that this program knows, by topic."""
 
 
 def encode(event: Event, envelope: Envelope) -> bytes:
@@ -94,17 +97,20 @@ def recorded(row: Row) -> Recorded:
         UnknownEventError, LedgerDamagedError: It cannot be read by this program.
     """
     event, envelope = _decoded_row(row, _envelope)
+    if not belongs(row.stream, row.topic, envelope.subject, getattr(event, "domain", None)):
+        raise _unreadable(row, "it lies in another stream than what it is about")
     return Recorded(row.position, _uuid(row.stream), row.version, row.recorded_us, envelope, event)
 
 
-def told(row: Row) -> ToldLine:
-    """A stored line as read models need it.
+def told(row: Row) -> ToldLine | None:
+    """A stored line as read models need it; None if it lies where nothing about its subject lies, and is no part of it.
 
     Raises:
         UnknownEventError, LedgerDamagedError: It cannot be read by this program.
     """
     event, subject = _decoded_row(row, _subject)
-    return ToldLine(row.position, row.recorded_us, subject, event)
+    here = belongs(row.stream, row.topic, subject, getattr(event, "domain", None))
+    return ToldLine(row.position, row.recorded_us, subject, event) if here else None
 
 
 @lru_cache(maxsize=1024)
@@ -114,24 +120,29 @@ def _uuid(stream: bytes) -> UUID:
 
 
 def _decoded_row(row: Row, of_meta: Callable[[dict[str, Any]], M]) -> tuple[Event, M]:
-    sound(row)
+    if not is_well_formed(row):
+        sound(row)  # says so
     try:
         return _decoded(row.topic, row.state, of_meta)
     except UnreadableEventError as error:
-        message = f"position {row.position} cannot be read: {error.message}"
-        raise UnreadableEventError(message, hint=error.hint, position=row.position) from error
+        raise _unreadable(row, error.message) from error
+
+
+def _unreadable(row: Row, why: str) -> UnreadableEventError:
+    return UnreadableEventError(f"position {row.position} cannot be read: {why}", hint=_SEE, position=row.position)
 
 
 def _decoded(topic: str, state: bytes, of_meta: Callable[[dict[str, Any]], M]) -> tuple[Event, M]:
     """The event, and what is wanted of its envelope."""
-    kind = _EVENTS.get(topic)
+    kind = EVENTS.get(topic)
     if kind is None:
         if not is_topic(topic):
             raise UnreadableEventError(f"an event has a name that none can have: {topic[:64]!r}", hint=_SEE)
         raise UnknownEventError(f"the ledger holds an event {topic!r} that this version does not know", hint=_UPGRADE)
     try:
         document = orjson.loads(state)
-        return _event(kind, document["schema"], document["data"]), of_meta(_known(document["meta"]))
+        meta = document["meta"]
+        return _event(kind, document["schema"], document["data"]), of_meta(_known(meta) if "schema" in meta else meta)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableEventError(f"an event {topic!r} cannot be read: {type(error).__name__}", hint=_SEE) from error
 
@@ -149,35 +160,9 @@ def _event(kind: type[Event], schema: int, data: dict[str, Any]) -> Event:
     while schema < newest:
         data = UPCASTERS[kind.__name__, schema](data)
         schema += 1
-    if not fits(kind, data):
-        raise TypeError
+    require_fields(kind, data)
     restore = _RESTORE.get(kind)
     return kind(**(restore(data) if restore else data))
-
-
-_FITTING: set[tuple[object, ...]] = set()
-"""Names and JSON types of events' fields that fit: few, and looked up faster than compared."""
-
-_JSON_TYPES = {"str": str, "int": int, "None": type(None), "tuple": list, "Mapping": dict, "Spec": dict}
-
-
-def fits(kind: type[Event], data: dict[str, Any]) -> bool:
-    """Whether fields of an event have the types of JSON that they are stored with; an unknown one has none."""
-    shape = (kind, *data, *map(type, data.values()))
-    if shape in _FITTING:
-        return True
-    types = kind.__annotations__
-    for name, found in data.items():
-        parts = types.get(name, "").split(" | ")
-        if type(found) not in [_JSON_TYPES.get(part.partition("[")[0]) for part in parts]:
-            return False
-    _FITTING.add(shape)
-    return True
-
-
-def is_plain(kind: type[Event]) -> bool:
-    """Whether an event's fields are texts and numbers only."""
-    return kind not in _RESTORE
 
 
 def _known(meta: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +178,10 @@ def _known(meta: dict[str, Any]) -> dict[str, Any]:
 
 def _subject(meta: dict[str, Any]) -> Subject | None:
     subject = meta["subject"]
-    return Subject(**subject) if subject else None
+    if subject is None:
+        return None
+    "".join(subject.values())  # a TypeError, unless they are texts
+    return Subject(**subject)
 
 
 def _request(meta: dict[str, Any]) -> str | None:
@@ -214,16 +202,6 @@ def _spec(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-def _texts(values: Mapping[str, Any]) -> None:
-    if not all(type(text) is str for text in values.values()):
-        raise TypeError
-
-
-def _env(data: dict[str, Any]) -> dict[str, Any]:
-    _texts(data["values"])
-    return data
-
-
 def _keys(data: dict[str, Any]) -> dict[str, Any]:
     data["keys"] = tuple(data["keys"])
     return data
@@ -235,7 +213,6 @@ def _secrets(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rolled_back(data: dict[str, Any]) -> dict[str, Any]:
-    _texts(data["env"])
     return _secrets(_spec(data))
 
 
@@ -257,7 +234,6 @@ def _fields(data: dict[str, Any]) -> dict[str, Any]:
 _RESTORE: Mapping[type[Event], Callable[[dict[str, Any]], dict[str, Any]]] = {
     events.Deployed: _spec,
     events.RolledBack: _rolled_back,
-    events.EnvSet: _env,
     events.EnvUnset: _keys,
     events.SecretSet: _secrets,
     events.SecretUnset: _keys,

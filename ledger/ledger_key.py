@@ -5,22 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ledger.checkpoint import CheckpointError, SigningKey, VerifierKey
-from ledger.codec import decode
 from ledger.errors import LedgerDamagedError, RefusedError
-from ledger.events import LedgerCreated
+from ledger.founding import ORIGIN, founding
 from ledger.store import Store
-
-_NAMES = "1ctl.dev/ledger/"
 
 
 def origin_of(ledger_id: str) -> str:
     """The name of a ledger in its checkpoints (C2SP tlog-checkpoint, "origin"), which is its key's name as well."""
-    return _NAMES + ledger_id
+    return ORIGIN + ledger_id
 
 
 def id_of(key: VerifierKey) -> str:
     """The id of the ledger that a key from `ledger_key` signs for."""
-    return key.name.removeprefix(_NAMES)
+    return key.name.removeprefix(ORIGIN)
 
 
 def ledger_key(store: Store) -> VerifierKey:
@@ -31,20 +28,16 @@ def ledger_key(store: Store) -> VerifierKey:
         LedgerDamagedError: It does not begin as a ledger does, or its key has the name of another one: then what was
             signed for it is looked for under a wrong name, and not found.
     """
-    rows = store.positions(1, 1, limit=1)
-    if not rows:
+    first = founding(store)
+    if first is None:
         raise RefusedError("nothing is recorded in the ledger yet", hint="There is nothing to sign or to prove.")
-    event, _ = decode(rows[0].topic, rows[0].state)
-    if not isinstance(event, LedgerCreated) or not isinstance(event.verification_key, str):
-        raise LedgerDamagedError("position 1 of the ledger does not say whose ledger it is")
     try:
-        key = VerifierKey.parse(event.verification_key)
+        key = VerifierKey.parse(first.verification_key)
     except CheckpointError as error:
         raise LedgerDamagedError(f"position 1 of the ledger holds no key of a ledger: {error.message}") from error
-    if not key.name == event.origin == origin_of(event.ledger_id):
+    if key.name != first.origin:
         raise LedgerDamagedError(
-            f"position 1 of the ledger contradicts itself: it is the ledger {event.ledger_id}, called {event.origin}, "
-            f"with a key of {key.name}",
+            f"position 1 of the ledger contradicts itself: it is called {first.origin}, with a key of {key.name}",
             hint="It was changed. Put the ledger back from a backup: 1ctl ledger restore FILE",
         )
     return key

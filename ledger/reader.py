@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ledger import snapshots
 from ledger.codec import decode, recorded
-from ledger.events import LedgerCreated, LedgerRestored, WorkerDisabled, WorkerEnabled, WorkerIdentitySet
+from ledger.events import LedgerRestored, WorkerDisabled, WorkerEnabled, WorkerIdentitySet
+from ledger.founding import founding
 from ledger.landmarks import span
 from ledger.pages import missing
 from ledger.spec import AppId
@@ -77,11 +78,14 @@ class LedgerReader:
         return [AppId(cluster, namespace, name) for namespace, name in self.store.apps(cluster)]
 
     def ledger_id(self) -> str | None:
-        """The ledger's own id, or None before its first event."""
+        """The ledger's own id, or None before its first event.
+
+        Raises:
+            LedgerDamagedError: Position 1 does not say which ledger this is.
+        """
         if self._ledger_id is None:
-            rows = self.store.stream(LEDGER_STREAM.bytes, limit=1)
-            event = decode(rows[0].topic, rows[0].state)[0] if rows else None
-            self._ledger_id = event.ledger_id if isinstance(event, LedgerCreated) else None
+            first = founding(self.store)
+            self._ledger_id = first.ledger_id if first is not None else None
         return self._ledger_id
 
     def identity(self) -> SetIdentity | None:

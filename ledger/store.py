@@ -36,7 +36,7 @@ STREAM_SIZE = 16
 TOPIC_LIMIT = 2**13
 """From how many characters on a topic is none."""
 
-_MAX = 2**63 - 1
+LARGEST = 2**63 - 1
 """The largest number that a store can hold."""
 
 
@@ -48,7 +48,7 @@ def is_well_formed(row: Row) -> bool:
         and type(stream) is bytes
         and len(stream) == STREAM_SIZE
         and type(version) is int
-        and 0 <= version <= _MAX
+        and 0 <= version <= LARGEST
         and type(topic) is str
         and len(topic) < TOPIC_LIMIT
         and type(state) is bytes
@@ -76,7 +76,7 @@ def two_streams_parameters(
     first: bytes, second: bytes, *, after: tuple[int, int], upto: int | None, limit: int | None
 ) -> dict[str, object]:
     """What the statement ``two_streams`` is given; for the arguments see `Store.two_streams`."""
-    upto_first, upto_second = (_MAX if limit is None else version + limit for version in after)
+    upto_first, upto_second = (LARGEST if limit is None else version + limit for version in after)
     return {
         "first": first,
         "first_after": after[0],
@@ -84,7 +84,7 @@ def two_streams_parameters(
         "second": second,
         "second_after": after[1],
         "second_upto": upto_second,
-        "upto": _MAX if upto is None else upto,
+        "upto": LARGEST if upto is None else upto,
     }
 
 

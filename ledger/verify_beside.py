@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ledger.errors import UnreadableEventError
+from ledger.errors import LedgerDamagedError, UnknownEventError, UnreadableEventError
 from ledger.events import SCHEMA_VERSIONS, Deployed, Destroyed, SecretPurged, SecretSet
+from ledger.founding import founding
 from ledger.instance import REPLICA, Instance
 from ledger.landmarks import LANDMARKS
 from ledger.misled import Misled
+from ledger.places import is_at_home
 from ledger.readable import document_of
-from ledger.store import LifeRow, ModelStore, Row
+from ledger.store import LifeRow, ModelStore, Row, Store
 from ledger.verify_requests import PARTS, Appends, RequestCheck, said_by, said_in
 from ledger.verify_secrets import TOPICS, SecretCheck
 
@@ -70,13 +72,18 @@ class BesideCheck:
         self._appends = Appends()
         self._requests = RequestCheck(store)
         self._secrets = SecretCheck(store)
+        self._versions: dict[bytes, int] = {}
         self._is_newer = False
 
-    def page(self, rows: Sequence[Row]) -> Misled | None:
+    def page(self, rows: Sequence[Row]) -> Misled | None:  # noqa: C901 - one pass, since calls would cost more than they do
         """Compare what these lines say, which follow those of the last call; the first mistake."""
-        appends, deep = self._appends, self._deep
+        appends, deep, versions = self._appends, self._deep, self._versions
         for row in rows:
-            position, _, _, topic, state, _, _, _ = row
+            position, stream, version, topic, state, _, _, _ = row
+            if version != versions.get(stream, 0) + 1 and self._reading:
+                detail = f"position {position} is not the next of its stream: its version is {version}"
+                return Misled(position, detail, "unreadable")
+            versions[stream] = version
             kind = _KINDS.get(topic, _UNKNOWN)
             if kind.is_landmark:
                 self._landmarks, self._positions = self._landmarks + 1, self._positions + position
@@ -94,6 +101,9 @@ class BesideCheck:
                     if self._reading:
                         return Misled(position, error.message, "unreadable")
                     continue
+                if self._reading and not is_at_home(row, document):
+                    detail = f"position {position} lies in another stream than what it is about"
+                    return Misled(position, detail, "unreadable")
                 said = said_by(document)
                 self._is_newer = self._is_newer or "schema" in document["meta"]
             if appended := appends.add(row, said):
@@ -123,6 +133,8 @@ class BesideCheck:
         if len(here) != 1:
             return Misled(upto, f"of the rows that say who may append there are {len(here)}, and not one")
         instance = Instance(*here[0])
+        if self._reading and (wrong := _misnamed(self._store)):
+            return wrong
         if appended := self._appends.end():
             self._requests.add(appended)
         if self._is_newer or instance.writer == REPLICA or instance.is_incoming:
@@ -168,3 +180,14 @@ class BesideCheck:
                     return place
             position = rows[-1].position + 1
         return upto
+
+
+def _misnamed(store: Store) -> Misled | None:
+    """Whether the first line says of a ledger that it is two."""
+    try:
+        founding(store)
+    except UnknownEventError:
+        return None
+    except LedgerDamagedError as error:
+        return Misled(1, error.message, "unreadable")
+    return None

@@ -409,4 +409,4 @@ def _blanks_rows(projection: Projection[Any, Any], rows: Iterable[Row]) -> bool:
 
 def _decoded(rows: Iterable[Row], projection: Projection[Any, Any]) -> Iterator[Line]:
     """The events that the projection does not ignore. A topic that nobody knows is refused, not skipped."""
-    return (told(row) for row in rows if row.topic not in projection.ignored)
+    return (line for row in rows if row.topic not in projection.ignored and (line := told(row)) is not None)

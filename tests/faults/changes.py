@@ -128,7 +128,7 @@ def _forget(*names: str) -> None:
     """Be a program from before these events."""
     from ledger import codec
 
-    codec._EVENTS = {name: kind for name, kind in codec._EVENTS.items() if name not in names}
+    codec.EVENTS = {name: kind for name, kind in codec.EVENTS.items() if name not in names}
 
 
 def before_scaling() -> None:

@@ -102,4 +102,4 @@ def does_not_know_scaled() -> None:
     """Be a version from before there was a `Scaled`."""
     from ledger import codec
 
-    del codec._EVENTS["Scaled"]  # type: ignore[attr-defined]
+    del codec.EVENTS["Scaled"]  # type: ignore[attr-defined]

@@ -34,6 +34,7 @@ from ledger.events import (
     RolloutFailed,
     Scaled,
     SecretSet,
+    SecretsFingerprinted,
     SecretUnset,
 )
 from ledger.spec import Configuration, SecretVersion, Spec
@@ -479,3 +480,10 @@ def test_a_parked_removal_is_tried_again_when_somebody_asks() -> None:
     assert again.leaving is not None
     assert again.leaving.parked is None
     assert again.leaving.destroyed == 3
+
+
+def test_a_version_of_thousands_of_digits_is_none() -> None:
+    known = SecretsFingerprinted(fingerprints={"KEY": {"2": "aa", "9" * 5000: "bb"}, "OTHER": {"9" * 5000: "bb"}})
+    life = app(*opened(), known).life
+    assert life is not None
+    assert life.fingerprinted == {"KEY": 2}

@@ -14,10 +14,13 @@ from ledger.codec import decode, encode
 from ledger.envelope import ENVELOPE_SCHEMA
 from ledger.errors import LedgerDamagedError, UnknownEventError, UnreadableEventError
 from ledger.events import SCHEMA_VERSIONS, EnvSet, Event, Scaled
+from ledger.readable import document_of
+from ledger.store import Row
 from ledger.upcasters import UPCASTERS
 from tests.ledger.examples import ENVELOPE, EXAMPLES, GOLDEN, golden_name
 
 GOLDEN_FILES = sorted(GOLDEN.glob("*.json"))
+NO_ROW = Row(1, b"s" * 16, 1, "", b"", 0, b"", b"")
 STORED = encode(Scaled(replicas=3), ENVELOPE)
 
 # One line for each golden file, only ever added to: a shape once stored is in ledgers that this program must read.
@@ -130,6 +133,52 @@ def test_bytes_that_encode_never_wrote_are_damage(state: bytes) -> None:
     with pytest.raises(LedgerDamagedError, match="'Scaled' cannot be read") as caught:
         decode("Scaled", state)
     assert not isinstance(caught.value, UnknownEventError)
+
+
+NESTED: dict[str, tuple[str, dict[str, Any]]] = {
+    "a number for a fingerprint's versions": ("SecretsFingerprinted", {"fingerprints": {"K": 5}}),
+    "a number for a fingerprint": ("SecretsFingerprinted", {"fingerprints": {"K": {"1": 5}}}),
+    "an object among paths": ("DriftHealed", {"fields": [{}]}),
+    "a number among keys": ("EnvUnset", {"keys": [1]}),
+    "null among secret keys": ("SecretUnset", {"keys": [None]}),
+    "a number for a value": ("EnvSet", {"values": {"A": 1}}),
+    "a text for a version": ("SecretSet", {"secrets": {"K": {"version": "2", "digest": "00"}}}),
+    "a list for a version": ("SecretSet", {"secrets": {"K": [1]}}),
+    "no digest": ("SecretSet", {"secrets": {"K": {"version": 2}}}),
+    "a text for an object": ("ResourcesApplied", {"objects": ["Service"]}),
+    "a list for a field": ("DriftDetected", {"fields": [{"field": [], "wanted": "", "found": "", "manager": ""}]}),
+    "a huge number": ("Scaled", {"replicas": 2**63}),
+    "true for a number": ("Scaled", {"replicas": True}),
+}
+
+
+@pytest.mark.parametrize("odd", NESTED)
+def test_what_a_field_holds_is_what_it_is_to_hold_all_the_way_down(odd: str) -> None:
+    topic, data = NESTED[odd]
+    example = next(event for event in EXAMPLES if named(event) == topic)
+    whole = orjson.loads(encode(example, ENVELOPE))
+    state = orjson.dumps({**whole, "data": {**whole["data"], **data}})
+    for read in (lambda: decode(topic, state), lambda: document_of(NO_ROW._replace(topic=topic, state=state))):
+        with pytest.raises(UnreadableEventError):
+            read()
+
+
+@pytest.mark.parametrize(
+    "spec", [{"port": "80"}, {"machines": [1]}, {"machines": "ab"}, {"replicas": 2**63}, {"more": 1}]
+)
+@pytest.mark.parametrize("topic", ["Deployed", "RolledBack"])
+def test_what_a_release_runs_is_read_only_if_it_can_run(topic: str, spec: dict[str, Any]) -> None:
+    example = next(event for event in EXAMPLES if named(event) == topic)
+    whole = orjson.loads(encode(example, ENVELOPE))
+    whole["data"]["spec"] |= spec
+    with pytest.raises(UnreadableEventError):
+        decode(topic, orjson.dumps(whole))
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=named)
+def test_what_can_be_decoded_is_known_to_be_readable(event: Event) -> None:
+    state = encode(event, ENVELOPE)
+    assert document_of(NO_ROW._replace(topic=named(event), state=state)) == orjson.loads(state)
 
 
 def newer(**parts: Any) -> bytes:

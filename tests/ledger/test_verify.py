@@ -266,13 +266,15 @@ def test_a_line_after_the_end_is_unexpected_or_edited(store: SqliteStore) -> Non
 
 def test_a_line_after_the_end_with_fitting_hashes_is_unknown_to_the_head(store: SqliteStore) -> None:
     last = every_row(store)[-1]
-    leaf = leaf_hash(LINES + 1, last.stream, 99, last.recorded_us, last.topic, last.state)
+    version = last.version + 1
+    leaf = leaf_hash(LINES + 1, last.stream, version, last.recorded_us, last.topic, last.state)
     tamper(
         store,
-        "INSERT INTO stored_events VALUES (?, ?, 99, ?, ?, ?, ?, ?)",
+        "INSERT INTO stored_events VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         parameters=(
             LINES + 1,
             last.stream,
+            version,
             last.topic,
             last.state,
             last.recorded_us,

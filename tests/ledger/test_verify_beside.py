@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,19 +16,31 @@ import pytest
 from ledger.backup import back_up
 from ledger.codec import decode, encode
 from ledger.commands import Command, Deploy, Destroy, PurgeSecret, SetEnv, SetSecrets
-from ledger.envelope import Source
+from ledger.envelope import Source, Subject
 from ledger.errors import LedgerDamagedError, UnreadableEventError
-from ledger.events import EnvSet, ResourcesRemoved, WorkerEnabled
+from ledger.events import (
+    Destroyed,
+    EnvSet,
+    Event,
+    LedgerCreated,
+    ResourcesRemoved,
+    Restarted,
+    SecretPurged,
+    WorkerEnabled,
+)
 from ledger.keys import KeyFiles
 from ledger.landmarks import LANDMARKS
 from ledger.ledger import Ledger
+from ledger.reader import LedgerReader
 from ledger.request import Request
 from ledger.spec import AppId
 from ledger.sqlite_store import SqliteStore
 from ledger.store import ModelStore, NewRow
 from ledger.stores import open_store
-from ledger.streams import app_stream
+from ledger.streams import LEDGER_STREAM, app_stream
 from ledger.verify import Damage, verify_chain
+from projections.app_list import APP_LIST, app_list
+from projections.runner import rebuild
 from tests.ledger.examples import ENVELOPE
 from tests.moves.support import silent
 from tests.postgres_support import Server, administer, name_of
@@ -234,6 +247,62 @@ def test_data_that_an_event_cannot_have_are_found_by_who_looks_deeper(
             decode(topic, state)
     assert (found := verify_chain(store, deep=True).damage) is not None
     assert (found.position, found.fault) == (position, "unreadable")
+
+
+NOWHERE = b"q" * 16
+
+OF_SHOP = replace(ENVELOPE, subject=Subject(cluster="sandbox", namespace="default", app="shop", deployment_id="d"))
+
+
+@pytest.mark.parametrize(
+    ("stream", "version"),
+    [(app_stream(SHOP).bytes, 0), (app_stream(SHOP).bytes, 99), (NOWHERE, 2), (NOWHERE, 2**62)],
+    ids=range(4),
+)
+def test_a_line_that_is_not_the_next_of_its_stream_is_found(store: ModelStore, stream: bytes, version: int) -> None:
+    state = encode(ResourcesRemoved(through=1), OF_SHOP)
+    (line,) = store.append([NewRow(stream, version, "ResourcesRemoved", state)], clock_us=1)
+    assert (found := damage(store)) is not None
+    assert (found.position, found.fault) == (line.position, "unreadable")
+    assert found.detail == f"position {line.position} is not the next of its stream: its version is {version}"
+    assert verify_chain(store, reading=False).damage is None, "it is no reason to have no backup"
+
+
+@pytest.mark.parametrize(
+    ("event", "deep"),
+    [(Destroyed(), False), (SecretPurged(key="K"), False), (EnvSet(values={}), True), (Restarted(), True)],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_line_about_an_app_in_a_stream_that_is_not_the_apps_is_found(
+    store: ModelStore, ledger: Ledger, event: Event, deep: bool
+) -> None:
+    known = app_list(store, SHOP.cluster, SHOP.namespace, ended=True)
+    life = ledger.app(SHOP).life or ledger.app(SHOP).leaving
+    subject = Subject(
+        cluster=SHOP.cluster,
+        namespace=SHOP.namespace,
+        app=SHOP.name,
+        deployment_id=life.deployment_id if life is not None else "",
+    )
+    state = encode(event, replace(ENVELOPE, subject=subject))
+    (line,) = store.append([NewRow(NOWHERE, 1, type(event).__name__, state)], clock_us=1)
+    found = verify_chain(store, deep=deep).damage
+    assert found is not None
+    assert (found.position, found.fault) == (line.position, "unreadable")
+    assert found.detail == f"position {line.position} lies in another stream than what it is about"
+    assert app_list(store, SHOP.cluster, SHOP.namespace, ended=True) == known, "nobody believes it"
+    rebuild(store, APP_LIST)
+    assert app_list(store, SHOP.cluster, SHOP.namespace, ended=True) == known
+
+
+def test_a_later_line_does_not_give_the_ledger_another_id(store: ModelStore) -> None:
+    known = LedgerReader(store).ledger_id()
+    other = LedgerCreated(ledger_id="another", origin="1ctl.dev/ledger/another", verification_key="")
+    state = encode(other, replace(ENVELOPE, subject=None))
+    (line,) = store.append([NewRow(LEDGER_STREAM.bytes, 0, "LedgerCreated", state)], clock_us=1)
+    assert LedgerReader(store).ledger_id() == known
+    assert (found := damage(store)) is not None
+    assert found.position == line.position
 
 
 @pytest.mark.parametrize("deep", [True, False])

@@ -12,12 +12,14 @@ from typing import Any
 
 from ledger.backup import BackedUp, back_up
 from ledger.codec import encode
-from ledger.envelope import Envelope, Source
+from ledger.envelope import Envelope, Source, Subject
 from ledger.events import EnvSet
 from ledger.leaf import GENESIS
+from ledger.spec import AppId
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Head, ModelStore, NewRow, Row
 from ledger.stores import open_store
+from ledger.streams import app_stream
 from ledger.transfer import beside_digest
 from tests.cli import in_process
 from tests.cli.story import LISTS, READS, Story
@@ -99,19 +101,19 @@ def silent(_what: str) -> Iterator[Any]:
 
 
 def grow(path: Path, count: int) -> None:
-    """Many more events in a ledger that are about nothing in particular."""
+    """Many more events in a ledger, about an app that nobody asks about."""
     envelope = Envelope(
         actor="ann",
         reason=None,
         request_id=None,
         source=Source(program="test", host="h"),
-        subject=None,
+        subject=Subject(cluster="sandbox", namespace="default", app="many", deployment_id=""),
         correlation_id="c",
         causation=None,
         clock="2026-01-31T09:30:00.000000Z",
         salt="00",
     )
-    stream = b"moved many lines"
+    stream = app_stream(AppId("sandbox", "default", "many")).bytes
     with closing(SqliteStore(path)) as store:
         state = encode(EnvSet(values={"N": "1"}), envelope)
         lines = [NewRow(stream, version, "EnvSet", state) for version in range(1, count + 1)]

@@ -187,6 +187,26 @@ def test_a_version_that_no_store_can_hold_is_refused(user: User, tmp_path: Path)
     assert told == f"line {number} of the export holds what no event can hold"
 
 
+PLACES: dict[str, tuple[Callable[[Row], Row], str]] = {
+    "a version is left out": (lambda row: row._replace(version=row.version + 1), "is not the next of its stream"),
+    "a version before the first": (lambda row: row._replace(version=0), "is not the next of its stream"),
+    "another stream": (lambda row: row._replace(stream=b"q" * 16, version=1), "lies in another stream"),
+    "the ledger's stream": (lambda row: row._replace(stream=LEDGER_STREAM.bytes, version=3), "lies in another stream"),
+}
+
+
+@pytest.mark.parametrize("odd", PLACES)
+def test_a_line_that_is_not_where_such_lines_are_is_refused(user: User, tmp_path: Path, odd: str) -> None:
+    place, why = PLACES[odd]
+    lines, number = rehashed(user, "EnvSet", unchanged, place)
+    assert refused(tmp_path / "r.db", b"".join(lines)).startswith(f"line {number} of the export {why}")
+
+
+def test_a_ledger_that_is_given_two_names_is_refused(user: User, tmp_path: Path) -> None:
+    lines, _ = rehashed(user, "LedgerCreated", lambda event: event["data"].update(ledger_id="another"))
+    assert refused(tmp_path / "r.db", b"".join(lines)).startswith("line 1 of the export gives the ledger two names")
+
+
 def test_an_event_of_a_newer_program_is_imported_as_it_is(user: User, tmp_path: Path) -> None:
     lines, _ = rehashed(user, "EnvSet", lambda event: event.update(schema=99, data={"likes": ["what it likes"]}))
     with closing(opened(tmp_path / "r.db")) as store:
