@@ -20,6 +20,7 @@ from ledger.audit_log import Entry, Filter
 from ledger.clock import SystemClock
 from ledger.errors import RefusedError
 from ledger.events import SCHEMA_VERSIONS, EnvSet, RolledBack, WorkerIdentitySet
+from ledger.founding import founding
 from ledger.sealing import identity_fingerprint
 
 if TYPE_CHECKING:
@@ -188,8 +189,8 @@ def _silent(_done: int, _total: int) -> None:
 
 
 def _origin(store: Store) -> str:
-    first = store.positions(1, 1, limit=1)
-    return str(audit_log.entry_of(first[0]).document["data"]["origin"]) if first else ""
+    first = founding(store)
+    return first.origin if first is not None else ""
 
 
 def _follow(session: Session, wanted: Filter, count: int) -> None:
@@ -214,6 +215,8 @@ def _cells(entry: Entry) -> list[str]:
 
 def _what(entry: Entry) -> str:
     """The event's data and its reason on one line; long texts are cut."""
+    if not entry.is_readable:
+        return "cannot be read. See: 1ctl audit verify --deep"
     data = entry.document.get("data")
     data = data if isinstance(data, dict) else {}  # of a line that was forged
     plain = _PLAIN.get(entry.row.topic)

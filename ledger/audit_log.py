@@ -1,21 +1,20 @@
 """The ledger as an auditor reads it: every line, in order, with who and why; filtered, but never reworded.
 
 An entry is made from the stored bytes without knowing its event type, so that lines written by a newer program, and
-redacted ones, are shown like all others.
+redacted ones, are shown like all others; and one whose bytes cannot be read, as what is known of it without them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import orjson
 
 from ledger.clock import iso
-from ledger.errors import LedgerDamagedError
 from ledger.events import Destroyed, DomainAssigned, DomainClaimed, DomainReleased
 from ledger.pages import PAGE, lines
 from ledger.spec import AppId
@@ -41,11 +40,16 @@ class Entry:
 
     Attributes:
         row: The line as stored.
-        document: Its state: ``data``, ``meta`` and ``schema``.
+        document: Its state: ``data``, ``meta`` and ``schema``; empty if it cannot be read.
     """
 
     row: Row
     document: dict[str, Any]
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether it says anything: what somebody recorded by hand may not."""
+        return bool(self.document)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -111,7 +115,12 @@ class Filter:
         return AppId(self.cluster, self.namespace, self.app)
 
     def wants(self, entry: Entry) -> bool:
-        """Whether the entry matches all that is asked for."""
+        """Whether the entry matches all that is asked for.
+
+        One that cannot be read matches what is asked about its place, kind and time; and an app, if it lies in its streams.
+        """
+        if not entry.is_readable and self._has_stream_of(entry.row):
+            return replace(self, cluster=None, namespace=None, app=None, deployment_id=None).wants(entry)
         said = {
             "cluster": entry.subject.get("cluster"),
             "namespace": entry.subject.get("namespace"),
@@ -130,20 +139,24 @@ class Filter:
             return False
         return self.key is None or self.key in _keys(entry.document.get("data"))
 
+    def _has_stream_of(self, row: Row) -> bool:
+        if self.app_id is None:
+            return False
+        own = app_stream(self.app_id)
+        return row.stream in (own.bytes, observed_stream(own).bytes)
+
 
 def entry_of(row: Row) -> Entry:
     """A stored line as an entry.
 
     Raises:
-        LedgerDamagedError: It holds what no event has, or its state is not JSON.
+        LedgerDamagedError: Beside its state, it holds what no event has.
     """
     try:
         entry = Entry(row, _object(orjson.loads(sound(row).state)))
         _object(entry.meta), _object(entry.subject)
-    except ValueError as error:
-        raise LedgerDamagedError(
-            f"the event at position {row.position} cannot be read", hint="See what else is wrong: 1ctl audit verify"
-        ) from error
+    except ValueError:
+        return Entry(row, {})
     return entry
 
 
@@ -157,7 +170,7 @@ def entries(store: Store, wanted: Filter, *, upto: int | None = None) -> Iterato
     """Matching entries in rising position; reads pages, or the lines of one app, so memory stays small.
 
     Raises:
-        LedgerDamagedError: A line is missing, or is not JSON; the lines before it were yielded.
+        LedgerDamagedError: A line is missing, or is none; the lines before it were yielded.
     """
     app_id = wanted.app_id
     rows = lines(store, 1, upto) if app_id is None else _about(store, app_id, upto)
@@ -173,7 +186,7 @@ def followed(store: Store, wanted: Filter, count: int) -> Iterator[Entry]:
 
     Raises:
         LedgerReplacedError: The ledger was put back to before what was given out.
-        LedgerDamagedError: A line is missing, or is not JSON; those before it were given out.
+        LedgerDamagedError: A line is missing, or is none; those before it were given out.
         LedgerUnavailableError, LedgerBusyError: The ledger cannot be read.
     """
     from ledger.follow import Follower  # noqa: PLC0415 - only who follows has one
@@ -190,7 +203,7 @@ def newest(store: Store, wanted: Filter, count: int, *, upto: int | None = None)
     """The last `count` matching entries in rising position; reads backwards, no further than needed.
 
     Raises:
-        LedgerDamagedError: A line is missing, or is not JSON.
+        LedgerDamagedError: A line is missing, or is none.
     """
     if wanted.app_id is not None:
         return _newest_about(store, wanted.app_id, wanted, count, upto)

@@ -32,7 +32,7 @@ def jsonl(entries: Iterable[Entry], origin: str) -> Iterator[bytes]:
             "recorded_us": row.recorded_us,
             "stream": str(UUID(bytes=row.stream)),
             "version": row.version,
-            "state": row.state.decode(),
+            "state": _text(row.state),
             "leaf": row.leaf.hex(),
             "chain": row.chain.hex(),
         }
@@ -73,6 +73,14 @@ FORMATS: Mapping[str, Callable[[Iterable[Entry], str], Iterator[bytes]]] = {
     "csv": csv_lines,
     "cloudevents": cloudevents,
 }
+
+
+def _text(state: bytes) -> str | None:
+    """The bytes as text; None if they are none, which somebody recorded by hand."""
+    try:
+        return state.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _cell(value: object) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from cli.version import PROGRAM
 from ledger.export import CSV_FIELDS
 from ledger.sqlite_database import STORE_VERSION
+from ledger.sqlite_store import SqliteStore
+from ledger.store import NewRow
 from tests.cli_support import ROOT, Cli, query, tamper
 
 
@@ -23,6 +26,22 @@ def known(deployed: Cli) -> Cli:
     key = deployed.run("-o", "json", "audit", "log", "--kind", "LedgerCreated").json[0]["data"]["verification_key"]
     (deployed.cwd / "our+ledger.key").write_text(key + "\n")
     return deployed
+
+
+@pytest.mark.parametrize("state", [b"{", b"\xff"])
+def test_a_line_that_cannot_be_read_ends_neither_the_log_nor_an_export(known: Cli, state: bytes) -> None:
+    with closing(SqliteStore(known.ledger)) as store:
+        last = store.positions(store.head().position, limit=1)[0]
+        (row,) = store.append([NewRow(last.stream, last.version + 1, "EnvSet", state)], clock_us=last.recorded_us)
+    shown = known.run("audit", "log").done().lines[-1]
+    assert shown.startswith(str(row.position))
+    assert shown.endswith("cannot be read. See: 1ctl audit verify --deep")
+    entry = known.run("-o", "json", "audit", "log").done().json[-1]
+    assert (entry["position"], entry["kind"], entry["actor"], entry["data"]) == (row.position, "EnvSet", None, None)
+    for name in ("jsonl", "csv", "cloudevents"):
+        assert len(known.run("audit", "export", "--format", name).done().lines) >= row.position
+    exported = json.loads(known.run("audit", "export").done().lines[-1])
+    assert exported["state"] == (None if state == b"\xff" else state.decode())
 
 
 def test_an_export_has_every_event_once_in_each_format(known: Cli) -> None:

@@ -157,3 +157,22 @@ def test_who_follows_is_told_that_the_ledger_was_put_back(copy: Path, tmp_path: 
             other.replace(earlier)
         with pytest.raises(LedgerReplacedError, match=f"up to position {EVENTS + 5}"):
             next(following)
+
+
+@pytest.mark.parametrize(
+    "state", [b"{", b"[]", b"null", b'{"n":1e400}', b"[" * 1500, b"\xff", b'{"data":{},"meta":"x"}']
+)
+def test_a_line_that_cannot_be_read_is_shown_as_such_among_the_others(copy: Path, state: bytes) -> None:
+    shop, other = app_id(0), app_id(1)
+    with closing(SqliteStore(copy)) as store:
+        stream = app_stream(shop).bytes
+        version = store.stream_version(stream) + 1
+        (row,) = store.append([NewRow(stream, version, "EnvSet", state)], clock_us=1)
+        (entry,) = newest(store, Filter(), 1)
+        assert (entry.row, entry.is_readable, entry.to_json()["data"]) == (row, False, None)
+        assert list(entries(store, Filter()))[-1] == entry
+        assert newest(store, of(shop), 1) == [entry], "it is in the history of the app in whose stream it lies"
+        assert entry in list(entries(store, of(shop)))
+        assert entry not in newest(store, of(other), EVENTS), "and in no other one"
+        assert entry not in newest(store, Filter(actor="ana"), EVENTS), "nobody knows who asked"
+        assert newest(store, Filter(kinds=["EnvSet"]), 1) == [entry]
