@@ -64,7 +64,7 @@ from ledger.events import (
     WorkerIdentitySet,
 )
 from ledger.pages import line_at, lines
-from ledger.redaction import redacted, signed, unsigned
+from ledger.redaction import asks_for, redacted, signed, unsigned
 from ledger.request import Request, request_digest
 from ledger.secret_reader import SecretReader
 from ledger.spec import BLANK, AppId, SecretVersion
@@ -387,7 +387,8 @@ class Ledger(SecretReader):
         redact: tuple[int, bytes] | None = None,
     ) -> Recorded:
         """Append an event to the ledger's own stream, behind that version of it."""
-        beside = Beside(request=self._digest(None, command, request), redact=redact)
+        forget = isinstance(event, Redacted) and asks_for(event.field)
+        beside = Beside(request=self._digest(None, command, request), redact=redact, forget=forget)
         draft = _Draft([(LEDGER_STREAM, version + 1, event, None)], beside)
         try:
             return recorded(self._append(draft, request, causation=redact and redact[0])[0])

@@ -40,6 +40,11 @@ _PLACES = (
 """Fields that hold what a person or a cluster wrote, and where. Blanking others would change what happened."""
 
 
+def asks_for(field: str) -> bool:
+    """Whether what is in a field is what a request asked for, whose digest is over it; reasons are in none."""
+    return field.startswith(("values.", "env."))
+
+
 @short_value
 class Remains(Value):
     """What is known of a redacted event.

@@ -316,6 +316,8 @@ def _write_beside(connection: sqlite3.Connection, beside: Beside, lines: Sequenc
     connection.executemany(sql.INSERT_SEALED, [row._asdict() for row in beside.sealed])
     if beside.redact is not None:
         _redact(connection, *beside.redact)
+        if beside.forget:
+            connection.execute(sql.FORGET_REQUEST, {"redacted_position": beside.redact[0], "nothing": b""})
     if beside.purge is not None:
         deployment_id, key = beside.purge
         connection.execute(sql.PURGE_SEALED, {"deployment_id": deployment_id, "key": key})

@@ -93,6 +93,13 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     "redact_event": update(stored_events)
     .where(_event.notification_id == bindparam("redacted_position"))
     .values(state=bindparam("remaining")),
+    # What was blanked could be guessed from the digest of what was asked for; without it, a repetition is refused.
+    "forget_request": update(requests)
+    .where(
+        requests.c.first_position <= bindparam("redacted_position"),
+        requests.c.last_position >= bindparam("redacted_position"),
+    )
+    .values(salt=bindparam("nothing"), digest=bindparam("nothing")),
     "stream_range": select(stored_events)
     .where(
         _event.originator_id == bindparam("stream"),

@@ -179,6 +179,8 @@ class Beside(Value):
             the identity may be another one, and nothing is appended.
         sealed: Secret values sealed to it.
         redact: Position of an earlier line and the state that replaces its own.
+        forget: Whether the request of that line is recognised no more, since what it asked for is what is blanked; in a
+            database that follows from the line that says what is blanked.
         purge: Deployment id and key whose sealed values are deleted.
         shred: Deployment id of a life whose key and sealed values are deleted.
         moved: Instance id of the only store that may append from here on, and where it is, for people.
@@ -190,6 +192,7 @@ class Beside(Value):
     unchanged: tuple[bytes, int] | None = None
     sealed: Sequence[SealedRow] = ()
     redact: tuple[int, bytes] | None = None
+    forget: bool = False
     purge: tuple[str, str] | None = None
     shred: str | None = None
     moved: tuple[str, str] | None = None

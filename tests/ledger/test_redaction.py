@@ -14,7 +14,7 @@ from ledger.checkpoint import CheckpointError, SigningKey
 from ledger.codec import decode
 from ledger.commands import Deploy, SetEnv
 from ledger.envelope import Source
-from ledger.errors import RefusedError, UnreadableEventError
+from ledger.errors import RefusedError, RequestReusedError, UnreadableEventError
 from ledger.events import DriftDetected, FieldDrift, ObservedEvent
 from ledger.keys import KeyFiles
 from ledger.ledger import Ledger
@@ -213,3 +213,15 @@ def test_a_line_that_cannot_be_read_is_said_to_be_such(ledger: Ledger) -> None:
         ledger.plan_redaction(row.position, "reason")
     with pytest.raises(UnreadableEventError, match=f"position {row.position} cannot be read"):
         also_in([row], CANARY)
+
+
+def test_what_was_blanked_cannot_be_guessed_from_the_request_that_set_it(ledger: Ledger) -> None:
+    kept = ledger.store.request("1")
+    ledger.redact(position_of(ledger, "EnvSet"), "values.NOTE", request("3"))
+    told = ledger.store.request("2")
+    assert told is not None
+    assert (told.salt, told.digest) == (b"", b"")
+    assert ledger.store.request("1") == kept, "what others asked for is known as before"
+    with pytest.raises(RequestReusedError):
+        ledger.execute(APP, SetEnv(values={"NOTE": CANARY, "OTHER": CANARY + "2"}), request("2"))
+    assert verify_chain(ledger.store).damage is None
