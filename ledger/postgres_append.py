@@ -318,6 +318,8 @@ BEGIN
         PERFORM set_config('onectl.redacting', redact_position::text, true);
         UPDATE stored_events SET state = redact_state WHERE notification_id = redact_position;
         PERFORM set_config('onectl.redacting', '', true);
+        UPDATE requests SET salt = '', digest = ''  -- or what was blanked could be guessed from it
+        WHERE field ~ '^(values|env)[.]' AND redact_position BETWEEN first_position AND last_position;
         DELETE FROM app_snapshots;  -- one may hold what was blanked
     END IF;
     IF purge_life IS NOT NULL THEN

@@ -274,6 +274,18 @@ def test_a_redaction_changes_one_state_and_nothing_else(store: ModelStore) -> No
     assert list(everything(store)) == [before[0], before[1]._replace(state=blank), before[2], said]
 
 
+def test_a_redaction_forgets_what_the_request_of_the_line_was_recognised_by(store: ModelStore) -> None:
+    asked = [RequestRow(name, b"s" * 16, b"d" * 32, 0, 0) for name in ("before", "of it")]
+    state = encode(EnvSet(values={"A": "leaked"}), ENVELOPE)
+    for version, request in enumerate(asked, start=1):
+        store.append([line(A, version, "EnvSet", state)], clock_us=NOW, beside=Beside(request=request))
+    event, blank = redacted(store.positions(2, limit=1)[0], "values.A")
+    forgets = Beside(redact=(2, blank), forget=True)
+    store.append([line(B, 1, "Redacted", encode(event, ENVELOPE))], clock_us=NOW, beside=forgets)
+    assert store.request("before") == asked[0]._replace(first_position=1, last_position=1)
+    assert store.request("of it") == RequestRow("of it", b"", b"", 2, 2)
+
+
 def with_keys(store: ModelStore, *keys: tuple[str, str]) -> None:
     for number, (life, identity) in enumerate(keys, start=1):
         key = LifeKeyRow(life, identity, f"{life} for {identity}".encode())
