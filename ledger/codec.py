@@ -97,7 +97,7 @@ def recorded(row: Row) -> Recorded:
         UnknownEventError, LedgerDamagedError: It cannot be read by this program.
     """
     event, envelope = _decoded_row(row, _envelope)
-    if not belongs(row.stream, row.topic, envelope.subject, getattr(event, "domain", None)):
+    if not belongs(row, envelope.subject):
         raise _unreadable(row, "it lies in another stream than what it is about")
     return Recorded(row.position, _uuid(row.stream), row.version, row.recorded_us, envelope, event)
 
@@ -109,8 +109,7 @@ def told(row: Row) -> ToldLine | None:
         UnknownEventError, LedgerDamagedError: It cannot be read by this program.
     """
     event, subject = _decoded_row(row, _subject)
-    here = belongs(row.stream, row.topic, subject, getattr(event, "domain", None))
-    return ToldLine(row.position, row.recorded_us, subject, event) if here else None
+    return ToldLine(row.position, row.recorded_us, subject, event) if belongs(row, subject) else None
 
 
 @lru_cache(maxsize=1024)
@@ -180,7 +179,8 @@ def _subject(meta: dict[str, Any]) -> Subject | None:
     subject = meta["subject"]
     if subject is None:
         return None
-    "".join(subject.values())  # a TypeError, unless they are texts
+    if type(subject["deployment_id"]) is not str:  # of the other fields, `belongs` asks
+        raise TypeError
     return Subject(**subject)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
+import orjson
+
 from ledger.envelope import Subject
 from ledger.events import SCHEMA_VERSIONS, AppEvent, DomainEvent, ObservedEvent
 from ledger.store import Row
@@ -29,21 +31,22 @@ _SCHEMAS = {kind.__name__: schema for kind, schema in SCHEMA_VERSIONS.items()}
 _CLAIMS = frozenset(kind.__name__ for kind in get_args(DomainEvent))
 
 
-def belongs(stream: bytes, topic: str, subject: Subject | None, domain: object = None) -> bool:
-    """Whether an event belongs into a stream.
+def belongs(row: Row, subject: Subject | None) -> bool:
+    """Whether a line lies in a stream of its kind and of what it is about.
 
     Args:
-        stream: The stream that it lies in.
-        topic: Its topic, one that this program knows.
+        row: The line, of a topic that this program knows; it can be read.
         subject: What it is about.
-        domain: The host name that it names, if any.
     """
+    stream, topic = row.stream, row.topic
     observed = _OBSERVED.get(topic)
     if observed is None or subject is None:
-        return _is_of_no_app(stream, topic, subject, domain)
+        return _is_of_no_app(row, subject)
     seen = hash((stream, observed, subject.cluster, subject.namespace, subject.app))
     if seen in _SEEN:
         return True
+    if not all(type(name) is str for name in (subject.cluster, subject.namespace, subject.app)):
+        return False
     own = app_stream(subject.app_id)
     if stream != (observed_stream(own) if observed else own).bytes:
         return False
@@ -53,11 +56,12 @@ def belongs(stream: bytes, topic: str, subject: Subject | None, domain: object =
     return True
 
 
-def _is_of_no_app(stream: bytes, topic: str, subject: Subject | None, domain: object) -> bool:
+def _is_of_no_app(row: Row, subject: Subject | None) -> bool:
     """Whether it is an event about a host name, or about the ledger as a whole, and lies where these do."""
-    if topic in _CLAIMS:
-        return subject is not None and stream == domain_stream(str(domain)).bytes
-    return topic not in _OBSERVED and subject is None and stream == LEDGER_STREAM.bytes
+    if row.topic in _CLAIMS:
+        domain = orjson.loads(row.state)["data"]["domain"]
+        return subject is not None and row.stream == domain_stream(str(domain)).bytes
+    return row.topic not in _OBSERVED and subject is None and row.stream == LEDGER_STREAM.bytes
 
 
 def is_at_home(row: Row, document: Mapping[str, Any]) -> bool:
@@ -71,4 +75,4 @@ def is_at_home(row: Row, document: Mapping[str, Any]) -> bool:
     if document["schema"] > _SCHEMAS.get(row.topic, 0) or "schema" in meta:
         return True
     subject = Subject(**meta["subject"]) if meta["subject"] is not None else None
-    return belongs(row.stream, row.topic, subject, document["data"].get("domain"))
+    return belongs(row, subject)
