@@ -31,7 +31,7 @@ _SUBJECT = {field.name for field in fields(Subject)}
 
 _Inside = Callable[[dict[str, Any]], None]
 
-_FITTING: dict[tuple[object, ...], _Inside | None] = {}
+_FITTING: dict[tuple[object, ...], Any] = {}
 """Names and JSON types that fit, with what else is looked at: few shapes, and looked up faster than compared."""
 
 
@@ -47,9 +47,8 @@ def require_fields(kind: type[Any], data: dict[str, Any]) -> None:
             what it holds has; or there is no object.
     """
     shape = (kind, *data, *map(type, data.values()))
-    if shape in _FITTING:
-        inside = _FITTING[shape]
-    else:
+    inside = _FITTING.get(shape, _compare)  # looked up once: a tuple is hashed anew each time
+    if inside is _compare:
         _compare(kind, data)
         inside = _FITTING[shape] = _INSIDE.get(kind)
     if inside is not None:
