@@ -6,22 +6,22 @@ import sqlite3
 from hashlib import sha256
 from pathlib import Path
 from shutil import copyfile
-from uuid import UUID
 
 from ledger.checkpoint import SigningKey, VerifierKey, load_signing_key
 from ledger.codec import encode
-from ledger.envelope import Envelope, Source
+from ledger.envelope import Envelope, Source, Subject
 from ledger.events import EnvSet, LedgerCreated
 from ledger.keys import KeyFiles
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.ledger_key import ledger_key
 from ledger.sqlite_store import SqliteStore
 from ledger.store import NewRow
-from ledger.streams import LEDGER_STREAM
+from ledger.streams import LEDGER_STREAM, app_stream
 
 LEDGER_ID = "5e2c8a54-6a3f-4f0e-9a55-0f6f2b8f9a01"
 ORIGIN = f"1ctl.dev/ledger/{LEDGER_ID}"
-APP = UUID("c0ffee00-0000-5000-8000-000000000001")
+SUBJECT = Subject(cluster="sandbox", namespace="default", app="many", deployment_id="")
+APP = app_stream(SUBJECT.app_id)
 START_US = 1_769_851_800_000_000
 
 
@@ -51,7 +51,7 @@ class RealLedger:
     def grow(self, size: int) -> None:
         start = self.store.head().position
         rows = [
-            NewRow(APP.bytes, at, "EnvSet", encode(EnvSet(values={"N": str(at)}), envelope(at)))
+            NewRow(APP.bytes, at, "EnvSet", encode(EnvSet(values={"N": str(at)}), envelope(at, SUBJECT)))
             for at in range(start, size)
         ]
         self.store.append(rows, clock_us=START_US + start * 1_000_000)
@@ -65,13 +65,13 @@ class RealLedger:
         return ledger_key(self.store)
 
 
-def envelope(number: int) -> Envelope:
+def envelope(number: int, subject: Subject | None = None) -> Envelope:
     return Envelope(
         actor="ann",
         reason=None,
         request_id=None,
         source=Source(program="test", host="h"),
-        subject=None,
+        subject=subject,
         correlation_id="c",
         causation=None,
         clock="2026-01-31T09:30:00.000000Z",
