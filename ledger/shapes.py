@@ -34,6 +34,9 @@ _Inside = Callable[[dict[str, Any]], None]
 _FITTING: dict[tuple[object, ...], Any] = {}
 """Names and JSON types that fit, with what else is looked at: few shapes, and looked up faster than compared."""
 
+_MOST_SHAPES = 10_000
+"""How many are kept: what this program writes has a few hundred, what somebody else wrote could have millions."""
+
 
 def require_fields(kind: type[Any], data: dict[str, Any]) -> None:
     """Refuse an object that is not how a class of fields is stored.
@@ -50,7 +53,9 @@ def require_fields(kind: type[Any], data: dict[str, Any]) -> None:
     inside = _FITTING.get(shape, _compare)  # looked up once: a tuple is hashed anew each time
     if inside is _compare:
         _compare(kind, data)
-        inside = _FITTING[shape] = _INSIDE.get(kind)
+        inside = _INSIDE.get(kind)
+        if len(_FITTING) < _MOST_SHAPES:
+            _FITTING[shape] = inside
     if inside is not None:
         inside(data)
 
