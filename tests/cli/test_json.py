@@ -350,7 +350,7 @@ def test_an_error_after_the_document_adds_no_other(deployed: Cli) -> None:
 
 
 def test_an_export_is_never_mixed_with_an_error(deployed: Cli) -> None:
-    tamper(deployed.ledger, "UPDATE stored_events SET state = x'7b' WHERE topic = 'Deployed'")
+    tamper(deployed.ledger, "UPDATE stored_events SET leaf = 'x' WHERE topic = 'Deployed'")
     assert '"error"' not in deployed.run("-o", "json", "audit", "export").failed(7).stdout
     refused = deployed.run("-o", "json", "audit", "export", "--format", "xml").failed(2)
     assert refused.stdout == ""

@@ -335,7 +335,7 @@ def test_one_key_does_not_sign_two_histories_whatever_the_ledger_calls_itself(
     backup = str(auditor.root / "b.db")
     for args in (("audit", "checkpoint"), ("audit", "witness", auditor.file("w")), ("ledger", "backup", backup)):
         refused = auditor.run(*args, ONECTL_SIGNING_KEY=str(key)).failed(7)
-        why = "contradicts itself" if names_itself == "otherwise" else "does not continue the checkpoint"
+        why = "gives it two names" if names_itself == "otherwise" else "does not continue the checkpoint"
         assert why in refused.error
         assert refused.stdout == ""
 

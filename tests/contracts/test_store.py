@@ -416,14 +416,14 @@ def test_a_closed_store_refuses(store: ModelStore) -> None:
 
 def test_threads_append_without_gaps_and_lose_nothing(store: ModelStore) -> None:
     def write(stream: bytes) -> None:
-        for version in range(1, 26):
-            store.append([line(stream, version), line(stream, version + 1000)], clock_us=NOW)
+        for version in range(1, 51, 2):
+            store.append([line(stream, version), line(stream, version + 1)], clock_us=NOW)
 
     _run([partial(write, bytes([number]) * 16) for number in range(4)])
     lines = everything(store)
     assert [row.position for row in lines] == list(range(1, 201))
     assert {(row.stream, row.version) for row in lines} == {
-        (bytes([number]) * 16, version + more) for number in range(4) for version in range(1, 26) for more in (0, 1000)
+        (bytes([number]) * 16, version) for number in range(4) for version in range(1, 51)
     }
     assert verify_chain(store).damage is None
 

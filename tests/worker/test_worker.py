@@ -22,7 +22,7 @@ from effects.inventory import Inventory
 from effects.managers import manager_of
 from ledger.codec import encode
 from ledger.commands import AdoptObject, Destroy, RetryApply, SetEnv
-from ledger.errors import LedgerDamagedError
+from ledger.errors import LedgerDamagedError, UnreadableEventError
 from ledger.events import (
     DriftDetected,
     DriftHealed,
@@ -127,15 +127,18 @@ def test_an_order_that_cannot_be_read_ends_the_worker(world: World) -> None:
     assert isinstance(member.ended[0], LedgerDamagedError)
 
 
-def test_an_order_in_an_apps_stream_is_none(world: World) -> None:
+def test_an_order_in_an_apps_stream_is_none_and_keeps_only_that_app_from_being_read(world: World) -> None:
+    another = AppId(world.app_id.cluster, world.namespace, "another")
     world.ask(image())
     with working(world) as member:
         settled(world)
         stream = world.app.stream.bytes
         state = encode(LedgerMoved(target="elsewhere"), ENVELOPE)
         world.ledger.store.append([NewRow(stream, world.app.version + 1, "LedgerMoved", state)], clock_us=1)
-        world.ask(image("nginx:2"))
-        eventually(lambda: member.ended or not world.app.dirty)
+        with pytest.raises(UnreadableEventError):
+            world.ask(image("nginx:2"))
+        world.ledger.execute(another, image("nginx:2"), request())
+        eventually(lambda: member.ended or not world.ledger.app(another).dirty)
         assert member.ended == []
 
 
