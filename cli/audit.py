@@ -133,7 +133,7 @@ def _refuse_damage(result: Verification, compared: Comparison | None) -> None:
         raise CommandError(
             f"the ledger is damaged at position {damage.position} ({damage.fault}): {damage.detail}",
             code=ExitCode.DAMAGED,
-            hint=f"Positions 1 to {result.events} are intact. Compare with a backup before anything else is recorded.",
+            hint=f"{_intact(result)}Compare with a backup before anything else is recorded.",
         )
     if compared is not None and compared.verdict != "consistent":
         raise CommandError(
@@ -141,6 +141,12 @@ def _refuse_damage(result: Verification, compared: Comparison | None) -> None:
             code=ExitCode.DAMAGED,
             hint=_differs(result, compared),
         )
+
+
+def _intact(result: Verification) -> str:
+    """Up to where the chain was found intact; not said where what is wrong lies within that, beside the chain."""
+    is_beyond = result.damage is not None and result.damage.position > result.events
+    return f"Positions 1 to {result.events} are intact. " if is_beyond else ""
 
 
 def _differs(result: Verification, compared: Comparison) -> str:

@@ -228,14 +228,10 @@ def _detached(session: Session, app_id: AppId, released: Deployed) -> None:
     session.terminal.line(f"Deployment ID: {released.deployment_id}")
     applies = (
         "A worker applies it; '1ctl deploy status' shows"
-        if _has_worker(session)
+        if session.reader.has_worker(session.place.cluster)
         else "'1ctl deploy status' applies it and shows"
     )
     session.terminal.notice(f"It is not applied yet. {applies} where it stands.")
-
-
-def _has_worker(session: Session) -> bool:
-    return session.reader.has_worker(session.place.cluster)
 
 
 def _say_changes(session: Session, before: App, outcome: Outcome) -> None:

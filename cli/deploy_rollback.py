@@ -147,6 +147,6 @@ def _warn_of_failure(session: Session, planned: Plan) -> None:
     failure = release_failure(session.store, app_id, *release_lines(session.store, where, event.target))
     if failure is not None:
         session.terminal.warn(
-            f"Release {event.target} had failed: {failure.reason}: {failure.message}.".replace("..", ".")
-            + " See which were healthy: 1ctl deploy releases --wide"
+            f"Release {event.target} had failed: {answers.sentence(failure.reason, failure.message)}"
+            " See which were healthy: 1ctl deploy releases --wide"
         )

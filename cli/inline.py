@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LOG_LINES = 20
 
 BUSY_SECONDS = 30.0
-"""How long a cluster that is too busy is waited for, if it asks for that (``Retry-After``)."""
+"""How long a cluster that is too busy is waited for, if it asks for that (``Retry-After``) and nobody set an earlier end."""
 
 _AGAIN = "1ctl deploy status applies it and shows where it stands."
 
@@ -101,7 +101,7 @@ class Inline:
         request: Request,
         progress: Progress | None = None,
         *,
-        deadline: Deadline | None = None,  # noqa: ARG002 - to stop halfway would help nobody
+        deadline: Deadline | None = None,
     ) -> App:
         """Make the cluster equal to the ledger."""
         # What was looked at before is good for what follows at once, not for the next time somebody asks.
@@ -112,7 +112,7 @@ class Inline:
                     "this ledger is only read here, so nothing is applied from it",
                     hint="See where it goes on: 1ctl ledger status",
                 )
-            return self._reconcile(app_id, request, looked_at, progress)
+            return self._reconcile(app_id, request, looked_at, progress, deadline)
         except ParkedError as error:
             raise not_applied(
                 refusal(error.reason, error.message), hint=error.hint, again=_AGAIN, repeatable=True
@@ -123,8 +123,18 @@ class Inline:
                 error.message, hint=None if ours else error.hint, again=_AGAIN, repeatable=True
             ) from error
 
-    def _reconcile(self, app_id: AppId, request: Request, looked_at: Inventory, progress: Progress | None) -> App:
-        """As the reconciler does; a cluster that is too busy, and says for how long, is waited for."""
+    def _reconcile(
+        self,
+        app_id: AppId,
+        request: Request,
+        looked_at: Inventory,
+        progress: Progress | None,
+        deadline: Deadline | None,
+    ) -> App:
+        """As the reconciler does; a cluster that is too busy, and says for how long, is waited for.
+
+        Nothing else is given up at the deadline: to stop halfway would help nobody.
+        """
         told: set[Ref] = set()
 
         def once(ref: Ref) -> None:
@@ -132,13 +142,13 @@ class Inline:
                 told.add(ref)
                 progress(ref)
 
-        deadline = time.monotonic() + BUSY_SECONDS
+        patience = time.monotonic() + (BUSY_SECONDS if deadline is None else min(BUSY_SECONDS, deadline.left))
         while True:
             try:
                 return self._session.reconciler(request, looked_at).reconcile(app_id, once)
             except ClusterUnreachableError as error:
                 pause = error.retry_after
-                if pause is None or time.monotonic() + pause > deadline:
+                if pause is None or time.monotonic() + pause > patience:
                     raise
                 self._session.notice_once(f"{error.message}. It is asked again in {pause:g} s.")
             time.sleep(pause)

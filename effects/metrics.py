@@ -24,7 +24,7 @@ class Metrics:
         leading: Whether this process leads.
         queued: How many apps wait or are being worked on.
         lag: How many positions of the ledger were not worked on yet; not a number where that cannot be told.
-        parked: How many apps wait until somebody asks for something.
+        parked: How many apps the cluster refused, which wait for a request or a resync.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Metrics:
             ("onectl_leader", "1 while this process leads.", leading),
             ("onectl_queue_apps", "Apps that wait or are being worked on.", queued),
             ("onectl_lag_positions", "Positions of the ledger that were not worked on yet.", lag),
-            ("onectl_parked_apps", "Apps that wait until somebody asks for something.", parked),
+            ("onectl_parked_apps", "Apps that the cluster refused, which wait for a request or a resync.", parked),
         ):
             Gauge(name, about, registry=registry).set_function(value)
 

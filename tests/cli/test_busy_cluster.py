@@ -21,6 +21,11 @@ def test_it_is_waited_for_and_each_step_is_told_once(cli: Cli) -> None:
     assert cli.run("-o", "json", "deploy", "status").done().json["applied"] == "yes"
 
 
+def test_it_is_not_waited_for_beyond_the_time_that_was_given(cli: Cli) -> None:
+    refused = busy(cli, 1, 5).run("deploy", "--image", "nginx:1", "--wait", "--timeout", "2s").failed(8)
+    assert "It is asked again" not in refused.stderr
+
+
 def test_who_is_asked_to_wait_for_too_long_is_told_what_was_recorded(cli: Cli) -> None:
     refused = busy(cli, 1, 31).run("deploy", "--image", "nginx:1").failed(8)
     assert "429 TooManyRequests" in refused.error

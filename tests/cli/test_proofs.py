@@ -338,6 +338,8 @@ def test_one_key_does_not_sign_two_histories_whatever_the_ledger_calls_itself(
         why = "gives it two names" if names_itself == "otherwise" else "does not continue the checkpoint"
         assert why in refused.error
         assert refused.stdout == ""
+    if names_itself == "otherwise":  # at position 1, so nothing before it is intact
+        assert "are intact" not in auditor.run("audit", "verify").failed(7).error
 
 
 def keys_of_a_forger(auditor: Auditor) -> dict[str, tuple[str, str]]:
