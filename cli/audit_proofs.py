@@ -18,8 +18,9 @@ from ledger.checkpoint import Checkpoint, CheckpointError, SigningKey, VerifierK
 from ledger.clock import iso
 from ledger.comparing import Comparison, emptied, verify_against
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError, RefusedError
+from ledger.founding import id_of
 from ledger.kept_checkpoints import KeptCheckpoints
-from ledger.ledger_key import id_of, ledger_key, own_key
+from ledger.ledger_key import ledger_key, own_key
 from ledger.merkle import Tree
 from ledger.moments import at_position
 from ledger.proving import checkpoint_now, prove_position, prove_since
@@ -243,7 +244,7 @@ def sign_and_keep(
             previous = None
         return checkpoint_now(store, key, previous=previous, tree=tree)
 
-    note, failure = kept.keep_next(id_of(ours), sign)
+    note, failure = kept.keep_next(id_of(ours.name), sign)
     if failure is not None:
         if unkept is None:
             raise failure

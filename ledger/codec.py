@@ -98,7 +98,7 @@ def recorded(row: Row) -> Recorded:
     """
     event, envelope = _decoded_row(row, _envelope)
     if not belongs(row, envelope.subject):
-        raise _unreadable(row, "it lies in another stream than what it is about")
+        raise unreadable(row, "it lies in another stream than what it is about")
     return Recorded(row.position, _uuid(row.stream), row.version, row.recorded_us, envelope, event)
 
 
@@ -124,10 +124,11 @@ def _decoded_row(row: Row, of_meta: Callable[[dict[str, Any]], M]) -> tuple[Even
     try:
         return _decoded(row.topic, row.state, of_meta)
     except UnreadableEventError as error:
-        raise _unreadable(row, error.message) from error
+        raise unreadable(row, error.message) from error
 
 
-def _unreadable(row: Row, why: str) -> UnreadableEventError:
+def unreadable(row: Row, why: str) -> UnreadableEventError:
+    """The error of a line that nobody can read, and why, as a clause."""
     return UnreadableEventError(f"position {row.position} cannot be read: {why}", hint=_SEE, position=row.position)
 
 

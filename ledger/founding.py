@@ -8,8 +8,17 @@ from ledger.events import LedgerCreated
 from ledger.store import Store
 from ledger.streams import LEDGER_STREAM
 
-ORIGIN = "1ctl.dev/ledger/"
-"""What the name of every ledger begins with; its id follows."""
+_NAMES = "1ctl.dev/ledger/"
+
+
+def origin_of(ledger_id: str) -> str:
+    """The name of a ledger in its checkpoints (C2SP tlog-checkpoint, "origin"), which is its key's name as well."""
+    return _NAMES + ledger_id
+
+
+def id_of(origin: str) -> str:
+    """The id of the ledger that has a name, as of `origin_of`."""
+    return origin.removeprefix(_NAMES)
 
 
 def founding(store: Store) -> LedgerCreated | None:
@@ -24,10 +33,9 @@ def founding(store: Store) -> LedgerCreated | None:
     event, _ = decode(rows[0].topic, rows[0].state)
     if not isinstance(event, LedgerCreated) or rows[0].stream != LEDGER_STREAM.bytes:
         raise LedgerDamagedError("position 1 of the ledger does not say whose ledger it is", hint=_SEE)
-    if event.origin != ORIGIN + event.ledger_id:
-        raise LedgerDamagedError(
-            f"position 1 of the ledger gives it two names: {event.origin} and {ORIGIN}{event.ledger_id}", hint=_SEE
-        )
+    named = origin_of(event.ledger_id)
+    if event.origin != named:
+        raise LedgerDamagedError(f"position 1 of the ledger gives it two names: {event.origin} and {named}", hint=_SEE)
     return event
 
 

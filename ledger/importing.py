@@ -21,7 +21,7 @@ from ledger.codec import decode
 from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError, UnknownEventError, UnreadableEventError
 from ledger.events import Deployed, LedgerCreated, Redacted
 from ledger.export import jsonl
-from ledger.founding import ORIGIN
+from ledger.founding import origin_of
 from ledger.instance import REPLICA, new_instance
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.places import is_at_home
@@ -279,7 +279,7 @@ def _origin(entry: Entry) -> str:
     data = entry.document.get("data")
     if entry.row.topic != LedgerCreated.__name__ or not isinstance(data, dict):
         raise _LineError("does not begin a ledger: the first event is LedgerCreated")
-    origin, ledger_id = data.get("origin"), data.get("ledger_id")
-    if origin != f"{ORIGIN}{ledger_id}":
-        raise _LineError(f"gives the ledger two names: {origin} and {ORIGIN}{ledger_id}")
+    origin, named = data.get("origin"), origin_of(str(data.get("ledger_id")))
+    if origin != named:
+        raise _LineError(f"gives the ledger two names: {origin} and {named}")
     return str(origin)

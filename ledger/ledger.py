@@ -63,6 +63,7 @@ from ledger.events import (
     WorkerEnabled,
     WorkerIdentitySet,
 )
+from ledger.founding import origin_of
 from ledger.pages import line_at, lines
 from ledger.redaction import asks_for, redacted, signed, unsigned
 from ledger.request import Request, request_digest
@@ -514,8 +515,6 @@ class Ledger(SecretReader):
 
     def _founding(self) -> _Draft:
         """The first events of a ledger that is yet to be, and the keys that they name."""
-        from ledger.ledger_key import origin_of  # noqa: PLC0415 - only a ledger's first write names one
-
         ledger_id = str(uuid.uuid4())
         origin = origin_of(ledger_id)
         key = self._keys.make_signing_key(ledger_id, origin)

@@ -6,18 +6,8 @@ from dataclasses import replace
 
 from ledger.checkpoint import CheckpointError, SigningKey, VerifierKey
 from ledger.errors import LedgerDamagedError, RefusedError
-from ledger.founding import ORIGIN, founding
+from ledger.founding import founding
 from ledger.store import Store
-
-
-def origin_of(ledger_id: str) -> str:
-    """The name of a ledger in its checkpoints (C2SP tlog-checkpoint, "origin"), which is its key's name as well."""
-    return ORIGIN + ledger_id
-
-
-def id_of(key: VerifierKey) -> str:
-    """The id of the ledger that a key from `ledger_key` signs for."""
-    return key.name.removeprefix(ORIGIN)
 
 
 def ledger_key(store: Store) -> VerifierKey:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from ledger.codec import EVENTS, decode, is_topic
+from ledger.codec import EVENTS, decode, is_topic, unreadable
 from ledger.errors import UnknownEventError, UnreadableEventError
 from ledger.events import SCHEMA_VERSIONS, ResourcesApplied
 from ledger.shapes import require_envelope, require_fields, require_numbers, require_objects
@@ -36,18 +36,13 @@ def document_of(row: Row) -> dict[str, Any]:
                     require_objects(data["objects"])
                 return document
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _unreadable(row, f"its bytes are none that a program writes ({type(error).__name__})") from error
+        raise unreadable(row, f"its bytes are none that a program writes ({type(error).__name__})") from error
     if not (is_topic(topic) and type(data) is type(meta) is dict and type(schema) is int):
-        raise _unreadable(row, "its bytes, or its name, are none that a program writes")
+        raise unreadable(row, "its bytes, or its name, are none that a program writes")
     try:
         decode(topic, row.state)
     except UnreadableEventError as error:
-        raise _unreadable(row, error.message) from error
+        raise unreadable(row, error.message) from error
     except UnknownEventError:
         pass
     return document
-
-
-def _unreadable(row: Row, why: str) -> UnreadableEventError:
-    message = f"position {row.position} cannot be read: {why}"
-    return UnreadableEventError(message, hint="See: 1ctl audit verify --deep", position=row.position)
