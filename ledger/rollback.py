@@ -84,7 +84,9 @@ def past_releases(history: Iterable[Recorded], app: App, deployment_id: str) -> 
         subject = recorded.envelope.subject
         if subject is None or subject.deployment_id != deployment_id:
             continue
-        if app.life is not None and app.life.deployment_id == deployment_id:
+        if app.life is not None:
+            if app.life.deployment_id != deployment_id:
+                continue  # seen before the life ended, but recorded when the next one was open
             life = app.life
             _follow(records, life)
         _note(records, standing, recorded)

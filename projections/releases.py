@@ -151,14 +151,16 @@ def releases(history: Iterable[Recorded]) -> tuple[LifeReleases, ...]:
     """All lives of an app with their releases, oldest first.
 
     What is said about a release follows from its own first event and from what came after. So a history may begin with any
-    release: that and all later ones come out as they would from the whole.
+    release: that and all later ones come out as they would from the whole. Nothing counts of a life any more once the app's
+    next one is open, although an observer that was held up may still record what it saw.
 
     Args:
         history: The events of the app's two streams, in rising position. Those of several apps may be mixed.
     """
     lives: dict[str, _Life] = {}
+    newest: dict[tuple[str, str, str], str] = {}
     for recorded in history:
-        _fold(lives, recorded)
+        _fold(lives, newest, recorded)
     return tuple(_life_releases(deployment_id, life) for deployment_id, life in lives.items())
 
 
@@ -207,15 +209,16 @@ class _Life:
         return "rolled_back" if number in self.rolled_back else "superseded"
 
 
-def _fold(lives: dict[str, _Life], recorded: Recorded) -> None:
+def _fold(lives: dict[str, _Life], newest: dict[tuple[str, str, str], str], recorded: Recorded) -> None:
     event, subject = recorded.event, recorded.envelope.subject
     if subject is None:
         return
+    app = (subject.cluster, subject.namespace, subject.app)
     if isinstance(event, Deployed | RolledBack):
         lives.setdefault(subject.deployment_id, _Life())
-    life = lives.get(subject.deployment_id)
-    if life is not None:
-        _fold_life(life, recorded)
+        newest[app] = subject.deployment_id
+    if newest.get(app) == subject.deployment_id:
+        _fold_life(lives[subject.deployment_id], recorded)
 
 
 def _fold_life(life: _Life, recorded: Recorded) -> None:  # noqa: C901 - one arm per event, in one place

@@ -16,9 +16,11 @@ from ledger import snapshots
 from ledger.app import App
 from ledger.envelope import Recorded
 from ledger.errors import RefusedError
+from ledger.events import RolloutCompleted
 from ledger.landmarks import newest_releases, release_lines, span
 from ledger.moments import at_release
 from ledger.reader import LedgerReader
+from ledger.rollback import past_releases
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Row
 from ledger.streams import app_stream
@@ -127,6 +129,21 @@ def _last_moment(lines: list[Recorded], deployment_id: str, release: int) -> int
         for life in whole(lines[: line.position])
         if life.deployment_id == deployment_id and life.destroyed_us is None and life.releases[-1].number == release
     )
+
+
+def test_what_is_recorded_of_a_life_when_the_next_one_is_open_changes_nothing_of_it() -> None:
+    ledger = Script()
+    roll = ledger.deploy(APP).position
+    ledger.destroy(APP)
+    ledger.deploy(APP)
+    before = whole(ledger.lines)
+    ledger.late(APP, RolloutCompleted(release=1, roll=roll, replicas=1))
+    assert whole(ledger.lines) == before
+    life = before[0].deployment_id
+    (past,) = past_releases(about(ledger.lines, APP), App(id=APP), life)
+    assert not past.healthy
+    with kept(ledger) as reader:
+        assert page(reader, life, None, len(ledger.lines)).newest_first == before[0].releases
 
 
 def test_the_fingerprints_of_what_is_set_are_found_wherever_they_were_recorded() -> None:
