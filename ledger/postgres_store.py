@@ -42,6 +42,7 @@ from ledger.store import (
     NOTHING_BESIDE,
     Beside,
     Head,
+    Indexed,
     LifeKeyRow,
     LifeRow,
     NewRow,
@@ -164,10 +165,13 @@ class PostgresStore:
         """See `Store.unfindable`."""
         return [position for (position,) in self._by_index("unfindable", {"start": start, "stop": stop})]
 
-    def landmark_totals(self, upto: int) -> tuple[int, int]:
-        """See `Store.landmark_totals`."""
-        rows = self._by_index("landmark_totals", {"upto": upto})
-        return (int(rows[0][0]), int(rows[0][1])) if rows else (0, 0)
+    def indexed(
+        self, index: Indexed, *, after: tuple[bytes, int], upto: int, limit: int
+    ) -> Sequence[tuple[int, bytes, int | str]]:
+        """See `Store.indexed`."""
+        name = "stream_places" if index == "streams" else "landmark_places"
+        rows = self._by_index(name, {"stream": after[0], "number": after[1], "upto": upto, "limit": limit})
+        return [(position, bytes(stream), of) for position, stream, of in rows]
 
     def request(self, request_id: str) -> RequestRow | None:
         """See `Store.request`."""

@@ -20,6 +20,7 @@ from ledger.store import (
     NOTHING_BESIDE,
     Beside,
     Head,
+    Indexed,
     LifeKeyRow,
     LifeRow,
     NewRow,
@@ -121,10 +122,12 @@ class SqliteStore(SqliteDatabase):
         """See `Store.unfindable`."""
         return [position for (position,) in self.query(sql.UNFINDABLE, {"start": start, "stop": stop})]
 
-    def landmark_totals(self, upto: int) -> tuple[int, int]:
-        """See `Store.landmark_totals`."""
-        rows = self.query(sql.LANDMARK_TOTALS, {"upto": upto})
-        return (rows[0][0], rows[0][1]) if rows else (0, 0)
+    def indexed(
+        self, index: Indexed, *, after: tuple[bytes, int], upto: int, limit: int
+    ) -> Sequence[tuple[int, bytes, int | str]]:
+        """See `Store.indexed`."""
+        text = sql.STREAM_PLACES if index == "streams" else sql.LANDMARK_PLACES
+        return self.query(text, {"stream": after[0], "number": after[1], "upto": upto, "limit": limit})
 
     def request(self, request_id: str) -> RequestRow | None:
         """See `Store.request`."""

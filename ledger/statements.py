@@ -148,10 +148,22 @@ STATEMENTS: Mapping[str, ClauseElement] = {
         .exists(),
     )
     .order_by(_event.notification_id),
-    # Added to nothing, so that lines are found by the index of landmarks, and not by their position.
-    "landmark_totals": select(
-        func.count(), func.coalesce(func.sum(_event.notification_id), literal_column("0", type_=BigInteger))
-    ).where(is_landmark, _event.notification_id + literal_column("0") <= bindparam("upto")),
+    # Added to nothing, so that lines are found by an index, and not by their position.
+    "stream_places": select(_event.notification_id, _event.originator_id, _event.originator_version)
+    .where(
+        tuple_(_event.originator_id, _event.originator_version) > tuple_(bindparam("stream"), bindparam("number")),
+        _event.notification_id + literal_column("0") <= bindparam("upto"),
+    )
+    .order_by(_event.originator_id, _event.originator_version)
+    .limit(bindparam("limit")),
+    "landmark_places": select(_event.notification_id, _event.originator_id, _event.topic)
+    .where(
+        is_landmark,
+        tuple_(_event.originator_id, _event.notification_id) > tuple_(bindparam("stream"), bindparam("number")),
+        _event.notification_id + literal_column("0") <= bindparam("upto"),
+    )
+    .order_by(_event.originator_id, _event.notification_id)
+    .limit(bindparam("limit")),
     "request": select(requests).where(requests.c.request_id == bindparam("request_id")),
     "request_places": select(requests.c.request_id, requests.c.first_position, requests.c.last_position)
     .where(requests.c.request_id > bindparam("after"))

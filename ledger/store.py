@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from ledger.clock import LATEST_US
 from ledger.value import Value, value
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ledger.follow import Growth
     from ledger.instance import Instance
     from ledger.lease import Lease, LeaseRow
+
+
+Indexed = Literal["streams", "landmarks"]
+"""An index of the lines: by stream and version, or landmarks by stream and position."""
 
 
 class Row(NamedTuple):
@@ -275,8 +279,20 @@ class Store(Protocol):
         None, unless the index that leads from one to the other is damaged.
         """
 
-    def landmark_totals(self, upto: int) -> tuple[int, int]:
-        """How many landmarks there are up to a position, and the sum of their positions, as `landmarks` finds them."""
+    def indexed(
+        self, index: Indexed, *, after: tuple[bytes, int], upto: int, limit: int
+    ) -> Sequence[tuple[int, bytes, int | str]]:
+        """What an index says: of each line its position, its stream, and its version or (of a landmark) its topic.
+
+        Entries come in the order of the index: by stream, and within one by version or position. In a file that somebody
+        changed they may be of any type and in any order.
+
+        Args:
+            index: Which: the one that `stream` looks in, or the one that `landmarks` looks in.
+            after: Stream, and version or position, of the last entry of the page before; ``(b"", 0)`` for the first.
+            upto: Only entries up to this position.
+            limit: At most so many.
+        """
 
     def request(self, request_id: str) -> RequestRow | None:
         """What is known about a request id."""

@@ -21,6 +21,7 @@ from ledger.redaction import Remains, redactions, unsigned
 from ledger.store import STREAM_SIZE, TOPIC_LIMIT, Head, ModelStore, Row, Store, is_well_formed
 from ledger.telling import Told
 from ledger.verify_beside import BesideCheck
+from ledger.verify_indexes import IndexCheck, first_unfindable
 
 PAGE = 500
 """Lines read at a time: few enough to stay in the processor's cache."""
@@ -94,7 +95,8 @@ def verify_chain(
         for reached, damage in _walk(store, check, progress, following=following):
             intact = reached
             if damage is not None:
-                return Verification(events=intact.position, head=intact, damage=_told(store, damage))
+                first = _misled(first_unfindable(store, damage.position - 1)) or damage
+                return Verification(events=intact.position, head=intact, damage=_told(store, first))
     except UnknownEventError:
         raise
     except LedgerDamagedError as error:
@@ -118,6 +120,7 @@ def _walk(
     head = _newest(store)
     redacted = redactions(store)
     reached = Head(0, 0, GENESIS)
+    indexes = IndexCheck(store)
     if strays := store.positions(-(2**63), 0, limit=1):
         yield reached, _stray(strays[0])
         return
@@ -133,12 +136,14 @@ def _walk(
                 yield reached, _reordered(store, row, redacted, head.position) or damage
                 return
             reached = Head(row.position, row.recorded_us, row.chain)
-        yield reached, _check_streams(store, rows) or _misled(check.page(rows) if check else None)
+        indexes.add(rows)
+        yield reached, _misled(check.page(rows) if check else None)
         if reached.position > head.position:
             head = _newest(store)  # others append while we read
         if progress is not None:
             progress(reached.position, max(head.position, reached.position))
-    yield reached, _check_end(head, reached) or _misled(check.end(reached.position) if check else None)
+    yield reached, _check_end(head, reached) or _misled(indexes.end(reached.position))
+    yield reached, _misled(check.end(reached.position) if check else None)
 
 
 def _newest(store: Store) -> Head:
@@ -174,7 +179,10 @@ def _one_line(store: Store, before: Head, redacted: Mapping[int, Remains]) -> tu
     """The next line, if there is one, and what is wrong with it."""
     try:
         rows = store.positions(before.position + 1, limit=1)
-        return rows, _check(before, rows[0], redacted) or _check_streams(store, rows) if rows else None
+        if not rows:
+            return rows, None
+        place = rows[0].position
+        return rows, _check(before, rows[0], redacted) or _misled(first_unfindable(store, place, start=place))
     except LedgerDamagedError as error:
         return (), Damage(position=before.position + 1, fault="unreadable", detail=error.message)
 
@@ -243,14 +251,6 @@ def _reordered(store: Store, row: Row, redacted: Mapping[int, Remains], size: in
         return None
     detail = f"the event at position {row.position} belongs at position {place}"
     return Damage(position=row.position, fault="reordered", detail=detail)
-
-
-def _check_streams(store: Store, rows: Sequence[Row]) -> Damage | None:
-    """Apps are read stream by stream, by an index that the chain does not cover: it must lead to the same lines."""
-    for position in store.unfindable(rows[0].position, rows[-1].position):
-        detail = f"the event at position {position} is not found in its stream: the index is damaged"
-        return Damage(position=position, fault="unfindable", detail=detail)
-    return None
 
 
 def _misled(wrong: Misled | None) -> Damage | None:

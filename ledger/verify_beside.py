@@ -1,7 +1,6 @@
 """Whether what lies beside the log is what the log says, and whether each line can be read at all.
 
-Answers are found by the table of lives, the index of landmarks and the table of requests, which no hash covers; nor does
-one cover sealed values and lives' keys, or the row that says who may append. All of them follow from the lines, so they
+Answers are found by the table of lives and the table of requests, which no hash covers; nor does one cover sealed values and lives' keys, or the row that says who may append. All of them follow from the lines, so they
 are compared with them as the chain is walked.
 """
 
@@ -14,7 +13,6 @@ from ledger.errors import LedgerDamagedError, UnknownEventError, UnreadableEvent
 from ledger.events import SCHEMA_VERSIONS, Deployed, Destroyed, SecretPurged, SecretSet
 from ledger.founding import founding
 from ledger.instance import REPLICA, Instance
-from ledger.landmarks import LANDMARKS
 from ledger.misled import Misled
 from ledger.places import is_at_home
 from ledger.readable import document_of
@@ -32,23 +30,18 @@ class _Kind(NamedTuple):
     """What has to be looked at in lines of a topic; by topic, since one look-up a line is quicker than several.
 
     Attributes:
-        is_landmark: Whether the index of landmarks leads to them.
         has_beside: Whether a sealed value or the key of a life follows from some of them.
         is_alone: Whether they are never appended for a request; see `ledger.verify_requests.PARTS`.
         is_known: Whether this program has such events.
     """
 
-    is_landmark: bool
     has_beside: bool
     is_alone: bool
     is_known: bool
 
 
-_KINDS = {topic: _Kind(topic in LANDMARKS, topic in TOPICS, part == "alone", True) for topic, part in PARTS.items()}
-_UNKNOWN = _Kind(False, False, False, False)
-
-_LONGEST = 64
-"""Lines that are asked for at once where one of them is looked for."""
+_KINDS = {topic: _Kind(topic in TOPICS, part == "alone", True) for topic, part in PARTS.items()}
+_UNKNOWN = _Kind(False, False, False)
 
 _SCHEMAS = {kind.__name__: SCHEMA_VERSIONS[kind] for kind in (Deployed, SecretSet, SecretPurged, Destroyed)}
 
@@ -68,7 +61,6 @@ class BesideCheck:
         self._reading = reading
         self._deep = deep
         self._lives = 0
-        self._landmarks = self._positions = 0
         self._appends = Appends()
         self._requests = RequestCheck(store)
         self._secrets = SecretCheck(store)
@@ -85,8 +77,6 @@ class BesideCheck:
                 return Misled(position, detail, "unreadable")
             versions[stream] = version
             kind = _KINDS.get(topic, _UNKNOWN)
-            if kind.is_landmark:
-                self._landmarks, self._positions = self._landmarks + 1, self._positions + position
             beside = kind.has_beside and (topic != "Deployed" or _OPENS in state)
             plain = kind.is_known and not (deep or beside) and state[:9] == b'{"data":{' and state[-1:] == b"}"
             if plain and kind.is_alone:
@@ -126,7 +116,9 @@ class BesideCheck:
                     return wrong
                 upto = rows[-1].position
             wrong = self._end(upto) if upto else None
-        return wrong or self._wrong_totals(upto)
+        if wrong is None and not self._is_newer and self._store.life_count(upto) != self._lives:
+            return Misled(upto, "the table of lives names lives that no event opened", "unfindable")
+        return wrong
 
     def _end(self, upto: int) -> Misled | None:
         here = self._store.ask("ledger.instance", {})
@@ -140,16 +132,6 @@ class BesideCheck:
         if self._is_newer or instance.writer == REPLICA or instance.is_incoming:
             return None  # neither of the latter has anything beside its lines but the table of lives
         return self._requests.end(upto) or self._secrets.end(upto)
-
-    def _wrong_totals(self, upto: int) -> Misled | None:
-        if not self._is_newer and self._store.life_count(upto) != self._lives:
-            return Misled(upto, "the table of lives names lives that no event opened", "unfindable")
-        if self._store.landmark_totals(upto) != (self._landmarks, self._positions):
-            position = self._first_lost(upto)
-            return Misled(
-                position, f"the release at position {position} is not found: the index is damaged", "unfindable"
-            )
-        return None
 
     def _of_a_life(self, row: Row, document: Mapping[str, Any]) -> Misled | None:
         if document["schema"] > _SCHEMAS[row.topic]:
@@ -169,17 +151,6 @@ class BesideCheck:
             return Misled(row.position, detail, "unfindable")
         self._lives += 1
         return None
-
-    def _first_lost(self, upto: int) -> int:
-        """The first landmark that is not found by its stream; asked for one by one, and only if there is one."""
-        position = 1
-        while rows := self._store.positions(position, upto, limit=_LONGEST):
-            for row in rows:
-                place = row.position
-                if row.topic in LANDMARKS and not self._store.landmarks(row.stream, start=place, stop=place, limit=1):
-                    return place
-            position = rows[-1].position + 1
-        return upto
 
 
 def _misnamed(store: Store) -> Misled | None:

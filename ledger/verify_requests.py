@@ -16,8 +16,12 @@ from ledger.readable import document_of
 from ledger.request import REQUESTED
 from ledger.store import ModelStore, Row
 from ledger.table_pages import table_pages
+from ledger.tally import Tally
 
 PAGE = 2000
+
+_REQUEST = b"%a %a %a"
+"""A request in a `Tally`: its id, its first and its last position."""
 
 _UNKNOWN = "?"
 PARTS: Mapping[str, str] = {
@@ -121,9 +125,7 @@ class Appends:
 
 
 class RequestCheck:
-    """Compares by sums: what the lines and the table say is the same if as many requests add up to the same.
-
-    Python hashes texts in every process with another key, so nobody can prepare others of the same sum.
+    """Compares by a tally what the lines and the table say.
 
     Args:
         store: The ledger.
@@ -131,7 +133,8 @@ class RequestCheck:
 
     def __init__(self, store: ModelStore) -> None:
         self._store = store
-        self._count = self._sum = 0
+        self._said = Tally(_REQUEST)
+        self._last: list[tuple[str, int, int]] = []  # added together, which takes a third of the time
 
     def add(self, appended: Appended) -> None:
         """What was appended together."""
@@ -140,23 +143,24 @@ class RequestCheck:
             row = self._store.request(appended.request_id)
             if row is None or not (row.first_position == first and appended.sure <= _place(row.last_position) <= last):
                 if appended.sure:
-                    self._count += 1  # so that it does not add up
+                    self._said.count += 1  # so that it does not add up
                 return  # of another append, or of none
             last = row.last_position
-        self._count += 1
-        self._sum += hash((appended.request_id, first, last))
+        self._last.append((appended.request_id, first, last))
+        if len(self._last) >= PAGE:
+            self._add_up()
 
     def end(self, upto: int) -> Misled | None:
         """Compare the table with all that was added, up to this position; what is wrong."""
-        count = total = 0
+        self._add_up()
+        there = Tally(_REQUEST)
         for rows in table_pages(self._store, "ledger.request_places"):
-            for row in rows:
-                if _place(row[1]) <= upto:
-                    count += 1
-                    total += hash(row)
-        if (count, total) == (self._count, self._sum):
-            return None
-        return self._first_wrong(upto)
+            there.add(row for row in rows if _place(row[1]) <= upto)
+        return None if there.matches(self._said) else self._first_wrong(upto)
+
+    def _add_up(self) -> None:
+        self._said.add(self._last)
+        self._last.clear()
 
     def _first_wrong(self, upto: int) -> Misled | None:
         """Where the difference is: looked for once, with every line parsed, and only if there seems to be one."""

@@ -25,6 +25,7 @@ from ledger.redaction import redacted
 from ledger.store import (
     Beside,
     Head,
+    Indexed,
     LifeKeyRow,
     LifeRow,
     ModelStore,
@@ -374,6 +375,23 @@ def test_every_line_is_found_by_its_stream(store: ModelStore) -> None:
     assert store.unfindable(1, 10) == []
     fill(store, line(A, 1), line(B, 1), line(A, 2), line(C, 7))
     assert store.unfindable(1, 10) == []
+
+
+def test_an_index_is_read_in_its_order_and_in_pages(store: ModelStore) -> None:
+    release = [NewRow(stream, version, "Deployed", b"{}") for stream, version in ((B, 1), (A, 4), (A, 5))]
+    fill(store, line(B, 9), line(A, 2), line(A, 1), *release)
+    streams: list[tuple[int, bytes, int]] = [(3, A, 1), (2, A, 2), (5, A, 4), (6, A, 5), (4, B, 1), (1, B, 9)]
+    landmarks: list[tuple[int, bytes, str]] = [(5, A, "Deployed"), (6, A, "Deployed"), (4, B, "Deployed")]
+
+    def entries(index: Indexed, after: tuple[bytes, int] = (b"", 0), upto: int = 6) -> list[object]:
+        return [*store.indexed(index, after=after, upto=upto, limit=4)]
+
+    assert (A < B, entries("streams")) == (True, streams[:4])
+    assert entries("streams", after=(A, 5)) == streams[4:]
+    assert entries("streams", upto=3) == [entry for entry in streams if entry[0] <= 3]
+    assert entries("landmarks") == landmarks
+    assert entries("landmarks", after=(A, 5)) == landmarks[1:]
+    assert entries("landmarks", after=(A, 5), upto=4) == landmarks[2:]
 
 
 def test_positions_are_read_in_pages(store: ModelStore) -> None:

@@ -16,7 +16,7 @@ from ledger.codec import encode, recorded
 from ledger.errors import LedgerDamagedError, OneCtlError
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.sqlite_store import SqliteStore
-from ledger.store import Row
+from ledger.store import NewRow, Row
 from ledger.verify import Damage, verify_chain
 from tests.ledger.examples import ENVELOPE, EXAMPLES
 from tests.ledger.support import START_US, STATE, every_row, line, stream_named, write
@@ -305,6 +305,56 @@ def test_a_line_that_its_stream_does_not_show_is_found(store: SqliteStore) -> No
         assert len(every_row(damaged)) == LINES
         assert [row.version for row in damaged.stream(stream_named("s"))] == [1, 2, 3]
         assert damage(damaged) == (4, "unfindable")
+
+
+@pytest.mark.parametrize(
+    ("entry", "instead", "first"),
+    [
+        pytest.param(b"\x04\x04", b"\x04\x05", 4, id="another line"),
+        pytest.param(b"\x04\x04", b"\x05\x04", 4, id="another version"),
+        pytest.param(b"\x06\x06", b"\x00\x06", 6, id="no order"),
+    ],
+)
+def test_an_index_of_streams_that_misleads_is_found(
+    store: SqliteStore, entry: bytes, instead: bytes, first: int
+) -> None:
+    edit(store.path, stream_named("s") + entry, stream_named("s") + instead)
+    with closing(SqliteStore(store.path)) as damaged:
+        assert damage(damaged) == (first, "unfindable")
+
+
+def test_an_index_of_streams_that_is_damaged_before_an_edited_line_is_named_first(store: SqliteStore) -> None:
+    tamper(store, "UPDATE stored_events SET state = x'7b7d' WHERE notification_id = 6")
+    edit(store.path, stream_named("s") + b"\x04\x04", stream_named("s") + b"\x04\x07")
+    with closing(SqliteStore(store.path)) as damaged:
+        assert damage(damaged) == (4, "unfindable")
+
+
+def test_two_lines_that_swap_their_places_in_the_index_of_streams_are_found(store: SqliteStore) -> None:
+    edit(store.path, stream_named("s") + b"\x03\x03", stream_named("s") + b"\x03\x05")
+    edit(store.path, stream_named("s") + b"\x05\x05", stream_named("s") + b"\x05\x03")
+    with closing(SqliteStore(store.path)) as damaged:
+        assert damage(damaged) == (3, "unfindable")
+
+
+@pytest.mark.parametrize("instead", [stream_named("s") + b"\x07Deployed", stream_named("t") + b"\x07Restored"])
+def test_an_index_of_landmarks_that_misleads_is_found(tmp_path: Path, instead: bytes) -> None:
+    path = tmp_path / "ledger.db"
+    with closing(SqliteStore(path)) as store:
+        write(store, 6)
+        store.append([NewRow(stream_named("t"), 1, "Deployed", STATE % 7)], clock_us=START_US + 60_000_000)
+    edit(path, stream_named("t") + b"\x07Deployed", instead)
+    with closing(SqliteStore(path)) as damaged:
+        found = verify_chain(damaged, beside=False).damage
+    assert found is not None
+    assert (found.position, found.fault) == (7, "unfindable")
+
+
+def edit(path: Path, content: bytes, instead: bytes) -> None:
+    """What somebody can do who edits the file, by whom the database is not asked."""
+    before = path.read_bytes()
+    assert (before.count(content), len(content)) == (1, len(instead))
+    path.write_bytes(before.replace(content, instead))
 
 
 @pytest.mark.parametrize("position", [0, -1, -(2**63)])

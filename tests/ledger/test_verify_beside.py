@@ -48,6 +48,7 @@ from tests.postgres_support import Server, administer, name_of
 SHOP, BLOG, NEWS = (AppId("sandbox", "default", name) for name in ("shop", "blog", "news"))
 ENVELOPE_BYTES = orjson.dumps(ENVELOPE)
 INDEX = "stored_events_landmarks"
+BOTH_LAST = "SELECT sum(last_position) FROM requests WHERE request_id IN ('r-3', 'r-5')"
 
 Change = Callable[..., None]
 
@@ -149,8 +150,6 @@ def damage(store: ModelStore) -> Damage | None:
 def test_what_was_recorded_is_intact(store: ModelStore) -> None:
     assert damage(store) is None
     assert store.life_count(2**62) == 3
-    landmarks = [row.position for row in store.positions(1, limit=1000) if row.topic in LANDMARKS]
-    assert store.landmark_totals(2**62) == (len(landmarks), sum(landmarks)) == (8, sum(landmarks))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +189,8 @@ def test_an_index_that_leaves_out_a_release_is_found(
     change(f"DROP INDEX {INDEX}", f"{honest} AND notification_id <> {position}")
     change("PRAGMA writable_schema = ON", f"UPDATE sqlite_schema SET sql = '{quoted}' WHERE name = '{INDEX}'")
     with closing(SqliteStore(Path(address))) as misled:
-        assert misled.landmark_totals(2**62)[0] == 7, "the index answers, not the table"
+        entries = misled.indexed("landmarks", after=(b"", 0), upto=2**62, limit=100)
+        assert len(entries) == 7, "the index answers, not the table"
         found = damage(misled)
     assert found is not None
     assert (found.position, found.fault) == (position, "unfindable")
@@ -333,6 +333,7 @@ def test_every_event_is_read_when_asked_to(store: ModelStore) -> None:
         "UPDATE requests SET last_position = last_position + 1 WHERE request_id = 'r-3'",
         "UPDATE requests SET first_position = 1, last_position = 5 WHERE request_id = 'r-3'",
         "UPDATE requests SET request_id = 'other' WHERE request_id = 'r-3'",
+        f"UPDATE requests SET last_position = ({BOTH_LAST}) - last_position WHERE request_id IN ('r-3', 'r-5')",
         "INSERT INTO requests SELECT 'other', salt, digest, first_position, last_position FROM requests LIMIT 1",
         "INSERT INTO requests SELECT 'other', salt, digest, 0, 0 FROM requests WHERE request_id = 'r-3'",
     ],

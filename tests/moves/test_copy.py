@@ -180,7 +180,7 @@ def test_secrets_are_in_no_file(user: User, tmp_path: Path) -> None:
 
 def test_what_others_append_meanwhile_is_moved_or_refused(user: User, elsewhere: str) -> None:
     acknowledged: list[int] = []
-    refused = threading.Event()
+    begun, refused = threading.Event(), threading.Event()
 
     def append() -> None:
         with closing(opened(user.ledger)) as store:
@@ -192,13 +192,14 @@ def test_what_others_append_meanwhile_is_moved_or_refused(user: User, elsewhere:
                 except LedgerEndedError:
                     refused.set()
                     return
+                begun.set()
 
     writer = threading.Thread(target=append)
     writer.start()
+    assert begun.wait(20)
     user.run("ledger", "copy", "--to", elsewhere).done()
     writer.join(20)
     assert refused.is_set()
-    assert acknowledged
     assert {row.position for row in rows(elsewhere)} >= set(acknowledged)
     assert rows(elsewhere) == rows(user.ledger)
     assert rows(elsewhere)[-1].topic == LedgerMoved.__name__
