@@ -46,8 +46,17 @@ class Diary:
 
     def __init__(self, path: Path) -> None:
         with path.open("a+b") as file:
-            file.truncate(_EPOCHS * _SPAN.size)
+            file.truncate(_EPOCHS * _SPAN.size + 1)
             self._memory = mmap.mmap(file.fileno(), 0)
+
+    def begin(self) -> None:
+        """It hears signals from now on."""
+        self._memory[-1] = 1
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it hears signals."""
+        return self._memory[-1] == 1
 
     def note(self, epoch: int, before: float, after: float) -> None:
         """It was asked and said yes between these two instants."""
@@ -68,11 +77,12 @@ def stand(address: str, holder: str, seconds: float, diary_path: str, clock_offs
     """Be a candidate until SIGTERM: try, lead, renew four times in a lease, try again."""
     done = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: done.set())
+    diary = Diary(Path(diary_path))
+    diary.begin()
     true_time = time.time
     time.time = lambda: true_time() + clock_offset
     store = open_store(address, lock_timeout=1)
     lease = store.lease(CLUSTER, holder=holder, note=f"here {os.getpid()}", seconds=seconds)
-    diary = Diary(Path(diary_path))
     asking = threading.Thread(target=_ask, args=(lease, diary, done), daemon=True)
     asking.start()
     leads = False
@@ -131,6 +141,7 @@ class Candidate:
     def leave(self) -> None:
         """Let it go on if it is stopped, and end as it should; when this returns it has."""
         self.signal(signal.SIGCONT)
+        until(lambda: self.diary.has_begun or None)
         self.signal(signal.SIGTERM)
         self.process.join(20)
         assert self.process.exitcode == 0, self.name

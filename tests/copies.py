@@ -100,7 +100,8 @@ class Copy:
     def send_signal(self, number: int) -> None:
         """Nothing happens to one that has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it ends at this very moment
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)
