@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Many tests wait for a process or a lease, so there are twice as many at once as cores.
 AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 2)
+# Where it is set, each of these processes compiles for itself all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test faults-short faults bench check format lock sql soak clean
 

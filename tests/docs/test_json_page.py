@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ Keys = Mapping[str, str]
 """Types by path: ``key_values[].key``."""
 
 
-def sections() -> dict[str, Keys]:
+@cache
+def sections() -> Mapping[str, Keys]:
     """The keys that the page shows for each command; under `--dry-run` those of a plan."""
     found: dict[str, Keys] = {DRY_RUN: dict(_rows(PAGE.split("\n## ")[0]))}
     for heading, text in re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", PAGE, re.DOTALL | re.MULTILINE):
