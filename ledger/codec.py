@@ -1,10 +1,12 @@
-"""Between events and stored bytes: orjson with sorted keys, topics from an allow-list, upcasters for older shapes.
+"""Between events and stored bytes: orjson, topics from an allow-list, upcasters for older shapes.
 
 The stored form is one JSON object, ``{"data": {...}, "meta": {...}, "schema": 1}``: the event's fields, the envelope's,
 and the event's schema version; the envelope's own schema version is in `meta`.
 
-The same event and envelope always give the same bytes. A topic never names a Python path, so nothing stored can make
-this program import or call anything.
+The same event and envelope always give the same bytes: fields stand in the order in which their class declares them, and
+the keys of mappings are sorted. Readers rely on no order: of a redacted line, all keys are sorted.
+
+A topic never names a Python path, so nothing stored can make this program import or call anything.
 """
 
 from __future__ import annotations
