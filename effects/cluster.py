@@ -22,6 +22,9 @@ from typing import Any, Literal, Protocol, Self
 from ledger.errors import OneCtlError
 from ledger.value import Value, short_value
 
+Json = Mapping[str, Any]
+"""What a server answers, or a part of it: an object, a list of them, a status."""
+
 Manifest = Mapping[str, Any]
 """A Kubernetes object as plain JSON data: apiVersion, kind, metadata, ..."""
 

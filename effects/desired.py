@@ -7,7 +7,7 @@ what to do needs no key, and golden files hold no secret. `stamped` completes an
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from hashlib import sha256
 from typing import Any
@@ -26,6 +26,7 @@ from effects.cluster import (
     ref_of,
 )
 from ledger.app import App, Life, Roll
+from ledger.events import AppliedObject
 from ledger.spec import Configuration, SecretVersion
 from ledger.value import Value, short_value, value
 from ledger.values import object_key
@@ -88,6 +89,14 @@ def desired(app: App, life: Life, around: Surroundings) -> Sequence[DesiredObjec
     ]
 
 
+def asked_for(
+    app: App, life: Life, around: Surroundings
+) -> tuple[Sequence[DesiredObject], Sequence[tuple[Ref, AppliedObject]]]:
+    """Every object that the life is to have: those that can be made, and copies that can only be kept."""
+    wanted = desired(app, life, around)
+    return wanted, tuple(_unnamed_copies(app, life, {entry.ref for entry in wanted}))
+
+
 def owner(app_name: str, namespace: str) -> Ref:
     """The object that is always made, and first: deleting it lets the cluster collect the rest."""
     return Ref("ConfigMap", namespace, f"{app_name}-environments")
@@ -135,6 +144,17 @@ def secrets_copy_name(app_name: str, secrets: Mapping[str, SecretVersion]) -> st
     """Name of the immutable copy that pods with these secrets read."""
     pairs = [(key, secret.digest) for key, secret in sorted(secrets.items())]
     return f"{app_name}-secrets-{_digest(pairs)[:10]}"
+
+
+def _unnamed_copies(app: App, life: Life, wanted: Collection[Ref]) -> Iterable[tuple[Ref, AppliedObject]]:
+    """Copies that pods of earlier rolls may read, and whose names nobody can tell since a value in them was redacted."""
+    if not any(roll.configuration.blanked for roll in life.kept):
+        return
+    copies = owner(app.id.name, app.id.namespace).name + "-"
+    for each in life.objects:
+        ref = Ref(each.kind, app.id.namespace, each.name)
+        if each.kind == "ConfigMap" and each.name.startswith(copies) and ref not in wanted:
+            yield ref, each
 
 
 class _Maker:

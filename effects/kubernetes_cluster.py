@@ -27,6 +27,7 @@ from effects.cluster import (
     ChangedMeanwhileError,
     ClusterError,
     ClusterKind,
+    Json,
     Listed,
     LogsUnavailableError,
     Manifest,
@@ -53,7 +54,7 @@ from effects.kubernetes_requests import (
     remove_variables_request,
     seen_of,
 )
-from effects.kubernetes_rollout import Json, container_to_explain, rollout_of
+from effects.kubernetes_rollout import container_to_explain, rollout_of
 from effects.kubernetes_watch import KubernetesWatch
 
 _NO_VERSION = "1"

@@ -22,10 +22,9 @@ from urllib.parse import quote, urlencode
 import orjson
 import urllib3
 
-from effects.cluster import ClusterError, ClusterUnreachableError
+from effects.cluster import ClusterError, ClusterUnreachableError, Json
 from effects.kubernetes_access import Access, CredentialsError
 from effects.kubernetes_requests import JSON, ApiAnswer, ApiRequest
-from effects.kubernetes_rollout import Json
 
 _CHUNK = 64 * 1024
 _NETWORK = "the network and the server's address"

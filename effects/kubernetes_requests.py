@@ -16,12 +16,12 @@ from effects.cluster import (
     ClusterUnreachableError,
     ExpiredError,
     FieldConflictError,
+    Json,
     Manifest,
     Ref,
     Seen,
     ref_of,
 )
-from effects.kubernetes_rollout import Json
 
 COLLECTIONS: Mapping[str, str] = {
     "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from effects.cluster import FATAL_REASONS, Pod, Rollout, trouble_of
-
-Json = Mapping[str, Any]
+from effects.cluster import FATAL_REASONS, Json, Pod, Rollout, trouble_of
 
 _REVISION = "deployment.kubernetes.io/revision"
 _ENDED = frozenset({"Succeeded", "Failed"})

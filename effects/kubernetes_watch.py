@@ -20,9 +20,8 @@ from typing import Literal, Protocol, Self
 
 import orjson
 
-from effects.cluster import Change, ClusterError, ClusterUnreachableError, Ref
+from effects.cluster import Change, ClusterError, ClusterUnreachableError, Json, Ref
 from effects.kubernetes_requests import seen_of
-from effects.kubernetes_rollout import Json
 
 _KINDS: Mapping[str, Literal["present", "gone"]] = {"ADDED": "present", "MODIFIED": "present", "DELETED": "gone"}
 

@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from effects.cluster import LIFE_LABEL, Cluster, Ref
-from effects.desired import Surroundings
+from effects.desired import Surroundings, asked_for
 from effects.listing import WATCHED
-from effects.redacted import asked_for
 from ledger.reader import LedgerReader
 
 

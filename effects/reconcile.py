@@ -29,10 +29,10 @@ from effects.cluster import (
     Seen,
 )
 from effects.crash_points import crash_point
-from effects.desired import Surroundings, desired, named_objects, owner
+from effects.desired import Surroundings, asked_for, desired, named_objects, owner
 from effects.healing import CONTENDED, ContendedError, Healer
 from effects.placing import Job, Placer, is_adopted, not_ours
-from effects.redacted import RedactedError, asked_for, refuse_redacted
+from effects.redacted import RedactedError, refuse_redacted
 from effects.removal import STILL_THERE, StillThereError, delete, wait_until_gone
 from effects.secret_values import LazyValues
 from ledger.app import App, Life
