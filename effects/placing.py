@@ -25,13 +25,14 @@ from effects.cluster import (
     state_of,
 )
 from effects.crash_points import crash_point
-from effects.desired import DesiredObject, owner, stamped
+from effects.desired import DesiredObject, owner
 from effects.drift import differences, strange_variables
 from effects.healing import GONE, PRESENT, Healer, conflicting, field_drifts, key_of
 from effects.managers import manager_of
 from effects.marks import lost_marks
 from effects.removal import delete, wait_until_gone
 from effects.secret_values import LazyValues
+from effects.sending import position_text, reflected, send
 from ledger.app import App, Life
 from ledger.events import AppliedObject, FieldDrift
 from ledger.ledger import Ledger
@@ -262,15 +263,17 @@ class Placer:
     def _send(
         self, job: Job, expect: Seen | None, *, force: bool = False, position: str | None = None
     ) -> AppliedObject:
-        entry = job.entry
-        manifest = stamped(
-            entry,
-            position=position or f"{self.epoch}.{job.app.head}",
+        seen = send(
+            self.cluster,
+            job.entry,
+            ledger_id=self.ledger_id,
+            position=position or position_text(self.epoch, job.app.head),
             owner_uid=job.owner_uid,
-            values=job.values.of(entry) if entry.secrets else {},
+            values=job.values,
+            expect=expect,
+            force=force,
         )
-        seen = self.cluster.apply(manifest, manager=manager_of(self.ledger_id), expect=expect, force=force)
-        job.made[entry.ref] = seen.uid
+        job.made[job.entry.ref] = seen.uid
         return _applied(job, seen)
 
     def _is_ours(self, app: App, ref: Ref, seen: Seen) -> bool:
@@ -308,12 +311,6 @@ def _owner_changed(app: App, life: Life, uid: str | None) -> bool:
 def is_adopted(app: App, ref: Ref, seen: Seen) -> bool:
     """Whether this very object may be taken over."""
     return bool(seen.uid) and app.adopted.get(f"{ref.kind}/{ref.name}") == seen.uid
-
-
-def reflected(seen: Seen) -> tuple[int, int]:
-    """Epoch and position that an object reflects; zeros where it does not say."""
-    epoch, _, position = seen.annotations.get(POSITION_ANNOTATION, "0.0").partition(".")
-    return (int(epoch), int(position)) if epoch.isdecimal() and position.isdecimal() else (0, 0)
 
 
 def not_ours(ref: Ref, seen: Seen) -> NotOursError:

@@ -12,11 +12,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from effects.cluster import DIGEST_ANNOTATION, LEDGER_LABEL, LIFE_LABEL, Cluster, ClusterError, NotOursError
-from effects.desired import Surroundings, desired, stamped
-from effects.managers import manager_of
-from effects.placing import reflected
+from effects.desired import Surroundings, desired
 from effects.redacted import refuse_redacted
 from effects.secret_values import LazyValues
+from effects.sending import position_text, reflected, send
 from ledger.app import Life
 from ledger.errors import OneCtlError
 from ledger.ledger import Ledger
@@ -83,13 +82,15 @@ class Replay:
                 if reflected(seen) > (epoch, app.head):
                     raise OtherStateError(f"{entry.ref} reflects a later position than the one asked for", hint=_EMPTY)
             if seen is None or seen.annotations.get(DIGEST_ANNOTATION) != entry.digest:
-                manifest = stamped(
+                seen = send(
+                    self.cluster,
                     entry,
-                    position=f"{epoch}.{app.head}",
+                    ledger_id=ledger_id,
+                    position=position_text(epoch, app.head),
                     owner_uid=owner_uid,
-                    values=values.of(entry) if entry.secrets else {},
+                    values=values,
+                    expect=seen,
                 )
-                seen = self.cluster.apply(manifest, manager=manager_of(ledger_id), expect=seen)
                 sent += 1
             owner_uid = owner_uid or seen.uid
         return sent

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from effects import desired as desired_objects
-from effects import placing, reconcile, sandbox
+from effects import reconcile, sandbox, sending
 from effects.desired import ROLL_ANNOTATION
 from effects.healing import Healer
 from effects.inventory import Inventory
@@ -116,7 +116,7 @@ def _rolls(patch: pytest.MonkeyPatch, name: Callable[[str, str], str]) -> None:
             annotations[ROLL_ANNOTATION] = name(manifest["metadata"]["name"], annotations[ROLL_ANNOTATION])
         return manifest
 
-    patch.setattr(placing, "stamped", stamped)
+    patch.setattr(sending, "stamped", stamped)
 
 
 def _rolls_at_each_write(patch: pytest.MonkeyPatch) -> None:
