@@ -36,10 +36,10 @@ from ledger.errors import (
     SealedError,
 )
 from ledger.events import WorkerIdentitySet
-from ledger.ledger import ATTEMPTS
 from ledger.store import Rewrapped
 from ledger.streams import LEDGER_STREAM
 from ledger.text import Lines
+from ledger.writer import until_first
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
@@ -267,31 +267,28 @@ def _settled(
     ledger: Ledger, keys: KeyFiles, request: Request, *, accept_loss: bool, reached: Callable[[str], None]
 ) -> tuple[Recorded, bool]:
     """The line that sets the identity to wrap for, and whether the request had been recorded before."""
-    for _ in range(ATTEMPTS):
+
+    def attempt() -> tuple[Recorded, bool]:
         found = before_rotation(ledger, keys, accept_loss=accept_loss)
         if ledger.answered(RotateKeys(), request) is not None:
             return found.current.line, True
         # Whoever may not read the keys is told so before one is made.
         ledger.store.life_keys_except(found.current.public_key, after="", limit=1)
-        line = _set_anew(ledger, keys, request, found, reached)
-        if line is not None:
-            return line, False
-    raise ConflictError("other writers were always first", hint="Nothing was recorded. Try again.")
+        return _set_anew(ledger, keys, request, found, reached), False
+
+    return until_first(attempt)
 
 
 def _set_anew(
     ledger: Ledger, keys: KeyFiles, request: Request, found: IdentityStanding, reached: Callable[[str], None]
-) -> Recorded | None:
-    """Make an identity and record it; None if another writer was first."""
+) -> Recorded:
+    """Make an identity and record it; one that is known not to be recorded is removed again."""
     made = None
     try:
         with keys.making_identity(found.ledger_id) as made:
             reached(STEPS[0])
             line = ledger.set_identity(made, request, version=found.current.version)
-    except ConflictError:
-        keys.forget_identities(found.ledger_id, [made] if made else [])
-        return None
-    except (LedgerBusyError, LedgerEndedError, LedgerUnavailableError):
+    except (ConflictError, LedgerBusyError, LedgerEndedError, LedgerUnavailableError):
         keys.forget_identities(found.ledger_id, [made] if made else [])
         raise
     reached(STEPS[1])

@@ -131,7 +131,7 @@ def lose_the_ledger_once_it_is_redacted() -> None:
         SqliteStore.query = SqliteStore.change = busy  # type: ignore[assignment, method-assign]
         return done
 
-    Ledger.redact = last  # type: ignore[method-assign]
+    Ledger.redact = last  # type: ignore[assignment, method-assign]
 
 
 def test_once_it_is_recorded_nothing_fails_any_more(noted: Cli) -> None:

@@ -502,7 +502,7 @@ def test_a_domain_is_never_given_out_twice(running: Bench, destroyed: bool) -> N
 def test_a_domain_that_two_apps_drew_at_once_goes_to_the_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.ask(Deploy(image="users:1"), app=OTHER)
     drawn = iter(["calmotter-0000001.example.com", "newotter-0000009.example.com"])
-    monkeypatch.setattr(bench.ledger, "_free_domain", lambda: next(drawn))
+    monkeypatch.setattr("ledger.minting._free_domain", lambda *_: next(drawn))
     outcome = bench.ask(Deploy(image="orders:1"))
     assert outcome.app.life is not None
     assert outcome.app.life.domain == "newotter-0000009.example.com"

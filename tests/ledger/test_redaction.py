@@ -81,8 +81,8 @@ def test_what_nobody_signed_counts_as_edited_until_the_ledgers_key_signs_it(
 ) -> None:
     position = position_of(ledger, "EnvSet")
     with monkeypatch.context() as earlier:  # as versions did that signed nothing
-        earlier.setattr("ledger.ledger.signed", lambda event, _: event)
-        earlier.setattr("ledger.ledger.unsigned", lambda *_: None)
+        earlier.setattr("ledger.own_stream.signed", lambda event, _: event)
+        earlier.setattr("ledger.own_stream.unsigned", lambda *_: None)
         ledger.redact(position, "values.NOTE", request("3", "oops"))
         ledger.redact(position, "values.OTHER", request("4", "oops"))
     state = ledger.store.positions(position, limit=1)[0].state

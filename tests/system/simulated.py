@@ -25,9 +25,10 @@ from effects.cluster import (
 )
 from ledger.errors import LedgerUnavailableError, OutcomeUnknownError
 from ledger.lease import Trouble
-from ledger.ledger import Ledger, _Draft
+from ledger.ledger import Ledger
 from ledger.request import Request
 from ledger.store import Row
+from ledger.writer import Draft
 from tests.effects.worlds import Killed
 
 T = TypeVar("T")
@@ -194,7 +195,7 @@ class WeatherLedger(Ledger):
 
     weather: Weather
 
-    def _append(self, draft: _Draft, request: Request, *, causation: int | None) -> Sequence[Row]:
+    def _append(self, draft: Draft, request: Request, *, causation: int | None = None) -> Sequence[Row]:
         return self.weather.through(
             "append",
             lambda: super(WeatherLedger, self)._append(draft, request, causation=causation),
