@@ -22,7 +22,7 @@ from effects.managers import owner_of
 from ledger.app import KEPT_HEALS, App, Life
 from ledger.credentials import looks_like_credential
 from ledger.events import AppliedObject, DriftDetected, DriftHealed, FieldDrift, ObservedEvent
-from ledger.ledger import Ledger
+from ledger.fact_writer import FactWriter
 from ledger.request import Request
 from ledger.spec import AppId
 
@@ -69,7 +69,7 @@ class Healer:
         seen_alike: By object, how it was when it was last found to differ in nothing new; shared by all threads.
     """
 
-    ledger: Ledger
+    ledger: FactWriter
     request: Request
     heals: bool
     now_us: Callable[[], int]

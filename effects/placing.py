@@ -35,7 +35,7 @@ from effects.secret_values import LazyValues
 from effects.sending import position_text, reflected, send
 from ledger.app import App, Life
 from ledger.events import AppliedObject, FieldDrift
-from ledger.ledger import Ledger
+from ledger.fact_writer import FactWriter
 from ledger.text import Lines
 
 
@@ -104,7 +104,7 @@ class Placer:
         removal_seconds: How long to wait for the cluster to let go of an object of an earlier life.
     """
 
-    ledger: Ledger
+    ledger: FactWriter
     ledger_id: str
     cluster: Cluster
     epoch: int

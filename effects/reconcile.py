@@ -45,7 +45,7 @@ from ledger.events import (
     ResourcesRemoved,
     SecretsFingerprinted,
 )
-from ledger.ledger import Ledger
+from ledger.fact_writer import FactWriter
 from ledger.request import Request
 from ledger.spec import AppId
 
@@ -87,7 +87,7 @@ class Reconciler:
         removal_seconds: How long a removal waits for the cluster to let go of an object.
     """
 
-    ledger: Ledger
+    ledger: FactWriter
     cluster: Cluster
     gateway: str
     request: Request

@@ -18,7 +18,7 @@ from effects.secret_values import LazyValues
 from effects.sending import position_text, reflected, send
 from ledger.app import Life
 from ledger.errors import OneCtlError
-from ledger.ledger import Ledger
+from ledger.secret_reader import SecretReader
 from ledger.spec import AppId
 
 AT_ONCE = 8
@@ -42,7 +42,7 @@ class Replay:
         upto: Position to go back to, or None for now.
     """
 
-    ledger: Ledger
+    ledger: SecretReader
     cluster: Cluster
     gateway: str
     upto: int | None = None

@@ -12,7 +12,7 @@ from effects.crash_points import crash_point
 from ledger.app import App, Life
 from ledger.errors import OneCtlError, may_pass
 from ledger.events import ObservedEvent, RolloutCompleted, RolloutFailed
-from ledger.ledger import Ledger
+from ledger.fact_writer import FactWriter
 from ledger.request import Request
 from ledger.spec import AppId
 
@@ -54,7 +54,7 @@ class RolloutWatch:
         interval: Seconds between two looks while waiting.
     """
 
-    ledger: Ledger
+    ledger: FactWriter
     cluster: Cluster
     request: Request
     interval: float = 0.5

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from effects.desired import DesiredObject
 from ledger.app import Life
-from ledger.ledger import Ledger
+from ledger.secret_reader import SecretReader
 
 
 class LazyValues:
     """The life's secret values, opened when the first object needs one: most reconciles need none."""
 
-    def __init__(self, ledger: Ledger, life: Life) -> None:
+    def __init__(self, ledger: SecretReader, life: Life) -> None:
         self._ledger = ledger
         self._life = life
         self.opened: dict[str, tuple[int, bytes]] = {}

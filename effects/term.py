@@ -39,9 +39,9 @@ from ledger.events import (
     ObservedEvent,
     WorkerDisabled,
 )
+from ledger.fact_writer import FactWriter
 from ledger.follow import Follower
 from ledger.lease import Lease
-from ledger.ledger import Ledger
 from ledger.request import Request
 from ledger.spec import AppId
 from ledger.store import Row, Store
@@ -97,7 +97,7 @@ class Equipment:
     """
 
     store: Store
-    make_ledger: Callable[[], Ledger]
+    make_ledger: Callable[[], FactWriter]
     cluster: Cluster
     request: Request
     chance: Callable[[], float]
