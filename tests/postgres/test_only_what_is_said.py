@@ -170,10 +170,11 @@ def test_a_request_is_not_remembered_without_a_line(writer: PostgresStore) -> No
 SET = encode(EnvSet(values={"A": "leaked", "B": "2"}), replace(ABOUT, request_id="set"))
 
 
-def with_environment(worker: PostgresStore) -> int:
+def to_blank(worker: PostgresStore) -> tuple[int, Redacted, bytes]:
+    """A line with an environment; its position, the event that says a value in it is blanked, and what then remains."""
     set_at = Beside(request=RequestRow("set", b"s" * 16, b"d" * 32, 0, 0))
     (line,) = worker.append([NewRow(A, after(worker, A), "EnvSet", SET)], clock_us=1, beside=set_at)
-    return line.position
+    return line.position, *redacted(line, "values.A")
 
 
 def changed(state: bytes, *path: str, value: object) -> bytes:
@@ -194,6 +195,13 @@ def attempt(worker: PostgresStore, position: int, state: bytes, events: Sequence
     worker.append(rows or [noted(LEDGER, first)], clock_us=1, beside=beside if rows else replace(beside, request=None))
 
 
+def assert_denied(worker: PostgresStore, position: int, state: bytes, events: Sequence[Redacted]) -> None:
+    """The environment cannot be replaced so, and stays as it was set."""
+    with pytest.raises(LedgerDeniedError, match="no other"):
+        attempt(worker, position, state, events)
+    assert worker.positions(position, limit=1)[0].state == SET
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -209,13 +217,10 @@ def attempt(worker: PostgresStore, position: int, state: bytes, events: Sequence
 def test_a_redaction_blanks_one_field_and_changes_nothing_else(
     worker: PostgresStore, change: tuple[tuple[str, ...], object]
 ) -> None:
-    position = with_environment(worker)
-    event, blank = redacted(worker.positions(position, limit=1)[0], "values.A")
+    position, event, blank = to_blank(worker)
     path, value = change
     other = changed(blank, *path, value=value)
-    with pytest.raises(LedgerDeniedError, match="no other"):
-        attempt(worker, position, other, [replace(event, new_digest=sha256(other).hexdigest())])
-    assert worker.positions(position, limit=1)[0].state == SET
+    assert_denied(worker, position, other, [replace(event, new_digest=sha256(other).hexdigest())])
     attempt(worker, position, blank, [event])
     assert worker.positions(position, limit=1)[0].state == blank
 
@@ -231,8 +236,7 @@ def test_a_text_with_a_nul_can_be_blanked_and_so_can_one_beside_it(worker: Postg
 
 @pytest.mark.parametrize("lie", ["no event", "other position", "other field", "other digests", "not free text"])
 def test_a_redaction_is_what_its_event_says(worker: PostgresStore, lie: str) -> None:
-    position = with_environment(worker)
-    event, blank = redacted(worker.positions(position, limit=1)[0], "values.A")
+    position, event, blank = to_blank(worker)
     events = {
         "no event": [],
         "other position": [replace(event, position=1)],
@@ -240,16 +244,13 @@ def test_a_redaction_is_what_its_event_says(worker: PostgresStore, lie: str) -> 
         "other digests": [replace(event, new_digest=event.old_digest)],
         "not free text": [replace(event, field="data.values.A")],
     }[lie]
-    with pytest.raises(LedgerDeniedError, match="no other"):
-        attempt(worker, position, blank, events)
-    assert worker.positions(position, limit=1)[0].state == SET
+    assert_denied(worker, position, blank, events)
 
 
 def test_who_may_only_connect_holds_up_neither_a_redaction_nor_a_read_model(
     worker: PostgresStore, roles: dict[str, str], open_postgres: OpenStore
 ) -> None:
-    position = with_environment(worker)
-    event, blank = redacted(worker.positions(position, limit=1)[0], "values.A")
+    position, event, blank = to_blank(worker)
     impatient = open_postgres(roles["worker"], lock_timeout=0.5)
     for role in ("reader", "nobody"):
         with (
@@ -266,8 +267,7 @@ def test_who_may_only_connect_holds_up_neither_a_redaction_nor_a_read_model(
 def test_nothing_is_redacted_while_somebody_keeps_what_was_folded_before(
     worker: PostgresStore, roles: dict[str, str], open_postgres: OpenStore
 ) -> None:
-    position = with_environment(worker)
-    event, blank = redacted(worker.positions(position, limit=1)[0], "values.A")
+    position, event, blank = to_blank(worker)
     impatient = open_postgres(roles["worker"], lock_timeout=0.5)
     with worker.change(), pytest.raises(LedgerBusyError):
         attempt(impatient, position, blank, [event])
