@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from effects.backoff import Backoff
 from effects.cluster import Cluster, Ref
+from effects.inventory import Inventory
+from effects.listing import Lister
 from effects.term import Equipment, Settings
 from effects.worker import Worker
 from ledger.domains import mint_domain
@@ -17,6 +20,9 @@ from ledger.errors import OneCtlError
 from ledger.ledger import Ledger
 from tests.effects.worlds import GATEWAY, World, eventually, request
 from tests.kubernetes_support import Administrator, kubeconfig
+
+LEDGER = "ledger-1"
+"""Id of the ledger whose objects `lister_of` lists."""
 
 
 @dataclass
@@ -80,6 +86,20 @@ def replica(world: World, cluster: Cluster | None = None, **settings: object) ->
     )
     lease = ledger.store.lease(cluster_name, holder=str(uuid.uuid4()), note="a test", seconds=chosen.lease_seconds)
     return Worker(chosen, equipment, lease), tally
+
+
+def lister_of(world: World, cluster: Cluster, **other: Any) -> Lister:
+    """What lists the world's ConfigMaps and wakes nobody, but for what it is to have instead."""
+    usual = {
+        "kind": "ConfigMap",
+        "namespace": world.namespace,
+        "inventory": Inventory(cluster, lambda: None),
+        "ledger_id": LEDGER,
+        "wake": lambda namespace, app: None,
+        "backoff": Backoff(chance=lambda: 0.5),
+        "restarted": lambda: None,
+    }
+    return Lister(**{**usual, **other})
 
 
 def hire(world: World, cluster: Cluster | None = None, **settings: object) -> Member:

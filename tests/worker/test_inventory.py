@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import pytest
 
-from effects.backoff import Backoff
 from effects.cluster import (
     API_VERSIONS,
     APP_LABEL,
@@ -30,13 +29,10 @@ from effects.cluster import (
     Watch,
 )
 from effects.inventory import Inventory, Known
-from effects.listing import Lister
 from ledger.commands import Destroy, Restart
 from ledger.events import ResourcesApplied
 from tests.effects.worlds import Meddled, World, eventually, image, kubernetes_world, request
-from tests.worker.crews import edit, settled, working
-
-LEDGER = "ledger-1"
+from tests.worker.crews import LEDGER, edit, lister_of, settled, working
 
 
 @pytest.fixture
@@ -205,15 +201,7 @@ class Opening(Meddled):
 
 def test_a_lister_whose_watch_is_just_being_opened_hears_that_it_shall_stop(world: World) -> None:
     cluster = Opening(world)
-    lister = Lister(
-        kind="ConfigMap",
-        namespace=world.namespace,
-        inventory=Inventory(cluster, lambda: None),
-        ledger_id=LEDGER,
-        wake=lambda namespace, app: None,
-        backoff=Backoff(chance=lambda: 0.5),
-        restarted=lambda: None,
-    )
+    lister = lister_of(world, cluster)
     thread = threading.Thread(target=lister.run)
     thread.start()
     assert cluster.opening.wait(20)
@@ -239,15 +227,7 @@ class Overloaded(Meddled):
 
 def test_a_resync_lists_at_once_what_waits_because_the_server_asked_for_it(world: World) -> None:
     cluster = Overloaded(world)
-    lister = Lister(
-        kind="ConfigMap",
-        namespace=world.namespace,
-        inventory=Inventory(cluster, lambda: None),
-        ledger_id=LEDGER,
-        wake=lambda namespace, app: None,
-        backoff=Backoff(chance=lambda: 0.5),
-        restarted=lambda: None,
-    )
+    lister = lister_of(world, cluster)
     thread = threading.Thread(target=lister.run)
     thread.start()
     assert lister.wait_listed(20)
@@ -276,15 +256,7 @@ def test_where_a_server_has_forgotten_what_changed_since_everything_is_listed_an
     with kubernetes_world(tmp_path, watch_seconds=1) as world:
         cluster, expired = BehindTheTimes(world), list[None]()
         inventory = Inventory(cluster, lambda: None)
-        lister = Lister(
-            kind="ConfigMap",
-            namespace=world.namespace,
-            inventory=inventory,
-            ledger_id=LEDGER,
-            wake=lambda namespace, app: None,
-            backoff=Backoff(chance=lambda: 0.5),
-            restarted=lambda: expired.append(None),
-        )
+        lister = lister_of(world, cluster, inventory=inventory, restarted=lambda: expired.append(None))
         assert lister.turn() == 0  # 410 Expired: at once again
         world.cluster.apply(config_map(world, "shop"), manager="m", expect=None)
         lister.turn()

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import pytest
 
-from effects.backoff import Backoff
 from effects.cluster import (
     ClusterRefusedError,
     ClusterUnreachableError,
@@ -17,8 +16,6 @@ from effects.cluster import (
     Ref,
     Watch,
 )
-from effects.inventory import Inventory
-from effects.listing import Lister
 from effects.recurring import LONGEST_SECONDS, Outage, fails
 from effects.troubles import Troubles, reason_of
 from ledger.commands import Destroy
@@ -26,7 +23,7 @@ from ledger.errors import OneCtlError
 from ledger.lease import LeaseRow
 from ledger.spec import AppId
 from tests.effects.worlds import Meddled, World, eventually, image
-from tests.worker.crews import edit, settled, working
+from tests.worker.crews import edit, lister_of, settled, working
 
 APP = AppId("test", "shop", "orders")
 
@@ -112,13 +109,9 @@ class Broken(Meddled):
 @pytest.mark.parametrize(("lists", "told"), [(True, ["restarted", "failed"]), (False, ["failed"])])
 def test_every_watch_that_cannot_go_on_is_counted_and_no_list(world: World, lists: bool, told: Sequence[str]) -> None:
     found: list[str] = []
-    lister = Lister(
-        kind="ConfigMap",
-        namespace=world.namespace,
-        inventory=Inventory(Broken(world, lists=lists), lambda: None),
-        ledger_id="ledger-1",
-        wake=lambda namespace, app: None,
-        backoff=Backoff(chance=lambda: 0.5),
+    lister = lister_of(
+        world,
+        Broken(world, lists=lists),
         restarted=lambda: found.append("restarted"),
         failed=lambda _: found.append("failed"),
     )
@@ -136,14 +129,9 @@ class Refusing(Meddled):
 
 def test_what_kept_a_lister_from_working_is_over_when_nothing_is_expected_there(world: World) -> None:
     told: list[str] = []
-    lister = Lister(
-        kind="ConfigMap",
-        namespace=world.namespace,
-        inventory=Inventory(Refusing(world.cluster), lambda: None),
-        ledger_id="ledger-1",
-        wake=lambda namespace, app: None,
-        backoff=Backoff(chance=lambda: 0.5),
-        restarted=lambda: None,
+    lister = lister_of(
+        world,
+        Refusing(world.cluster),
         failed=lambda _: told.append("failed"),
         well=lambda: told.append("well"),
     )
