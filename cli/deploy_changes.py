@@ -9,7 +9,7 @@ import typer
 from cli import answers, origin
 from cli.deadline import Deadline
 from cli.options import Change, Waiting, Which, YesOption
-from cli.recording import counted, record, show_plan
+from cli.recording import counted, record, show_plan, status_hint
 from cli.session import Session
 from cli.target import meant, named, running, target
 from ledger.app import App, destroyed_error
@@ -78,7 +78,7 @@ def restart(*, waiting: Waiting, which: Which, change: Change) -> None:
         deadline = Deadline.after(seconds) if waiting.wait else None
         applied = session.applying.apply(app.id, request, deadline=deadline)
         session.terminal.success("Rolling restart initiated. Pods are being replaced one by one.")
-        session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
+        session.terminal.info(status_hint(life))
         if deadline is not None:
             answers.wait(session, applied, outcome, request, deadline)
 

@@ -11,7 +11,7 @@ from cli import answers, origin
 from cli.deadline import Deadline
 from cli.moment import life_of
 from cli.options import Change, DryRunOption, RequestIdOption, Waiting, Which, YesOption, countable, offer
-from cli.recording import GO_BACK, record, show_plan
+from cli.recording import GO_BACK, record, show_plan, status_hint
 from cli.session import Session
 from cli.target import meant, named
 from ledger.app import App
@@ -80,7 +80,7 @@ def rollback(
         deadline = Deadline.after(seconds) if waiting.wait else None
         applied = session.applying.apply(app.id, request, deadline=deadline)
         session.terminal.success(f"Rollback to version {rolled.target} initiated")
-        session.terminal.info(f"Use '1ctl deploy status --deployment-id {life.deployment_id}' to monitor progress.")
+        session.terminal.info(status_hint(life))
         if deadline is not None:
             answers.wait(session, applied, outcome, request, deadline)
 
