@@ -15,7 +15,6 @@ from pathlib import Path
 from ledger.durable_files import write_durably
 from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError
 from ledger.instance import BACKUP, BACKUP_OF_ENDED, REPLICA, Instance, new_instance
-from ledger.pages import pages
 from ledger.sqlite_database import create_schema
 from ledger.sqlite_files import copy_database, drafting, file_errors, making, put_in_place, reading
 from ledger.sqlite_guard import refuse_strange, schema_of
@@ -23,7 +22,7 @@ from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import SqliteTables, transaction
 from ledger.store import Head, ModelStore
 from ledger.telling import Begin
-from ledger.transfer import beside_digest, instance_of, put_beside, put_rows, set_instance, verified
+from ledger.transfer import beside_digest, instance_of, put_beside, put_lines, set_instance, verified
 
 CHECKPOINT_SUFFIX = ".checkpoint"
 _DIGEST = "sha256:"
@@ -147,10 +146,7 @@ def _is_backup(path: Path) -> bool:
 def _read_into(connection: sqlite3.Connection, store: ModelStore, progress: Begin) -> None:
     create_schema(connection)
     with transaction(connection) as tables, store.moment(), progress("Copying") as told:
-        head = store.head()
-        for rows in pages(store, 1, head.position):
-            put_rows(tables, rows)
-            told(rows[-1].position, head.position)
+        put_lines(tables, store, store.head().position, told)
         put_beside(tables, store)
 
 

@@ -20,7 +20,6 @@ from ledger.comparing import verify_against
 from ledger.durable_files import sync_file
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError, OneCtlError, RefusedError
 from ledger.instance import BACKUP_OF_ENDED, REPLICA, Instance, new_instance
-from ledger.pages import pages
 from ledger.reader import LedgerReader
 from ledger.sqlite_database import create_schema
 from ledger.sqlite_files import copy_database, making, put_in_place, structural_fault
@@ -28,7 +27,7 @@ from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import SqliteTables, transaction
 from ledger.store import Head, ModelStore
 from ledger.telling import Begin
-from ledger.transfer import instance_of, locked_head, put_beside, put_rows, set_instance, verified
+from ledger.transfer import instance_of, locked_head, put_beside, put_lines, set_instance, verified
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,10 +174,7 @@ def put_back(place: ModelStore, backup: Backup, found: Found, *, suffix: str, pr
                     "a ledger is put back into an empty database only", hint="Create another database and name it."
                 )
             with progress("Restoring") as told:
-                head = source.head()
-                for rows in pages(source, 1, head.position):
-                    put_rows(tables, rows)
-                    told(rows[-1].position, head.position)
+                put_lines(tables, source, source.head().position, told)
             put_beside(tables, source)
             set_instance(tables, instance=new_instance(), writer=None, note=None)
     return None
@@ -232,8 +228,7 @@ def _refuse_unfit(here: Instance, path: Path, *, accept_loss: bool) -> None:
 
 
 def _fill(tables: SqliteTables, backup: SqliteStore, head: Head) -> None:
-    for rows in pages(backup, 1, head.position):
-        put_rows(tables, rows)
+    put_lines(tables, backup, head.position)
     put_beside(tables, backup)
 
 

@@ -14,6 +14,7 @@ import orjson
 
 from ledger.errors import LedgerDamagedError
 from ledger.instance import Instance, instance_row
+from ledger.pages import pages
 from ledger.store import Asking, Head, LifeKeyRow, LifeRow, ModelStore, RequestRow, Row, SealedRow, Tables, event_values
 from ledger.table_pages import table_pages
 from ledger.telling import Told
@@ -66,6 +67,13 @@ def put_rows(tables: Tables, rows: Sequence[Row]) -> None:
     tables.execute(
         "ledger.move_head", {"position": last.position, "recorded_us": last.recorded_us, "chain": last.chain}
     )
+
+
+def put_lines(tables: Tables, source: ModelStore, upto: int, told: Told = lambda _done, _total: None) -> None:
+    """Add the lines of another ledger up to a position, where there are none yet; tells of each page."""
+    for rows in pages(source, 1, upto):
+        put_rows(tables, rows)
+        told(rows[-1].position, upto)
 
 
 def put_beside(tables: Tables, source: Asking) -> None:
