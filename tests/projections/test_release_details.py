@@ -87,13 +87,12 @@ def test_a_failed_restart_does_not_fail_the_release() -> None:
     assert (only.release.status, only.to_json({})["outcome"]) == ("active", "healthy")
 
 
-def test_what_the_pods_of_an_ended_life_tell_late_is_not_about_the_next_life() -> None:
-    ended = (*opened(ONE), Destroyed())
-    history = [*told(*ended), *told(deployed(life=NEXT_LIFE, spec=TWO), after=3)]
+def test_what_the_pods_of_an_ended_life_tell_when_the_next_one_is_open_is_about_neither() -> None:
+    history = [*told(*opened(ONE), Destroyed()), *told(deployed(life=NEXT_LIFE, spec=TWO), after=3)]
     late = told(RolloutCompleted(release=1, roll=1, replicas=1), after=4)
-    first = releases([*history, *late])[0]
-    (only,) = release_details(App(id=APP), [*history, *late], first.releases, {})
-    assert (only.past.spec, only.past.healthy) == (ONE, True)
+    for life, spec in zip(releases([*history, *late]), (ONE, TWO), strict=True):
+        (only,) = release_details(App(id=APP), [*history, *late], life.releases, {})
+        assert (only.past.spec, only.past.healthy, only.outcome) == (spec, False, "unknown")
 
 
 def test_what_is_set_is_told_apart_from_what_the_pods_read() -> None:
