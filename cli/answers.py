@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from cli.exit_codes import CommandError, ExitCode
+from cli.moment import life_of
 from cli.overtaken import overtaken
 from cli.recording import GO_BACK, LEDGER_FAILURES, counted, not_applied, not_watched, status_hint
 from ledger.errors import RefusedError
@@ -161,7 +162,7 @@ def tell_verdict(session: Session, app_id: AppId, life: Life) -> None:
             4); or nobody can say, since the ledger cannot be read (exit code 5).
     """
     with _asking_about_pods(life):
-        verdict = roll_verdict(session.store, app_id, life.roll.position)
+        verdict = roll_verdict(session.store, life_of(session, app_id, life.deployment_id), life.roll.position)
     match verdict:
         case RolloutCompleted():
             session.terminal.success(f"Release {life.release} became healthy; something newer was asked for since")

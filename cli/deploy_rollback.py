@@ -142,9 +142,8 @@ def _warn_of_failure(session: Session, planned: Plan) -> None:
     (event,) = planned.events
     assert isinstance(event, RolledBack)
     assert planned.before.life is not None
-    app_id = planned.before.id
-    where = life_of(session, app_id, planned.before.life.deployment_id)
-    failure = release_failure(session.store, app_id, *release_lines(session.store, where, event.target))
+    where = life_of(session, planned.before.id, planned.before.life.deployment_id)
+    failure = release_failure(session.store, where, *release_lines(session.store, where, event.target))
     if failure is not None:
         session.terminal.warn(
             f"Release {event.target} had failed: {answers.sentence(failure.reason, failure.message)}"

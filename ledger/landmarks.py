@@ -117,35 +117,35 @@ def release_lines(store: Store, life: LifeSpan, release: int) -> tuple[Recorded,
     return found[0], found[1] if len(found) > 1 else None
 
 
-def roll_verdict(store: Store, app_id: AppId, roll: int) -> RolloutCompleted | RolloutFailed | None:
+def roll_verdict(store: Store, life: LifeSpan, roll: int) -> RolloutCompleted | RolloutFailed | None:
     """The newest word about the pods of one roll, before the first about those of a later one; None if there is none.
 
     Args:
         store: The ledger's storage.
-        app_id: The app.
-        roll: Position of the event that asked for these pods.
+        life: The life.
+        roll: Position of its event that asked for these pods.
     """
     found = None
-    for event in _verdicts(store, app_id, roll):
+    for event in _verdicts(store, life, roll):
         if event.roll > roll:
             break
         found = event if event.roll == roll else found
     return found
 
 
-def release_failure(store: Store, app_id: AppId, asked: Recorded, following: Recorded | None) -> RolloutFailed | None:
+def release_failure(store: Store, life: LifeSpan, asked: Recorded, following: Recorded | None) -> RolloutFailed | None:
     """What was said of a release's own pods that failed, unless pods of it became ready since (`ledger.standing`).
 
     None if nothing was before the first word about what came after it.
 
     Args:
         store: The ledger's storage.
-        app_id: The app.
+        life: The life.
         asked: The line of the release, as of `release_lines`.
         following: The line that ended its being the newest; None if it is.
     """
     found = None
-    for event in _verdicts(store, app_id, asked.position):
+    for event in _verdicts(store, life, asked.position):
         if following is not None and event.roll >= following.position:
             break
         if event.roll == asked.position and isinstance(event, RolloutFailed):
@@ -155,10 +155,10 @@ def release_failure(store: Store, app_id: AppId, asked: Recorded, following: Rec
     return found
 
 
-def _verdicts(store: Store, app_id: AppId, start: int) -> Iterator[RolloutCompleted | RolloutFailed]:
-    """What was said about an app's pods from a position on, in order."""
-    stream, read = observed_stream(app_stream(app_id)).bytes, 0
-    while rows := store.landmarks(stream, start=start, skip=read, limit=_TOLD):
+def _verdicts(store: Store, life: LifeSpan, start: int) -> Iterator[RolloutCompleted | RolloutFailed]:
+    """What was said about a life's pods from a position on, in order."""
+    stream, read = observed_stream(app_stream(life.app)).bytes, 0
+    while rows := store.landmarks(stream, start=start, stop=life.stop, skip=read, limit=_TOLD):
         read += len(rows)
         for event in (recorded(row).event for row in rows):
             if isinstance(event, RolloutCompleted | RolloutFailed):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ledger.codec import recorded
 from ledger.events import SecretsFingerprinted
 from ledger.streams import app_stream, observed_stream
+from projections.lives import that_count
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
@@ -51,12 +52,12 @@ def fingerprints(history: Iterable[Recorded], deployment_id: str) -> Fingerprint
     """By key and version (as text), the fingerprints recorded in a life; equal ones stand for equal values.
 
     Args:
-        history: The app's events in rising position.
+        history: The app's events in rising position; only those count that `projections.lives` says.
         deployment_id: The life; fingerprints of different lives cannot be compared.
     """
     found: dict[str, dict[str, str]] = {}
-    for line in history:
-        subject, event = line.envelope.subject, line.event
+    for line in that_count(history):
+        subject, event = line.subject, line.event
         if isinstance(event, SecretsFingerprinted) and subject and subject.deployment_id == deployment_id:
             for key, versions in event.fingerprints.items():
                 found.setdefault(key, {}).update(versions)

@@ -52,6 +52,7 @@ from ledger.events import (
     WorkerIdentitySet,
 )
 from ledger.standing import ReleaseStanding
+from projections.lives import that_count
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
@@ -151,16 +152,15 @@ def releases(history: Iterable[Recorded]) -> tuple[LifeReleases, ...]:
     """All lives of an app with their releases, oldest first.
 
     What is said about a release follows from its own first event and from what came after. So a history may begin with any
-    release: that and all later ones come out as they would from the whole. Nothing counts of a life any more once the app's
-    next one is open, although an observer that was held up may still record what it saw.
+    release: that and all later ones come out as they would from the whole. Of the lines, only those count that
+    `projections.lives` says.
 
     Args:
         history: The events of the app's two streams, in rising position. Those of several apps may be mixed.
     """
     lives: dict[str, _Life] = {}
-    newest: dict[tuple[str, str, str], str] = {}
-    for recorded in history:
-        _fold(lives, newest, recorded)
+    for recorded in that_count(history):
+        _fold(lives, recorded)
     return tuple(_life_releases(deployment_id, life) for deployment_id, life in lives.items())
 
 
@@ -209,16 +209,13 @@ class _Life:
         return "rolled_back" if number in self.rolled_back else "superseded"
 
 
-def _fold(lives: dict[str, _Life], newest: dict[tuple[str, str, str], str], recorded: Recorded) -> None:
-    event, subject = recorded.event, recorded.envelope.subject
-    if subject is None:
-        return
-    app = (subject.cluster, subject.namespace, subject.app)
-    if isinstance(event, Deployed | RolledBack):
-        lives.setdefault(subject.deployment_id, _Life())
-        newest[app] = subject.deployment_id
-    if newest.get(app) == subject.deployment_id:
-        _fold_life(lives[subject.deployment_id], recorded)
+def _fold(lives: dict[str, _Life], recorded: Recorded) -> None:
+    assert recorded.subject is not None
+    deployment_id = recorded.subject.deployment_id
+    if isinstance(recorded.event, Deployed | RolledBack):
+        lives.setdefault(deployment_id, _Life())
+    if deployment_id in lives:
+        _fold_life(lives[deployment_id], recorded)
 
 
 def _fold_life(life: _Life, recorded: Recorded) -> None:  # noqa: C901 - one arm per event, in one place

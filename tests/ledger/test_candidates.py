@@ -18,7 +18,7 @@ from ledger.candidates import candidates, ended_life
 from ledger.envelope import Recorded
 from ledger.errors import RefusedError
 from ledger.events import Deployed, Destroyed, Restarted, RolledBack, RolloutCompleted, RolloutFailed
-from ledger.landmarks import NEWEST, release_failure, roll_verdict
+from ledger.landmarks import NEWEST, LifeSpan, release_failure, roll_verdict, span
 from ledger.reader import LedgerReader
 from ledger.rollback import PastRelease, default_target, past_releases
 from ledger.sqlite_store import SqliteStore
@@ -113,17 +113,32 @@ def test_an_ended_life_is_what_it_was_just_before(plan: list[Step]) -> None:
             assert ended_life(reader, app, app.life.deployment_id) is None
 
 
+def lying(reader: LedgerReader, asked: Recorded) -> LifeSpan:
+    """Where the life of a line lies."""
+    assert asked.subject is not None
+    found = span(reader.store, APP, asked.subject.deployment_id)
+    assert found is not None
+    return found
+
+
+def verdicts(history: Sequence[Recorded], life: LifeSpan) -> Sequence[RolloutCompleted | RolloutFailed]:
+    """All that was said about pods of the app up to its next life."""
+    told = [line.event for line in history if line.position <= life.stop]
+    return [event for event in told if isinstance(event, RolloutCompleted | RolloutFailed)]
+
+
 @calm
 @given(plan=steps(min_size=20, max_size=80))
 def test_the_verdict_on_a_roll_is_the_newest_word_about_its_pods(plan: list[Step]) -> None:
     history = about(script(plan).lines, APP)
-    rolls = [line.position for line in history if isinstance(line.event, Deployed | RolledBack | Restarted)]
-    verdicts = [line.event for line in history if isinstance(line.event, RolloutCompleted | RolloutFailed)]
     with kept(script(plan)) as reader:
-        for roll in rolls:
-            while_it_counted = takewhile(lambda event: event.roll <= roll, verdicts)  # noqa: B023 - asked at once
+        for asked in history:
+            if not isinstance(asked.event, Deployed | RolledBack | Restarted):
+                continue
+            life, roll = lying(reader, asked), asked.position
+            while_it_counted = takewhile(lambda event: event.roll <= roll, verdicts(history, life))  # noqa: B023 - asked at once
             told = [event for event in while_it_counted if event.roll == roll]
-            assert roll_verdict(reader.store, APP, roll) == (told[-1] if told else None)
+            assert roll_verdict(reader.store, life, roll) == (told[-1] if told else None)
 
 
 @calm
@@ -131,20 +146,20 @@ def test_the_verdict_on_a_roll_is_the_newest_word_about_its_pods(plan: list[Step
 def test_a_release_failed_if_the_newest_word_about_it_says_so_of_its_own_pods(plan: list[Step]) -> None:
     history = about(script(plan).lines, APP)
     marks = [line for line in history if isinstance(line.event, Deployed | RolledBack | Destroyed)]
-    verdicts = [line.event for line in history if isinstance(line.event, RolloutCompleted | RolloutFailed)]
     with kept(script(plan)) as reader:
         for asked, following in zip_longest(marks, marks[1:]):
             if isinstance(asked.event, Destroyed):
                 continue
+            life = lying(reader, asked)
             own, stop = asked.position, following.position if following is not None else NEWEST
-            while_it_counted = takewhile(lambda event: event.roll < stop, verdicts)  # noqa: B023 - asked at once
+            while_it_counted = takewhile(lambda event: event.roll < stop, verdicts(history, life))  # noqa: B023 - asked at once
             told = [
                 event
                 for event in while_it_counted
                 if event.roll == own or (event.roll > own and isinstance(event, RolloutCompleted))
             ]
             failure = told[-1] if told and isinstance(told[-1], RolloutFailed) else None
-            assert release_failure(reader.store, APP, asked, following) == failure
+            assert release_failure(reader.store, life, asked, following) == failure
 
 
 def test_only_the_end_is_read_when_a_healthy_release_is_near_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ from ledger import snapshots
 from ledger.app import App
 from ledger.envelope import Recorded
 from ledger.errors import RefusedError
-from ledger.events import RolloutCompleted
-from ledger.landmarks import newest_releases, release_lines, span
+from ledger.events import RolloutCompleted, SecretsFingerprinted
+from ledger.landmarks import newest_releases, release_lines, roll_verdict, span
 from ledger.moments import at_release
 from ledger.reader import LedgerReader
 from ledger.rollback import past_releases
@@ -134,15 +134,22 @@ def _last_moment(lines: list[Recorded], deployment_id: str, release: int) -> int
 def test_what_is_recorded_of_a_life_when_the_next_one_is_open_changes_nothing_of_it() -> None:
     ledger = Script()
     roll = ledger.deploy(APP).position
+    ledger.secret_set(APP, "S")
     ledger.destroy(APP)
     ledger.deploy(APP)
     before = whole(ledger.lines)
     ledger.late(APP, RolloutCompleted(release=1, roll=roll, replicas=1))
+    ledger.late(APP, SecretsFingerprinted(fingerprints={"S": {"1": "a" * 16}}))
     assert whole(ledger.lines) == before
     life = before[0].deployment_id
     (past,) = past_releases(about(ledger.lines, APP), App(id=APP), life)
     assert not past.healthy
+    assert fingerprints(about(ledger.lines, APP), life) == {}
     with kept(ledger) as reader:
+        where = span(reader.store, APP, life)
+        assert where is not None
+        assert roll_verdict(reader.store, where, roll) is None
+        assert life_fingerprints(reader.store, where) == {}
         assert page(reader, life, None, len(ledger.lines)).newest_first == before[0].releases
 
 
