@@ -456,6 +456,9 @@ def _is_number(text: str) -> bool:
 
 
 def _parked(life: Life, event: ApplyRefused) -> Life:
+    """What the cluster refused waits, unless something else was asked for before that could be recorded."""
+    if event.through < life.changed:
+        return life
     return replace(life, parked=Parked(through=event.through, reason=event.reason, message=event.message))
 
 

@@ -291,7 +291,7 @@ class ResourcesApplied(Value):
 
 @value
 class ApplyRefused(Value):
-    """The cluster said no; the app is parked until the next event about it, or a retry.
+    """The cluster said no; unless something else was asked for meanwhile, the app is parked until that, or a retry.
 
     Attributes:
         release: Newest release at that position.

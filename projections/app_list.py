@@ -215,7 +215,7 @@ class AppList:
     """The projection: see `projections.projection.Projection`. Rows are keyed by deployment id."""
 
     name = "app_list"
-    version = 4
+    version = 5
     past_table = "projections.app_list_past"
     tables: tuple[str, ...] = ("projections.app_list", past_table)
     ignored = frozenset(kind.__name__ for kind in get_args(Ignored))
@@ -360,7 +360,9 @@ class AppList:
         return row.but(valid_from=line.position, applied_through=event.through, refused_through=0)
 
     def refused(self, row: AppListRow, line: Line, event: ApplyRefused) -> AppListRow:
-        """The cluster refused what was asked for up to a position."""
+        """The cluster refused what was asked for up to a position, unless that is not the newest any more."""
+        if event.through < row.changed:
+            return row
         return row.but(valid_from=line.position, refused_through=event.through)
 
     def removed(self, row: AppListRow, line: Line, event: ResourcesRemoved) -> AppListRow:

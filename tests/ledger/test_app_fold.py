@@ -420,6 +420,14 @@ def test_a_refused_removal_parks_the_life_that_is_leaving() -> None:
     assert leaving.parked == Parked(through=3, reason="Forbidden", message="no")
 
 
+@pytest.mark.parametrize("asked", [Scaled(replicas=2), Destroyed()])
+def test_a_refusal_that_is_recorded_after_something_else_was_asked_for_parks_nothing(asked: Event) -> None:
+    now = app(*opened(), asked, ApplyRefused(release=1, through=2, reason="Forbidden", message="no"))
+    life = now.life or now.leaving
+    assert life is not None
+    assert (life.changed, life.parked) == (3, None)
+
+
 @pytest.mark.parametrize("reason", PARKED)
 def test_destroying_a_parked_app_is_a_new_request_that_is_tried(reason: str) -> None:
     leaving = app(*opened(), ApplyRefused(release=1, through=2, reason=reason, message="no"), Destroyed()).leaving

@@ -83,7 +83,24 @@ Verb = Literal[
     "fingerprinted",
     "late",
     "retry_removal",
+    "overtake",
 ]
+
+
+class Ended(NamedTuple):
+    """A life that was destroyed.
+
+    Attributes:
+        deployment_id: UUID text.
+        destroyed: Position of its end.
+        rolls: Position and release of each of its rolls.
+        changed: Position of the newest event asked for before its end.
+    """
+
+    deployment_id: str
+    destroyed: int
+    rolls: Sequence[tuple[int, int]]
+    changed: int
 
 
 class Step(NamedTuple):
@@ -106,7 +123,7 @@ class _Open:
     env: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
     sealed: dict[str, int] = field(default_factory=dict)
-    leaving: tuple[str, int] | None = None
+    ended: list[Ended] = field(default_factory=list)
     tried: int = 0
 
 
@@ -236,10 +253,11 @@ class Script:
     def destroy(self, app: AppId) -> Recorded:
         """The life ends."""
         state = self._tick(app)
+        changed = state.changed
         destroyed = self._ask(app, Destroyed())
         self._claim(app, DomainReleased(domain=_domain(state)))
-        ended = (state.deployment_id, destroyed.position)
-        self._apps[app] = _Open(lives=state.lives, leaving=ended, tried=destroyed.position)
+        ended = Ended(state.deployment_id, destroyed.position, state.rolls, changed)
+        self._apps[app] = _Open(lives=state.lives, ended=[*state.ended, ended], tried=destroyed.position)
         return destroyed
 
     def applied(self, app: AppId, through: int | None = None) -> Recorded:
@@ -285,28 +303,21 @@ class Script:
         self._tick(app)
         return self._see(app, SecretsFingerprinted(fingerprints=marks))
 
-    def late(self, app: AppId, event: Event) -> Recorded:
-        """A fact about the life that ended last, seen before but recorded after its end."""
-        ended = self._tick(app).leaving
-        assert ended is not None
-        return self._record(observed_stream(app_stream(app)), event, _subject(app, ended[0]))
+    def late(self, app: AppId, event: Event, *, life: int = -1) -> Recorded:
+        """A fact about a life that ended, by default the last, seen before but recorded after its end."""
+        ended = self._tick(app).ended[life]
+        return self._record(observed_stream(app_stream(app)), event, _subject(app, ended.deployment_id))
 
     def retry_removal(self, app: AppId) -> Recorded:
         """Removing the objects of the life that ended last is tried again."""
         state = self._tick(app)
-        assert state.leaving is not None
-        retried = self._record(app_stream(app), ApplyRetried(), _subject(app, state.leaving[0]))
+        retried = self._record(app_stream(app), ApplyRetried(), _subject(app, state.ended[-1].deployment_id))
         state.tried = retried.position
         return retried
 
     def removed(self, app: AppId) -> Recorded:
         """The objects of the life that ended last are gone."""
-        ended = self._tick(app).leaving
-        assert ended is not None
-        deployment_id, position = ended
-        return self._record(
-            observed_stream(app_stream(app)), ResourcesRemoved(through=position), _subject(app, deployment_id)
-        )
+        return self.late(app, ResourcesRemoved(through=self.state(app).ended[-1].destroyed))
 
     def state(self, app: AppId) -> _Open:
         """What the app's next step must fit."""
@@ -386,7 +397,7 @@ def about(lines: Iterable[Recorded], app: AppId) -> list[Recorded]:
     return [line for line in lines if line.stream in streams]
 
 
-_LIKELY: Sequence[Verb] = ("deploy", "roll_back", "applied", "refused", "completed", "failed")
+_LIKELY: Sequence[Verb] = ("deploy", "roll_back", "applied", "refused", "completed", "failed", "overtake")
 
 
 def steps(*, min_size: int, max_size: int) -> st.SearchStrategy[list[Step]]:
@@ -396,7 +407,7 @@ def steps(*, min_size: int, max_size: int) -> st.SearchStrategy[list[Step]]:
         Step,
         st.one_of(st.just(APPS[0]), st.sampled_from(APPS[:2]), st.sampled_from(APPS)),
         st.one_of(st.sampled_from(_LIKELY), st.sampled_from(verbs)),
-        st.integers(0, 11),
+        st.integers(0, 39),
     )
     return st.lists(step, min_size=min_size, max_size=max_size)
 
@@ -421,13 +432,13 @@ def perform(ledger: Script, step: Step) -> None:
         case "deploy":
             ledger.deploy(app, env=pair if chance % 5 == 0 else None)
         case "removed":
-            if state.leaving:
+            if state.ended:
                 ledger.removed(app)
         case "late":
-            if state.leaving:
-                ledger.late(app, _late_fact(state, chance))
+            if state.ended:
+                _tell_late(ledger, app, chance)
         case "retry_removal":
-            if state.leaving:
+            if state.ended:
                 ledger.retry_removal(app)
         case _ if not state.deployment_id:
             return
@@ -464,6 +475,11 @@ def perform(ledger: Script, step: Step) -> None:
             ledger.drift(app, chance)
         case "destroy":
             ledger.destroy(app)
+        case "overtake":  # the life ends, and maybe the next one opens, while somebody looks
+            ledger.destroy(app)
+            if chance % 3:
+                ledger.deploy(app)
+            _tell_late(ledger, app, chance)
         case "applied":
             ledger.applied(app, through)
         case "refused":
@@ -474,12 +490,26 @@ def perform(ledger: Script, step: Step) -> None:
             ledger.failed(app, roll)
 
 
-def _late_fact(state: _Open, chance: int) -> Event:
-    assert state.leaving is not None
-    tried = state.tried if chance % 2 else state.leaving[1]
-    facts: Sequence[Event] = (
-        ResourcesApplied(release=1, through=state.leaving[1] - 1, objects=()),
-        ApplyRefused(release=1, through=tried, reason="NotFound", message="no such namespace"),
-        RolloutCompleted(release=1, roll=1, replicas=1),
+def _tell_late(ledger: Script, app: AppId, chance: int) -> None:
+    state = ledger.state(app)
+    rest, what = divmod(chance, 10)
+    life = -1 - rest % min(2, len(state.ended))
+    ledger.late(app, _late_facts(app, state.ended[life], state.tried, rest // 2)[what], life=life)
+
+
+def _late_facts(app: AppId, ended: Ended, tried: int, chance: int) -> Sequence[Event]:
+    """The ten kinds of what an observer saw of a life before its end, or of its removal, and may record only now."""
+    roll, release = ended.rolls[-1 - chance % min(2, len(ended.rolls))]
+    drift = FieldDrift(field="spec.replicas", wanted="1", found=str(chance), manager="kubectl-edit")
+    return (
+        ResourcesApplied(release=release, through=ended.changed, objects=()),
+        ApplyRefused(release=release, through=ended.changed, reason="Forbidden", message="exceeded quota"),
+        ApplyRefused(release=release, through=ended.destroyed, reason="NotFound", message="no such namespace"),
+        ApplyRefused(release=release, through=tried, reason="NotFound", message="no such namespace"),
+        RolloutCompleted(release=release, roll=roll, replicas=1),
+        RolloutFailed(release=release, roll=roll, reason="ImagePullBackOff", message="no such image"),
+        SecretsFingerprinted(fingerprints={key: {"1": f"late {chance}"} for key in KEYS}),
+        DriftDetected(kind="Deployment", name=app.name, fields=(drift,)),
+        DriftHealed(kind="Deployment", name=app.name, fields=("spec.replicas",)),
+        ResourcesRemoved(through=ended.destroyed),
     )
-    return facts[chance % len(facts)]

@@ -49,8 +49,16 @@ def listed(lines: Lines) -> list[dict[str, object]]:
 
 
 def released(lines: Lines) -> list[list[dict[str, object]]]:
-    """What `deploy releases` must know about each life."""
-    return [_released([line for line in lines if line.envelope.subject == life]) for life in lives(lines)]
+    """What `deploy releases` must know about each life: nothing that is recorded once the app's next one is open."""
+    return [_released([line for line in _before_next(lines, life) if line.subject == life]) for life in lives(lines)]
+
+
+def _before_next(lines: Lines, life: Subject) -> Lines:
+    """The lines up to the app's next life."""
+    openings = [line for line in lines if isinstance(line.event, Deployed) and line.event.release == 1]
+    (own,) = (line.position for line in openings if line.subject == life)
+    later = [line.position for line in openings if _subject(line).app_id == life.app_id and line.position > own]
+    return [line for line in lines if not later or line.position < later[0]]
 
 
 def _listed(told: Lines, life: Subject) -> dict[str, object]:
@@ -89,17 +97,19 @@ def _listed(told: Lines, life: Subject) -> dict[str, object]:
 def _status_ended(told: Lines) -> str:
     if _of(told, ResourcesRemoved):
         return "destroyed"
-    tried = _of(told, Destroyed, ApplyRetried)[-1].position
-    refusals = _of(told, ApplyRefused)
-    return "failed" if refusals and _through(refusals[-1]) >= tried else "pending"
+    return "failed" if _refusals(told, _of(told, Destroyed, ApplyRetried)[-1].position) else "pending"
 
 
 def _status(told: Lines, change: int) -> str:
-    answers = _of(told, ResourcesApplied, ApplyRefused)
-    if answers and isinstance(answers[-1].event, ApplyRefused) and _through(answers[-1]) >= change:
+    acknowledged, refusals = _of(told, ResourcesApplied), _refusals(told, change)
+    if refusals and not (acknowledged and acknowledged[-1].position > refusals[-1].position):
         return "failed"
-    acknowledged = _of(told, ResourcesApplied)
     return "completed" if acknowledged and _through(acknowledged[-1]) >= change else "pending"
+
+
+def _refusals(told: Lines, change: int) -> Lines:
+    """Those of the newest change: what is said about an older one is no news."""
+    return [line for line in _of(told, ApplyRefused) if _through(line) >= change]
 
 
 def _keys_set(told: Lines, what: str, add: type, *drop: type) -> set[str]:
