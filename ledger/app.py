@@ -276,7 +276,7 @@ def fold(app: App, history: Iterable[Recorded]) -> App:
 
 
 def evolve(app: App, recorded: Recorded) -> App:
-    """The app after one more event. Total; an event about a life that is not the open one changes only counters."""
+    """The app after one more event. Total; one about a life that is neither open nor leaving changes only counters."""
     event = recorded.event
     if isinstance(event, _OBSERVED):
         app = replace(app, observed_version=recorded.version, head=recorded.position)

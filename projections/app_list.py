@@ -142,12 +142,16 @@ class AppListRow(NamedTuple):
 
     @property
     def env_names(self) -> list[str]:
-        """Environment keys that are set, sorted."""
+        """Environment keys that are set, sorted.
+
+        Raises:
+            ReadModelError: The column holds something else.
+        """
         return _texts(self.env_keys)
 
     @property
     def secret_names(self) -> list[str]:
-        """Secret keys that are set, sorted."""
+        """Secret keys that are set, sorted; raises as `env_names`."""
         return _texts(self.secret_keys)
 
     def but(self, **columns: Any) -> AppListRow:
@@ -158,7 +162,7 @@ class AppListRow(NamedTuple):
         return tuple.__new__(AppListRow, values)
 
     def deployment(self) -> Deployment:
-        """The life as the commands show it, without its domain."""
+        """The life as the commands show it, without its domain; raises as `env_names`."""
         return Deployment(
             deployment_id=self.deployment_id,
             hostnames=tuple(_texts(self.hostnames)),
@@ -436,7 +440,7 @@ class AppListPage(NamedTuple):
 def app_list(
     store: ModelStore, cluster: str, namespace: str, *, ended: bool = False, position: int | None = None
 ) -> list[AppListRow]:
-    """All lives in one namespace; see `app_list_page`."""
+    """All lives in one namespace, oldest first; arguments and errors as for `app_list_page`."""
     return app_list_page(store, cluster, namespace, ended=ended, position=position).rows
 
 
@@ -463,6 +467,7 @@ def app_list_page(
 
     Raises:
         UnknownEventError: A newer program made the read model, or wrote events that this one does not know.
+        ReadModelError: The read model is not what it should be.
         LedgerUnavailableError, LedgerBusyError: The ledger cannot be read.
     """
     asked = _Question(cluster, namespace, after, ended, position)

@@ -1,6 +1,6 @@
-"""What `deploy get` and `deploy list` say about a life; keys as in the original's JSON.
+"""What `deploy get` and `deploy list` say about a life; docs/json.md has the keys.
 
-What this ledger does not know (user, zone, GPU, ...) is left out rather than made up.
+Scripts that were written before there was a ledger expect some keys that say nothing here: they are constant.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Deployment(NamedTuple):
 
     @property
     def url(self) -> str | None:
-        """Where the app is reached, or None without a domain."""
+        """Where the app is reached, ``https://`` included, or None without a domain."""
         return f"https://{self.domain}" if self.domain else None
 
     def to_json(self) -> dict[str, object]:

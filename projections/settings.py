@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Change(NamedTuple):
-    """One setting that differs; None where it is not set.
+    """One setting that differs.
 
     Attributes:
         setting: Its name, e.g. ``image``, ``env.LOG_LEVEL`` or ``pods.secrets.JWT_SECRET``.
-        before: The earlier value.
-        after: The later one.
+        before: The earlier value, as text; None where it was not set.
+        after: The later one, likewise.
     """
 
     setting: str
@@ -62,7 +62,7 @@ def run_settings(spec: Spec, configuration: Configuration) -> Mapping[str, str]:
 
 
 def difference(before: Life | None, after: Life | None) -> list[Change]:
-    """The settings that differ between two moments of an app, by name."""
+    """The settings that differ between two moments of an app, by name; all of those of the one, where the other is None."""
     return compared(settings(before), settings(after))
 
 

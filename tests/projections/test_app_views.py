@@ -28,7 +28,7 @@ def ledger() -> Script:
     return result
 
 
-def test_a_deployment_has_the_originals_keys(ledger: Script) -> None:
+def test_a_deployment_has_the_keys_that_scripts_expect(ledger: Script) -> None:
     ledger.env_set(APP, {"A": "b"})
     ledger.applied(APP)
     shown = deployment(APP, life(ledger))

@@ -59,7 +59,7 @@ def test_a_key_that_was_unset_shows_while_pods_read_it() -> None:
     assert env(ledger) is None
 
 
-def test_an_environment_has_the_originals_keys() -> None:
+def test_an_environment_has_the_keys_that_scripts_expect() -> None:
     ledger = Script()
     ledger.deploy(APP, env={"A": "1"})
     ledger.scale(APP, 3)

@@ -196,7 +196,7 @@ def test_lives_of_several_apps_may_be_mixed() -> None:
     assert statuses(ledger) == [["superseded", "active"], ["active"]]
 
 
-def test_json_names_are_those_of_the_original() -> None:
+def test_a_release_has_the_keys_that_scripts_expect() -> None:
     ledger = Script()
     ledger.deploy(APP, Spec(image="nginx:alpine"))
     ledger.completed(APP)
