@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import takewhile, zip_longest
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,8 +18,8 @@ from ledger.events import Deployed, Destroyed, Restarted, RolledBack, RolloutCom
 from ledger.landmarks import NEWEST, LifeSpan, release_failure, roll_verdict, span
 from ledger.reader import LedgerReader
 from ledger.rollback import PastRelease, default_target, past_releases
-from ledger.sqlite_store import SqliteStore
-from tests.projections.histories import APPS, Script, Step, about, script, steps, write
+from tests.projections.histories import APPS, Script, Step, about, script, steps
+from tests.projections.stores import kept
 from tests.seeds import examples
 
 APP = APPS[0]
@@ -37,16 +34,6 @@ calm = settings(
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WINDOWS", (2, 4, None))
     monkeypatch.setattr(landmarks, "_TOLD", 2)
-
-
-@contextmanager
-def kept(ledger: Script) -> Iterator[LedgerReader]:
-    """What a script says, in a store."""
-    with TemporaryDirectory() as directory:
-        store = SqliteStore(Path(directory) / "ledger.db")
-        write(store, ledger.lines)
-        yield LedgerReader(store)
-        store.close()
 
 
 def of_the_open_life(lines: Sequence[Recorded]) -> tuple[App, Sequence[PastRelease]]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from ledger.errors import LedgerUnavailableError
 from ledger.postgres_store import PostgresStore
+from ledger.reader import LedgerReader
 from ledger.sqlite_store import SqliteStore
 from ledger.store import ModelStore
 from ledger.stores import open_store
 from projections import runner
 from projections.projection import Projection
 from tests.postgres_support import administer
+from tests.projections.histories import Script, write
 
 
 def catch_up(store: ModelStore, projections: Iterable[Projection[Any, Any]]) -> None:
@@ -28,6 +31,16 @@ def catch_up(store: ModelStore, projections: Iterable[Projection[Any, Any]]) -> 
     head = store.head().position
     for projection in projections:
         runner._catch_up(store, projection, head)
+
+
+@contextmanager
+def kept(ledger: Script) -> Iterator[LedgerReader]:
+    """What a script says, in a store."""
+    with TemporaryDirectory() as directory:
+        store = SqliteStore(Path(directory) / "ledger.db")
+        write(store, ledger.lines)
+        yield LedgerReader(store)
+        store.close()
 
 
 class ReadOnlyStore(SqliteStore):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,14 +18,14 @@ from ledger.landmarks import newest_releases, release_lines, roll_verdict, span
 from ledger.moments import at_release
 from ledger.reader import LedgerReader
 from ledger.rollback import past_releases
-from ledger.sqlite_store import SqliteStore
 from ledger.store import Row
 from ledger.streams import app_stream
 from projections.fingerprints import Fingerprints, current_fingerprints, fingerprints, life_fingerprints
 from projections.release_details import ReleaseDetails, page_details, release_details
 from projections.release_page import ReleasePage, release_page
 from projections.releases import LifeReleases, releases
-from tests.projections.histories import APPS, Script, Step, about, script, steps, write
+from tests.projections.histories import APPS, Script, Step, about, script, steps
+from tests.projections.stores import kept
 from tests.seeds import examples
 
 APP = APPS[0]
@@ -37,16 +34,6 @@ calm = settings(
     max_examples=examples(20, short=60),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-
-
-@contextmanager
-def kept(ledger: Script) -> Iterator[LedgerReader]:
-    """What a script says, in a store."""
-    with TemporaryDirectory() as directory:
-        store = SqliteStore(Path(directory) / "ledger.db")
-        write(store, ledger.lines)
-        yield LedgerReader(store)
-        store.close()
 
 
 def whole(lines: list[Recorded]) -> list[LifeReleases]:

@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from ledger.envelope import Recorded
-from ledger.events import Deployed
+from ledger.events import Deployed, RolloutCompleted, RolloutFailed
 from ledger.spec import Spec
 from projections.releases import Completion, Failure, releases
 from tests.projections.histories import APPS, SECOND, START_US, Script
@@ -176,16 +176,18 @@ def test_an_ended_life_keeps_its_numbers_and_has_no_active_release() -> None:
     assert ended.deployment_id != opened.deployment_id
 
 
-def test_facts_seen_late_stay_with_the_life_they_are_about() -> None:
+def test_what_pods_did_is_told_of_a_life_until_the_next_one_is_open() -> None:
     ledger = Script()
-    first = ledger.deploy(APP)
-    failed = ledger.failed(APP)
+    roll = ledger.deploy(APP).position
+    failed = RolloutFailed(release=1, roll=roll, reason="ImagePullBackOff", message="no such image")
     ledger.destroy(APP)
+    ledger.late(APP, failed)
+    assert statuses(ledger) == [["failed"]]
     ledger.deploy(APP)
-    late = replace(failed, position=len(ledger.lines) + 1)
-    ended, opened = releases([*ledger.lines, late])
-    assert ended.releases[0].position == first.position
-    assert (ended.releases[0].status, opened.releases[0].status) == ("failed", "active")
+    ledger.late(APP, RolloutCompleted(release=1, roll=roll, replicas=1))
+    ledger.late(APP, failed)
+    assert statuses(ledger) == [["failed"], ["active"]]
+    assert [life.releases[0].outcome is None for life in releases(ledger.lines)] == [False, True]
 
 
 def test_lives_of_several_apps_may_be_mixed() -> None:
