@@ -137,13 +137,11 @@ class LifeReleases(NamedTuple):
 
     Attributes:
         deployment_id: UUID text.
-        opened_us: When its first release here was recorded, microseconds since 1970-01-01 UTC.
-        destroyed_us: When the life ended, likewise, or None.
+        destroyed_us: When the life ended, microseconds since 1970-01-01 UTC, or None.
         releases: Oldest first.
     """
 
     deployment_id: str
-    opened_us: int
     destroyed_us: int | None
     releases: tuple[Release, ...]
 
@@ -256,7 +254,6 @@ def _life_releases(deployment_id: str, life: _Life) -> LifeReleases:
     statuses = life.statuses()
     return LifeReleases(
         deployment_id=deployment_id,
-        opened_us=next(iter(life.asked.values()))[0].recorded_us,
         destroyed_us=life.destroyed_us,
         releases=tuple(_release(deployment_id, life, number, status) for number, status in statuses.items()),
     )
