@@ -271,6 +271,25 @@ def test_every_dependency_has_its_reason() -> None:
     assert sorted(name for name in names if f"`{name}`" not in text) == []
 
 
+_NAMES = {"yaml": "pyyaml", "pythonjsonlogger": "python-json-logger", "prometheus_client": "prometheus-client"}
+"""Of libraries that are imported by another name than they are installed by."""
+
+
+def test_a_dependency_enters_where_its_reason_says() -> None:
+    """Its door in pyproject.toml lets through the modules that are named beside it, and no others but neighbours."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    doors: dict[str, set[str]] = {}
+    for module, library in (let.split(" -> ") for each in contracts for let in each.get("ignore_imports", ())):
+        doors.setdefault(_NAMES.get(library, library), set()).add(f"{module.replace('.', '/')}.py")
+    text = (ROOT / "docs/adr/0013-dependencies.md").read_text()
+    named = dict(re.findall(r"^\| `([\w-]+)` \| [^|]+ \| (.+) \|$", text, re.MULTILINE))
+
+    assert len(doors.keys() & named.keys()) == 9
+    for name in doors.keys() & named.keys():
+        paths = set(re.findall(r"`([^`]+)`", named[name]))
+        assert paths <= doors[name] if "its neighbours" in named[name] else paths == doors[name], name
+
+
 def test_the_oracle_shares_only_the_vocabulary_with_what_it_judges() -> None:
     """The linter of imports does not see tests, which are no package."""
     tree = ast.parse((ROOT / "tests/projections/oracle.py").read_text())
