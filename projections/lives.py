@@ -9,7 +9,6 @@ from ledger.events import Deployed, RolledBack
 
 if TYPE_CHECKING:
     from ledger.envelope import Recorded
-    from ledger.spec import AppId
 
 
 def that_count(history: Iterable[Recorded]) -> Iterator[Recorded]:
@@ -21,11 +20,12 @@ def that_count(history: Iterable[Recorded]) -> Iterator[Recorded]:
     Args:
         history: Lines in rising position, of one app or of several, from any on.
     """
-    newest: dict[AppId, str] = {}
+    newest: dict[tuple[str, str, str], str] = {}
     for line in history:
         if (subject := line.subject) is None:
             continue
+        app = (subject.cluster, subject.namespace, subject.app)
         if isinstance(line.event, Deployed | RolledBack):
-            newest[subject.app_id] = subject.deployment_id
-        if newest.get(subject.app_id, subject.deployment_id) == subject.deployment_id:
+            newest[app] = subject.deployment_id
+        if newest.get(app, subject.deployment_id) == subject.deployment_id:
             yield line
