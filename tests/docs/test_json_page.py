@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from effects.cluster import Ref
+from effects.cluster import LEDGER_LABEL, LIFE_LABEL, Ref
 from tests.cli.test_json import FOLDER, shape
 from tests.cli_support import ROOT, Cli, commands, tamper, write_toml
 
@@ -117,8 +117,13 @@ def _more(base: Path) -> Iterator[tuple[str, Any]]:
     seen = cluster.look(service, ledger_id="")
     assert seen is not None
     cluster.delete(service, uid=seen.uid)
+    ours = {LEDGER_LABEL: run("ledger", "status")["ledger_id"]}
+    for name, labels in (("stray", {**ours, LIFE_LABEL: "unknown"}), ("unlabelled", ours)):
+        metadata = {"name": name, "namespace": "default", "labels": labels}
+        cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}, manager="late", expect=None)
     cluster.close()
     yield "deploy diff live", run("deploy", "diff", "live")
+    yield "ledger orphans", run("ledger", "orphans")
 
     yield "audit checkpoint", run("audit", "checkpoint")
     cli.run("audit", "checkpoint", "--file", str(base / "note")).done()
@@ -180,7 +185,7 @@ def _inside_what_was_empty(path: str, found: Mapping[str, set[str]]) -> bool:
     """Whether it is a part of something that no document has anything in."""
     outer = re.sub(r"(\[\])?\.[^.]+$", "", path)
     inside = [other for other in found if other.startswith((f"{outer}.", f"{outer}[]"))]
-    return not found or (outer != path and outer in found and not inside)
+    return outer != path and outer in found and not inside
 
 
 def test_what_follows_is_json_lines(tmp_path: Path) -> None:
