@@ -55,7 +55,12 @@ def completed(text: str) -> str:
     return re.sub(_MENTION, _completed, text)
 
 
-def _completed(found: re.Match[str]) -> str:
+def naming(text: str, option: str) -> str:
+    """The completed text, in which each command about an app names it by this option; for text about one of many apps."""
+    return re.sub(_MENTION, lambda found: _completed(found, option), text)
+
+
+def _completed(found: re.Match[str], option: str = "") -> str:
     said, output, rest = found[0], found["output"] or "", f"{found['rest']} "
     if rest.startswith(" --help "):
         return said
@@ -69,7 +74,7 @@ def _completed(found: re.Match[str]) -> str:
         of_an_app = False  # it names its app
     begin = len("1ctl") + len(output)
     place = _place(rest, with_ledger=not found.string[: found.start()].endswith(WITHOUT))
-    return f"1ctl{place}{output}{said[begin:end]}{_app(rest) if of_an_app else ''}{said[end:]}"
+    return f"1ctl{place}{output}{said[begin:end]}{_app(rest, option) if of_an_app else ''}{said[end:]}"
 
 
 def _place(rest: str, *, with_ledger: bool) -> str:
@@ -81,9 +86,11 @@ def _place(rest: str, *, with_ledger: bool) -> str:
     return place
 
 
-def _app(rest: str) -> str:
-    if any(f" {option} " in rest for option in ("--name", "-d", "--deployment-id", "--config")):
+def _app(rest: str, option: str) -> str:
+    if any(f" {said} " in rest for said in ("--name", "-d", "--deployment-id", "--config")):
         return ""
+    if option:
+        return f" {option}"
     if INVOCATION.name:
         return f" --name {_quoted(INVOCATION.name)}"
     if INVOCATION.deployment_id:

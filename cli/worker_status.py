@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from cli.follow_up import completed
+from cli.follow_up import completed, naming
 from cli.parked_hints import parked_hint
 from cli.session import Session
 from ledger.spec import AppId
@@ -81,9 +81,11 @@ def status() -> None:
         session.terminal.table(["NAMESPACE", "APP", "REASON", "MESSAGE"], rows)
         for each in parked:
             *first, retry = lines_of(parked_hint(each.app_id, each.parked))
+            name = f"--name {each.app_id.name}"
             if each.app_id.namespace != session.place.namespace:
-                retry = f"When that is fixed: 1ctl worker retry -d {each.deployment_id}"
-            said, *more = *first, retry
+                name = f"-d {each.deployment_id}"
+                retry = f"When that is fixed: 1ctl worker retry {name}"
+            said, *more = (naming(line, name) for line in (*first, retry))
             session.terminal.notice(Lines(f"{each.app_id.name}: {said}", *more))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from cli.follow_up import OF_AN_APP, completed
+from cli.follow_up import OF_AN_APP, completed, naming
 from cli.main import app
 from cli.options import INVOCATION
 from tests.cli_support import Cli, commands, write_toml
@@ -33,6 +33,14 @@ def pasted(text: str) -> list[str]:
     found = re.search(r"1ctl ([^'\n]*)", text)
     assert found is not None, text
     return shlex.split(found[1])
+
+
+def test_what_is_said_about_one_of_many_apps_names_it_in_each_command(given: Any) -> None:
+    given(profile="prod")
+    said = "Set the value again: 1ctl env create, then 1ctl deploy restart"
+    named = "Set the value again: 1ctl -p prod env create -d 42, then 1ctl -p prod deploy restart -d 42"
+    assert naming(said, "-d 42") == named
+    assert completed(named) == named
 
 
 def test_a_command_stays_as_it_is_where_nothing_was_given(given: Any) -> None:

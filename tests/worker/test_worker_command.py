@@ -227,8 +227,9 @@ def test_with_a_worker_an_object_of_somebody_else_can_be_taken_over_as_the_hint_
         adopt = f"1ctl deploy adopt service/user-service --uid {uid} --reason TEXT"
         assert adopt in cli.run("deploy", "--image", "nginx:alpine").failed(8).error
         assert adopt in cli.run("deploy", "status").done().stderr
-        assert adopt in cli.run("worker", "status").done().stderr
-        cli.run(*adopt.split()[1:]).done()
+        named = adopt.replace("adopt", "adopt --name user-service")  # one of many apps, whatever the directory is about
+        assert named in cli.run("worker", "status").done().stderr
+        cli.run(*named.split()[1:]).done()
         assert cli.run("-o", "json", "worker", "status").done().json["parked"] == []
 
 
