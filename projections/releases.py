@@ -61,7 +61,7 @@ ReleaseStatus = Literal["active", "superseded", "rolled_back", "failed"]
 
 
 class Completion(NamedTuple):
-    """The release's pods became ready: when (microseconds UTC), and the digest that the cluster resolved the image to."""
+    """The release's pods became ready: first when (microseconds UTC), and the digest that the newest of them run."""
 
     at_us: int
     image_digest: str | None
@@ -187,7 +187,10 @@ class _Life:
     def complete(self, recorded: Recorded, event: RolloutCompleted) -> None:
         """A release runs."""
         if self._standing.complete(event):
-            self.outcomes[event.release] = Completion(recorded.recorded_us, event.image_digest)
+            before = self.outcomes.get(event.release)
+            # A restart rolls it again.
+            first_us = before.at_us if isinstance(before, Completion) else recorded.recorded_us
+            self.outcomes[event.release] = Completion(first_us, event.image_digest)
 
     def fail(self, recorded: Recorded, event: RolloutFailed) -> None:
         """A release fails, if the roll is its own."""

@@ -79,6 +79,14 @@ def test_the_outcome_and_the_time_to_ready_are_told() -> None:
     assert (unknown.to_json({})["outcome"], unknown.to_json({})["seconds_to_ready"]) == ("unknown", None)
 
 
+def test_a_later_restart_does_not_make_the_release_slower_to_become_ready() -> None:
+    (only,) = details(
+        *opened(ONE), RolloutCompleted(release=1, roll=1, replicas=1, image_digest="sha256:old"),
+        Restarted(), RolloutCompleted(release=1, roll=4, replicas=1, image_digest="sha256:new"),
+    )  # fmt: skip
+    assert (only.to_json({})["seconds_to_ready"], only.image_digest) == (2.0, "sha256:new")
+
+
 def test_a_failed_restart_does_not_fail_the_release() -> None:
     (only,) = details(
         *opened(ONE), RolloutCompleted(release=1, roll=1, replicas=1),
