@@ -116,7 +116,7 @@ def _cells(row: Deployment, now_us: int) -> list[str]:
         row.deployment_id,
         ",".join(row.hostnames) or "any",
         "production",
-        "destroyed" if row.destroyed_us is not None else row.status,
+        row.status,
         age(row.created_us, now_us),
     ]
 

@@ -162,6 +162,7 @@ def test_a_destroy_waits_on_for_an_object_that_lingers_while_it_is_deleted(cli: 
         cluster.edit(ref, {"metadata": {"finalizers": ["1ctl.dev/test"]}})
         destroy = cli.start("deploy", "destroy", "-y", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         eventually(lambda: "ApplyRefused" in cli.events())
+        assert "failed" in cli.run("deploy", "list", "--all").done().stdout.split()
         cluster.edit(ref, {"metadata": {"finalizers": None}})
         cluster.close()
         assert destroy.wait(30) == 0
