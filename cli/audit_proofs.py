@@ -14,7 +14,7 @@ from cli.proof_tree import keep_tree, with_kept_tree
 from cli.session import Session
 from ledger import checkpoint as notes
 from ledger import proof as proofs
-from ledger.checkpoint import Checkpoint, CheckpointError, SigningKey, VerifierKey
+from ledger.checkpoint import Checkpoint, CheckpointError, KeyMissingError, SigningKey, VerifierKey
 from ledger.clock import iso
 from ledger.comparing import Comparison, emptied, verify_against
 from ledger.errors import LedgerDamagedError, LedgerUnavailableError, RefusedError
@@ -99,7 +99,12 @@ def prove(
         proof = with_kept_tree(session, kept, make)
     else:
         tree = ledger_tree(session.store)  # what is signed is hashed, not remembered
-        note = signed_now(session, tree)
+        try:
+            note = signed_now(session, tree)
+        except KeyMissingError as error:
+            raise KeyMissingError(
+                error.message, hint="Prove it in a checkpoint that was signed where that key is: --checkpoint FILE"
+            ) from error
         proof = make(tree)
         keep_tree(session, kept, tree)
     _give(session.terminal, proof, file, {"proof": proof.decode(), "position": position})

@@ -294,6 +294,14 @@ def test_what_is_not_there_cannot_be_proved(auditor: Auditor, args: tuple[str, .
     assert result.stdout == ""
 
 
+def test_who_has_no_signing_key_proves_in_a_checkpoint_that_was_signed_elsewhere(auditor: Auditor) -> None:
+    auditor.run("audit", "checkpoint", "--file", auditor.file("c")).done()
+    shutil.rmtree(auditor.root / "home" / "keys")
+    refused = auditor.run("audit", "prove", "--position", "3").failed(1)
+    assert "signed where that key is: --checkpoint FILE" in refused.error
+    auditor.run("audit", "prove", "--position", "3", "--checkpoint", auditor.file("c")).done()
+
+
 def test_a_position_that_is_not_there_cannot_be_proved(auditor: Auditor) -> None:
     refused = auditor.run("audit", "prove", "--position", "9999").failed(3)
     assert "there is no position 9999; the ledger has " in refused.error
