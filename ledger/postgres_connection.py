@@ -320,7 +320,8 @@ def _refused(ledger: str, error: psycopg.Error) -> OneCtlError:  # noqa: C901, P
         case "42501":
             return LedgerDeniedError(
                 f"{ledger} does not allow its user to do this: {said}",
-                hint=f"{_NOTHING} Its owner grants the role for it, and creates tables with: 1ctl ledger migrate",
+                hint=f"{_NOTHING} Its owner grants the role for it (1ctl ledger roles makes it), "
+                "and creates tables with: 1ctl ledger migrate",
             )
         case "25006":
             return LedgerUnavailableError(

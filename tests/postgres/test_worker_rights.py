@@ -33,6 +33,11 @@ def test_who_is_no_worker_is_refused_with_3_and_the_grant_that_is_missing(
     assert "WorkerEnabled" not in str(cli.run("-o", "json", "audit", "log").json)
 
 
+def test_a_login_that_may_not_record_hears_what_makes_the_role_that_may(cli: Cli, roles: dict[str, str]) -> None:
+    refused = cli.having(ONECTL_LEDGER=roles["reader"]).run("deploy", "--image", "nginx:1").failed(1)
+    assert "Nothing was recorded. Its owner grants the role for it (1ctl ledger roles makes it)" in refused.error
+
+
 def test_a_worker_whose_rights_are_taken_away_ends_with_3(cli: Cli, roles: dict[str, str], database: str) -> None:
     with worker(cli.having(ONECTL_LEDGER=roles["worker"]), code=ExitCode.REFUSED) as run:
         administer(database, "REVOKE t1_worker FROM worker_login")
