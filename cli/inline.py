@@ -55,7 +55,7 @@ class Inline:
                 hint=Lines(
                     "Run the command where the identity is, or point ONECTL_IDENTITY to it (on PostgreSQL, with the"
                     " worker's role).",
-                    "Or let one process apply what everybody records: 1ctl worker run",
+                    f"Or let one process apply what everybody records: {self._session.lets_worker_apply}",
                 ),
             )
 

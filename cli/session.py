@@ -153,6 +153,12 @@ class Session:
 
         return Inline(self)
 
+    @property
+    def lets_worker_apply(self) -> str:
+        """The command after which a worker applies what is recorded: where it was disabled, one that runs only waits."""
+        disabled = self.reader.worker_order(self.place.cluster) is False
+        return f"1ctl worker {'enable' if disabled else 'run'}"
+
     @cached_property
     def cluster(self) -> Cluster:
         """The cluster, which is announced on stderr if it is the sandbox."""
@@ -174,7 +180,7 @@ class Session:
             raise RefusedError(
                 f"nothing says how to reach cluster {self.place.cluster} from here",
                 hint="Name its kubeconfig context, ONECTL_CONTEXT=..., or let a worker apply what is recorded: "
-                "1ctl worker run",
+                + self.lets_worker_apply,
             )
         return KubernetesCluster.connect(
             kubeconfig=self.place.kubeconfig, context=self.place.context, name=self.place.cluster

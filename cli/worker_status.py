@@ -65,10 +65,7 @@ def status() -> None:
             "Cluster": cluster,
             "Applies": "a resident worker"
             if enabled
-            else completed(
-                "each command what it records (1ctl worker "
-                f"{'run' if session.reader.worker_order(cluster) is None else 'enable'} changes that)"
-            ),
+            else completed(f"each command what it records ({session.lets_worker_apply} changes that)"),
             "Leader": _shown(lease),
             "Lag": f"{lag} positions" if lag is not None else "-",
             "Parked": str(len(parked)),

@@ -355,6 +355,14 @@ def test_a_worker_whose_port_is_taken_is_not_enabled(cli: Cli) -> None:
     assert not cli.ledger.exists()
 
 
+def test_where_the_worker_was_disabled_enabling_it_is_what_lets_it_apply(cli: Cli) -> None:
+    remote = cli.having(ONECTL_CLUSTER="prod", ONECTL_NAMESPACE="shop")
+    remote.run("worker", "enable").done()
+    remote.run("worker", "disable", "-y").done()
+    refused = remote.run("deploy", "--image", "nginx:alpine").failed(3)
+    assert "let a worker apply what is recorded: 1ctl worker enable" in refused.error
+
+
 def test_a_cluster_that_only_the_worker_reaches_needs_no_context_here(cli: Cli) -> None:
     remote = cli.having(ONECTL_CLUSTER="prod", ONECTL_NAMESPACE="shop")
     refused = remote.run("deploy", "--image", "nginx:alpine").failed(3)
