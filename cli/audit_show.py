@@ -226,6 +226,7 @@ def _what(entry: Entry) -> str:
         if value not in (None, [], {}) and name not in _QUIET and name != plain
     ]
     parts += _pairs(data.get(plain))
+    parts += _changers(data.get("fields"))
     if entry.row.topic == WorkerIdentitySet.__name__:
         with suppress(ValueError):  # of a line that was forged
             parts.append(f"identity={identity_fingerprint(str(data.get('public_key')))}")
@@ -251,6 +252,13 @@ def _pairs(values: object) -> list[str]:
     pairs = [_short(f"{key}={value}") for key, value in values.items()]
     more = len(pairs) - SHOWN_PAIRS
     return pairs if more <= 0 else [*pairs[:SHOWN_PAIRS], f"and {more} more"]
+
+
+def _changers(fields: object) -> list[str]:
+    """Of a drift: who changed the fields, by the names that the API server keeps; none where the object was deleted."""
+    changed = [each for each in fields if isinstance(each, dict)] if isinstance(fields, list) else []
+    names = dict.fromkeys(str(each["manager"]) for each in changed if each.get("manager"))
+    return [f"by={_short(list(names))}"] if names else []
 
 
 def _part(value: object) -> str:

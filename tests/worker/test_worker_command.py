@@ -279,7 +279,7 @@ def test_drift_shows_in_status_until_it_is_set_back(cli: Cli) -> None:
         eventually(lambda: "DriftHealed" in cli.events())
         eventually(lambda: cli.run("-o", "json", "deploy", "status").done().json["drift"] == [])
     shown = cli.run("audit", "log", "--kind", "DriftDetected").done().stdout
-    assert "spec.replicas" in shown
+    assert "fields=spec.replicas, by=kubectl-edit (Update)" in shown
 
 
 def test_a_status_that_is_watched_prints_what_changes(cli: Cli) -> None:
