@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from cli.exit_codes import CommandError, ExitCode
 from cli.moment import life_of
 from cli.overtaken import overtaken
-from cli.recording import GO_BACK, LEDGER_FAILURES, counted, not_applied, not_watched, status_hint
+from cli.recording import LEDGER_FAILURES, counted, not_applied, not_watched, status_hint, way_on
 from ledger.errors import RefusedError
 from ledger.events import RolloutCompleted, RolloutFailed
 from ledger.landmarks import roll_verdict
@@ -182,10 +182,12 @@ def _asking_about_pods(life: Life) -> Iterator[None]:
         raise not_watched(f"the ledger cannot be asked what became of the pods: {error.message}", life) from error
 
 
-def rollout_failed(life: Life, reason: str, message: str, *, hint: str = GO_BACK) -> CommandError:
+def rollout_failed(life: Life, reason: str, message: str, *, hint: str | None = None) -> CommandError:
     """The error of a roll whose pods will not become ready, as the ledger knows it."""
     return CommandError(
-        f"release {life.release} failed: {sentence(reason, message)}", code=ExitCode.ROLLOUT_FAILED, hint=hint
+        f"release {life.release} failed: {sentence(reason, message)}",
+        code=ExitCode.ROLLOUT_FAILED,
+        hint=hint or way_on(life.release),
     )
 
 

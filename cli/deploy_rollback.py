@@ -11,7 +11,7 @@ from cli import answers, origin
 from cli.deadline import Deadline
 from cli.moment import life_of
 from cli.options import Change, DryRunOption, RequestIdOption, Waiting, Which, YesOption, countable, offer
-from cli.recording import GO_BACK, record, show_plan, status_hint
+from cli.recording import record, show_plan, status_hint, way_on
 from cli.session import Session
 from cli.target import meant, named
 from ledger.app import App
@@ -113,7 +113,7 @@ def mark_bad(
         if outcome.recorded:
             session.terminal.success(f"Release {release} is marked as bad")
             if release == life.release:
-                session.terminal.notice(f"Release {release} is the one that runs, and goes on. {GO_BACK}")
+                session.terminal.notice(f"Release {release} is the one that runs, and goes on. {way_on(release)}")
         else:
             session.terminal.info(f"Release {release} was marked as bad before: {life.bad[release]}")
 

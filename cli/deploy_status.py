@@ -13,7 +13,7 @@ from cli.moment import When
 from cli.options import Waiting, Which
 from cli.parked_hints import parked_hint
 from cli.past import asked
-from cli.recording import GO_BACK, not_watched, status_hint
+from cli.recording import not_watched, status_hint, way_on
 from cli.session import Session
 from cli.status_facts import Status, cluster_facts, ledger_facts
 from cli.target import running, target
@@ -200,7 +200,9 @@ def _wait(session: Session, app: App, request: Request, *, check_dns: bool, time
         raise not_watched("the pods cannot be watched from here, and it was scaled after they became ready", life)
     if found.status != "Running":
         raise CommandError(
-            f"the pods will not become ready: {found.message}".rstrip("."), code=ExitCode.ROLLOUT_FAILED, hint=GO_BACK
+            f"the pods will not become ready: {found.message}".rstrip("."),
+            code=ExitCode.ROLLOUT_FAILED,
+            hint=way_on((app.life or life).release),
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cli.answers import sentence, tell_verdict
 from cli.exit_codes import CommandError, ExitCode
 from cli.parked_hints import refusal
-from cli.recording import GO_BACK, LEDGER_FAILURES, healthy, not_applied, not_watched, status_hint
+from cli.recording import LEDGER_FAILURES, healthy, not_applied, not_watched, status_hint, way_on
 from effects.cluster import ClusterError, ClusterUnreachableError, LogsUnavailableError, NotOursError
 from effects.inventory import Inventory
 from effects.reconcile import ParkedError, Progress
@@ -208,7 +208,7 @@ def _failed(session: Session, app: App, life: Life, progress: RolloutLook) -> Co
     return CommandError(
         f"release {life.release} failed: {sentence(reason, message)}{serving}",
         code=ExitCode.ROLLOUT_FAILED,
-        hint=GO_BACK,
+        hint=way_on(life.release),
     )
 
 

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 CLOCK_WARNING_US = 5 * 60 * 1_000_000
 
-GO_BACK = "Deploy an image that works, or go back to a release that did: 1ctl deploy rollback"
-"""What leads on from pods that will not become ready."""
-
 LEDGER_FAILURES = (LedgerBusyError, LedgerUnavailableError, LedgerEndedError, OutcomeUnknownError)
 """Failures of the ledger after the request itself was recorded, where their own hints would mislead."""
+
+
+def way_on(release: int) -> str:
+    """What leads on from pods of a release that will not become ready; before the first there is none to go back to."""
+    if release == 1:
+        return "Deploy an image that works: 1ctl deploy --image IMAGE"
+    return "Deploy an image that works, or go back to a release that did: 1ctl deploy rollback"
 
 
 def record(

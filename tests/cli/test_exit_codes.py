@@ -263,8 +263,17 @@ def test_3_for_a_sandbox_that_is_asked_for_an_unreadable_time(cli: Cli) -> None:
 def test_4_for_pods_that_cannot_start_and_says_why(cli: Cli) -> None:
     result = cli.run("deploy", "--image", "broken:1", "--wait").failed(4)
     assert result.error.startswith("❌ release 1 failed: ImagePullBackOff: ")
-    assert "go back to a release that did: 1ctl deploy rollback" in result.error
     assert "Deployed" in cli.events()
+
+
+def test_4_names_the_way_back_where_there_is_a_release_to_go_back_to(cli: Cli) -> None:
+    back = "go back to a release that did: 1ctl deploy rollback"
+    first = cli.run("deploy", "--image", "broken:1", "--wait").failed(4)
+    assert first.error.endswith("Deploy an image that works: 1ctl deploy --image IMAGE\n")
+    assert back not in cli.run("deploy", "status", "--wait").failed(4).error
+    cli.run("deploy", "--image", "nginx:1", "--wait").done()
+    assert back in cli.run("deploy", "--image", "broken:2", "--wait").failed(4).error
+    assert back in cli.run("deploy", "status", "--wait").failed(4).error
 
 
 def test_4_says_that_the_earlier_release_goes_on_and_shows_the_crashed_containers_log(cli: Cli) -> None:
