@@ -59,14 +59,20 @@ def _cannot_be_made(status: Json) -> tuple[str, str] | None:
 
 
 def _verdict(status: Json, updated: Sequence[Pod]) -> tuple[str, str] | None:
-    """Why the rollout will not succeed: a pod's own reason, which says more, or the deadline."""
+    """Why the rollout will not succeed: a pod's own reason, which says more, or the deadline and why pods were not made."""
     for pod in updated:
         if pod.reason in FATAL_REASONS:
             return pod.reason, pod.message or ""
     for condition in status.get("conditions", ()):
         if (condition["type"], condition.get("reason")) == ("Progressing", "ProgressDeadlineExceeded"):
-            return condition["reason"], condition.get("message", "")
+            return condition["reason"], " ".join(filter(None, (condition.get("message"), _unmade(status))))
     return None
+
+
+def _unmade(status: Json) -> str | None:
+    """Why the cluster makes no pod, or not all of them, in one sentence."""
+    found = _cannot_be_made(status)
+    return None if found is None else ": ".join(filter(None, found))
 
 
 def _owner(item: Json) -> str | None:

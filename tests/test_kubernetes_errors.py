@@ -844,6 +844,8 @@ def test_what_a_pod_says_goes_before_it_and_what_is_complete_has_none(connect: C
 def test_a_missed_deadline_is_the_verdict_where_no_pod_says_more(connect: Connect) -> None:
     late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "too late"}
     assert rollout(connect, pod("rs10"), conditions=[late]).failed == ("ProgressDeadlineExceeded", "too late")
+    because = "too late FailedCreate: exceeded quota: pods"
+    assert rollout(connect, pod("rs10"), conditions=[NO_POD, late]).failed == ("ProgressDeadlineExceeded", because)
 
 
 # Logs
