@@ -186,7 +186,7 @@ def _concerned(app: App) -> Life | None:
 
 def _is_applied(app: App, deployment_id: str, target: int) -> bool:
     """Whether the cluster reflects everything about this life up to a position; an ended one is gone."""
-    if app.leaving is not None and app.leaving.deployment_id == deployment_id:
+    if app.is_leaving(deployment_id):
         return False
     life = app.life
     return life is None or life.deployment_id != deployment_id or life.applied_through >= target

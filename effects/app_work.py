@@ -147,9 +147,8 @@ class AppWork:
         try:
             # Everything of a leaving life goes first.
             was_leaving = app.leaving is not None
-            before = app.life
+            before = app
             leftovers = None if was_leaving else self.leftovers(app)
-            leaving = app.leaving or before
             app = self.reconciler.reconcile(work.app_id, leftovers=leftovers, known=app)
         except ParkedError as error:
             self._count(error.__cause__)
@@ -161,10 +160,10 @@ class AppWork:
             LOG.warning("parked", extra=_about(work.app_id, reason="Sealed", detail=error.message))
             self.queue.done(work)
             return "parked"
-        _tell(app, before, leaving)
+        _tell(app, before)
         if was_leaving:
             self.queue.add(work.app_id)  # for what is left of a life before that one
-        return self._look_at_pods(work, app, before)
+        return self._look_at_pods(work, app, before.life)
 
     def _look_at_pods(self, work: Work, app: App, before: Life | None) -> str:
         life = app.life
@@ -212,12 +211,13 @@ class AppWork:
         self.queue.failed(work, delay, message)
 
 
-def _tell(app: App, before: Life | None, leaving: Life | None) -> None:
+def _tell(app: App, before: App) -> None:
     """What the cluster has now and did not have before; what it no longer has."""
     life = app.life
-    if leaving is not None and app.leaving is None and (life is None or life.deployment_id != leaving.deployment_id):
-        LOG.info("removed", extra=_about(app.id, release=leaving.release))
-    if life is not None and life.applied_through > (before.applied_through if before is not None else 0):
+    for ended in (*before.unremoved, *((before.life,) if before.life else ())):
+        if ended.deployment_id != app.deployment_id and not app.is_leaving(ended.deployment_id):
+            LOG.info("removed", extra=_about(app.id, release=ended.release))
+    if life is not None and life.applied_through > (before.life.applied_through if before.life is not None else 0):
         extra = _about(app.id, release=life.release, through=life.applied_through, objects=len(life.objects))
         LOG.info("applied", extra=extra)
 

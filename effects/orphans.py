@@ -66,7 +66,7 @@ def _explained(reader: LedgerReader, deployment_id: str, around: Surroundings) -
     if app_id is None:
         return _Explained((), "no event of this ledger names its deployment")
     app = reader.app(app_id)
-    if app.leaving is not None and app.leaving.deployment_id == deployment_id:
+    if app.is_leaving(deployment_id):
         return _Explained(None)  # its removal is not finished
     if app.life is None or app.life.deployment_id != deployment_id:
         return _Explained((), "its deployment was destroyed")

@@ -137,7 +137,7 @@ class Reconciler:
         for _ in range(ATTEMPTS):
             app, known = known or self.ledger.app(app_id), None
             try:
-                if app.leaving is not None:
+                while app.leaving is not None:
                     app = self._remove(app, app.leaving)
                 if app.life is not None:
                     return self._apply(app, app.life, made, progress or _silent)
@@ -270,9 +270,7 @@ class Reconciler:
         event = ResourcesRemoved(through=life.destroyed)
 
         def make(now: App) -> tuple[str, ObservedEvent, int] | None:
-            leaving = now.leaving
-            same = leaving is not None and leaving.deployment_id == life.deployment_id
-            return (life.deployment_id, event, event.through) if same else None
+            return (life.deployment_id, event, event.through) if now.is_leaving(life.deployment_id) else None
 
         return self.ledger.observe(app.id, self.request, make)
 

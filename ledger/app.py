@@ -198,7 +198,7 @@ class App(Value):
         head: Position of the newest event folded; 0 for none.
         lives: How many lives were opened.
         life: The open life, or None.
-        leaving: The newest destroyed life whose objects are not known to be gone, or None.
+        unremoved: Destroyed lives whose objects are not known to be gone, oldest first.
         adopted: By ``Kind/name``, the uid of an object that was somebody else's and may be taken over.
     """
 
@@ -208,7 +208,7 @@ class App(Value):
     head: int = 0
     lives: int = 0
     life: Life | None = None
-    leaving: Life | None = None
+    unremoved: tuple[Life, ...] = ()
     adopted: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -220,6 +220,15 @@ class App(Value):
     def observed(self) -> UUID:
         """Identity of its second stream."""
         return observed_stream(self.stream)
+
+    @property
+    def leaving(self) -> Life | None:
+        """The newest destroyed life whose objects are not known to be gone; None if there is none."""
+        return self.unremoved[-1] if self.unremoved else None
+
+    def is_leaving(self, deployment_id: str) -> bool:
+        """Whether that life was destroyed, and its objects are not known to be gone."""
+        return any(life.deployment_id == deployment_id for life in self.unremoved)
 
     @property
     def dirty(self) -> bool:
@@ -285,24 +294,36 @@ def evolve(app: App, recorded: Recorded) -> App:
     match event:
         case Deployed():
             return _deployed(app, recorded, event)
-        case ResourcesRemoved():
-            leaving = app.leaving
-            done = leaving is not None and leaving.destroyed is not None and event.through >= leaving.destroyed
-            return replace(app, leaving=None) if done else app
         case ObjectAdopted():
             return _adopted(app, recorded, event)
-        case ApplyRetried() if app.leaving is not None and _about(app.leaving, recorded):
-            leaving = replace(app.leaving, changed=recorded.position, parked=None)
-            return replace(app, leaving=leaving)
-        case ApplyRefused() if app.leaving is not None and _about(app.leaving, recorded):
-            return replace(app, leaving=_parked(app.leaving, event))
+        case ResourcesRemoved() | ApplyRetried() | ApplyRefused() if any(
+            _about(life, recorded) for life in app.unremoved
+        ):
+            after = ((_evolve_leaving(life, recorded) if _about(life, recorded) else life) for life in app.unremoved)
+            return replace(app, unremoved=tuple(life for life in after if life is not None))
         case _ if app.life is None or not _about(app.life, recorded):
             return app
         case Destroyed():
             life = replace(app.life, destroyed=recorded.position, changed=recorded.position, parked=None)
-            return replace(app, life=None, leaving=replace(life, updated_us=recorded.recorded_us))
+            life = replace(life, updated_us=recorded.recorded_us)
+            # Whoever destroys an app asks for all that is left of it to go, whatever was refused before.
+            before = (replace(each, parked=None) if each.parked else each for each in app.unremoved)
+            return replace(app, life=None, unremoved=(*before, life))
         case _:
             return replace(app, life=_evolve_life(app.life, recorded))
+
+
+def _evolve_leaving(life: Life, recorded: Recorded) -> Life | None:
+    """A destroyed life after news of its removal; None once it is gone."""
+    match recorded.event:
+        case ResourcesRemoved() as event:
+            return None if life.destroyed is not None and event.through >= life.destroyed else life
+        case ApplyRetried():
+            return replace(life, changed=recorded.position, parked=None)
+        case ApplyRefused() as event:
+            return _parked(life, event)
+        case _:
+            return life
 
 
 def _adopted(app: App, recorded: Recorded, event: ObjectAdopted) -> App:

@@ -24,6 +24,7 @@ from ledger.app import App
 from ledger.commands import Destroy, PurgeSecret, Restart, Scale, SetEnv, UnsetEnv, UnsetSecrets
 from ledger.errors import SealedError
 from ledger.events import ApplyRefused, Deployed, ResourcesApplied, ResourcesRemoved, Restarted, RolloutFailed
+from projections.app_list import app_list
 from tests.effects.worlds import (
     GATEWAY,
     Counter,
@@ -255,6 +256,29 @@ def test_a_leftover_of_an_earlier_life_is_removed_first(world: World) -> None:
     assert world.life.deployment_id != old.deployment_id
     world.assert_equal()
     assert not {uid for uid, _ in before.values()} & {uid for uid, _ in world.versions().values()}
+
+
+def statuses(world: World) -> list[str]:
+    """What `deploy list` says about each life of the app."""
+    rows = app_list(world.ledger.store, world.app_id.cluster, world.app_id.namespace, ended=True)
+    return [row.status for row in rows if row.app == world.app_id.name]
+
+
+def test_every_destroyed_life_is_recorded_as_gone_though_none_was_ever_applied(world: World) -> None:
+    for command in (image(), Destroy(), image(), Destroy(), image(), Destroy()):
+        world.ask(command)
+    assert statuses(world) == ["pending"] * 3
+    assert not world.reconcile().dirty
+    assert statuses(world) == ["destroyed"] * 3
+
+
+def test_objects_of_a_life_go_though_another_one_was_destroyed_since(world: World) -> None:
+    world.do(image())
+    for command in (Destroy(), image(), Destroy()):
+        world.ask(command)
+    world.reconcile()
+    assert world.objects() == {}
+    assert statuses(world) == ["destroyed"] * 2
 
 
 def test_destroy_removes_everything_of_the_app_and_nothing_of_another(world: World) -> None:

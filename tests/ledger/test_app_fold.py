@@ -168,10 +168,31 @@ def test_a_life_is_gone_once_its_objects_are() -> None:
     assert state.lives == 1
 
 
+def test_each_destroyed_life_is_left_until_it_is_known_to_be_gone_itself() -> None:
+    history = [*told(*ended(), deployed(life=NEXT_LIFE), Destroyed())]
+
+    def left(*removals: tuple[str, int]) -> list[str]:
+        lines = list(history)
+        for life, through in removals:
+            lines += told(ResourcesRemoved(through=through), life=life, after=len(lines))
+        return [life.deployment_id for life in fold(App(id=APP), lines).unremoved]
+
+    assert left() == [FIRST_LIFE, NEXT_LIFE]
+    assert left((FIRST_LIFE, 3)) == [NEXT_LIFE]
+    assert left((NEXT_LIFE, 5)) == [FIRST_LIFE]
+    assert left((NEXT_LIFE, 5), (FIRST_LIFE, 3)) == []
+
+
 def test_an_outdated_removal_does_not_clear_a_later_destroy() -> None:
     history = [*ended(), deployed(life=NEXT_LIFE), Destroyed()]
-    assert app(*history, ResourcesRemoved(through=3)).leaving is not None
-    assert app(*history, ResourcesRemoved(through=5)).leaving is None
+    assert app(*history, ResourcesRemoved(through=3)).is_leaving(NEXT_LIFE)
+    assert not app(*history, ResourcesRemoved(through=5)).is_leaving(NEXT_LIFE)
+
+
+def test_whatever_is_left_of_an_app_is_tried_again_once_it_is_destroyed_again() -> None:
+    refused = ApplyRefused(release=1, through=3, reason="Forbidden", message="no")
+    state = app(*ended(), refused, deployed(life=NEXT_LIFE), Destroyed())
+    assert [life.parked for life in state.unremoved] == [None, None]
 
 
 def test_the_next_deploy_opens_a_new_life_that_inherits_nothing() -> None:
