@@ -44,7 +44,7 @@ from ledger.follow import Follower
 from ledger.lease import Lease
 from ledger.request import Request
 from ledger.spec import AppId
-from ledger.store import Row, Store
+from ledger.store import Head, Row, Store
 from ledger.stored_leaves import is_as_recorded
 from ledger.streams import LEDGER_STREAM
 
@@ -129,9 +129,8 @@ class Term:
         self._ledger = equipment.make_ledger()
         self._epoch = self._ledger.epoch()
         self._ledger_id = self._ledger.ledger_id() or ""
-        self._begin = equipment.store.head().position
-        self._follower = Follower(equipment.store, self._begin)
-        self._read = self._begin
+        self._read = equipment.store.head()
+        self._follower = Follower(equipment.store, self._read.position)
         self.parked: set[AppId] = set()
         self.troubles = Troubles(equipment.clock)
         self._alike: dict[Ref, Alike] = {}
@@ -162,12 +161,12 @@ class Term:
 
     def position(self) -> int:
         """Everything up to here was worked on once."""
-        lowest = self.queue.lowest()
-        return self._read if lowest is None else min(self._read, lowest - 1)
+        read, lowest = self._read.position, self.queue.lowest()
+        return read if lowest is None else min(read, lowest - 1)
 
     def lag(self) -> int:
         """How many positions were not worked on yet when the lease was last renewed. Asks nobody."""
-        return max(self._lease.head, self._read) - self.position()
+        return max(self._lease.head, self._read.position) - self.position()
 
     def is_settled(self) -> bool:
         """Whether every app was worked on, but for those whose pods are awaited and those that failed repeatedly."""
@@ -181,9 +180,14 @@ class Term:
         self._start("resync", self._look_at_everything)
 
     def check(self) -> None:
-        """End the term if the ledger was put back to a position before the last one read."""
-        if self._equipment.store.head().position < self._read:
-            self._end(LeadershipLostError("the ledger was restored to an earlier position"))
+        """End the term if the ledger does not continue what was read, or if another worker leads."""
+        read = self._read
+        found = self._equipment.store.positions(read.position, read.position, limit=1)
+        if read.position and (not found or found[0].chain != read.chain):
+            detail = f"the ledger does not continue what was read up to position {read.position}: it was put back"
+            self._end(LeadershipLostError(detail))
+        elif not self._lease.held:
+            self._end(_not_leading())
 
     def stop(self, within: float | None = None) -> bool:
         """Finish what is in work, begin nothing more, and return when all threads have ended.
@@ -288,7 +292,7 @@ class Term:
             crash_point("before taking up what was recorded")
             for row in rows:
                 self._take(row)
-            self._read = rows[-1].position
+            self._read = Head(rows[-1].position, rows[-1].recorded_us, rows[-1].chain)
 
     def _take(self, row: Row) -> None:
         try:
@@ -426,7 +430,11 @@ class Term:
 
     def _check_leadership(self) -> None:
         if not self._lease.held:
-            raise LeadershipLostError("another worker leads, or this one was stopped for too long")
+            raise _not_leading()
+
+
+def _not_leading() -> LeadershipLostError:
+    return LeadershipLostError("another worker leads, or this one was stopped for too long")
 
 
 def _disabled(cluster: str) -> DisabledError:

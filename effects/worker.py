@@ -223,6 +223,7 @@ class Worker:
                     self._try(term.check)
                 renew_at = now + every
             if not self._lease.held:
+                self._try(term.check)  # which says why: a ledger that was put back knows of no leader
                 return False
             if once and term.is_settled():
                 return True

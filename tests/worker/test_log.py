@@ -55,6 +55,25 @@ def test_what_was_applied_set_back_and_removed_is_told(cli: Cli) -> None:
     assert run.log()[-1]["message"] == "ended"
 
 
+def test_why_everything_is_looked_at_again_is_told_after_a_restore_that_is_as_long_as_what_was_read(
+    cli: Cli, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup.db"
+    with worker(cli) as run:
+        cli.run("deploy", "--image", "nginx:alpine", "--wait").done()
+        cli.run("ledger", "backup", str(backup)).done()
+        cli.run("deploy", "mark-bad", "1", "--reason", "in no backup").done()
+        time.sleep(1.5)  # so that it was read
+        (marked,) = cli.run("audit", "log", "--kind", "ReleaseMarkedBad", "-o", "json").json
+        cli.run("ledger", "restore", str(backup), "--accept-loss", "-y").done()
+        eventually(lambda: len(told(run, "leading")) > 1)
+    (restored,) = cli.run("audit", "log", "--kind", "LedgerRestored", "-o", "json").json
+    assert restored["position"] == marked["position"]
+    (ended,) = told(run, "term ended")
+    assert ended["error"] == "LeadershipLostError"
+    assert "does not continue what was read" in str(ended["detail"])
+
+
 def test_a_stand_by_says_once_that_it_is_one(cli: Cli) -> None:
     with worker(cli), worker(cli, leads=False, name="stand-by") as run:
         eventually(lambda: told(run, "standby"))
