@@ -15,6 +15,12 @@ _WIDTH = 30
 _SECONDS = 0.1
 
 
+def clear() -> None:
+    """Take the line away, so that something else can be said; the next step shows it again."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Told]:
     """A function to be told how much of how much is done; the line is gone at the end, also after an error."""

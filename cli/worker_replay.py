@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from cli.exit_codes import CommandError, ExitCode
 from cli.follow_up import tell_kubectl
 from cli.moment import AsOfOption, AtPositionOption, When, resolve
 from cli.options import YesOption, not_empty
-from cli.progress import progress
+from cli.progress import clear, progress
 from cli.session import Session
 from ledger.errors import OneCtlError, RefusedError
 from ledger.text import Lines, lines_of
@@ -21,6 +22,7 @@ from ledger.text import Lines, lines_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from effects.recurring import Outage
     from effects.replay import Replay
     from ledger.spec import AppId
 
@@ -37,6 +39,7 @@ def replay(
     """Fill an empty cluster with what the ledger asks for.
 
     All apps of this profile's cluster are applied there; nothing is recorded. Namespaces must exist. It may be repeated.
+    What a cluster that does not answer keeps from being applied is tried again, for as long as other apps come through.
 
     Example:  1ctl worker replay --context prod-2 --as-of "2h ago"
     """
@@ -97,6 +100,22 @@ def _check_namespaces(exists: Callable[[str], bool], apps: Sequence[AppId], cont
         )
 
 
+class _Told:
+    """Says that something is tried again, and less and less often while that goes on."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._outage: Outage | None = None
+
+    def __call__(self, error: OneCtlError) -> None:
+        from effects.recurring import fails  # noqa: PLC0415
+
+        self._outage, is_news = fails(self._outage, time.monotonic())
+        if is_news:
+            clear()
+            self._session.terminal.notice(f"It is tried again: {error.message}")
+
+
 def _replay(
     session: Session, make: Callable[[], Replay], apps: Sequence[AppId]
 ) -> tuple[int, list[tuple[AppId, OneCtlError]]]:
@@ -107,7 +126,7 @@ def _replay(
     done = 0
     failed: dict[AppId, OneCtlError] = {}
     try:
-        with progress("Applying") as show, closing(replay_all(make, apps)) as each:
+        with progress("Applying") as show, closing(replay_all(make, apps, retried=_Told(session))) as each:
             for number, (app_id, outcome) in enumerate(each, start=1):
                 if isinstance(outcome, OneCtlError):
                     failed[app_id] = outcome

@@ -15,7 +15,7 @@ from cli.exit_codes import ExitCode
 from effects.cluster import DIGEST_ANNOTATION
 from tests.cli_support import Cli, Result, write_toml
 from tests.effects.worlds import eventually
-from tests.faults.plan import Plan
+from tests.faults.plan import Fault, Once, Plan
 from tests.faults.proxy import CONTEXT, FaultProxy
 from tests.kubernetes.support import Kubectl, a_cluster_user
 from tests.kubernetes_support import kubeconfig
@@ -132,6 +132,29 @@ def test_without_yes_and_without_a_terminal_nothing_is_sent(user: tuple[Cli, Kub
     place = ("--kubeconfig", str(kubectl.file), "--context", kubectl.context)
     cli.run("worker", "replay", *place).failed(ExitCode.USAGE)
     assert digests(kubectl) == {}
+
+
+def test_on_a_bad_way_to_the_server_it_goes_on_until_every_app_is_there(
+    user: tuple[Cli, Kubectl], tmp_path: Path
+) -> None:
+    cli, _ = user
+    for number in range(4):
+        write_toml(tmp_path / f"app-{number}", f"app-{number}")
+        cli.within(tmp_path / f"app-{number}").run("deploy", "--image", "nginx:1", "--detach").done()
+    wrong = (
+        Once(Fault.UNAVAILABLE, "get", "deployments", 2),
+        Once(Fault.RESET_BEFORE, "patch", "configmaps", 1),
+        Once(Fault.RESET_AFTER, "patch", "deployments", 1),
+        Once(Fault.TOO_MANY_REQUESTS, "patch", "services", 3),
+        Once(Fault.HALF_A_BODY, "patch", "httproutes", 2),
+    )
+    with FaultProxy(kubeconfig(), Plan(once=wrong)) as proxy:
+        place = ("--kubeconfig", str(proxy.kubeconfig(tmp_path)), "--context", CONTEXT)
+        filled = cli.run("-o", "json", "worker", "replay", "-y", *place).done()
+    assert (filled.json["apps"], filled.json["failed"]) == (4, [])
+    assert "It is tried again: " in filled.stderr
+    assert len(proxy.plan.faults()) == len(wrong)
+    assert replay(user).done().json["objects_sent"] == 0
 
 
 def test_interrupted_it_ends_what_is_in_work_and_the_next_try_sends_only_the_rest(
