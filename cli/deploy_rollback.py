@@ -15,7 +15,7 @@ from cli.recording import record, show_plan, status_hint, way_on
 from cli.session import Session
 from cli.target import meant, named
 from ledger.app import App
-from ledger.commands import MarkBad, Rollback
+from ledger.commands import MarkBad, Rollback, Unmark
 from ledger.events import RolledBack
 from ledger.landmarks import release_failure, release_lines
 from projections.changes import changes, in_words
@@ -90,6 +90,7 @@ def mark_bad(
         int, typer.Argument(metavar="N", callback=countable, autocompletion=offer("releases"), help="Release.")
     ],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown to whoever wants to go back to it.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Take the mark back; both stay in the history.")] = False,
     *,
     which: Which,
     request_id: RequestIdOption = None,
@@ -97,25 +98,32 @@ def mark_bad(
 ) -> None:
     """Block rollbacks to a release.
 
-    This cannot be undone. If the release runs, it goes on; its image can be deployed again, as a new release.
+    If the release runs, it goes on; its image can be deployed again, as a new release.
 
     Example:  1ctl deploy mark-bad 2 --reason "loses orders"
     """
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
     app = meant(session, request, which)
+    command = Unmark(release=release) if undo else MarkBad(release=release)
     if dry_run:
-        show_plan(session, app.id, MarkBad(release=release), request)
+        show_plan(session, app.id, command, request)
         return
-    outcome = record(session, app.id, MarkBad(release=release), request, life=app.deployment_id)
+    outcome = record(session, app.id, command, request, life=app.deployment_id)
     life = answers.own_life(outcome)
-    with answers.answering(session, request, outcome, lambda: {"release": release, "bad": life.bad[release]}):
-        if outcome.recorded:
+    # Of a request that is repeated, as it was recorded: the mark may have been taken back since.
+    before = None if outcome.recorded else life.bad.get(release)
+    why = None if undo else before or outcome.recorded[0].envelope.reason
+    with answers.answering(session, request, outcome, lambda: {"release": release, "bad": why}):
+        if undo:
+            said = "is no longer marked as bad" if outcome.recorded else "is not marked as bad"
+            session.terminal.success(f"Release {release} {said}")
+        elif before is not None:
+            session.terminal.info(f"Release {release} was marked as bad before: {before}")
+        else:
             session.terminal.success(f"Release {release} is marked as bad")
             if release == life.release:
                 session.terminal.notice(f"Release {release} is the one that runs, and goes on. {way_on(release)}")
-        else:
-            session.terminal.info(f"Release {release} was marked as bad before: {life.bad[release]}")
 
 
 def _agreed(session: Session, app: App, command: Rollback, request_id: str, *, yes: bool) -> Rollback | None:

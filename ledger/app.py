@@ -32,6 +32,7 @@ from ledger.events import (
     ObservedEvent,
     Redacted,
     ReleaseMarkedBad,
+    ReleaseUnmarked,
     ResourcesApplied,
     ResourcesRemoved,
     Restarted,
@@ -141,7 +142,7 @@ class Life(Value):
         drift: By ``Kind/name``, the fields known to differ from what is asked for.
         heals: By ``Kind/name`` and then by field, when it was last set back (microseconds UTC, oldest first), since
             something was asked for.
-        bad: Releases marked as bad, with the reason given.
+        bad: Releases that are marked as bad, with the reason given.
         destroyed: Position of `Destroyed`, or None while the life is open.
     """
 
@@ -431,6 +432,8 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
             return _rolled_back(life, recorded, event)
         case ReleaseMarkedBad():
             return replace(life, bad={**life.bad, event.release: recorded.envelope.reason or "no reason given"})
+        case ReleaseUnmarked():
+            return replace(life, bad={number: why for number, why in life.bad.items() if number != event.release})
         case SecretUnset():
             kept = {key: secret for key, secret in life.secrets.items() if key not in event.keys}
             return _secrets_set(life, recorded, kept)

@@ -20,7 +20,7 @@ import orjson
 
 from ledger.app import App
 
-FOLD = 3
+FOLD = 4
 """Raised when the same events lead to another state, or another `head` of one."""
 
 _Restore = Callable[[Any], Any]

@@ -107,6 +107,13 @@ class MarkBad(Value):
 
 
 @value
+class Unmark(Value):
+    """Let everybody roll back to a release again that was marked as bad."""
+
+    release: int
+
+
+@value
 class Scale(Value):
     """Change the number of pods."""
 
@@ -148,6 +155,7 @@ Command: TypeAlias = (
     | Restore
     | Rollback
     | MarkBad
+    | Unmark
     | SetEnv
     | UnsetEnv
     | SetSecrets

@@ -22,6 +22,7 @@ from ledger.commands import (
     Scale,
     SetEnv,
     SetSecrets,
+    Unmark,
     UnsetEnv,
     UnsetSecrets,
 )
@@ -37,6 +38,7 @@ from ledger.events import (
     EnvUnset,
     ObjectAdopted,
     ReleaseMarkedBad,
+    ReleaseUnmarked,
     Restarted,
     RolledBack,
     Scaled,
@@ -110,7 +112,11 @@ def decide(  # noqa: C901, PLR0911, PLR0912 - one arm per command, in one place
             _check_known(event.env, app)
             return (event,)
         case MarkBad():
-            return _mark_bad(command, life)
+            _check_release(command.release, life)
+            return () if command.release in life.bad else (ReleaseMarkedBad(release=command.release),)
+        case Unmark():
+            _check_release(command.release, life)
+            return (ReleaseUnmarked(release=command.release),) if command.release in life.bad else ()
         case Scale():
             replicas = values.replicas(command.replicas)
             return () if replicas == life.spec.replicas else (Scaled(replicas=replicas),)
@@ -281,13 +287,11 @@ def _target(command: Rollback, releases: Sequence[PastRelease]) -> PastRelease:
     return named
 
 
-def _mark_bad(command: MarkBad, life: Life) -> Sequence[AppEvent]:
-    if not 1 <= command.release <= life.release:
+def _check_release(number: int, life: Life) -> None:
+    if not 1 <= number <= life.release:
         raise RefusedError(
-            f"there is no release {command.release}; the newest is {life.release}",
-            hint="See them: 1ctl deploy releases",
+            f"there is no release {number}; the newest is {life.release}", hint="See them: 1ctl deploy releases"
         )
-    return () if command.release in life.bad else (ReleaseMarkedBad(release=command.release),)
 
 
 def _purge(command: PurgeSecret, life: Life, app: App) -> Sequence[AppEvent]:

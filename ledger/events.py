@@ -153,6 +153,13 @@ class ReleaseMarkedBad(Value):
 
 
 @value
+class ReleaseUnmarked(Value):
+    """Whoever wants may roll back to this release again; why is the envelope's reason."""
+
+    release: int
+
+
+@value
 class DomainAssigned(Value):
     """The life got its host name, for as long as it lasts."""
 
@@ -417,6 +424,7 @@ AppEvent: TypeAlias = (
     Deployed
     | RolledBack
     | ReleaseMarkedBad
+    | ReleaseUnmarked
     | DomainAssigned
     | EnvSet
     | EnvUnset
@@ -454,6 +462,7 @@ SCHEMA_VERSIONS: Mapping[type[Event], int] = {
     Deployed: 1,
     RolledBack: 1,
     ReleaseMarkedBad: 1,
+    ReleaseUnmarked: 1,
     DomainAssigned: 1,
     EnvSet: 1,
     EnvUnset: 1,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ledger.app import App, Life, fold, open_life
 from ledger.codec import recorded
-from ledger.commands import Command, MarkBad
+from ledger.commands import Command, MarkBad, Unmark
 from ledger.decide import decide, retried
 from ledger.envelope import Recorded, Source, Subject
 from ledger.errors import LedgerDamagedError
@@ -168,7 +168,7 @@ class Ledger(OwnStreamWriter, FactWriter):
                 f" {prior.last_position}, as the ledger says",
                 hint="See what else is wrong: 1ctl audit verify",
             )
-        if isinstance(command, MarkBad):
+        if isinstance(command, MarkBad | Unmark):
             refuse_other_reason(prior, answer[0].envelope.reason, request.reason)
         return Outcome(app=self.app(app_id), recorded=answer, repeated=True)
 

@@ -27,6 +27,7 @@ from ledger.events import (
     ObjectAdopted,
     Redacted,
     ReleaseMarkedBad,
+    ReleaseUnmarked,
     ResourcesApplied,
     ResourcesRemoved,
     Restarted,
@@ -62,6 +63,7 @@ Ignored: TypeAlias = (
     | WorkerEnabled
     | WorkerDisabled
     | ReleaseMarkedBad
+    | ReleaseUnmarked
     | DomainAssigned
     | DomainClaimed
     | DomainReleased

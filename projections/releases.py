@@ -36,6 +36,7 @@ from ledger.events import (
     ObjectAdopted,
     Redacted,
     ReleaseMarkedBad,
+    ReleaseUnmarked,
     ResourcesApplied,
     ResourcesRemoved,
     Restarted,
@@ -219,7 +220,7 @@ def _fold(lives: dict[str, _Life], recorded: Recorded) -> None:
         _fold_life(lives[deployment_id], recorded)
 
 
-def _fold_life(life: _Life, recorded: Recorded) -> None:  # noqa: C901 - one arm per event, in one place
+def _fold_life(life: _Life, recorded: Recorded) -> None:  # noqa: C901, PLR0912 - one arm per event, in one place
     event = recorded.event
     match event:
         case Deployed():
@@ -229,6 +230,8 @@ def _fold_life(life: _Life, recorded: Recorded) -> None:  # noqa: C901 - one arm
             life.ask(recorded, event)
         case ReleaseMarkedBad():
             life.marked_bad[event.release] = recorded.envelope.reason or "no reason given"
+        case ReleaseUnmarked():
+            life.marked_bad.pop(event.release, None)
         case RolloutCompleted():
             life.complete(recorded, event)
         case RolloutFailed():

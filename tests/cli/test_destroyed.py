@@ -29,6 +29,7 @@ def destroyed(deployed: Cli) -> Cli:
         ["deploy", "restart"],
         ["deploy", "rollback", "-y"],
         ["deploy", "mark-bad", "1", "--reason", "no"],
+        ["deploy", "mark-bad", "1", "--undo", "--reason", "no"],
         ["deploy", "blame"],
         ["deploy", "status"],
         ["deploy", "destroy", "-y"],

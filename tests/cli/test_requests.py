@@ -212,6 +212,21 @@ def test_another_reason_to_mark_a_release_as_bad_is_another_request(deployed: Cl
     deployed.run(*bad, "slow").done()
 
 
+def test_another_reason_to_take_a_mark_back_is_another_request(deployed: Cli) -> None:
+    deployed.run("deploy", "mark-bad", "1", "--reason", "slow").done()
+    good = ("deploy", "mark-bad", "1", "--undo", "--request-id", "q1", "--reason")
+    deployed.run(*good, "it was the network").done()
+    assert 'request id "q1" was used for another request' in deployed.run(*good, "it is fast").failed(3).error
+    assert NOTICE.replace("ci-1", "q1") in deployed.run(*good, "it was the network").done().stderr
+
+
+def test_a_repeated_mark_is_answered_as_it_was_though_it_was_taken_back_since(deployed: Cli) -> None:
+    bad = ("-o", "json", "deploy", "mark-bad", "1", "--reason", "slow", "--request-id", "q1")
+    first = deployed.run(*bad).done().json
+    deployed.run("deploy", "mark-bad", "1", "--undo", "--reason", "it was the network").done()
+    assert deployed.run(*bad).done().json == {**first, "repeated": True}
+
+
 def test_what_was_recorded_before_is_not_refused_for_a_key_that_is_gone(deployed: Cli) -> None:
     deployed.run("secret", "create", "--kv", "TOKEN=value").done()
     deployed.run("deploy", "restart", "--request-id", "q1").done()

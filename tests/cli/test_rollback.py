@@ -106,6 +106,29 @@ def test_a_life_that_ended_is_named_when_its_id_is_asked_for(twice: Cli) -> None
     assert f'deployment "{old}" was not open at position' in told.error
 
 
+def test_a_mark_can_be_taken_back_and_the_history_has_both(deployed: Cli) -> None:
+    deployed.run("deploy", "--image", "nginx:2").done()
+    deployed.run("deploy", "mark-bad", "1", "--reason", "slow").done()
+    deployed.run("deploy", "rollback", "--version", "1", "-y").failed(3)
+    then = len(deployed.events())
+    said = deployed.run("deploy", "mark-bad", "1", "--undo", "--reason", "it was the network").done()
+    assert "Release 1 is no longer marked as bad" in said.stdout
+    assert (
+        "Release 1 is not marked as bad"
+        in deployed.run("deploy", "mark-bad", "1", "--undo", "--reason", "sure").done().stdout
+    )
+
+    def marked(*when: str) -> object:
+        releases = deployed.run("-o", "json", "deploy", "releases", "--wide", *when).done().json
+        return next(each for each in releases if each["version_number"] == 1).get("marked_bad")
+
+    assert (marked(), marked("--at-position", str(then))) == (None, "slow")
+    kinds = {"ReleaseMarkedBad": "slow", "ReleaseUnmarked": "it was the network"}
+    log = deployed.run("-o", "json", "audit", "log").done().json
+    assert {each["kind"]: each["reason"] for each in log if each["kind"] in kinds} == kinds
+    deployed.run("deploy", "rollback", "--version", "1", "-y").done()
+
+
 def test_to_mark_the_release_that_runs_stops_nothing_and_says_so(deployed: Cli) -> None:
     deployed.run("deploy", "--image", "nginx:2").done()
     older = deployed.run("deploy", "mark-bad", "1", "--reason", "slow").done()

@@ -106,6 +106,7 @@ def _more(base: Path) -> Iterator[tuple[str, Any]]:
     run("env", "create", "--env", "A=b")
     assert cli.run("-o", "json", "deploy", "--image", "broken:2", "--wait").code == 4
     run("deploy", "mark-bad", "2", "--reason", "loses orders")
+    run("deploy", "mark-bad", "1", "--undo", "--reason", "never was")
     yield "deploy diff", run("deploy", "diff", "1", "2")
     run("deploy", "rollback", "-y")
     yield "deploy releases", run("deploy", "releases")

@@ -25,7 +25,7 @@ FOLDS = Path(__file__).parents[1] / "golden" / "folds"
 STATES = (App, AppId, Life, Roll, Configuration, SecretVersion, Spec, Parked, AppliedObject, FieldDrift)
 
 
-VERBS = [verb for verb in get_args(Verb) if verb not in ("retry_removal", "overtake")]
+VERBS = [verb for verb in get_args(Verb) if verb not in ("retry_removal", "overtake", "unmark")]
 """What golden files are made from. Verbs that came later would make another history, not another fold."""
 
 

@@ -30,6 +30,7 @@ LedgerCreated.v1 LedgerMoved.v1 LedgerRestored.v1 Redacted.v1 ReleaseMarkedBad.v
 ResourcesRemoved.v1 Restarted.v1 RolledBack.v1 RolloutCompleted.v1 RolloutFailed.v1 Scaled.v1 SecretPurged.v1
 SecretSet.v1 SecretUnset.v1 SecretsFingerprinted.v1 WorkerIdentitySet.v1
 Redacted.v2 ResourcesApplied.v2 ApplyRetried.v1 DriftDetected.v1 DriftHealed.v1 ObjectAdopted.v1 WorkerDisabled.v1 WorkerEnabled.v1
+ReleaseUnmarked.v1
 """
 
 

@@ -30,6 +30,7 @@ from ledger.events import (
     LedgerCreated,
     ObjectAdopted,
     ReleaseMarkedBad,
+    ReleaseUnmarked,
     ResourcesApplied,
     ResourcesRemoved,
     Restarted,
@@ -64,6 +65,7 @@ Verb = Literal[
     "deploy",
     "roll_back",
     "mark_bad",
+    "unmark",
     "env_set",
     "env_unset",
     "secret_set",
@@ -187,6 +189,12 @@ class Script:
         self._tick(app)
         subject = _subject(app, self._apps[app].deployment_id)
         return self._record(app_stream(app), ReleaseMarkedBad(release=release), subject)
+
+    def unmark(self, app: AppId, release: int) -> Recorded:
+        """Whoever wants may roll back to it again."""
+        self._tick(app)
+        subject = _subject(app, self._apps[app].deployment_id)
+        return self._record(app_stream(app), ReleaseUnmarked(release=release), subject)
 
     def purge(self, app: AppId, key: str) -> Recorded:
         """A secret goes, and its past."""
@@ -447,6 +455,8 @@ def perform(ledger: Script, step: Step) -> None:
             ledger.roll_back(app, 1 + chance % state.release, only=only, env=pair if chance % 2 else None)
         case "mark_bad":
             ledger.mark_bad(app, 1 + chance % state.release)
+        case "unmark":
+            ledger.unmark(app, 1 + chance % state.release)
         case "purge":
             if key in state.sealed:
                 ledger.purge(app, key)

@@ -17,6 +17,7 @@ from ledger.events import (
     EnvUnset,
     ObjectAdopted,
     ReleaseMarkedBad,
+    ReleaseUnmarked,
     ResourcesApplied,
     ResourcesRemoved,
     Restarted,
@@ -164,12 +165,14 @@ def _active(told: Lines) -> Recorded | None:
 
 
 def _marked_bad(told: Lines, line: Recorded) -> str | None:
-    marks = [mark for mark in _of(told, ReleaseMarkedBad) if _number(mark) == _number(line)]
-    return (marks[-1].envelope.reason or "no reason given") if marks else None
+    marks = [mark for mark in _of(told, ReleaseMarkedBad, ReleaseUnmarked) if _number(mark) == _number(line)]
+    if not marks or isinstance(marks[-1].event, ReleaseUnmarked):
+        return None
+    return marks[-1].envelope.reason or "no reason given"
 
 
 def _number(line: Recorded) -> int:
-    assert isinstance(line.event, Deployed | RolledBack | ReleaseMarkedBad)
+    assert isinstance(line.event, Deployed | RolledBack | ReleaseMarkedBad | ReleaseUnmarked)
     return line.event.release
 
 

@@ -34,6 +34,7 @@ from ledger.commands import (
     Scale,
     SetEnv,
     SetSecrets,
+    Unmark,
     UnsetEnv,
     UnsetSecrets,
 )
@@ -77,6 +78,7 @@ COMMANDS: Mapping[type[Command], st.SearchStrategy[Any]] = {
         Rollback, version=st.sampled_from([None, 1, 2, 3]), only=st.sampled_from(["all", "code", "config"])
     ),
     MarkBad: st.builds(MarkBad, release=st.integers(1, 3)),
+    Unmark: st.builds(Unmark, release=st.integers(1, 3)),
     SetEnv: st.builds(SetEnv, values=st.dictionaries(keys, st.sampled_from("xyz"), min_size=1)),
     UnsetEnv: st.builds(UnsetEnv, keys=keys.map(lambda key: (key,))),
     SetSecrets: st.builds(SetSecrets, keys=secret_keys.map(lambda key: (key,))),
