@@ -190,7 +190,7 @@ class Term:
             self._end(_not_leading())
 
     def stop(self, within: float | None = None) -> bool:
-        """Finish what is in work, begin nothing more, and return when all threads have ended.
+        """Finish what is in work, begin nothing more, and return when all threads have ended. May be repeated until then.
 
         Args:
             within: Seconds after which to return in any case, if the process ends then: a write on its way to a

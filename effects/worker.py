@@ -190,8 +190,7 @@ class Worker:
                 if not self._keep(term, stop, ended, once=once):
                     why = "it was told to end" if stop.is_set() else "it does not lead any more"
             finally:
-                if not term.stop(STOP_SECONDS if stop.is_set() else None):
-                    LOG.warning("left in work", extra={"apps": len(term.queue)})
+                self._end(term, stop)
                 self.term = None
                 failing = term.queue.failing()
                 self._try(lambda: self._lease.renew(term.position()))
@@ -209,6 +208,16 @@ class Worker:
             self._try(self._give_up)
             LOG.info("not leading", extra={"term": self._lease.epoch})
         return TermEnd(why=why, failing=failing)
+
+    def _end(self, term: Term, stop: Stop) -> None:
+        """Wait until nothing of the term is in work; once told to end, no longer than `STOP_SECONDS`."""
+        told: float | None = None
+        while not term.stop(CHECK_SECONDS):
+            now = time.monotonic()
+            told = now if told is None and stop.is_set() else told
+            if told is not None and now - told >= STOP_SECONDS:
+                LOG.warning("left in work", extra={"apps": len(term.queue)})
+                return
 
     def _keep(self, term: Term, stop: Stop, ended: threading.Event, *, once: bool) -> bool:
         """Renew the lease until the term has to end; with `once`, until nothing is left to do, which it says."""

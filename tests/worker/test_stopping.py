@@ -10,8 +10,11 @@ import time
 from pathlib import Path
 
 from cli.worker_stop import Stop
+from effects.cluster import Manifest, Seen
+from effects.worker import STOP_SECONDS
 from tests.cli_support import Cli, write_toml
-from tests.effects.worlds import eventually
+from tests.effects.worlds import Meddled, World, eventually, image
+from tests.worker.crews import working
 
 SIGNALLED_AT_ANY_TIME = """
 import random, signal
@@ -61,3 +64,33 @@ def test_a_worker_ends_by_no_signal_that_whoever_started_it_ignores(tmp_path: Pa
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+class Hung(Meddled):
+    """A cluster of which a write gets no answer until `let_go`."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.cluster)
+        self.asked, self.let_go = threading.Event(), threading.Event()
+
+    def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None, force: bool = False) -> Seen:
+        self.asked.set()
+        self.let_go.wait(60)
+        return super().apply(manifest, manager=manager, expect=expect, force=force)
+
+
+def test_a_worker_told_to_end_while_it_waits_for_a_cluster_after_it_lost_the_lease_waits_no_longer_for_it(
+    world: World,
+) -> None:
+    cluster = Hung(world)
+    world.ask(image())
+    with working(world, cluster) as member:
+        assert cluster.asked.wait(20)
+        member.worker._lease.release()
+        time.sleep(1)  # by now it waits for what is in work
+        began = time.monotonic()
+        member.stop.set()
+        member.thread.join(2 * STOP_SECONDS)
+        took = time.monotonic() - began
+        cluster.let_go.set()
+    assert took < STOP_SECONDS + 2
