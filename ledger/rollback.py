@@ -81,12 +81,12 @@ def past_releases(history: Iterable[Recorded], app: App, deployment_id: str) -> 
     life: Life | None = None
     for recorded in history:
         app = evolve(app, recorded)
+        if life is not None and app.life is not None and app.life.deployment_id != deployment_id:
+            break  # what is recorded of a life when the next one has begun does not count
         subject = recorded.envelope.subject
         if subject is None or subject.deployment_id != deployment_id:
             continue
         if app.life is not None:
-            if app.life.deployment_id != deployment_id:
-                continue  # seen before the life ended, but recorded when the next one was open
             life = app.life
             _follow(records, life)
         _note(records, standing, recorded)

@@ -118,15 +118,18 @@ def _last_moment(lines: list[Recorded], deployment_id: str, release: int) -> int
     )
 
 
-def test_what_is_recorded_of_a_life_when_the_next_one_is_open_changes_nothing_of_it() -> None:
+@pytest.mark.parametrize("ended", [False, True], ids=["open", "ended"])
+def test_what_is_recorded_of_a_life_when_the_next_one_has_begun_changes_nothing_of_it(ended: bool) -> None:
     ledger = Script()
     roll = ledger.deploy(APP).position
     ledger.secret_set(APP, "S")
     ledger.destroy(APP)
     ledger.deploy(APP)
+    if ended:
+        ledger.destroy(APP)
     before = whole(ledger.lines)
-    ledger.late(APP, RolloutCompleted(release=1, roll=roll, replicas=1))
-    ledger.late(APP, SecretsFingerprinted(fingerprints={"S": {"1": "a" * 16}}))
+    ledger.late(APP, RolloutCompleted(release=1, roll=roll, replicas=1), life=0)
+    ledger.late(APP, SecretsFingerprinted(fingerprints={"S": {"1": "a" * 16}}), life=0)
     assert whole(ledger.lines) == before
     life = before[0].deployment_id
     (past,) = past_releases(about(ledger.lines, APP), App(id=APP), life)
