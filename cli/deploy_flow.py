@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cli import answers, origin, satusky_toml
 from cli.deadline import Deadline
 from cli.exit_codes import UsageError
-from cli.inputs import is_stdin, read_text
+from cli.inputs import is_stdin, one_reads_stdin, read_text
 from cli.moment import life_of
 from cli.recording import LEDGER_FAILURES, record, show_plan
 from cli.session import Session
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 _V = TypeVar("_V")
 
-_HELP = "Run '1ctl deploy --help' for usage"
-
 
 def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
     """Deploy.
@@ -45,9 +43,8 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
         CommandError: Recorded; its code says how far it got.
     """
     if waiting.wait and wish.detach:
-        raise UsageError("--wait and --detach exclude each other", hint=_HELP)
-    if str(wish.env_file) == str(wish.kv_file) == "-":
-        raise UsageError("--env-file - and --kv-file - would both read stdin", hint=_HELP)
+        raise UsageError("--wait and --detach exclude each other")
+    one_reads_stdin(("--env-file", wish.env_file), ("--kv-file", wish.kv_file), ask=wish.key or [])
     session = Session()
     timeout = waiting.seconds()
     app_id, command = _command(session, wish, which)

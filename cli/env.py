@@ -46,9 +46,7 @@ def create(
 
     values = given_env(env or [], env_file)
     if not values:
-        raise UsageError(
-            "no value given: pass --env KEY=VALUE or --env-file FILE", hint="Run '1ctl env create --help' for usage"
-        )
+        raise UsageError("no value given: pass --env KEY=VALUE or --env-file FILE")
     changed(
         SetEnv(values=values, plain=plain),
         which,

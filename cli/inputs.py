@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, AnyStr
 
+from cli.exit_codes import UsageError
 from ledger.errors import RefusedError
 
 MAX_INPUT = 16 << 20
@@ -16,6 +18,22 @@ MAX_INPUT = 16 << 20
 def is_stdin(path: Path) -> bool:
     """Whether stdin is meant."""
     return str(path) == "-"
+
+
+def one_reads_stdin(*files: tuple[str, Path | None], ask: Sequence[str]) -> None:
+    """Refuse a command line of which two options would read stdin: the second would find nothing there.
+
+    Args:
+        files: Options that name a file, and the file that each of them was given.
+        ask: The keys of ``--key``, whose values are typed or come from stdin.
+
+    Raises:
+        UsageError: There are two.
+    """
+    readers = [f"{option} -" for option, file in files if file is not None and is_stdin(file)]
+    readers += ["--key"] if ask else []
+    if len(readers) > 1:
+        raise UsageError(f"{readers[0]} and {readers[1]} would both read stdin")
 
 
 def read_input(path: Path) -> bytes:

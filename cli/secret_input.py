@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.inputs import is_stdin, read_text
+from cli.exit_codes import UsageError
+from cli.inputs import is_stdin, one_reads_stdin, read_text
 from ledger import values
 from ledger.errors import RefusedError
 
@@ -21,9 +22,11 @@ def given_secrets(
     """The values by key; a pair on the command line wins over a line of a file.
 
     Raises:
+        UsageError: There is nothing to set, or two would read stdin.
         InvalidValueError: A name or a line is not acceptable; the error holds no value.
-        RefusedError: There is nothing to set, or the file cannot be read.
+        RefusedError: The file cannot be read, or a key has no value.
     """
+    one_reads_stdin(("--kv-file", file), ask=ask)
     given: dict[str, str] = {}
     if file is not None or not (pairs or ask):
         given.update(_lines(file))
@@ -33,7 +36,7 @@ def given_secrets(
         given.update(values.env_pair(pair, secret=True) for pair in pairs)
     given.update(_asked(ask))
     if not given:
-        raise RefusedError("no secret given", hint="Pass --kv-file FILE, or KEY=VALUE lines on stdin, or --key KEY.")
+        raise UsageError("no secret given: pass --kv-file FILE, or KEY=VALUE lines on stdin, or --key KEY")
     return {key: value.encode() for key, value in given.items()}
 
 

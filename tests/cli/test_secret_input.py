@@ -100,8 +100,19 @@ def test_a_key_without_a_line_of_stdin_is_refused(deployed: Cli) -> None:
 
 
 def test_nothing_given_is_refused_with_the_ways_to_give(deployed: Cli) -> None:
-    error = deployed.run("secret", "create").failed(3).error
-    assert error == "❌ no secret given\nPass --kv-file FILE, or KEY=VALUE lines on stdin, or --key KEY.\n"
+    error = deployed.run("secret", "create").failed(2).error
+    assert error == (
+        "❌ no secret given: pass --kv-file FILE, or KEY=VALUE lines on stdin, or --key KEY\n"
+        "Run '1ctl secret create --help' for usage\n"
+    )
+
+
+def test_two_that_would_read_stdin_are_refused_before_it_is_read(deployed: Cli) -> None:
+    before = deployed.events()
+    for args in (["secret", "create"], ["deploy", "--image", "nginx:2"], ["deploy", "restore"]):
+        refused = deployed.run(*args, "--kv-file", "-", "--key", "B", input="A=1\n").failed(2)
+        assert "--kv-file - and --key would both read stdin" in refused.error
+    assert deployed.events() == before
 
 
 def test_a_missing_file_is_named(deployed: Cli) -> None:
