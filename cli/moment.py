@@ -166,15 +166,19 @@ def life_of(session: Session, app_id: AppId, deployment_id: str | None, *, upto:
     """Where the life that is meant lies in the ledger: the one named, or else the app's newest then.
 
     Raises:
-        AppNotFoundError: The app had none.
+        AppNotFoundError: The app had none, or the one named was not open by then.
     """
-    from ledger.landmarks import span  # noqa: PLC0415 - most questions are about the present
+    from ledger.landmarks import newest_releases, span  # noqa: PLC0415 - most questions are about the present
 
     life = span(session.store, app_id, deployment_id, upto=upto)
+    if upto is not None and life is not None and not newest_releases(session.store, life, 1).newest:
+        life = None  # the position is just before its first line
     if life is None:
-        from cli.target import running  # noqa: PLC0415 - needed for an error only
+        from cli.target import not_open, running  # noqa: PLC0415 - needed for an error only
         from ledger.app import App  # noqa: PLC0415
 
+        if deployment_id is not None and upto is not None:
+            raise not_open(deployment_id, upto)
         running(session, App(id=app_id), upto=upto)
     assert life is not None
     return life

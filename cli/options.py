@@ -86,7 +86,7 @@ def offer(of: str) -> Callable[[str], list[tuple[str, str]]]:
 
 
 def not_empty(param: typer.CallbackParam, value: str | None) -> str | None:
-    """The value of an option that says where a command acts.
+    """The value of an option that says where a command acts, or on which deployment.
 
     Raises:
         UsageError: It is empty, which would silently mean the default place; most likely a variable is not set.
@@ -134,8 +134,8 @@ def _set_name(value: str | None) -> str | None:
     return value
 
 
-def _set_deployment_id(value: str | None) -> str | None:
-    INVOCATION.deployment_id = value
+def _set_deployment_id(param: typer.CallbackParam, value: str | None) -> str | None:
+    INVOCATION.deployment_id = not_empty(param, value)
     return value
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from cli.moment import When, resolve
-from cli.target import running, target
+from cli.target import not_open, running, target
 from ledger.app import destroyed_error
-from ledger.errors import AppNotFoundError
 
 if TYPE_CHECKING:
     from cli.options import Which
@@ -44,8 +43,5 @@ def asked(session: Session, when: When, which: Which) -> Asked:
     if deployment_id is not None and app.deployment_id != deployment_id:
         if moment is None:
             raise destroyed_error(app_id, deployment_id)
-        raise AppNotFoundError(
-            f'deployment "{deployment_id}" was not open at position {moment.position}',
-            hint="See when it was: 1ctl deploy events --deployment-id " + deployment_id,
-        )
+        raise not_open(deployment_id, moment.position)
     return Asked(app=app, life=running(session, app, upto=upto), upto=upto)

@@ -9,6 +9,7 @@ from cli.exit_codes import UsageError
 from cli.options import INVOCATION
 from ledger import values
 from ledger.errors import AppNotFoundError, RefusedError
+from ledger.text import Lines
 
 if TYPE_CHECKING:
     from cli.options import Which
@@ -63,9 +64,7 @@ def working_directory() -> Path:
 def _by_deployment_id(session: Session, deployment_id: str, *, ended: bool) -> AppId:
     app_id = session.reader.find(deployment_id)
     if app_id is None:
-        raise AppNotFoundError(
-            f'no deployment "{deployment_id}" in this ledger', hint="See which there are: 1ctl deploy list --all"
-        )
+        raise AppNotFoundError(f'no deployment "{deployment_id}" in this ledger', hint=_of_an_id(deployment_id))
     if (app_id.cluster, app_id.namespace) != (session.place.cluster, session.place.namespace):
         raise RefusedError(
             f'deployment "{deployment_id}" is in {app_id.cluster}/{app_id.namespace}, '
@@ -77,6 +76,18 @@ def _by_deployment_id(session: Session, deployment_id: str, *, ended: bool) -> A
 
         open_life(session.reader.app(app_id), deployment_id)
     return app_id
+
+
+def _of_an_id(given: str) -> str:
+    """What to do about a deployment id that there is not: it may be the beginning of one, or the name of an app."""
+    from cli.offers import offers  # noqa: PLC0415 - needed for an error only
+
+    given = given.strip()
+    close = [
+        each for each in offers("deployments") if given and (each[0].startswith(given.lower()) or each[1] == given)
+    ]
+    did_you_mean = f'Did you mean {close[0][0]}, of app "{close[0][1]}"? ' if len(close) == 1 else ""
+    return f"{did_you_mean}See which there are: 1ctl deploy list --all"
 
 
 def meant(session: Session, request: Request, which: Which) -> App:
@@ -99,7 +110,7 @@ def running(session: Session, app: App, *, upto: int | None = None) -> Life:
         upto: That position; None means now.
 
     Raises:
-        AppNotFoundError: There is none. It says when the last one ended.
+        AppNotFoundError: There is none. It says when the last one ended, or when the first one began.
     """
     from ledger.app import open_life  # noqa: PLC0415
 
@@ -107,13 +118,38 @@ def running(session: Session, app: App, *, upto: int | None = None) -> Life:
         return open_life(app)
     except AppNotFoundError as error:
         ended = _ended(session, app.id, upto=upto)
-        if ended is None:
-            if upto is not None:
-                say_later(session, app.id)
-            elif INVOCATION.name == app.id.name:
-                raise AppNotFoundError(error.message, hint=_of_a_name(session, app.id)) from None
-            raise
-        raise AppNotFoundError(f"{error.message} {ended}", hint=error.hint) from None
+        message = error.message if ended is None else f"{error.message} {ended}"
+        hint = None if upto is None else _hint_of_then(session, app.id, ended)
+        if hint is None and ended is None and INVOCATION.name == app.id.name:
+            hint = _of_a_name(session, app.id)
+        raise AppNotFoundError(message, hint=hint or error.hint) from None
+
+
+def _hint_of_then(session: Session, app_id: AppId, ended: str | None) -> str | None:
+    """What to do about an app that was not deployed at a moment; None if it never was.
+
+    The message is the one that was given then.
+    """
+    from cli.age import local_time  # noqa: PLC0415 - needed for an error only
+    from ledger.streams import app_stream  # noqa: PLC0415
+
+    first = session.store.landmarks(app_stream(app_id).bytes, limit=1)
+    if not first:
+        return None
+    if ended is not None:
+        return "See when it was deployed: 1ctl deploy events"
+    return Lines(
+        f"It was first deployed at position {first[0].position}, {local_time(first[0].recorded_us)}.",
+        "See all that happened to it: 1ctl deploy events",
+    )
+
+
+def not_open(deployment_id: str, upto: int) -> AppNotFoundError:
+    """The error for a moment at which a life was not open."""
+    return AppNotFoundError(
+        f'deployment "{deployment_id}" was not open at position {upto}',
+        hint=f"See when it was: 1ctl deploy events --deployment-id {deployment_id}",
+    )
 
 
 def _of_a_name(session: Session, app_id: AppId) -> str:
@@ -123,14 +159,6 @@ def _of_a_name(session: Session, app_id: AppId) -> str:
     here = [each.name for each in session.reader.apps(app_id.cluster) if each.namespace == app_id.namespace]
     close = get_close_matches(app_id.name, here, 1)
     return (f'Did you mean "{close[0]}"? ' if close else "") + "See which there are: 1ctl deploy list --all"
-
-
-def say_later(session: Session, app_id: AppId) -> None:
-    """Of an app that there was not yet: that there was one later. The error itself is the one that was given then."""
-    from ledger.landmarks import span  # noqa: PLC0415 - needed for an error only
-
-    if span(session.store, app_id, None) is not None:
-        session.terminal.notice("It was deployed later than that; see when: 1ctl deploy events")
 
 
 def _ended(session: Session, app_id: AppId, *, upto: int | None) -> str | None:

@@ -55,6 +55,14 @@ class Result:
         """The one document on stdout; fails if there is anything else."""
         return json.loads(self.stdout)
 
+    @property
+    def answer(self) -> tuple[int, str]:
+        """What is answered again when asked about the same moment: code and stdout, but for the hint of a refusal.
+
+        That one is about what can be done now.
+        """
+        return self.code, re.sub('"hint": ".*"', '"hint": "..."', self.stdout) if self.code == 3 else self.stdout
+
     def done(self) -> Result:
         """Itself, if it ended with 0."""
         assert self.code == 0, f"{self.command}: {self.code}\n{self.stdout}{self.stderr}"

@@ -40,8 +40,7 @@ class Story:
         }
 
     def ask(self, app: str, *read: str) -> tuple[int, str]:
-        result = self.run(app, "-o", "json", *read)
-        return result.code, result.stdout
+        return self.run(app, "-o", "json", *read).answer
 
     def position(self) -> int:
         return int(json.loads(self.run("user-service", "-o", "json", "audit", "verify").stdout)["events"])

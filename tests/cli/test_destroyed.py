@@ -55,7 +55,8 @@ def test_between_two_lives_it_was_destroyed_then(destroyed: Cli) -> None:
 
     error = destroyed.run("deploy", "get", "--at-position", str(position)).failed(3).error
 
-    assert re.fullmatch(GONE, error[error.index("❌") :])
+    gone = GONE.splitlines()[0]
+    assert re.fullmatch(rf"{gone}\nSee when it was deployed: 1ctl deploy events\n", error)
 
 
 def test_a_deploy_without_an_image_names_both_ways_back(destroyed: Cli) -> None:

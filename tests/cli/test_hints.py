@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.cli_support import Cli
@@ -51,10 +53,48 @@ def test_a_command_line_that_cannot_be_understood_names_its_own_help(cli: Cli, a
     assert cli.run(*args.split()).failed(2).error.endswith(f"\nRun '1ctl {command} --help' for usage\n")
 
 
+@pytest.mark.parametrize(
+    "args", ["deploy get", "deploy status", "deploy releases", "env list", "deploy get --name shop"]
+)
+def test_a_moment_before_an_app_is_told_with_the_one_at_which_it_came(deployed: Cli, args: str) -> None:
+    deployed.run("deploy", "--name", "shop", "--image", "nginx").done()
+    name = "shop" if "shop" in args else "user-service"
+    named = " --name shop" if "shop" in args else ""
+    came = deployed.run("-o", "json", "audit", "log", "--kind", "Deployed").done().json[-1 if named else 0]["position"]
+
+    error = deployed.run(*args.split(), "--at-position", "2").failed(3).error
+
+    when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+00:00"
+    assert re.fullmatch(
+        f'❌ app "{name}" not found in namespace default\n'
+        f"It was first deployed at position {came}, {when}.\nSee all that happened to it: 1ctl deploy events{named}\n",
+        error,
+    )
+
+
+def test_a_moment_at_which_no_app_ever_was_is_no_reason_for_another_hint(deployed: Cli) -> None:
+    error = deployed.run("deploy", "get", "--name", "user-servic", "--at-position", "2").failed(3).error
+    assert 'Did you mean "user-service"?' in error
+
+
 @pytest.mark.parametrize("command", ["get", "releases"])
-def test_an_app_that_was_deployed_later_is_said_to_have_been(deployed: Cli, command: str) -> None:
-    refused = deployed.run("deploy", command, "--at-position", "1").failed(3)
-    assert "💡 It was deployed later than that; see when: 1ctl deploy events\n❌" in refused.stderr
+def test_a_deployment_is_told_not_to_have_been_open_then(deployed: Cli, command: str) -> None:
+    now = deployed.run("-o", "json", "deploy", "get").json["deployment_id"]
+    error = deployed.run("deploy", command, "-d", now, "--at-position", "2").failed(3).error
+    assert f'deployment "{now}" was not open at position 2\nSee when it was: 1ctl deploy events' in error
+
+
+def test_a_deployment_id_that_there_is_not_is_told_with_the_one_that_may_be_meant(deployed: Cli) -> None:
+    now = deployed.run("-o", "json", "deploy", "get").json["deployment_id"]
+    for given in (now[:8], now.upper(), f" {now}", "user-service"):
+        error = deployed.run("deploy", "releases", "-d", given).failed(3).error
+        assert error == (
+            f'❌ no deployment "{given}" in this ledger\n'
+            f'Did you mean {now}, of app "user-service"? See which there are: 1ctl deploy list --all\n'
+        )
+    nothing = deployed.run("deploy", "releases", "-d", "x").failed(3).error
+    assert nothing == '❌ no deployment "x" in this ledger\nSee which there are: 1ctl deploy list --all\n'
+    assert "--deployment-id is empty" in deployed.run("deploy", "releases", "-d", "").failed(2).error
 
 
 def test_a_value_is_told_with_what_it_came_from(cli: Cli) -> None:

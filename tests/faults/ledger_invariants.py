@@ -173,7 +173,7 @@ class Past:
 
     Attributes:
         rows: All lines that were there.
-        answers: By question, exit code and stdout.
+        answers: By question, what is answered again (`Result.answer`).
         note: A signed checkpoint of then; None if nothing was recorded.
     """
 
@@ -201,7 +201,7 @@ def the_past_is_unchanged(
     for number, (question, answer) in enumerate(past.answers):
         if only is None or number in only:
             result = ask(*question)
-            hold((result.code, result.stdout) == answer, f"3: {' '.join(question)} now answers {result.stdout}")
+            hold(result.answer == answer, f"3: {' '.join(question)} now answers {result.stdout}")
 
 
 # -- 5. Chain, proofs ----------------------------------------------------------------------------------------------

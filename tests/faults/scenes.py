@@ -210,7 +210,7 @@ class Scene:
         positions = sorted({len(rows) * part // 4 for part in range(1, 5)})
         questions = [("-o", "json", *read, "--at-position", str(position)) for position in positions for read in READS]
         answers = [(each, self.ask(*each)) for each in questions]
-        return replace(self, past=Past(rows, tuple((each, (said.code, said.stdout)) for each, said in answers), note))
+        return replace(self, past=Past(rows, tuple((each, said.answer) for each, said in answers), note))
 
     # -- What must hold
 

@@ -68,7 +68,7 @@ class User:
                 for read in asked:
                     args = ("-o", "json", *read, "--at-position", str(position))
                     result = self.run(*args, ledger=ledger, app=app)
-                    assert (result.code, result.stdout) == answers[app, *read], (position, app, read, result.stderr)
+                    assert result.answer == answers[app, *read], (position, app, read, result.stderr)
 
 
 def rows(address: object) -> Sequence[Row]:
