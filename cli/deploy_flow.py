@@ -52,7 +52,7 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
     command = replace(command, secret_keys=tuple(sorted(secrets)))
     request = origin.request(request_id=change.request_id, reason=change.reason, git=True)
     before = session.reader.app(app_id)
-    _check_before(session, before, request, detach=wish.detach or change.dry_run)
+    _check_before(session, before, request, detach=wish.detach, dry_run=change.dry_run)
     if change.dry_run:
         show_plan(session, app_id, command, request)
         return
@@ -154,7 +154,7 @@ def _given_secrets(session: Session, wish: Wish) -> Mapping[str, bytes]:
     return given_secrets(session.terminal, pairs=[], file=wish.kv_file, ask=wish.key or [])
 
 
-def _check_before(session: Session, app: App, request: Request, *, detach: bool) -> None:
+def _check_before(session: Session, app: App, request: Request, *, detach: bool, dry_run: bool) -> None:
     """Refuse what could not be applied, while nothing is recorded."""
     if detach and not (app.life is not None and app.life.secrets):
         return  # before the effects side is imported, which such a request does not need
@@ -162,7 +162,8 @@ def _check_before(session: Session, app: App, request: Request, *, detach: bool)
     if detach:
         return
     session.applying.check_place(app, request)
-    session.applying.look_back(app, request)
+    if not dry_run:
+        session.applying.look_back(app, request)
 
 
 # -- After recording ---------------------------------------------------------------------------------------------------

@@ -52,11 +52,11 @@ def restore(
     command = Restore(
         deployment_id=which.deployment_id, secret_keys=tuple(sorted(given)), without_secrets=without_secrets
     )
+    session.applying.check_place(session.ledger.app(app_id), request)
     if change.dry_run:
         show_plan(session, app_id, command, request)
         _warn_of_failure(session, session.reader.app(app_id), which.deployment_id)
         return
-    session.applying.check_place(session.ledger.app(app_id), request)
     outcome = record(session, app_id, command, request, secret_values=given)
     life = answers.own_life(outcome)
     content = {"app_label": app_id.name, "domain": f"https://{life.domain}"}

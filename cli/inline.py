@@ -66,7 +66,7 @@ class Inline:
         applied is in a namespace that exists. A request that was recorded before cannot be refused any more. The
         process that applies it then reports what is wrong, with exit code 8.
         """
-        if app.life is not None and app.life.applied_through:
+        if (app.life is not None and app.life.applied_through) or self._session.is_unused_sandbox:
             return
         try:
             self._check_place(app, request)

@@ -171,7 +171,7 @@ class Session:
             from effects.sandbox import SandboxCluster  # noqa: PLC0415 - reading commands need no cluster
 
             self.announce_sandbox()
-            return SandboxCluster.open(self.home / "sandbox.db", startup_seconds=_startup_seconds())
+            return SandboxCluster.open(self._sandbox, startup_seconds=_startup_seconds())
         from effects.kubernetes_cluster import KubernetesCluster  # noqa: PLC0415 - 200 ms, for a real cluster only
 
         if self.place.in_cluster:
@@ -185,6 +185,15 @@ class Session:
         return KubernetesCluster.connect(
             kubeconfig=self.place.kubeconfig, context=self.place.context, name=self.place.cluster
         )
+
+    @property
+    def _sandbox(self) -> Path:
+        return self.home / "sandbox.db"
+
+    @property
+    def is_unused_sandbox(self) -> bool:
+        """Whether the cluster is a sandbox that was never used: nothing is in it, and to look would make its file."""
+        return self.place.is_sandbox and not self._sandbox.exists()
 
     def announce_sandbox(self) -> None:
         """Say once on stderr that the cluster is simulated, if it is."""

@@ -121,3 +121,15 @@ def test_where_nothing_is_recorded_nothing_is_planned(running: Cli) -> None:
 
 def test_what_a_rule_refuses_is_refused(running: Cli) -> None:
     assert "there is no release 9" in running.run("deploy", "rollback", "--version", "9", "--dry-run").failed(3).error
+
+
+@pytest.mark.parametrize("args", [["deploy", "--image", "nginx"], ["deploy", "restore"]], ids=" ".join)
+def test_a_place_that_the_command_refuses_is_refused(running: Cli, args: list[str]) -> None:
+    running.run("deploy", "destroy", "-y").done()
+    other = running.having(ONECTL_LEDGER="other.db")
+    other.run("deploy", "--image", "nginx").done()
+    given = ["--without-secrets"] if "restore" in args else []
+
+    refused = running.run(*args, *given).failed(3)
+    assert running.run(*args, *given, "--dry-run").failed(3).error == refused.error
+    assert "is not ours" in refused.error
