@@ -114,6 +114,7 @@ def restore(
             )
         go_on(session, request, checkpoint or [], changed=accept_change, yes=yes)
         return
+    _refuse_itself(session, file)
     with _private_directory(session) as directory:
         checked = read_backup(file, directory, accept_loss=accept_loss, progress=progress)
         refuse_other(checked, _kept(session, file, checkpoint or [], checked.ledger_id), accept_loss=accept_loss)
@@ -144,6 +145,16 @@ def restore(
                 "epoch": epoch,
                 "kept": str(aside) if aside is not None else None,
             }
+        )
+
+
+def _refuse_itself(session: Session, file: Path) -> None:
+    """A file is not put back from itself, whatever its other name is."""
+    place = session.store.path if isinstance(session.store, SqliteStore) else None
+    if place is not None and place.exists() and file.exists() and place.samefile(file):
+        raise RefusedError(
+            f"{file} is the file that would be replaced: {place}",
+            hint="Name the backup as FILE, and where to put it with --ledger (default: the profile's ledger).",
         )
 
 

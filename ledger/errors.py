@@ -66,6 +66,10 @@ class LedgerUnavailableError(OneCtlError):
     """The ledger cannot be opened, read or written. Nothing was recorded."""
 
 
+class NotALedgerError(LedgerUnavailableError):
+    """The file that is named is a database of something else; it is left alone."""
+
+
 class LedgerDeniedError(LedgerUnavailableError):
     """The database does not allow its user, who lacks a role, to do this. Nothing was recorded."""
 

@@ -18,7 +18,7 @@ from uuid import UUID
 from ledger.backup import check_beside, leave_out
 from ledger.comparing import verify_against
 from ledger.durable_files import sync_file
-from ledger.errors import LedgerDamagedError, LedgerUnavailableError, OneCtlError, RefusedError
+from ledger.errors import LedgerDamagedError, LedgerUnavailableError, NotALedgerError, OneCtlError, RefusedError
 from ledger.instance import BACKUP_OF_ENDED, REPLICA, Instance, new_instance
 from ledger.reader import LedgerReader
 from ledger.sqlite_database import create_schema
@@ -27,7 +27,13 @@ from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import SqliteTables, transaction
 from ledger.store import Head, ModelStore
 from ledger.telling import Begin
+from ledger.text import Lines
 from ledger.transfer import instance_of, locked_head, put_beside, put_lines, set_instance, verified
+
+_DATABASE = b"SQLite format 3\0"
+"""How every SQLite file begins (https://www.sqlite.org/fileformat.html)."""
+
+_NAME_IT = "Name the file that 'ledger backup' wrote."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +81,17 @@ def read_backup(path: Path, directory: Path, *, accept_loss: bool, progress: Beg
 
     Raises:
         LedgerDamagedError: The backup is damaged, and where.
-        RefusedError: There is no such file, or it is a replica, an incomplete copy, or the backup of a ledger that ended.
+        RefusedError: There is no such file, or it is something else than a ledger, a replica, an incomplete copy, or the
+            backup of a ledger that ended.
         LedgerUnavailableError: It cannot be read.
     """
-    if not path.is_file():
-        raise RefusedError(f"there is no file {path}", hint="Name the file that 'ledger backup' wrote.")
+    _refuse_no_database(path)
     raw = directory / "backup.db"
     with making(raw) as connection:
         copy_database(path, connection)
     made = directory / "ledger.db"
     with closing(SqliteStore(raw)) as backup:
-        head = _checked(backup, progress)
+        head = _checked(backup, path, progress)
         _refuse_unfit(_instance(backup), path, accept_loss=accept_loss)
         with making(made) as connection:
             create_schema(connection)
@@ -180,12 +186,30 @@ def put_back(place: ModelStore, backup: Backup, found: Found, *, suffix: str, pr
     return None
 
 
-def _checked(backup: SqliteStore, progress: Begin) -> Head:
+def _refuse_no_database(path: Path) -> None:
+    """Refuse what nobody could take for a backup; one that is damaged still begins as every database does."""
+    if not path.is_file():
+        raise RefusedError(f"there is no file {path}", hint=_NAME_IT)
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(_DATABASE))
+    except OSError as error:
+        raise RefusedError(f"{path} cannot be read: {error.strerror}", hint=_NAME_IT) from error
+    if begins not in (b"", _DATABASE):
+        raise RefusedError(
+            f"{path} is no backup: it is not a database",
+            hint=Lines(_NAME_IT, "If this is it, use another: it is damaged."),
+        )
+
+
+def _checked(backup: SqliteStore, path: Path, progress: Begin) -> Head:
     try:
         with progress("Verifying") as told:
             head = verified(backup, told, what="the backup")
         check_beside(backup)
         _instance(backup)
+    except NotALedgerError as error:
+        raise RefusedError(f"{path} is no backup: it is a database of something else", hint=_NAME_IT) from error
     except LedgerUnavailableError as error:
         raise LedgerDamagedError(f"the backup cannot be read: {error.message}", hint=error.hint) from error
     except LedgerDamagedError as error:
@@ -197,7 +221,7 @@ def _checked(backup: SqliteStore, progress: Begin) -> Head:
     if fault is not None:
         raise LedgerDamagedError(f"the backup is damaged: {fault}", hint="Use another backup.")
     if head.position == 0:
-        raise RefusedError("the file holds no ledger", hint="Name the file that 'ledger backup' wrote.")
+        raise RefusedError(f"{path} is no backup: it holds no ledger", hint=_NAME_IT)
     return head
 
 

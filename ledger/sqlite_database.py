@@ -30,6 +30,7 @@ from ledger.errors import (
     LedgerFullError,
     LedgerIncompleteError,
     LedgerUnavailableError,
+    NotALedgerError,
     OutcomeUnknownError,
     UnknownEventError,
 )
@@ -47,6 +48,9 @@ STORE_VERSION = 6
 
 _BUSY, _FULL = "SQLITE_BUSY", "SQLITE_FULL"
 _FROM_BACKUP = "Restore it from a backup. Nothing was recorded."
+_IF_IT_IS_ONE = Lines(
+    "If it never was a ledger, name another file with --ledger. If it was, its beginning is lost.", _FROM_BACKUP
+)
 _APPLICATION_ID = 0x31435450  # "1CTP", so that `file` and a careless path can tell whose database it is
 
 
@@ -308,7 +312,8 @@ class SqliteDatabase:
     def _fail(self, error: sqlite3.Error | UnicodeDecodeError) -> NoReturn:
         name = getattr(error, "sqlite_errorname", "") or ""
         if is_damage(error):
-            raise LedgerDamagedError(f"the ledger {self.path} is damaged: {error}", hint=_FROM_BACKUP) from error
+            hint = _IF_IT_IS_ONE if name == "SQLITE_NOTADB" else _FROM_BACKUP
+            raise LedgerDamagedError(f"the ledger {self.path} is damaged: {error}", hint=hint) from error
         if _names_what_is_missing(error):
             raise LedgerIncompleteError(f"the ledger {self.path} is damaged: {error}", hint=_FROM_BACKUP) from error
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -362,7 +367,7 @@ def _is_ready(connection: sqlite3.Connection, path: Path) -> bool:
     if ours and not version:  # somebody may just have made it; version and tables come in one transaction
         version = connection.execute("PRAGMA user_version").fetchone()[0]
     if not ours and (version or schema):
-        raise LedgerUnavailableError(
+        raise NotALedgerError(
             f"{path} is a SQLite database of something else, not a ledger", hint="Name another file with --ledger."
         )
     _refuse_newer(version, path)

@@ -454,7 +454,9 @@ def test_7_when_an_event_cannot_be_read(deployed: Cli, read: list[str]) -> None:
 
 def test_7_when_the_file_is_no_database(deployed: Cli) -> None:
     deployed.ledger.write_bytes(b"not a database, " * 1000)
-    assert "is damaged" in deployed.run("deploy", "list").failed(7).error
+    error = deployed.run("deploy", "list").failed(7).error
+    assert "is damaged" in error
+    assert "If it never was a ledger, name another file with --ledger." in error
 
 
 # 8

@@ -351,6 +351,43 @@ def test_a_restore_leaves_another_one_that_runs_alone(user: User, backup: Path, 
     assert not staged.exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"these are my notes\n" * 100, "it is not a database"),
+        (b"short", "it is not a database"),
+        (b"", "it holds no ledger"),
+        (None, "it is a database of something else"),
+    ],
+    ids=["text", "short", "empty", "theirs"],
+)
+def test_a_file_that_never_was_a_ledger_is_no_damaged_one(
+    user: User, tmp_path: Path, content: bytes | None, why: str
+) -> None:
+    file = tmp_path / "given"
+    if content is None:
+        with closing(sqlite3.connect(file)) as theirs:
+            theirs.execute("CREATE TABLE theirs (x)")
+    else:
+        file.write_bytes(content)
+    before = user.ledger.read_bytes()
+    error = user.run("ledger", "restore", str(file), "-y").failed(3).error
+    assert error.startswith(f"❌ {file} is no backup: {why}\nName the file that 'ledger backup' wrote.\n")
+    assert user.ledger.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["ledger", "link", "second name"])
+def test_a_file_is_not_put_back_from_itself(user: User, backup: Path, tmp_path: Path, name: str) -> None:
+    link, second = tmp_path / "link", tmp_path / "second"
+    link.symlink_to(backup)
+    second.hardlink_to(backup)
+    before, beside_it = backup.read_bytes(), sorted(backup.parent.iterdir())
+    file = {"ledger": backup, "link": link, "second name": second}[name]
+    error = user.run("ledger", "restore", str(file), "-y", "--accept-loss", ledger=backup).failed(3).error
+    assert f"{file} is the file that would be replaced: {backup}" in error
+    assert (backup.read_bytes(), sorted(backup.parent.iterdir())) == (before, beside_it)
+
+
 def test_secrets_are_in_no_file(user: User, backup: Path, tmp_path: Path) -> None:
     user.run("ledger", "restore", str(backup), "-y").done()
     assert files_that_leak(CANARY, user.ledger.parent) == {}
