@@ -17,12 +17,33 @@ from typing import Any
 
 import yaml
 
-# The loader of libyaml is ten times as quick; a wheel without it is rare.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MAX_BYTES = 16 << 20
+"""More than any kubeconfig has; what is larger, such as ``/dev/zero``, is not read to its end."""
+
+MAX_DEPTH = 100
+"""Lists and mappings within each other; a kubeconfig has some ten."""
 
 
 class KubeconfigError(Exception):
     """The file cannot be used; the text says why, and quotes nothing of it but names."""
+
+
+# The loader of libyaml is ten times as quick; a wheel without it is rare.
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # either of them is a safe one
+    """Gives up what is nested too deep: libyaml's loader recurses in C, where nothing stops it but the end of the stack.
+
+    Both loaders call these methods around each value, for a feature that nobody uses here.
+    """
+
+    depth = 0
+
+    def descend_resolver(self, _parent: object, _index: object) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise KubeconfigError(f"it is nested more than {MAX_DEPTH} deep")
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +127,12 @@ class Kubeconfig:
         """Read a file.
 
         Raises:
-            KubeconfigError: It cannot be read, or it is not YAML.
+            KubeconfigError: It cannot be read, it is absurdly large or deep, or it is not YAML.
         """
         try:
-            document = yaml.load(file.read_bytes(), Loader=_Loader)  # noqa: S506 - either of them is a safe one
+            document = yaml.load(_content(file), Loader=_Loader)  # noqa: S506 - it is a safe one
+        except KubeconfigError:
+            raise
         except OSError as error:
             problem = f"it cannot be read: {error.strerror}"
         except Exception as error:  # noqa: BLE001 - YAML lets any error through if a tag does not fit its value
@@ -152,3 +175,11 @@ class Kubeconfig:
             values = entry.get(plural.removesuffix("s"))
             found[entry["name"]] = values if isinstance(values, dict) else {}
         return found
+
+
+def _content(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        content = opened.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise KubeconfigError(f"it is larger than {MAX_BYTES >> 20} MiB")
+    return content

@@ -303,6 +303,11 @@ BROKEN: Mapping[str, tuple[str, str]] = {
     "no text": ("\x00", "it is not YAML"),
     "a list": (f"[{CANARY}]", "it has no such context"),
     "no lists": ("contexts: 5", "its contexts are not a list"),
+    "lists in lists": ("[" * 200_000 + "]" * 200_000, "it is nested more than 100 deep"),
+    "lists in lines": ("- " * 200_000, "it is nested more than 100 deep"),
+    "mappings in mappings": ("{a: " * 100_000, "it is nested more than 100 deep"),
+    "keys in keys": ("? " * 200_000, "it is nested more than 100 deep"),
+    "no end": (f"# {CANARY}\n" * (1 << 20), "it is larger than 16 MiB"),
     "a tag that does not fit": ("contexts: !!timestamp x", "it is not YAML"),
     "an entry without a name": (f"contexts: [{CANARY}]", "an entry of contexts has no name"),
     "two of one name": (
