@@ -23,6 +23,7 @@ def retry(
         str | None,
         typer.Argument(metavar="[APP]", autocompletion=offer("apps"), help="Name of the app [that of satusky.toml]."),
     ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every app of the cluster that 'worker status' shows.")] = False,
     *,
     which: Which,
     reason: ReasonOption = None,
@@ -30,7 +31,7 @@ def retry(
 ) -> None:
     """Try again what the cluster refused.
 
-    Fix first what `worker status` shows.
+    Fix first what `worker status` shows. With --all, an app that is refused again keeps no other from being tried.
 
     Example:  1ctl worker retry order-service
     """
@@ -39,6 +40,18 @@ def retry(
 
     if app is not None and any(each is not None for each in which):
         raise UsageError("APP says which app: leave --name, --deployment-id and --config out")
+    if all_:
+        if app is not None or any(each is not None for each in which):
+            raise UsageError("--all is about every app: leave APP, --name, --deployment-id and --config out")
+        if request_id is not None:
+            raise UsageError(
+                "--all asks for each app under an id of its own: leave --request-id and ONECTL_REQUEST_ID out",
+                hint="Repeating is safe: what is not refused any more is left alone.",
+            )
+        from cli.worker_retry_all import retry_all  # noqa: PLC0415
+
+        retry_all(Session(), reason)
+        return
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
     app_id = session.app_id(app_name(app)) if app is not None else target(session, which, ended=True)

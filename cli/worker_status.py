@@ -37,7 +37,7 @@ def status() -> None:
     head = session.store.head().position
     # Without a leader, what nobody has worked on since the last one; without a worker, commands apply what they record.
     lag = head - lease.position if lease is not None and (lease.valid or enabled) else None
-    parked = list(_parked(session))
+    parked = list(parked_apps(session))
     if session.terminal.json:
         session.terminal.document(
             {
@@ -84,6 +84,8 @@ def status() -> None:
                 retry = f"When that is fixed: 1ctl worker retry {name}"
             said, *more = (naming(line, name) for line in (*first, retry))
             session.terminal.notice(Lines(f"{each.app_id.name}: {said}", *more))
+        if len(parked) > 1:
+            session.terminal.notice("When all of that is fixed: 1ctl worker retry --all")
 
 
 def _leader(lease: LeaseRow | None) -> dict[str, object] | None:
@@ -127,8 +129,8 @@ def _shown(lease: LeaseRow | None) -> str:
     return f"{lease.note}, seen {lease.age:.1f} s ago"
 
 
-def _parked(session: Session) -> Iterator[ParkedApp]:
-    """The apps that were refused last: the list of all apps says which to look at."""
+def parked_apps(session: Session) -> Iterator[ParkedApp]:
+    """The apps of the cluster that were refused last: the list of all apps says which to look at."""
     from projections.app_list import app_list  # noqa: PLC0415
 
     cluster = session.place.cluster

@@ -152,6 +152,11 @@ def _more(base: Path) -> Iterator[tuple[str, Any]]:
     yield "audit verify-proof", run(*check, "--witness", str(base / "w.pub"))
     yield "ledger roles", run("ledger", "roles")
 
+    other = cli.having(ONECTL_LEDGER="other.db")  # what the first one made is in its way
+    other.run("deploy", "--image", "nginx:1", "--detach").done()
+    other.run("deploy", "status").failed(8)
+    yield "worker retry", other.run("-o", "json", "worker", "retry", "--all").failed(8).json
+
     run("deploy", "destroy", "-y")
     yield "deploy list", run("deploy", "list", "--all")
     tamper(cli.ledger, "UPDATE stored_events SET state = '{}' WHERE notification_id = 3")
