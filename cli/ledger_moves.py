@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -151,11 +151,14 @@ def restore(
 def _refuse_itself(session: Session, file: Path) -> None:
     """A file is not put back from itself, whatever its other name is."""
     place = session.store.path if isinstance(session.store, SqliteStore) else None
-    if place is not None and place.exists() and file.exists() and place.samefile(file):
-        raise RefusedError(
-            f"{file} is the file that would be replaced: {place}",
-            hint="Name the backup as FILE, and where to put it with --ledger (default: the profile's ledger).",
-        )
+    if place is None:
+        return
+    with suppress(OSError):  # one of them is not there
+        if place.samefile(file):
+            raise RefusedError(
+                f"{file} is the file that would be replaced: {place}",
+                hint="Name the backup as FILE, and where to put it with --ledger (default: the profile's ledger).",
+            )
 
 
 def _warn_of_missing_keys(session: Session) -> None:

@@ -129,7 +129,10 @@ def _refuse_source(here: Instance) -> None:
 
 
 def _refuse_other_file(path: Path) -> None:
-    is_new = not path.exists() or (path.is_file() and path.stat().st_size == 0)
+    try:
+        is_new = not path.exists() or (path.is_file() and path.stat().st_size == 0)
+    except OSError as error:
+        raise RefusedError(f"{path} cannot be a file: {error.strerror}", hint="Name another file.") from error
     if not is_new and not (path.is_file() and _is_backup(path)):
         raise RefusedError(f"{path} exists and is not a backup", hint="Name another file.")
 

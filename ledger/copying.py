@@ -8,11 +8,14 @@ any point and run again. The target takes over in the last transaction, after al
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from ledger.errors import ConflictError, LedgerDamagedError, LedgerUnavailableError, RefusedError
 from ledger.instance import Instance, incoming
 from ledger.pages import pages
+from ledger.sqlite_files import may_be_database
+from ledger.sqlite_store import SqliteStore
 from ledger.store import Head, ModelStore
 from ledger.telling import Begin
 from ledger.text import Lines
@@ -67,6 +70,8 @@ def copy_ledger(source: ModelStore, target: ModelStore, *, end: End, origin: str
     if here is None or source.head().position == 0:
         raise RefusedError("nothing is recorded in the ledger yet", hint="There is nothing to copy.")
     _refuse_source(here)
+    if here.may_append:  # else the target is where it went, so what is there may be damaged
+        _refuse_other_file(target)
     target.prepare()
     there = instance_of(target)
     if there.instance == here.instance:
@@ -97,6 +102,14 @@ def _refuse_source(here: Instance) -> None:
         "this is a replica, a backup, or a copy that is not complete: it does not go on anywhere",
         hint="Copy the ledger itself.",
     )
+
+
+def _refuse_other_file(target: ModelStore) -> None:
+    """Refuse a file that is no database; of one that is, its tables tell."""
+    path = target.path if isinstance(target, SqliteStore) else None
+    with suppress(OSError):  # what cannot be read is told when it is opened
+        if path is not None and path.is_file() and not may_be_database(path):
+            raise RefusedError(f"{path} exists and is not a database", hint="Name a new file with --to.")
 
 
 def _claim(source: ModelStore, target: ModelStore, here: Instance, there: Instance, origin: str) -> None:

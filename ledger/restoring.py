@@ -22,16 +22,13 @@ from ledger.errors import LedgerDamagedError, LedgerUnavailableError, NotALedger
 from ledger.instance import BACKUP_OF_ENDED, REPLICA, Instance, new_instance
 from ledger.reader import LedgerReader
 from ledger.sqlite_database import create_schema
-from ledger.sqlite_files import copy_database, making, put_in_place, structural_fault
+from ledger.sqlite_files import copy_database, making, may_be_database, put_in_place, structural_fault
 from ledger.sqlite_store import SqliteStore
 from ledger.sqlite_tables import SqliteTables, transaction
 from ledger.store import Head, ModelStore
 from ledger.telling import Begin
 from ledger.text import Lines
 from ledger.transfer import instance_of, locked_head, put_beside, put_lines, set_instance, verified
-
-_DATABASE = b"SQLite format 3\0"
-"""How every SQLite file begins (https://www.sqlite.org/fileformat.html)."""
 
 _NAME_IT = "Name the file that 'ledger backup' wrote."
 
@@ -188,14 +185,13 @@ def put_back(place: ModelStore, backup: Backup, found: Found, *, suffix: str, pr
 
 def _refuse_no_database(path: Path) -> None:
     """Refuse what nobody could take for a backup; one that is damaged still begins as every database does."""
-    if not path.is_file():
-        raise RefusedError(f"there is no file {path}", hint=_NAME_IT)
     try:
-        with path.open("rb") as file:
-            begins = file.read(len(_DATABASE))
+        if not path.is_file():
+            raise RefusedError(f"there is no file {path}", hint=_NAME_IT)
+        is_none = not may_be_database(path)
     except OSError as error:
         raise RefusedError(f"{path} cannot be read: {error.strerror}", hint=_NAME_IT) from error
-    if begins not in (b"", _DATABASE):
+    if is_none:
         raise RefusedError(
             f"{path} is no backup: it is not a database",
             hint=Lines(_NAME_IT, "If this is it, use another: it is damaged."),

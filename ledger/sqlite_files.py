@@ -30,6 +30,17 @@ def copy_database(source: Path, target: sqlite3.Connection) -> None:
         connection.backup(target)
 
 
+def may_be_database(path: Path) -> bool:
+    """Whether a file begins as every SQLite file does (https://www.sqlite.org/fileformat.html), or is still empty.
+
+    Raises:
+        OSError: It is not there, or cannot be read.
+    """
+    begins = b"SQLite format 3\0"
+    with path.open("rb") as file:
+        return file.read(len(begins)) in (b"", begins)
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A database that is only looked at."""

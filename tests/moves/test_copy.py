@@ -131,6 +131,11 @@ def test_a_target_that_is_something_else_is_refused_before_anything_is_recorded(
     backup = tmp_path / "backup.db"
     user.run("ledger", "backup", str(backup)).done()
     user.run("ledger", "copy", "--to", str(backup)).failed(3)
+    notes = tmp_path / "notes"
+    notes.write_text("these are my notes")
+    refused = user.run("ledger", "copy", "--to", str(notes)).failed(3)
+    assert f"{notes} exists and is not a database" in refused.error
+    assert notes.read_text() == "these are my notes"
     assert head(user.ledger) == before
     assert rows(elsewhere) == other
     user.run("deploy", "restart", app="order-service").done()

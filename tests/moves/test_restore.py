@@ -371,6 +371,7 @@ def test_a_file_that_never_was_a_ledger_is_no_damaged_one(
     else:
         file.write_bytes(content)
     before = user.ledger.read_bytes()
+    assert "File name too long" in user.run("ledger", "restore", "b" * 300, "-y").failed(3).error
     error = user.run("ledger", "restore", str(file), "-y").failed(3).error
     assert error.startswith(f"❌ {file} is no backup: {why}\nName the file that 'ledger backup' wrote.\n")
     assert user.ledger.read_bytes() == before
