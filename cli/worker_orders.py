@@ -9,11 +9,11 @@ import typer
 from cli import origin
 from cli.answers import answering, declined
 from cli.exit_codes import UsageError
-from cli.options import ReasonOption, RequestIdOption, Which, YesOption, offer
+from cli.options import INVOCATION, ReasonOption, RequestIdOption, Which, YesOption, offer
 from cli.recording import record
 from cli.rights import require_worker
 from cli.session import Session
-from cli.target import target
+from cli.target import running, target
 
 _WHO = "Who applies is for the worker's role to say: use a login of onectl_worker, or be the owner."
 
@@ -54,7 +54,12 @@ def retry(
         return
     session = Session()
     request = origin.request(request_id=request_id, reason=reason)
+    if app is not None:
+        INVOCATION.name = app  # as if it was given with --name: the next commands are about it
     app_id = session.app_id(app_name(app)) if app is not None else target(session, which, ended=True)
+    known = session.reader.app(app_id)
+    if not known.lives:
+        running(session, known)  # says which name may be meant
     outcome = record(session, app_id, RetryApply(), request)
     content = {"app_label": app_id.name, "retried": bool(outcome.recorded)}
     with answering(session, request, outcome, lambda: content):

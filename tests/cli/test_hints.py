@@ -97,6 +97,22 @@ def test_a_deployment_id_that_there_is_not_is_told_with_the_one_that_may_be_mean
     assert "--deployment-id is empty" in deployed.run("deploy", "releases", "-d", "").failed(2).error
 
 
+@pytest.mark.parametrize("named", [["user-servic"], ["--name", "user-servic"]], ids=" ".join)
+def test_a_name_to_retry_that_no_app_has_is_told_with_the_one_that_may_be_meant(
+    deployed: Cli, named: list[str]
+) -> None:
+    error = deployed.run("worker", "retry", *named).failed(3).error
+    assert 'Did you mean "user-service"? See which there are: 1ctl deploy list --all\n' in error
+
+
+def test_what_is_said_of_an_app_that_was_retried_by_its_name_names_it(deployed: Cli) -> None:
+    other = deployed.having(ONECTL_LEDGER="other.db")
+    other.run("deploy", "--image", "nginx", "--detach").done()
+    other.run("deploy", "status").failed(8)
+    error = other.run("worker", "retry", "user-service").failed(8).error
+    assert "1ctl deploy status --name user-service applies it" in error
+
+
 def test_a_value_is_told_with_what_it_came_from(cli: Cli) -> None:
     assert "Example: --lease 1m30s" in cli.run("worker", "run", "--lease", "foo").failed(3).error
     assert "resync 'foo' must be" in cli.run("worker", "run", "--resync", "foo").failed(3).error
