@@ -3,8 +3,8 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Many tests wait for a process or a lease, so there are twice as many at once as cores.
-AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 2)
+# Many tests wait for a process or a lease, so there are more at once than twice as many as cores.
+AT_ONCE ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 5 / 2)
 # Where it is set, each of these processes compiles for itself all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -24,7 +24,7 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 demo: $(VENV)/.ready ## Play the microservices guide on the sandbox, printing each command and its output
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.demo
 
-test: $(VENV)/.ready ## Run the tests (those of a real cluster need ONECTL_TEST_KUBECONFIG)
+test: $(VENV)/.ready ## Run the tests (a real cluster's need ONECTL_TEST_KUBECONFIG, ONECTL_FAULTS=short adds those that take long)
 	$(BIN)/python -m pytest -n $(AT_ONCE) $(ARGS)
 
 faults-short: $(VENV)/.ready ## Survive faults: the dose of continuous integration, some minutes

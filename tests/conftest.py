@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 
 import pytest
 
+from tests.faults.dose import LEFT_OUT, VARIABLE
 from tests.in_memory import new_directory
 from tests.kubernetes_support import KUBECONFIG
 from tests.postgres_support import database, empty_database, migrated, postgres
@@ -26,12 +28,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent.name not in {"worker", "faults"})
 
 
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays, so nobody need look again and again whether it can go."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tells once why tests of a real cluster were skipped, and every other reason."""
+    """Tells once why tests of a real cluster were skipped, how many take too long for now, and every other reason."""
     reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])]
-    others = [reason for reason in reasons if KUBECONFIG not in reason]
-    if len(others) < len(reasons):
-        count = len(reasons) - len(others)
-        terminalreporter.write_line(f"{count} tests of a real cluster were skipped: {KUBECONFIG} names no kubeconfig")
-    for reason in others:
-        terminalreporter.write_line(reason)
+    if clusters := sum(KUBECONFIG in reason for reason in reasons):
+        terminalreporter.write_line(
+            f"{clusters} tests of a real cluster were skipped: {KUBECONFIG} names no kubeconfig"
+        )
+    if long := sum(LEFT_OUT in reason for reason in reasons):
+        terminalreporter.write_line(f"{long} tests that take long were left out: {VARIABLE}=short make test runs them")
+    for reason in reasons:
+        if KUBECONFIG not in reason and LEFT_OUT not in reason:
+            terminalreporter.write_line(reason)

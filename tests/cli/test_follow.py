@@ -17,6 +17,7 @@ import pytest
 from effects.cluster import Ref
 from tests.cli_support import Cli, write_toml
 from tests.effects.worlds import eventually
+from tests.faults import dose
 from tests.moves.support import grow
 
 
@@ -141,6 +142,7 @@ def seen_on_a_terminal(cli: Cli, *args: str) -> str:
     return seen.decode()
 
 
+@dose.not_few("a large ledger is made")
 @pytest.mark.parametrize(
     ("args", "doing"),
     [(("audit", "verify"), "Verifying"), (("ledger", "rebuild"), "Rebuilding app_list")],

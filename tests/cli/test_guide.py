@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cli_support import ROOT, Cli, Result, looks_like, write_toml
+from tests.faults import dose
 
 DEPLOY = ("deploy", "--image", "nginx:alpine", "--machine", "compute-main-01")
 RULE = "─"
@@ -281,6 +282,7 @@ def test_off_a_terminal_there_are_no_escape_codes_and_no_carriage_returns(played
         assert not re.search(r"[\x1b\r]", each.stdout + each.stderr)
 
 
+@dose.not_few("the guide is played once more")
 def test_the_demo_plays_the_guide(tmp_path: Path) -> None:
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     done = subprocess.run(

@@ -22,11 +22,12 @@ from ledger.keys import KeyFiles
 from ledger.sqlite_store import SqliteStore
 from tests.bench.make_ledger import fill
 from tests.cli_support import Cli
+from tests.faults import dose
 
 EVENTS, APPS = 12_000, 200
 ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
 
-WORK = {
+ALL_WORK = {
     "verify": ("audit", "verify"),
     "rebuild": ("ledger", "rebuild"),
     "snapshots": ("ledger", "rebuild", "snapshots"),
@@ -36,6 +37,7 @@ WORK = {
     "restore": ("ledger", "restore", "kept.db", "-y"),
     "copy": ("ledger", "copy", "--to", "moved.db"),
 }
+WORK = {name: ALL_WORK[name] for name in dose.of(few=("verify", "copy"), short=ALL_WORK, long=ALL_WORK)}
 
 
 @pytest.fixture(scope="module")

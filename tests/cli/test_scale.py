@@ -14,6 +14,7 @@ from ledger.keys import KeyFiles
 from ledger.snapshots import STEP
 from tests.bench.make_ledger import app_id, make
 from tests.cli_support import Cli, write_toml
+from tests.faults import dose
 
 EVENTS, APPS, RELEASES = 12_000, 300, 1_000
 
@@ -125,7 +126,7 @@ COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", dose.of(few=COMMANDS[::4], short=COMMANDS, long=COMMANDS))
 def test_what_is_read_does_not_grow_with_the_ledger(small: Place, large: Place, command: str) -> None:
     few, many = small.run(*command.split()), large.run(*command.split())
     folds = 4  # at most so many states of an app are folded by one command, each from its nearest snapshot

@@ -18,6 +18,7 @@ from ledger.follow import Follower
 from ledger.leaf import chain_hash
 from ledger.store import Head, ModelStore, NewRow, Row
 from ledger.stores import open_store
+from tests.faults import dose
 from tests.postgres_support import administer
 
 ROOT = Path(__file__).parents[2]
@@ -169,6 +170,7 @@ store.close()
 """
 
 
+@dose.not_few("processes append for seconds")
 def test_while_four_processes_append_it_reads_every_line_once_and_in_order(address: str, follower: Follower) -> None:
     each = 40
     total = 4 * sum(version % 3 + 1 for version in range(1, each + 1))

@@ -37,6 +37,7 @@ from ledger.store import (
 )
 from ledger.stores import open_store
 from ledger.verify import verify_chain
+from tests.faults import dose
 from tests.ledger.examples import ENVELOPE
 from tests.ledger.support import STATE
 from tests.ledger.telling import telling
@@ -471,6 +472,7 @@ store.close()
 """
 
 
+@dose.not_few("processes append for seconds")
 def test_processes_that_race_for_one_stream_lose_and_double_nothing(place: Place) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", _WRITES, place.address, f"w{number}", "10"], cwd=ROOT)
@@ -486,6 +488,7 @@ def test_processes_that_race_for_one_stream_lose_and_double_nothing(place: Place
     assert verify_chain(store).damage is None
 
 
+@dose.not_few("processes append for seconds")
 def test_a_reader_at_the_tail_misses_nothing(place: Place) -> None:
     each = 500 if "postgresql" in place.address else 50  # every append to the file waits for the disk
     total, seen = 4 * each, [0]

@@ -17,6 +17,9 @@ Dose = Literal["few", "short", "long"]
 N = TypeVar("N")
 
 VARIABLE = "ONECTL_FAULTS"
+LEFT_OUT = "in the short and the long dose"
+"""Why a test is skipped that takes long."""
+
 _ASKED = os.environ.get(VARIABLE, "few")
 
 DOSE: Dose = next((dose for dose in get_args(Dose) if dose == _ASKED), "long")
@@ -40,7 +43,7 @@ def not_few(why: str) -> pytest.MarkDecorator:
     Args:
         why: What takes its time.
     """
-    return pytest.mark.skipif(DOSE == "few", reason=f"{why}: in the short and the long dose")
+    return pytest.mark.skipif(DOSE == "few", reason=f"{why}: {LEFT_OUT}")
 
 
 def seeds(*, few: int, short: int, long: int, again: Iterable[int] = ()) -> Sequence[int]:

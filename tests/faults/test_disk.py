@@ -38,6 +38,7 @@ def test_a_sync_that_fails_is_told_and_mended_by_repeating(
 
 
 @pytest.mark.fault("F5", on="kind")
+@dose.not_few("it is tried call by call")
 @pytest.mark.parametrize("command", FEW, ids=lambda each: each.name)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_write_without_room_is_told_and_mended_by_repeating(

@@ -21,8 +21,8 @@ from ledger.sqlite_store import SqliteStore
 from ledger.store import NewRow
 from ledger.streams import domain_stream
 from tests.cli_support import Result
+from tests.faults import dose, power, test_power_lost, test_tampered
 from tests.faults import ledger_invariants as invariants
-from tests.faults import power, test_power_lost, test_tampered
 from tests.faults.canary import CANARY, encodings
 from tests.faults.ledger_invariants import Violation
 from tests.faults.scenes import AGAIN, ENV, SECRET, SQLITE, Command, Scene
@@ -86,6 +86,7 @@ def test_effects_that_are_recorded_before_they_are_applied_are_caught(scene: Sce
         broken.settle(AGAIN, died)
 
 
+@dose.not_few("a command is filmed")
 def test_an_acknowledgement_before_the_disk_has_it_is_caught(film: Callable[..., Film], tmp_path: Path) -> None:
     filmed = film(SQLITE, AGAIN, "tests.faults.defects:acknowledges_before_syncing")
     caught = []

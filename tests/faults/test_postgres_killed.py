@@ -134,7 +134,7 @@ def test_a_command_whose_connection_is_ended_says_what_became_of_it(
 @pytest.mark.parametrize(
     "command", dose.of(few=STEPWISE[:1], short=STEPWISE[:4], long=STEPWISE), ids=lambda each: each.name
 )
-@pytest.mark.parametrize("how", ["ended", "deaf"])
+@pytest.mark.parametrize("how", dose.of(few=["ended"], short=["ended", "deaf"], long=["ended", "deaf"]))
 def test_a_command_says_what_became_of_it_whichever_statement_its_connection_breaks_at(
     how: str, command: Command, prepared: Callable[..., Scene], cases: Cases, tmp_path: Path
 ) -> None:

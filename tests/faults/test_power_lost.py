@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(7200)]
 
 CHECKPOINT = Command("checkpoint", ("audit", "checkpoint"), request_id="")
 PROFILE = Command("profile", ("profile", "create", "prod", "--context", "c", "--namespace", "shop"), request_id="")
-ALL = (*COMMANDS, CHECKPOINT, PROFILE)
+ALL = (*dose.of(few=COMMANDS[:2], short=COMMANDS, long=COMMANDS), CHECKPOINT, PROFILE)
 FATES: tuple[Fate, ...] = ("dropped", "kept", "torn")
 KINDS: dict[Kind, int] = {SQLITE: dose.of(few=1, short=1, long=30), WAL: dose.of(few=1, short=1, long=30)}
 """How often each moment is torn anew."""

@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from ledger.sqlite_store import SqliteStore
+from tests.faults import dose
 from tests.ledger.support import APPENDER, PATIENCE, assert_sound, stream_named
 
 KILLS = 30
 pytestmark = pytest.mark.crash
 
 
+@dose.not_few("processes are killed again and again")
 def test_every_acknowledged_position_survives_a_kill_at_any_time(tmp_path: Path) -> None:
     seed = int(os.environ.get("ONECTL_TEST_SEED", random.SystemRandom().randrange(2**32)))
     print(f"ONECTL_TEST_SEED={seed}")

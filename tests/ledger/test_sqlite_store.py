@@ -31,6 +31,7 @@ from ledger.leaf import GENESIS
 from ledger.sqlite_database import wal_is_safe
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Beside, Head, LifeKeyRow, LifeRow, RequestRow, SealedRow
+from tests.faults import dose
 from tests.ledger.support import (
     PATIENCE,
     START_US,
@@ -557,6 +558,7 @@ def test_a_writer_that_gave_up_does_not_get_the_lock_later(path: Path) -> None:
         assert write(late, 1)[0].position == 2
 
 
+@dose.not_few("processes append for seconds")
 def test_eight_processes_append_at_once_without_loss_gap_or_starvation(path: Path, store: SqliteStore) -> None:
     last, many = 960, 8
     children = [start("share", path, f"stream {number}", last) for number in range(many)]

@@ -17,12 +17,14 @@ from ledger.sqlite_store import SqliteStore
 from ledger.store import Beside, NewRow
 from ledger.transfer import put_rows
 from tests.canary import CANARY, files_that_leak
+from tests.faults import dose
 from tests.ledger.support import STATE
 from tests.moves.support import User, beside, files_holding, grow, head, opened, rows, silent, until
 
 LINE = NewRow(b"b" * 16, 1, "Noted", STATE % 1)
 
 
+@dose.not_few("a ledger is compared line by line")
 def test_a_ledger_moves_to_a_database_and_back_with_every_line_answer_and_proof(
     user: User, database: str, tmp_path: Path
 ) -> None:

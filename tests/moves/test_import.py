@@ -27,6 +27,7 @@ from ledger.sqlite_store import SqliteStore
 from ledger.store import Row
 from ledger.streams import LEDGER_STREAM
 from ledger.verify import verify_chain
+from tests.faults import dose
 from tests.moves.support import EMPTY, User, grow, head, opened, position_of, rows
 
 
@@ -309,6 +310,7 @@ def test_a_changed_version_is_blamed_on_its_own_line(export: Path, tmp_path: Pat
 
 
 @pytest.mark.crash
+@dose.not_few("thousands of lines are imported twice")
 def test_an_import_that_is_killed_left_nothing_and_can_be_run_again(user: User, tmp_path: Path, elsewhere: str) -> None:
     grow(user.ledger, 4500)
     export = tmp_path / "long.jsonl"

@@ -23,6 +23,7 @@ from ledger.sqlite_store import SqliteStore
 from ledger.store import NewRow
 from tests.canary import CANARY, files_that_leak
 from tests.cli_support import Process, query
+from tests.faults import dose
 from tests.ledger.support import STATE
 from tests.moves.support import (
     EMPTY,
@@ -58,6 +59,7 @@ def lose(user: User) -> None:
     shutil.rmtree(user.ledger.parent)
 
 
+@dose.not_few("a ledger is compared line by line")
 def test_a_restored_ledger_has_everything_and_says_that_it_was_restored(
     user: User, backup: Path, elsewhere: str
 ) -> None:

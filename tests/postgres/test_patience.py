@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -23,14 +23,18 @@ ROW = NewRow(b"a" * 16, 1, "Noted", b"{}")
 def stopped(server: Server) -> Iterator[None]:
     """A block during which no process of the server runs."""
     main = psutil.Process(server._server.get_pid())
-    processes = [main, *main.children(recursive=True)]
-    for each in processes:
-        each.send_signal(signal.SIGSTOP)
+    halted = [main]
     try:
+        main.send_signal(signal.SIGSTOP)  # first: from then on there are no more of them
+        for each in main.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it was just ending
+                each.send_signal(signal.SIGSTOP)
+                halted.append(each)
         yield
     finally:
-        for each in processes:
-            each.send_signal(signal.SIGCONT)
+        for each in halted:
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(signal.SIGCONT)
 
 
 def test_what_is_asked_of_a_stopped_server_fails_in_time_and_works_when_it_goes_on(

@@ -21,6 +21,7 @@ from ledger.store import ModelStore, NewRow, Row, Tables
 from projections import runner
 from projections.app_list import APP_LIST, AppList, AppListRow, app_list
 from projections.runner import rebuild
+from tests.faults import dose
 from tests.ledger.support import holder
 from tests.projections.histories import APPS, START_US, Script, write
 from tests.projections.stores import Ledgers, ReadOnlyStore, catch_up
@@ -360,6 +361,7 @@ print(json.dumps(projection.folded))
 """
 
 
+@dose.not_few("thousands of events are folded")
 def test_of_two_processes_that_catch_up_each_event_is_folded_by_one(path: Path) -> None:
     ledger = Script()
     ledger.deploy(ORDERS)

@@ -18,6 +18,7 @@ from cli.exit_codes import ExitCode
 from effects.worker import STOP_SECONDS
 from tests.cli_support import Cli, tamper, write_toml
 from tests.effects.worlds import eventually
+from tests.faults import dose
 from tests.faults.canary import CANARY
 from tests.faults.ledger_invariants import canary_is_nowhere
 from tests.faults.plan import Fault, Plan
@@ -127,6 +128,7 @@ def fill_the_disk() -> None:
     sqlite3.connect = connect_full  # type: ignore[assignment]
 
 
+@dose.not_few("the database is away for seconds")
 def test_a_postgresql_that_is_killed_and_comes_back_is_survived(cli: Cli) -> None:
     server = Server()
     try:
@@ -149,6 +151,7 @@ def test_a_postgresql_that_is_killed_and_comes_back_is_survived(cli: Cli) -> Non
         server.close()
 
 
+@dose.not_few("the database is away for seconds")
 def test_a_postgresql_that_is_away_when_it_starts_is_waited_for(cli: Cli) -> None:
     server = Server()
     try:
