@@ -233,6 +233,7 @@ class Worker:
                 renew_at = now + every
             if not self._lease.held:
                 self._try(term.check)  # which says why: a ledger that was put back knows of no leader
+                self.alive_at = time.monotonic()  # the database may just have been waited for
                 return False
             if once and term.is_settled():
                 return True

@@ -307,9 +307,7 @@ def evolve(app: App, recorded: Recorded) -> App:
         case Destroyed():
             life = replace(app.life, destroyed=recorded.position, changed=recorded.position, parked=None)
             life = replace(life, updated_us=recorded.recorded_us)
-            # Whoever destroys an app asks for all that is left of it to go, whatever was refused before.
-            before = (replace(each, parked=None) if each.parked else each for each in app.unremoved)
-            return replace(app, life=None, unremoved=(*before, life))
+            return replace(app, life=None, unremoved=(*app.unremoved, life))
         case _:
             return replace(app, life=_evolve_life(app.life, recorded))
 
