@@ -1,7 +1,8 @@
 """Whether what lies beside the log is what the log says, and whether each line can be read at all.
 
-Answers are found by the table of lives and the table of requests, which no hash covers; nor does one cover sealed values and lives' keys, or the row that says who may append. All of them follow from the lines, so they
-are compared with them as the chain is walked.
+Answers are found by the table of lives and the table of requests, which no hash covers; nor does one cover sealed values
+and lives' keys, or the row that says who may append. All of them follow from the lines, so they are compared with them as
+the chain is walked. Indexes are compared by `ledger.verify_indexes`.
 """
 
 from __future__ import annotations
