@@ -9,6 +9,7 @@ import typer
 
 from cli import answers, origin
 from cli.deadline import Deadline
+from cli.exit_codes import UsageError
 from cli.moment import life_of
 from cli.options import Change, DryRunOption, RequestIdOption, Waiting, Which, YesOption, countable, offer
 from cli.recording import record, show_plan, status_hint, way_on
@@ -54,6 +55,8 @@ def rollback(
 
     Example:  1ctl deploy rollback --version 1 --reason "2 loses orders" --wait
     """
+    if only not in ("all", "code", "config"):
+        raise UsageError(f'invalid --only "{only}": expected code or config')
     session = Session()
     seconds = waiting.seconds()
     request = origin.request(request_id=change.request_id, reason=change.reason)

@@ -27,7 +27,7 @@ from ledger.commands import (
     UnsetSecrets,
 )
 from ledger.credentials import looks_like_credential
-from ledger.errors import AppNotFoundError, RefusedError
+from ledger.errors import AppNotFoundError, NoSuchReleaseError, RefusedError
 from ledger.events import (
     AppEvent,
     ApplyRetried,
@@ -271,10 +271,7 @@ def _target(command: Rollback, releases: Sequence[PastRelease]) -> PastRelease:
         return past
     named = next((past for past in releases if past.release == command.version), None)
     if named is None:
-        raise RefusedError(
-            f"there is no release {command.version}; the newest is {releases[-1].release}",
-            hint="See them: 1ctl deploy releases",
-        )
+        raise NoSuchReleaseError(command.version, releases[-1].release)
     obstacle = named.obstacle_to(command.only)
     if obstacle is not None:
         code = named.obstacle_to("code") is None
@@ -289,9 +286,7 @@ def _target(command: Rollback, releases: Sequence[PastRelease]) -> PastRelease:
 
 def _check_release(number: int, life: Life) -> None:
     if not 1 <= number <= life.release:
-        raise RefusedError(
-            f"there is no release {number}; the newest is {life.release}", hint="See them: 1ctl deploy releases"
-        )
+        raise NoSuchReleaseError(number, life.release)
 
 
 def _purge(command: PurgeSecret, life: Life, app: App) -> Sequence[AppEvent]:

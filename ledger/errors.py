@@ -27,6 +27,15 @@ class AppNotFoundError(RefusedError):
     """No life of this app is open: it was never deployed, or it was destroyed."""
 
 
+class NoSuchReleaseError(RefusedError):
+    """A life has no release of this number."""
+
+    def __init__(self, release: int, newest: int) -> None:
+        super().__init__(
+            f"there is no release {release}; the newest is {newest}", hint="See them: 1ctl deploy releases"
+        )
+
+
 class InvalidValueError(RefusedError):
     """A value given by the user is not acceptable.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.codec import recorded
-from ledger.errors import RefusedError
+from ledger.errors import NoSuchReleaseError
 from ledger.events import Deployed, Destroyed, RolledBack, RolloutCompleted, RolloutFailed
 from ledger.streams import app_stream, observed_stream
 
@@ -104,7 +104,7 @@ def release_lines(store: Store, life: LifeSpan, release: int) -> tuple[Recorded,
     """The line of a release, and the one that ended its being the newest: the next release's, or the life's end.
 
     Raises:
-        RefusedError: The life has no such release.
+        NoSuchReleaseError: The life has no such release.
     """
     rows = (
         store.landmarks(app_stream(life.app).bytes, start=life.start, stop=life.stop, skip=release - 1, limit=2)
@@ -113,7 +113,7 @@ def release_lines(store: Store, life: LifeSpan, release: int) -> tuple[Recorded,
     )
     found = [recorded(row) for row in rows]
     if not found or isinstance(found[0].event, Destroyed):
-        raise no_such_release(release, newest_releases(store, life, 1).newest)
+        raise NoSuchReleaseError(release, newest_releases(store, life, 1).newest)
     return found[0], found[1] if len(found) > 1 else None
 
 
@@ -167,11 +167,6 @@ def _verdicts(store: Store, life: LifeSpan, start: int) -> Iterator[RolloutCompl
 
 _TOLD = 20
 """Lines read at once: few are told about one roll before the next one is asked for."""
-
-
-def no_such_release(release: int, newest: int) -> RefusedError:
-    """The error for a release that a life does not have."""
-    return RefusedError(f"there is no release {release}; the newest is {newest}", hint="See them: 1ctl deploy releases")
 
 
 def number(line: Recorded) -> int:

@@ -75,7 +75,7 @@ def at_release(store: Store, life: LifeSpan, release: int, now_us: int) -> Momen
         now_us: The present, which is the answer's instant if the release still is the newest.
 
     Raises:
-        RefusedError: The life has no such release.
+        NoSuchReleaseError: The life has no such release.
     """
     _, following = release_lines(store, life, release)
     if following is None:

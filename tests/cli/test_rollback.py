@@ -78,6 +78,11 @@ def test_only_the_code_or_only_the_configuration_is_restored(twice: Cli) -> None
     assert twice.run("-o", "json", "env", "list").json == []
 
 
+def test_a_part_that_cannot_be_restored_is_a_mistake_of_the_command_line(twice: Cli) -> None:
+    told = twice.run("deploy", "rollback", "-y", "--only", "pods").failed(2).error
+    assert 'invalid --only "pods": expected code or config' in told
+
+
 def test_the_time_to_wait_is_the_users(twice: Cli) -> None:
     assert "--timeout" in twice.run("deploy", "rollback", "-y", "--timeout", "soon").failed(3).error
     assert "RolledBack" not in twice.events()

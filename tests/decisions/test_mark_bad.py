@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger.commands import MarkBad
-from ledger.errors import AppNotFoundError
+from ledger.errors import AppNotFoundError, NoSuchReleaseError
 from ledger.events import ReleaseMarkedBad
 from tests.decisions.scenario import app, deployed, given, opened
 
@@ -17,8 +17,10 @@ def test_a_mark_is_set_once() -> None:
 
 
 def test_a_release_that_does_not_exist_is_refused() -> None:
-    given(*opened()).when(MarkBad(release=2)).refused("there is no release 2; the newest is 1")
-    given(*opened()).when(MarkBad(release=0)).refused("there is no release 0")
+    given(*opened()).when(MarkBad(release=2)).refused(
+        "there is no release 2; the newest is 1", error=NoSuchReleaseError
+    )
+    given(*opened()).when(MarkBad(release=0)).refused("there is no release 0", error=NoSuchReleaseError)
 
 
 def test_a_mark_asks_nothing_of_the_cluster() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ledger.commands import Rollback
-from ledger.errors import AppNotFoundError
+from ledger.errors import AppNotFoundError, NoSuchReleaseError
 from ledger.events import (
     EnvSet,
     Event,
@@ -103,7 +103,9 @@ def test_a_release_can_be_named_also_if_it_was_never_known_to_be_healthy() -> No
 
 
 def test_a_release_that_does_not_exist_is_refused() -> None:
-    given(*TWO_RELEASES).when(Rollback(version=9)).refused("there is no release 9; the newest is 2")
+    given(*TWO_RELEASES).when(Rollback(version=9)).refused(
+        "there is no release 9; the newest is 2", error=NoSuchReleaseError
+    )
 
 
 def test_a_release_marked_as_bad_is_neither_meant_nor_taken() -> None:

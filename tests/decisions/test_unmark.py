@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger.commands import MarkBad, Unmark
-from ledger.errors import AppNotFoundError
+from ledger.errors import AppNotFoundError, NoSuchReleaseError
 from ledger.events import ReleaseMarkedBad, ReleaseUnmarked
 from tests.decisions.scenario import app, deployed, given, opened
 
@@ -21,7 +21,7 @@ def test_a_release_that_is_not_marked_needs_none() -> None:
 
 
 def test_a_release_that_does_not_exist_is_refused() -> None:
-    given(*opened()).when(Unmark(release=2)).refused("there is no release 2; the newest is 1")
+    given(*opened()).when(Unmark(release=2)).refused("there is no release 2; the newest is 1", error=NoSuchReleaseError)
 
 
 def test_it_can_be_marked_again() -> None:
