@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import repeat
+from marshal import dumps
 from typing import Any
+
+_FORM = 2
+"""Of `marshal`: each value with its type, and the same values always as the same bytes, which later forms do not promise."""
 
 
 class Tally:
@@ -12,22 +17,14 @@ class Tally:
     Every row is written as bytes and hashed as such: Python hashes these in every process with another key, so nobody can
     prepare other rows of the same sum. Hashes of tuples would not do, since they grow almost in step with the last number
     of them: of two rows that swap it, one time in three the sum would be the same.
-
-    Args:
-        form: A row as bytes, such that no two rows are written alike; for ``%``.
     """
 
-    def __init__(self, form: bytes) -> None:
-        self._write = form.__mod__
+    def __init__(self) -> None:
         self.count = self._sum = 0
 
     def add(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        """More rows.
-
-        Raises:
-            TypeError: A row cannot be written in this form. None of these rows count then.
-        """
-        hashes = [*map(hash, map(self._write, rows))]
+        """More rows, of whatever a database may hold."""
+        hashes = [*map(hash, map(dumps, rows, repeat(_FORM)))]
         self.count += len(hashes)
         self._sum += sum(hashes)
 

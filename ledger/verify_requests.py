@@ -20,9 +20,6 @@ from ledger.tally import Tally
 
 PAGE = 2000
 
-_REQUEST = b"%a %a %a"
-"""A request in a `Tally`: its id, its first and its last position."""
-
 _UNKNOWN = "?"
 PARTS: Mapping[str, str] = {
     **{kind.__name__: "alone" for kind in SCHEMA_VERSIONS},
@@ -133,7 +130,7 @@ class RequestCheck:
 
     def __init__(self, store: ModelStore) -> None:
         self._store = store
-        self._said = Tally(_REQUEST)
+        self._said = Tally()
         self._last: list[tuple[str, int, int]] = []  # added together, which takes a third of the time
 
     def add(self, appended: Appended) -> None:
@@ -153,7 +150,7 @@ class RequestCheck:
     def end(self, upto: int) -> Misled | None:
         """Compare the table with all that was added, up to this position; what is wrong."""
         self._add_up()
-        there = Tally(_REQUEST)
+        there = Tally()
         for rows in table_pages(self._store, "ledger.request_places"):
             there.add(row for row in rows if _place(row[1]) <= upto)
         return None if there.matches(self._said) else self._first_wrong(upto)

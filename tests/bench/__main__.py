@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tests.bench.figures import LEAST_TURNS
 from tests.bench.page import page
-from tests.bench.places import ROOT, notes
-from tests.bench.record import put
+from tests.bench.places import ELSEWHERE, ROOT, notes
+from tests.bench.record import put, read
 from tests.bench.rows import ROWS
 from tests.bench.run import Row, measure
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, *, rows: Mapping[str, Row] = RO
             failed = 1
             continue
         known = put(asked.directory / "bench.json", row.name, measured)
-        (asked.directory / "performance.md").write_text(page(known, notes()))
+        (asked.directory / "performance.md").write_text(page(known, notes(), read(asked.directory / ELSEWHERE)))
     return failed
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from tests.bench.figures import LEAST_TURNS, Aim, Line, Spread
+from tests.bench.elsewhere import elsewhere
+from tests.bench.figures import LEAST_TURNS, Line
 from tests.bench.record import Measured
+from tests.bench.shown import aim_text, ratio_text, spread_text, table
 
 _INTRODUCTION = f"""\
 # Performance
@@ -20,45 +22,43 @@ program that people use for the same purpose, or a *floor*, which is the same wo
 the median of the ratios of neighbours. Aims were set before anything was measured, and a figure that misses its aim stays here.
 """
 
-_SCALES: Mapping[str, tuple[tuple[float, str], ...]] = {
-    "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
-    "B": ((1e6, "MB"), (1e3, "kB"), (1.0, "B")),
-}
 
-
-def page(rows: Mapping[str, Measured], notes: Mapping[str, str]) -> str:
+def page(rows: Mapping[str, Measured], notes: Mapping[str, str], there: Mapping[str, Measured] | None = None) -> str:
     """The whole page.
 
     Args:
         rows: What was measured, by row.
         notes: What stands in the way of an aim, what was tried and what more would cost, by row.
+        there: What was measured on another machine, by row.
     """
     parts = [_INTRODUCTION, _summary(rows)]
     parts += [_section(name, row, notes.get(name)) for name, row in rows.items()]
+    if there:
+        parts.append(elsewhere(rows, there))
     return "\n".join(parts)
 
 
 def sentence(line: Line) -> str:
     """A line for a terminal."""
-    said = [f"{line.what}: {_spread(line.ours, line.unit)}"]
+    said = [f"{line.what}: {spread_text(line.ours, line.unit)}"]
     if line.other is not None and line.theirs is not None:
-        said.append(f"{line.other} {_spread(line.theirs, line.unit)}")
+        said.append(f"{line.other} {spread_text(line.theirs, line.unit)}")
     if line.ratio is not None:
-        said.append(f"ratio {_ratio(line.ratio)}")
+        said.append(f"ratio {ratio_text(line.ratio)}")
     if line.aim is not None:
-        said.append(f"aim {_aim(line.aim, line.unit)}: {_met(line)}")
+        said.append(f"aim {aim_text(line.aim, line.unit)}: {_met(line)}")
     return ", ".join(said)
 
 
 def _summary(rows: Mapping[str, Measured]) -> str:
-    table = _table(
+    summary = table(
         ["row", "what", "aims met", "commit"],
         (
             [f"[{name}](#{_anchor(name, row)})", row.title, _aims_met(row.lines), f"`{row.commit}`"]
             for name, row in rows.items()
         ),
     )
-    return f"{table}\n"
+    return f"{summary}\n"
 
 
 def _aims_met(lines: Iterable[Line]) -> str:
@@ -69,7 +69,7 @@ def _aims_met(lines: Iterable[Line]) -> str:
 def _section(name: str, row: Measured, note: str | None) -> str:
     parts = [f"## {_heading(name, row)}", row.about]
     if row.lines:
-        parts.append(_table(["what", "1ctl", "beside", "its figure", "ratio", "aim", "met"], map(_cells, row.lines)))
+        parts.append(table(["what", "1ctl", "beside", "its figure", "ratio", "aim", "met"], map(_cells, row.lines)))
     if row.missing:
         parts.append("\n".join(f"* Not measured: {why}." for why in row.missing))
     if note is not None:
@@ -81,11 +81,11 @@ def _section(name: str, row: Measured, note: str | None) -> str:
 def _cells(line: Line) -> list[str]:
     return [
         line.what,
-        _spread(line.ours, line.unit),
+        spread_text(line.ours, line.unit),
         line.other or "-",
-        _spread(line.theirs, line.unit) if line.theirs else "-",
-        _ratio(line.ratio) if line.ratio else "-",
-        _aim(line.aim, line.unit) if line.aim else "-",
+        spread_text(line.theirs, line.unit) if line.theirs else "-",
+        ratio_text(line.ratio) if line.ratio else "-",
+        aim_text(line.aim, line.unit) if line.aim else "-",
         _met(line),
     ]
 
@@ -106,45 +106,5 @@ def _anchor(name: str, row: Measured) -> str:
     return re.sub(r"[^a-z0-9 _-]", "", _heading(name, row).lower()).replace(" ", "-")
 
 
-def _table(headers: list[str], rows: Iterable[list[str]]) -> str:
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _spread(spread: Spread, unit: str) -> str:
-    factor, name = _scale(spread.median, unit)
-    median, low, high = (_digits(value / factor) for value in (spread.median, spread.low, spread.high))
-    said = f"{median} {name}".rstrip()
-    return said if low == high else f"{said} ({low} to {high})"
-
-
-def _ratio(ratio: Spread) -> str:
-    said = f"{ratio.median:.2f}x"
-    return said if ratio.turns == 1 else f"{said} ({ratio.low:.2f} to {ratio.high:.2f})"
-
-
-def _aim(aim: Aim, unit: str) -> str:
-    sign = "≥" if aim.at_least else "≤"
-    if aim.of == "ratio":
-        return f"{sign} {aim.limit:g}x"
-    factor, name = _scale(aim.limit, unit)
-    return f"{sign} {_digits(aim.limit / factor)} {name}".rstrip()
-
-
 def _met(line: Line) -> str:
     return "-" if line.met is None else "yes" if line.met else "no"
-
-
-def _scale(value: float, unit: str) -> tuple[float, str]:
-    """What to divide by, and what the unit is then called."""
-    scales = _SCALES.get(unit)
-    if scales is None:
-        return 1.0, unit
-    return next((scale for scale in scales if abs(value) >= scale[0]), scales[-1])
-
-
-def _digits(value: float) -> str:
-    """Three digits that mean something."""
-    if value == round(value) or abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -9,6 +9,9 @@ ROOT = Path(__file__).parents[2]
 WRITTEN = ("docs/bench.json", "docs/performance.md")
 """What a run writes, relative to the repository."""
 
+ELSEWHERE = "bench-elsewhere.json"
+"""What a run on another machine wrote, beside what a run writes."""
+
 NOTES = Path(__file__).with_name("notes")
 """What is said on the page about a row besides its figures, one file a row, by hand."""
 

@@ -3,9 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tests.bench.figures import Line, alone, at_least, at_most, beside
+import pytest
+
+from tests.bench.elsewhere import within_noise
+from tests.bench.figures import Line, Spread, alone, at_least, at_most, beside
 from tests.bench.page import page, sentence
-from tests.bench.places import ROOT, WRITTEN, notes
+from tests.bench.places import ELSEWHERE, ROOT, WRITTEN, notes
 from tests.bench.record import Measured, put, read
 
 COLD = Measured(
@@ -100,4 +103,31 @@ def test_what_could_not_be_measured_here_does_not_replace_what_was_measured_else
 def test_the_page_in_the_repository_is_the_one_that_its_figures_make() -> None:
     figures, written = (ROOT / path for path in WRITTEN)
 
-    assert written.read_text() == page(read(figures), notes())
+    assert written.read_text() == page(read(figures), notes(), read(figures.with_name(ELSEWHERE)))
+
+
+def test_the_ratios_of_another_machine_stand_beside_those_of_this_one() -> None:
+    slow = beside("`1ctl get`", "s", [0.15, 0.14, 0.16], "typer hello", [0.12, 0.12, 0.12])
+    other = beside("`1ctl get`", "s", [0.15, 0.14, 0.16], "typer hello", [0.07, 0.07, 0.07])
+
+    def shown(line: Line) -> str:
+        return page({"B1": COLD, "B2": COLD}, {}, {"B1": replace(COLD, lines=(line,), commit="def5678")})
+
+    assert "| B1 | `1ctl get` | typer hello | 1.23x (1.22 to 1.28) | 1.25x (1.21 to 1.29) | yes |" in shown(slow)
+    assert "1 of 1 ratios are the same within noise." in shown(slow)
+    assert "| 2.14x (2.07 to 2.21) | no |" in shown(other)
+    assert "0 of 1 ratios" in shown(other)
+    assert "There: cores 2; memory 24 GiB. B1 at `def5678`." in shown(other)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "same"),
+    [
+        (Spread(1.0, 0.9, 1.2, 9), Spread(1.5, 1.1, 1.6, 9), True),  # they overlap
+        (Spread(1.0, 1.0, 1.0, 9), Spread(1.1, 1.1, 1.1, 9), True),  # hardly apart
+        (Spread(1.0, 0.9, 1.1, 9), Spread(1.5, 1.2, 1.6, 9), False),
+        (Spread(1.5, 1.2, 1.6, 9), Spread(1.0, 0.9, 1.1, 9), False),
+    ],
+)
+def test_two_ratios_are_the_same_if_they_overlap_or_are_hardly_apart(here: Spread, there: Spread, same: bool) -> None:
+    assert within_noise(here, there) is same
