@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ledger.app import App, Life, fold, open_life
 from ledger.codec import recorded
-from ledger.commands import Command, MarkBad, Unmark
+from ledger.commands import Command, MarkBad, Restore, Rollback, Unmark
 from ledger.decide import decide, retried
 from ledger.envelope import Recorded, Source, Subject
 from ledger.errors import LedgerDamagedError
@@ -33,7 +33,7 @@ from ledger.pages import lines
 from ledger.request import Request, refuse_other, refuse_other_reason, request_row
 from ledger.spec import AppId
 from ledger.store import ModelStore, RequestRow
-from ledger.streams import app_stream, domain_stream
+from ledger.streams import LEDGER_STREAM, app_stream, domain_stream
 from ledger.writer import ATTEMPTS, Draft, NewLine, about, until_first
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ class Ledger(OwnStreamWriter, FactWriter):
             prior = self.store.request(request.request_id)
             if prior is not None:
                 return self._repeated(app_id, wanted, request, prior)
+            known = self.store.stream_version(LEDGER_STREAM.bytes) if isinstance(command, Rollback | Restore) else None
             app = self.app(app_id)
             if life is not None:
                 open_life(app, life)
@@ -132,6 +133,8 @@ class Ledger(OwnStreamWriter, FactWriter):
             if not events:
                 return Outcome(app=app, recorded=())
             draft = self._draft(app, events, make_beside, request_row(request, app_id, wanted))
+            if known is not None:  # what is recorded once more must not have been redacted since it was read
+                draft.beside = replace(draft.beside, unchanged=(LEDGER_STREAM.bytes, known))
             with self._withdrawing(draft):
                 return self._append_command(app, draft, request)
 

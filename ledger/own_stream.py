@@ -96,10 +96,13 @@ class OwnStreamWriter(LedgerWriter):
             answered = self.answered(command, request)
             if answered is not None:
                 return answered
-            event, remaining = self.plan_redaction(position, field)
+            version = self.store.stream_version(
+                LEDGER_STREAM.bytes
+            )  # or what is read then may be of before another one
+            line = self._line(position)
+            event, remaining = self._redaction(line, field)
             event = signed(event, self._signing_key())
-            version = self.store.stream_version(LEDGER_STREAM.bytes)
-            blank = remaining == self._line(position).state  # then it is only signed now
+            blank = remaining == line.state  # then it is only signed now
             return self._record(
                 event, command, request, version=version, redact=None if blank else (position, remaining)
             )
@@ -114,16 +117,19 @@ class OwnStreamWriter(LedgerWriter):
         Raises:
             RefusedError: It would be refused.
         """
-        row = self._line(position)
+        return self._redaction(self._line(position), field)
+
+    def _redaction(self, line: Row, field: str) -> tuple[Redacted, bytes]:
+        position = line.position
         doubtful = unsigned(self.store, position)
         if doubtful is None:
-            return redacted(row, field)
+            return redacted(line, field)
         if doubtful.field != field:
             raise RefusedError(
                 f'a redaction of "{doubtful.field}" at position {position} is not signed yet',
                 hint=f"Sign it first: 1ctl ledger redact --position {position} --field {doubtful.field} --reason signed",
             )
-        return doubtful, row.state
+        return doubtful, line.state
 
     def _line(self, position: int) -> Row:
         rows = self.store.positions(position, position, limit=1)

@@ -133,7 +133,7 @@ BEGIN
     -- The owner can write whatever it wants to anyway.
     checked := NOT has_table_privilege(session_user, '{schema}.stored_events', 'INSERT');
     IF checked THEN
-        wrong := life[1] IS DISTINCT FROM life_key[1];
+        wrong := life[1] IS DISTINCT FROM nullif(life_key[1], '');
         IF request IS NULL THEN
             wrong := wrong OR topics && '{{{requested}}}'::text[];
         END IF;
@@ -155,7 +155,7 @@ BEGIN
             WHERE event #>> '{{data,deployment_id}}' = life[1] AND (event #> '{{data,release}}')::text = '1'
                 AND event #>> '{{meta,subject,cluster}}' = life[2] AND event #>> '{{meta,subject,namespace}}' = life[3]
                 AND event #>> '{{meta,subject,app}}' = life[4]
-        ) OR life_key IS NOT NULL AND NOT EXISTS (
+        ) OR life_key[1] <> '' AND NOT EXISTS (
             SELECT FROM said(topics, states, 'Deployed') AS event
             WHERE event #>> '{{data,deployment_id}}' = life_key[1] AND event #>> '{{data,life_key}}' IS NOT NULL
         ) OR EXISTS (
@@ -186,7 +186,7 @@ BEGIN
     IF place.writer <> place.instance THEN
         RAISE EXCEPTION USING ERRCODE = '{ended}', MESSAGE = place.writer, DETAIL = coalesce(place.note, '');
     END IF;
-    -- Behind a key and its identity stand the stream that named the identity, and the version it had then.
+    -- Behind a key and its identity, which may be empty, stand a stream that was decided by and the version it had then.
     IF cardinality(life_key) > 2 THEN
         IF life_key[4]::bigint <> (
             SELECT coalesce(max(originator_version), 0) FROM stored_events
@@ -208,6 +208,9 @@ BEGIN
                 ARRAY['data', split_part(field, '.', 1), substring(field FROM position('.' IN field) + 1)]
             WHEN field ~ '^fields[.][0-9]+[.](wanted|found)$' THEN ARRAY['data'] || string_to_array(field, '.')
         END;
+        IF told ->> 'old_digest' <> before.digest THEN  -- another redaction was first, or it is none
+            RAISE serialization_failure USING MESSAGE = 'the line is not what was decided on';
+        END IF;
         IF (told ->> 'position' = redact_position::text AND told ->> 'old_digest' = before.digest
             AND told ->> 'new_digest' = encode(sha256(redact_state), 'hex')
             AND jsonb_typeof(before.document #> path) = 'string'
@@ -222,6 +225,17 @@ BEGIN
     at_chain := head.chain;
     FOR i IN 1 .. cardinality(streams) LOOP
         at_position := at_position + 1;
+        -- Versions of a stream have no gap: a reader takes the lowest and the highest for what they should be. After a fail-over
+        -- that lost lines, or in a ledger that was put back, a stream may end before what was decided on.
+        IF i = 1 OR streams[i] <> streams[i - 1] THEN
+            SELECT coalesce(max(originator_version), CASE WHEN checked THEN 0 WHEN versions[i] = 0 THEN -1 ELSE 0 END)
+                + cardinality(array_positions(streams[:i - 1], streams[i])) INTO newest
+            FROM stored_events WHERE originator_id = streams[i];
+        END IF;
+        newest := newest + 1;
+        IF versions[i] <> newest THEN
+            RAISE serialization_failure USING MESSAGE = 'another writer was first';
+        END IF;
         IF checked THEN
             line := as_json(states[i]);
             -- Nor does a program read JSON that is too deep for it, or has numbers that it has none for.
@@ -235,17 +249,6 @@ BEGIN
             IF request IS NOT NULL THEN
                 clock := coalesce(clock, line #> '{{meta,clock}}');
                 wrong := wrong OR (line #>> '{{meta,request_id}}' = request AND line #> '{{meta,clock}}' = clock) IS NOT TRUE;
-            END IF;
-            -- Versions of a stream have no gap, and a reader takes the lowest and the highest for what they should be.
-            IF i = 1 OR streams[i] <> streams[i - 1] THEN
-                SELECT coalesce(max(originator_version), 0) INTO newest
-                FROM stored_events WHERE originator_id = streams[i];
-            END IF;
-            newest := newest + 1;
-            IF versions[i] < newest THEN
-                RAISE serialization_failure USING MESSAGE = 'another writer was first';
-            ELSIF versions[i] > newest THEN
-                RAISE insufficient_privilege USING MESSAGE = 'a line is not the next one of its stream';
             END IF;
             IF topics[i] = ANY ('{{{of_an_app}}}'::text[]) THEN
                 about := line #> '{{meta,subject}}';
@@ -308,7 +311,7 @@ BEGIN
     IF life IS NOT NULL THEN
         INSERT INTO lives VALUES (life[1], life[2], life[3], life[4], head.position + 1);
     END IF;
-    IF life_key IS NOT NULL THEN
+    IF life_key[1] <> '' THEN
         INSERT INTO life_keys VALUES (life_key[1], life_key[2], life_key_wrapped);
     END IF;
     IF sealed_lives IS NOT NULL THEN

@@ -37,7 +37,7 @@ from ledger.errors import InvalidValueError
 from ledger.postgres_append import append_function_text
 from ledger.postgres_names import ENDED, READ_MODEL_LOCK, SCHEMA
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Version of what `schema_text` creates, in the table ``schema_version``."""
 
 _REWRAP_FUNCTION = """

@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ledger.errors import LedgerDamagedError
@@ -57,6 +58,9 @@ _EMPTY = Head(0, 0, GENESIS)
 _MAX = 2**63 - 1
 _SNAPSHOTS_SINCE = 2
 """Version of the tables that brought snapshots."""
+
+_UNCHANGED_SINCE = 7
+"""And of those whose function holds without a key, too, that a stream has not grown."""
 
 BY_INDEX_ONLY = tuple(f"SET LOCAL enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin", "bitmapscan"))
 """What makes the planner look lines up by index, as it does when few are asked for."""
@@ -245,6 +249,8 @@ class PostgresStore:
         """See `Store.append`."""
         if not self._is_ready():
             create_or_update(self._database)
+        if self._version < _UNCHANGED_SINCE and beside.life_key is None:
+            beside = replace(beside, unchanged=None)  # which the function there would take for a key
         arguments = _arguments(rows, beside)
         arguments |= {"clock_us": clock_us, "lock_timeout_ms": self._database.lock_timeout_ms}
         placed = self._database.run(_APPEND, arguments, appending=True)
@@ -358,7 +364,9 @@ class PostgresStore:
 def _arguments(rows: Sequence[NewRow], beside: Beside) -> dict[str, object]:
     """What the function that appends is called with; see `ledger.postgres_append.append_statement`."""
     request, life, key = beside.request, beside.life, beside.life_key
-    named = (beside.unchanged[0].hex(), str(beside.unchanged[1])) if beside.unchanged else ()
+    named = Texts((key.deployment_id, key.identity) if key else ("", "") if beside.unchanged else ())
+    if beside.unchanged:
+        named += (beside.unchanged[0].hex(), str(beside.unchanged[1]))
     return {
         "streams": Octets(row.stream for row in rows),
         "versions": Numbers(row.version for row in rows),
@@ -368,7 +376,7 @@ def _arguments(rows: Sequence[NewRow], beside: Beside) -> dict[str, object]:
         "request_salt": request and request.salt,
         "request_digest": request and request.digest,
         "life": life and Texts((life.deployment_id, life.cluster, life.namespace, life.app)),
-        "life_key": key and Texts((key.deployment_id, key.identity, *named)),
+        "life_key": named or None,
         "life_key_wrapped": key and key.wrapped,
         "sealed_lives": Texts(row.deployment_id for row in beside.sealed) or None,
         "sealed_keys": Texts(row.key for row in beside.sealed) or None,

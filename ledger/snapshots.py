@@ -62,14 +62,10 @@ def folded(store: ModelStore, app_id: AppId, *, upto: int | None = None) -> App:
         UnknownEventError, LedgerDamagedError: An event cannot be read by this program.
         LedgerUnavailableError, LedgerBusyError: The ledger cannot be read.
     """
-    begin = _nearest(store, app_id, upto)
-    lines = _next_lines(store, begin.app, upto)
-    if not _begins_with(lines, begin):
-        begin = Position(App(id=app_id))
-        lines = _next_lines(store, begin.app, upto)
+    app, lines = _begin(store, app_id, upto)
     if len(lines) >= STEP + _LAST_LINES:
-        return _fold_and_keep(store, begin.app, upto)
-    return _fold(begin.app, lines)
+        return _fold_and_keep(store, app_id, upto)
+    return _fold(app, lines)
 
 
 def keep(store: ModelStore, snapshots: Sequence[SnapshotRow], *, ledger_version: int) -> None:
@@ -158,6 +154,16 @@ def position_of(snapshot: SnapshotRow) -> Position | None:
     return Position(app, (digest, state)) if app.head == snapshot.position else None
 
 
+def _begin(store: Store, app_id: AppId, upto: int | None) -> tuple[App, Sequence[Row]]:
+    """Where to fold on from, and the next lines; see `_next_lines`."""
+    begin = _nearest(store, app_id, upto)
+    lines = _next_lines(store, begin.app, upto)
+    if _begins_with(lines, begin):
+        return begin.app, lines
+    app = App(id=app_id)
+    return app, _next_lines(store, app, upto)
+
+
 def _nearest(store: Store, app_id: AppId, upto: int | None) -> Position:
     begin = Position(App(id=app_id))
     row = store.snapshot(begin.app.stream.bytes, shape=app_state.shape(), upto=upto)
@@ -186,9 +192,11 @@ def _fold(app: App, lines: Sequence[Row]) -> App:
     return app
 
 
-def _fold_and_keep(store: ModelStore, app: App, upto: int | None) -> App:
-    # The order counts: what is redacted after the version was asked for keeps the snapshots from being written.
+def _fold_and_keep(store: ModelStore, app_id: AppId, upto: int | None) -> App:
+    # The order counts: what is redacted after the version was asked for keeps the snapshots from being written. So a
+    # snapshot to begin with that was read before is read again.
     ledger_version = store.stream_version(LEDGER_STREAM.bytes)
+    app, _ = _begin(store, app_id, upto)
     maker = SnapshotMaker(app)
     for line in app_lines(store, app, upto=store.head().position if upto is None else upto):
         maker.fold(line)

@@ -31,6 +31,8 @@ ADDED: dict[int, tuple[str, ...]] = {
     ),
     6: (
     ),
+    7: (
+    ),
 }
 """Creates what each version added to the one before."""
 

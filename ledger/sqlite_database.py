@@ -43,7 +43,7 @@ from ledger.sqlite_remains import is_damage, keep_bytes, make_replaceable
 from ledger.sqlite_tables import TABLE_EXISTS, SqliteTables, table_of, text_of, unless_there
 from ledger.text import Lines
 
-STORE_VERSION = 6
+STORE_VERSION = 7
 """Version of the tables, in ``PRAGMA user_version``. An older file is brought up to it by the first `writing`."""
 
 _BUSY, _FULL = "SQLITE_BUSY", "SQLITE_FULL"

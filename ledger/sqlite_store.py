@@ -212,6 +212,7 @@ class SqliteStore(SqliteDatabase):
                 raise ConflictError("the request id was recorded meanwhile")
             if beside.unchanged is not None:
                 _refuse_changed(connection, *beside.unchanged)
+            _refuse_out_of_turn(connection, rows)
             lines = _place(head_of(connection.execute(sql.FITTING_HEAD).fetchall()), rows, clock_us)
             try:
                 connection.executemany(sql.INSERT_EVENT, map(event_values, lines))
@@ -293,6 +294,18 @@ def _refuse_changed(connection: sqlite3.Connection, stream: bytes, version: int)
     ((newest,),) = connection.execute(sql.STREAM_VERSION, {"stream": stream}).fetchall()
     if (newest or 0) != version:
         raise ConflictError("another writer was first")
+
+
+def _refuse_out_of_turn(connection: sqlite3.Connection, rows: Sequence[NewRow]) -> None:
+    """Refuse lines that are not the next of their streams: in a ledger that was put back, one may end before it did."""
+    due: dict[bytes, int] = {}
+    for stream, version, _, _ in rows:
+        if stream not in due:
+            ((newest,),) = connection.execute(sql.STREAM_VERSION, {"stream": stream}).fetchall()
+            due[stream] = newest + 1 if newest is not None else 0 if version == 0 else 1  # other programs begin with 0
+        if version != due[stream]:
+            raise ConflictError("another writer was first")
+        due[stream] += 1
 
 
 def _place(head: Head, rows: Sequence[NewRow], clock_us: int) -> list[Row]:

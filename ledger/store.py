@@ -179,8 +179,8 @@ class Beside(Value):
         request: Salt and digest of the request; its positions are filled in.
         life: A life that opens with these lines; its position is filled in.
         life_key: Its wrapped key.
-        unchanged: With a wrapped key: the stream that named its identity, and the version it had then. If it has grown,
-            the identity may be another one, and nothing is appended.
+        unchanged: A stream that the decision was taken by, besides those that are appended to, and the version it had
+            then. If it has grown, nothing is appended: the ledger's own may name another identity, or a redaction.
         sealed: Secret values sealed to it.
         redact: Position of an earlier line and the state that replaces its own.
         forget: Whether the request of that line is recognised no more, since what it asked for is what is blanked; in a

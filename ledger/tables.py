@@ -137,6 +137,7 @@ ADDED: Mapping[int, Sequence[Table | Index]] = {
     4: (),  # in a database, a function that checks what it appends
     5: (),  # and that it can be read, says no more than is written with it, and continues the newest line
     6: (),  # and that it may be appended where it is, by whoever does; and a table to lock
+    7: (),  # and that it is the next of its stream, whoever appends it
 }
 """Tables and indexes by the version that brought them; all others have been there from the first."""
 

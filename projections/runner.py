@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice, zip_longest
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from ledger.codec import told
 from ledger.errors import (
@@ -27,6 +27,7 @@ from ledger.errors import (
     UnknownEventError,
 )
 from ledger.events import Redacted
+from ledger.leaf import GENESIS
 from ledger.pages import page, pages
 from ledger.sqlite_tables import SqliteTables
 from ledger.text import Lines
@@ -34,7 +35,7 @@ from projections.projection import R, ReadModelError, wrong_model
 
 if TYPE_CHECKING:
     from ledger.envelope import Line
-    from ledger.store import Asking, ModelStore, Row, Tables
+    from ledger.store import Asking, ModelStore, Row, Store, Tables
     from ledger.telling import Told
     from projections.projection import Projection
 
@@ -51,6 +52,16 @@ SCRATCH_KIB = 16 * 1024
 """Memory for the rows that a rebuild puts aside, and for sorting what they were before."""
 
 _CHECKPOINTS = "projections.projection_checkpoints"
+
+
+class Place(NamedTuple):
+    """How far the ledger was read: a line's position, and its chain, by which a ledger that was put back is told."""
+
+    position: int
+    chain: bytes
+
+
+_BEGINNING = Place(0, GENESIS)
 
 
 class Unstored(Generic[R]):
@@ -107,13 +118,14 @@ def rebuild(
     with store.change(wait=wait):
         pass  # whoever cannot write here is told before everything is folded
     with _scratch(projection) as scratch:
-        position = _fold_into(scratch, store, projection, 0, progress)
+        begun = _fold_into(scratch, store, projection, _BEGINNING, progress)
         with store.change() as tables:
+            _refuse_other_history(store, begun)
             if not any_version:
                 with suppress(ReadModelError):  # that is what it mends
                     _position(tables, projection)
-            position = _fold_into(scratch, store, projection, position, progress)
-            _replace(tables, projection, scratch, position)
+            reached = _fold_into(scratch, store, projection, begun, progress)
+            _replace(tables, projection, scratch, reached.position)
 
 
 @contextmanager
@@ -159,17 +171,17 @@ def difference(store: ModelStore, projection: Projection[Any, Any], progress: To
         begun = checkpoint(store, projection)
         if begun is None:
             return None
-        position = _fold_into(scratch, store, projection, 0, progress, upto=begun)
+        folded = _fold_into(scratch, store, projection, _BEGINNING, progress, upto=begun)
         found = _other(store, projection, scratch)
-        if checkpoint(store, projection) == position:
+        if checkpoint(store, projection) == folded.position:
             return found
         with store.moment():  # others caught up meanwhile, so once more, while none of them can
             reached = _reached(store, projection)
             if reached is None:
                 return None
-            if reached < position:
+            if reached < folded.position:
                 raise LedgerBusyError("the read model was replaced while it was compared", hint="Try again.")
-            _fold_into(scratch, store, projection, position, progress, upto=reached)
+            _fold_into(scratch, store, projection, folded, progress, upto=reached)
             return _other(store, projection, scratch)
 
 
@@ -243,6 +255,7 @@ def _advance(store: ModelStore, projection: Projection[Any, Any], position: int,
         return
     history = list(_decoded(rows, projection))  # before the lock: others may be waiting for it
     with store.change(wait=wait) as tables:
+        _refuse_other_history(store, Place(rows[-1].position, rows[-1].chain))
         moved = tables.execute(
             "projections.move_checkpoint",
             {
@@ -276,14 +289,14 @@ def _fold_into(
     scratch: Tables,
     store: ModelStore,
     projection: Projection[Any, Any],
-    position: int,
+    after: Place,
     progress: Told | None,
     *,
     upto: int | None = None,
-) -> int:
-    """Fold everything after a position into the scratch database, to the end or to another; the position reached."""
+) -> Place:
+    """Fold everything after a place into the scratch database, to the end or to a position; the place reached."""
     fold = _Fold(projection, scratch)
-    for rows in pages(store, position + 1, upto, limit=AT_ONCE):
+    for rows in pages(store, after.position + 1, upto, limit=AT_ONCE):
         fold.add(_decoded(rows, projection))
         projection.save_past(scratch, fold.past)
         fold.past.clear()
@@ -291,11 +304,23 @@ def _fold_into(
             projection.save(scratch, fold.rows.values())
             fold.rows.clear()
             fold.replaced.clear()
-        position = rows[-1].position
+        after = Place(rows[-1].position, rows[-1].chain)
         if progress is not None:
-            progress(position, store.head().position)
+            progress(after.position, store.head().position)
     projection.save(scratch, fold.rows.values())
-    return position
+    return after
+
+
+def _refuse_other_history(store: Store, read: Place) -> None:
+    """Refuse to keep what was folded of a ledger that was put back since, within a change of the store.
+
+    Raises:
+        LedgerBusyError: It was.
+    """
+    if read != _BEGINNING and [row.chain for row in store.positions(read.position, read.position, limit=1)] != [
+        read.chain
+    ]:
+        raise LedgerBusyError("the ledger was put back while it was read", hint="Nothing was changed. Try again.")
 
 
 class _Fold(Generic[R]):

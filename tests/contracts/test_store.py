@@ -137,10 +137,10 @@ def test_an_empty_append_records_nothing(store: ModelStore) -> None:
 
 
 def test_lines_are_placed_timed_and_chained_as_defined(store: ModelStore) -> None:
-    rows = [line(A, 1), line(B, 7, "Größe", b"\0\x01\xff"), line(A, 2, state=b"")]
+    rows = [line(A, 1), line(B, 1, "Größe", b"\0\x01\xff"), line(A, 2, state=b"")]
     first = store.append(rows, clock_us=NOW)
     assert list(first) == placed(rows, Head(0, 0, GENESIS), NOW)
-    more = [line(C, 0, "x" * 8000, random.Random(7).randbytes(300_000))]
+    more = [line(C, 1, "x" * 8000, random.Random(7).randbytes(300_000))]
     second = store.append(more, clock_us=NOW + 5)
     assert list(second) == placed(more, store_head(first), NOW + 5)
     assert list(everything(store)) == [*first, *second]
@@ -155,9 +155,9 @@ def store_head(lines: Sequence[Row]) -> Head:
 def test_any_bytes_are_chained_the_same_everywhere(store: ModelStore, seed: int) -> None:
     chance = random.Random(seed)
     head = Head(0, 0, GENESIS)
-    for version in range(20):
+    for _ in range(20):
         rows = [
-            line(chance.randbytes(16), version, chance.choice("aé漢😀") * chance.randint(1, 90), chance.randbytes(size))
+            line(chance.randbytes(16), 1, chance.choice("aé漢😀") * chance.randint(1, 90), chance.randbytes(size))
             for size in chance.sample(range(3000), chance.randint(1, 4))
         ]
         clock = chance.choice([0, 1, 255, 2**31, 2**40, NOW])
@@ -173,6 +173,29 @@ def test_a_clock_that_is_behind_takes_the_predecessors_time(store: ModelStore) -
     assert late.recorded_us == NOW
     (later,) = store.append([line(A, 3)], clock_us=NOW + 1)
     assert later.recorded_us == NOW + 1
+
+
+@pytest.mark.parametrize("version", [0, 3, 4])
+def test_a_version_that_is_not_the_next_of_its_stream_is_a_conflict(store: ModelStore, version: int) -> None:
+    fill(store, line(A, 1), line(B, 1))
+    for rows in ([line(B, 2), line(A, version)], [line(A, 2), line(B, 2), line(A, version + 1)]):
+        with pytest.raises(ConflictError):
+            store.append(rows, clock_us=NOW)
+    assert [(row.stream, row.version) for row in everything(store)] == [(A, 1), (B, 1)]
+
+
+def test_a_stream_may_begin_with_version_0_as_in_other_programs(store: ModelStore) -> None:
+    store.append([line(B, 0), line(B, 1)], clock_us=NOW)
+    with pytest.raises(ConflictError):
+        store.append([line(A, 2)], clock_us=NOW)
+    store.append([line(B, 2)], clock_us=NOW)
+    assert store.stream_version(B) == 2
+
+
+def test_streams_may_alternate_within_an_append(store: ModelStore) -> None:
+    fill(store, line(A, 1))
+    store.append([line(B, 1), line(A, 2), line(B, 2), line(A, 3)], clock_us=NOW)
+    assert (store.stream_version(A), store.stream_version(B)) == (3, 2)
 
 
 def test_a_taken_version_is_a_conflict_and_nothing_of_the_append_is_written(store: ModelStore) -> None:
@@ -252,7 +275,7 @@ def test_a_shredded_life_has_neither_key_nor_values(store: ModelStore) -> None:
     other = Beside(life_key=LifeKeyRow("other", "i", b"w"), sealed=[SealedRow("other", "A", 1, b"x")])
     shred = Beside(shred="life")
     store.append(telling(other, B), clock_us=NOW, beside=other)
-    store.append(telling(shred, A, 9), clock_us=NOW, beside=shred)
+    store.append(telling(shred, A, 4), clock_us=NOW, beside=shred)
     assert store.life_key("life") is None
     assert store.sealed("life") == {}
     assert store.life("life") is not None
@@ -262,7 +285,7 @@ def test_a_shredded_life_has_neither_key_nor_values(store: ModelStore) -> None:
 
 def test_a_purged_key_has_no_values_of_any_version(store: ModelStore) -> None:
     newer, purge = Beside(sealed=[SealedRow("life", "A", 2, b"new")]), Beside(purge=("life", "A"))
-    for version, each in ((1, beside()), (8, newer), (9, purge)):
+    for version, each in ((1, beside()), (4, newer), (5, purge)):
         store.append(telling(each, A, version), clock_us=NOW, beside=each)
     assert store.sealed("life") == {("B", 1): b"long" * 100}
 
@@ -357,38 +380,38 @@ def test_two_streams_are_merged_by_position(store: ModelStore) -> None:
 
 
 def test_a_stream_is_read_within_bounds(store: ModelStore) -> None:
-    fill(store, line(B, 1), *(line(A, version) for version in range(6)))
+    fill(store, line(B, 1), *(line(A, version) for version in range(1, 7)))
 
     def versions(**bounds: int | bool | None) -> list[int]:
         return [row.version for row in store.stream(A, **bounds)]  # type: ignore[arg-type]
 
-    assert versions() == [0, 1, 2, 3, 4, 5]
-    assert versions(after=1) == [2, 3, 4, 5]
-    assert versions(after=1, upto=3) == [2, 3]
-    assert versions(descending=True, limit=2) == [5, 4]
-    assert versions(descending=True, upto=2) == [2, 1, 0]
+    assert versions() == [1, 2, 3, 4, 5, 6]
+    assert versions(after=2) == [3, 4, 5, 6]
+    assert versions(after=2, upto=4) == [3, 4]
+    assert versions(descending=True, limit=2) == [6, 5]
+    assert versions(descending=True, upto=3) == [3, 2, 1]
     assert versions(limit=0) == []
-    assert versions(after=5) == []
-    assert store.stream_version(A) == 5
+    assert versions(after=6) == []
+    assert store.stream_version(A) == 6
 
 
 def test_every_line_is_found_by_its_stream(store: ModelStore) -> None:
     assert store.unfindable(1, 10) == []
-    fill(store, line(A, 1), line(B, 1), line(A, 2), line(C, 7))
+    fill(store, line(A, 1), line(B, 1), line(A, 2), line(C, 1))
     assert store.unfindable(1, 10) == []
 
 
 def test_an_index_is_read_in_its_order_and_in_pages(store: ModelStore) -> None:
-    release = [NewRow(stream, version, "Deployed", b"{}") for stream, version in ((B, 1), (A, 4), (A, 5))]
-    fill(store, line(B, 9), line(A, 2), line(A, 1), *release)
-    streams: list[tuple[int, bytes, int]] = [(3, A, 1), (2, A, 2), (5, A, 4), (6, A, 5), (4, B, 1), (1, B, 9)]
+    release = [NewRow(stream, version, "Deployed", b"{}") for stream, version in ((B, 2), (A, 3), (A, 4))]
+    fill(store, line(B, 1), line(A, 1), line(A, 2), *release)
+    streams: list[tuple[int, bytes, int]] = [(2, A, 1), (3, A, 2), (5, A, 3), (6, A, 4), (1, B, 1), (4, B, 2)]
     landmarks: list[tuple[int, bytes, str]] = [(5, A, "Deployed"), (6, A, "Deployed"), (4, B, "Deployed")]
 
     def entries(index: Indexed, after: tuple[bytes, int] = (b"", 0), upto: int = 6) -> list[object]:
         return [*store.indexed(index, after=after, upto=upto, limit=4)]
 
     assert (A < B, entries("streams")) == (True, streams[:4])
-    assert entries("streams", after=(A, 5)) == streams[4:]
+    assert entries("streams", after=(A, 4)) == streams[4:]
     assert entries("streams", upto=3) == [entry for entry in streams if entry[0] <= 3]
     assert entries("landmarks") == landmarks
     assert entries("landmarks", after=(A, 5)) == landmarks[1:]

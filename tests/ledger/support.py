@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import NAMESPACE_DNS, uuid5
 
+from ledger.leaf import chain_hash, leaf_hash
 from ledger.sqlite_store import SqliteStore
-from ledger.store import NewRow, Row
+from ledger.store import ModelStore, NewRow, Row
+from ledger.transfer import locked_head, put_rows
 from ledger.verify import verify_chain
 
 APPENDER = Path(__file__).with_name("appender.py")
@@ -44,6 +46,16 @@ def write(store: SqliteStore, count: int, *, stream: str = "s", clock_us: int = 
         state = STATE % number
         rows += store.append([line(number, stream=stream, state=state)], clock_us=clock_us + number * 1_000_000)
     return rows
+
+
+def forged(store: ModelStore, new: NewRow) -> Row:
+    """A line as whoever may write the tables can put it there: chained, in a place where no store appends it."""
+    with store.change() as tables:
+        head = locked_head(tables)
+        leaf = leaf_hash(head.position + 1, new.stream, new.version, head.recorded_us, new.topic, new.state)
+        row = Row(head.position + 1, *new, head.recorded_us, leaf, chain_hash(head.chain, leaf))
+        put_rows(tables, [row])
+    return row
 
 
 def every_row(store: SqliteStore) -> Sequence[Row]:

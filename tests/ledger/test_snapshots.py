@@ -244,6 +244,26 @@ def test_what_was_read_before_a_redaction_is_not_kept_after_it(
     assert kept(store)
 
 
+def test_what_a_snapshot_said_before_a_redaction_is_not_kept_after_it(
+    ledgers: Ledgers, store: ModelStore, ledger: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold_and_keep = snapshots._fold_and_keep
+    folded(store, APP, upto=ledger.lines[3 * STEP].position)
+    assert kept(store)
+
+    def late(*args: Any) -> App:
+        redact(ledgers.open())  # by somebody else, once this one has read a snapshot
+        return fold_and_keep(*args)
+
+    monkeypatch.setattr(snapshots, "_fold_and_keep", late)
+    folded(store, APP)
+    monkeypatch.setattr(snapshots, "_fold_and_keep", fold_and_keep)
+    blanked = [line for line in store.positions(1, limit=1000) if BLANK.encode() in line.state]
+    assert blanked
+    assert kept(store)
+    assert wrong_snapshot(store) is None
+
+
 def test_a_redaction_and_a_reader_at_once_leave_no_snapshot_of_before(ledgers: Ledgers, store: ModelStore) -> None:
     """Whoever is first: what is kept in the end was folded after the redaction, or there is nothing."""
     for _ in range(5):

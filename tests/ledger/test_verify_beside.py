@@ -42,6 +42,7 @@ from ledger.verify import Damage, verify_chain
 from projections.app_list import APP_LIST, app_list
 from projections.runner import rebuild
 from tests.ledger.examples import ENVELOPE
+from tests.ledger.support import forged
 from tests.moves.support import silent
 from tests.postgres_support import Server, administer, name_of
 
@@ -261,7 +262,7 @@ OF_SHOP = replace(ENVELOPE, subject=Subject(cluster="sandbox", namespace="defaul
 )
 def test_a_line_that_is_not_the_next_of_its_stream_is_found(store: ModelStore, stream: bytes, version: int) -> None:
     state = encode(ResourcesRemoved(through=1), OF_SHOP)
-    (line,) = store.append([NewRow(stream, version, "ResourcesRemoved", state)], clock_us=1)
+    line = forged(store, NewRow(stream, version, "ResourcesRemoved", state))
     assert (found := damage(store)) is not None
     assert (found.position, found.fault) == (line.position, "unreadable")
     assert found.detail == f"position {line.position} is not the next of its stream: its version is {version}"
@@ -299,7 +300,7 @@ def test_a_later_line_does_not_give_the_ledger_another_id(store: ModelStore) -> 
     known = LedgerReader(store).ledger_id()
     other = LedgerCreated(ledger_id="another", origin="1ctl.dev/ledger/another", verification_key="")
     state = encode(other, replace(ENVELOPE, subject=None))
-    (line,) = store.append([NewRow(LEDGER_STREAM.bytes, 0, "LedgerCreated", state)], clock_us=1)
+    line = forged(store, NewRow(LEDGER_STREAM.bytes, 0, "LedgerCreated", state))
     assert LedgerReader(store).ledger_id() == known
     assert (found := damage(store)) is not None
     assert found.position == line.position

@@ -15,7 +15,7 @@ import pytest
 
 from ledger.codec import encode
 from ledger.envelope import Subject
-from ledger.errors import ConflictError, LedgerBusyError, LedgerDeniedError, LedgerUnavailableError, OneCtlError
+from ledger.errors import ConflictError, LedgerBusyError, LedgerDeniedError, LedgerUnavailableError
 from ledger.events import (
     Deployed,
     Destroyed,
@@ -450,14 +450,11 @@ def test_a_request_is_remembered_for_lines_that_name_it_and_no_others(writer: Po
 @pytest.mark.parametrize("stream", [A, B])
 def test_a_line_is_the_next_one_of_its_stream(writer: PostgresStore, stream: bytes) -> None:
     before, version = writer.head(), after(writer, stream)
-    for wrong in (version + 1, 2**63 - 1):
-        with pytest.raises(LedgerDeniedError, match="not the next one of its stream"):
-            writer.append([noted(stream, wrong)], clock_us=1)
-    for taken in (0, version - 1):
+    for wrong in (0, version - 1, version + 1, 2**63 - 1):
         with pytest.raises(ConflictError):
-            writer.append([noted(stream, taken)], clock_us=1)
+            writer.append([noted(stream, wrong)], clock_us=1)
     for wrong in (version, version + 2):
-        with pytest.raises(OneCtlError):
+        with pytest.raises(ConflictError):
             writer.append([noted(stream, version), noted(stream, wrong)], clock_us=1)
     assert writer.head() == before
     writer.append([noted(stream, version), noted(stream, version + 1), noted(b"c" * 16, 1)], clock_us=1)

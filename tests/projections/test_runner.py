@@ -14,7 +14,7 @@ import pytest
 
 from ledger.codec import encode
 from ledger.envelope import Line
-from ledger.errors import LedgerDamagedError, UnknownEventError
+from ledger.errors import LedgerBusyError, LedgerDamagedError, UnknownEventError
 from ledger.events import Redacted
 from ledger.sqlite_store import SqliteStore
 from ledger.store import ModelStore, NewRow, Row, Tables
@@ -326,6 +326,52 @@ def test_a_rebuild_does_not_fall_behind_those_who_caught_up_meanwhile(path: Path
     at = checkpoint(store)
     assert at == (APP_LIST.version, store.head().position)
     assert at[1] > len(ledger.lines)
+
+
+def put_back(path: Path, position: int) -> None:
+    """What a restore leaves: the ledger ends at a position, and read models are as they were then, here not yet made."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        guard = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'stored_events_no_delete'").fetchone()
+        connection.execute("DROP TRIGGER stored_events_no_delete")
+        connection.execute("DELETE FROM stored_events WHERE notification_id > ?", (position,))
+        connection.execute(*guard)
+        connection.execute(
+            "UPDATE ledger_head SET (position, recorded_us, chain) ="
+            " (SELECT notification_id, recorded_us, chain FROM stored_events WHERE notification_id = ?)",
+            (position,),
+        )
+
+
+def test_a_rebuild_keeps_nothing_of_a_ledger_that_is_put_back_meanwhile(
+    path: Path, tmp_path: Path, ledger: Script
+) -> None:
+    with closing(SqliteStore(path)) as store:
+        write(store, ledger.lines)
+        with pytest.raises(LedgerBusyError, match="was put back while it was read"):
+            rebuild(store, APP_LIST, lambda *_: put_back(path, 4))
+        write(store, ledger.lines[4:6])
+        with closing(SqliteStore(tmp_path / "never put back.db")) as expected:
+            write(expected, ledger.lines[:6])
+            assert lives(store) == lives(expected)
+
+
+def test_catching_up_keeps_nothing_of_a_ledger_that_is_put_back_meanwhile(
+    path: Path, ledger: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(SqliteStore(path)) as store:
+        write(store, ledger.lines[:4])
+        catch_up(store, [APP_LIST])
+        write(store, ledger.lines[4:])
+        change = store.change
+
+        def late(*, wait: bool = True) -> AbstractContextManager[Tables]:
+            put_back(path, 4)
+            return change(wait=wait)
+
+        monkeypatch.setattr(store, "change", late)
+        with pytest.raises(LedgerBusyError, match="was put back while it was read"):
+            catch_up(store, [APP_LIST])
+        assert checkpoint(store) == (APP_LIST.version, 4)
 
 
 def test_a_rebuild_without_a_ledger_makes_none(tmp_path: Path) -> None:
