@@ -11,6 +11,7 @@ from cli.age import local_time
 from cli.exit_codes import UsageError
 from cli.moment import When, parse_time, resolve
 from cli.options import DIGITS, Which, countable, offer
+from cli.past import refuse_another
 from cli.session import Session
 from cli.target import loaded, running, target
 from ledger.app import App, open_life
@@ -205,9 +206,18 @@ def events(
 
 
 def _life_at(session: Session, app_id: AppId, text: str, deployment_id: str | None) -> Life | None:
-    """The app's life at a moment named on the command line; None if none was open then."""
-    if text == "now":
-        return session.reader.app(app_id).life
+    """The app's life at a moment named on the command line; None if none was open then.
+
+    Raises:
+        AppNotFoundError: A deployment is named, and it was not open then.
+    """
+    upto = None if text == "now" else _position(session, app_id, text, deployment_id)
+    app = session.reader.app(app_id, upto=upto)
+    refuse_another(app, deployment_id, upto=upto)
+    return app.life
+
+
+def _position(session: Session, app_id: AppId, text: str, deployment_id: str | None) -> int:
     number = text.removeprefix("@")
     if number.isdecimal() and len(number) <= DIGITS:
         when = When(at_position=int(number)) if text.startswith("@") else When(at_release=int(number))
@@ -222,7 +232,7 @@ def _life_at(session: Session, app_id: AppId, text: str, deployment_id: str | No
         when = When(as_of=text)
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
     assert moment is not None
-    return session.reader.app(app_id, upto=moment.position).life
+    return moment.position
 
 
 def _text(value: object) -> str:

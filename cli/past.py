@@ -40,8 +40,23 @@ def asked(session: Session, when: When, which: Which) -> Asked:
     moment = resolve(session, when, app_id=app_id, deployment_id=deployment_id)
     upto = moment.position if moment else None
     app = session.reader.app(app_id, upto=upto)
-    if deployment_id is not None and app.deployment_id != deployment_id:
-        if moment is None:
-            raise destroyed_error(app_id, deployment_id)
-        raise not_open(deployment_id, moment.position)
+    refuse_another(app, deployment_id, upto=upto)
     return Asked(app=app, life=running(session, app, upto=upto), upto=upto)
+
+
+def refuse_another(app: App, deployment_id: str | None, *, upto: int | None) -> None:
+    """Refuse a question about a deployment where another one was open, or none.
+
+    Args:
+        app: The app at the moment that is meant.
+        deployment_id: The deployment; None means whichever was open.
+        upto: The position that is meant, or None for now.
+
+    Raises:
+        AppNotFoundError: It was not open then.
+    """
+    if deployment_id is None or app.deployment_id == deployment_id:
+        return
+    if upto is None:
+        raise destroyed_error(app.id, deployment_id)
+    raise not_open(deployment_id, upto)

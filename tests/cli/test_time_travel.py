@@ -198,6 +198,27 @@ def test_diff_and_blame_name_what_changed_and_who_changed_it(story: Story) -> No
     assert [(each["value"], each["kind"], each["actor"]) for each in blamed] == [("order:1", "RolledBack", "ann")]
 
 
+def test_a_deployment_is_not_compared_with_another_one_of_its_app(story: Story) -> None:
+    first, _, second = (
+        each["deployment_id"] for each in json.loads(story.ask("user-service", "deploy", "list", "--all")[1])
+    )
+    (ended,) = json.loads(story.ask("user-service", "audit", "log", "--kind", "Destroyed")[1])
+    assert story.ask("user-service", "deploy", "diff", "1", "2", "-d", first)[0] == 0
+    then = f"was not open at position {story.position()}"
+    for moments, life, words in (
+        (("1",), first, "was destroyed"),
+        (("now", "1"), first, "was destroyed"),
+        (("0s ago", "1"), first, then),
+        (("1", f"@{story.position()}"), first, then),
+        (("1", f"@{ended['position']}"), first, f"was not open at position {ended['position']}"),
+        ((f"@{ended['position'] - 1}", "1"), second, f"was not open at position {ended['position'] - 1}"),
+    ):
+        refused = story.run("user-service", "deploy", "diff", *moments, "-d", life)
+        assert (refused.code, refused.stdout) == (3, "")
+        assert f'deployment "{life}"' in refused.error
+        assert words in refused.error
+
+
 Check = Callable[[dict[str, object]], bool]
 
 
