@@ -47,7 +47,7 @@ def changed(
     request = origin.request(request_id=change.request_id, reason=change.reason)
     app = meant(session, request, which)
     if change.dry_run:
-        show_plan(session, app.id, command, request)
+        show_plan(session, app.id, command, request, secret_values=secret_values)
         return
     if question is not None and session.store.request(request.request_id) is None:
         session.ledger.plan(app.id, command)

@@ -54,7 +54,7 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
     before = session.reader.app(app_id)
     _check_before(session, before, request, detach=wish.detach, dry_run=change.dry_run)
     if change.dry_run:
-        show_plan(session, app_id, command, request)
+        show_plan(session, app_id, command, request, secret_values=secrets)
         return
     outcome = record(
         session, app_id, command, request, secret_values=secrets, life=which.deployment_id, applies=not wish.detach

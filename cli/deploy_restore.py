@@ -54,7 +54,7 @@ def restore(
     )
     session.applying.check_place(session.ledger.app(app_id), request)
     if change.dry_run:
-        show_plan(session, app_id, command, request)
+        show_plan(session, app_id, command, request, secret_values=given)
         _warn_of_failure(session, session.reader.app(app_id), which.deployment_id)
         return
     outcome = record(session, app_id, command, request, secret_values=given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -21,19 +21,33 @@ if TYPE_CHECKING:
     from ledger.spec import AppId
 
 
-def show(session: Session, app_id: AppId, command: Command, request: Request) -> Plan:
+def show(
+    session: Session,
+    app_id: AppId,
+    command: Command,
+    request: Request,
+    *,
+    secret_values: Mapping[str, bytes] | None = None,
+) -> Plan:
     """Print the events that would be recorded, what they change, and the objects that would change in the cluster.
 
     Raises:
         RefusedError: The command would be refused.
     """
-    plan = planned(session, app_id, command, request)
+    plan = planned(session, app_id, command, request, secret_values=secret_values)
     changed = in_words(changes(plan.before.life, plan.after.life))
     tell(session, plan.events, object_changes(session, plan.before, plan.after), changed=changed)
     return plan
 
 
-def planned(session: Session, app_id: AppId, command: Command, request: Request) -> Plan:
+def planned(
+    session: Session,
+    app_id: AppId,
+    command: Command,
+    request: Request,
+    *,
+    secret_values: Mapping[str, bytes] | None = None,
+) -> Plan:
     """What a command would lead to: nothing, if the request was recorded before, which is said.
 
     Raises:
@@ -41,7 +55,7 @@ def planned(session: Session, app_id: AppId, command: Command, request: Request)
     """
     session.reader.refuse_ended()
     if session.store.request(request.request_id) is None:
-        return session.ledger.plan(app_id, command)
+        return session.ledger.plan(app_id, command, secret_values=secret_values)
     app = record(session, app_id, command, request, applies=False).app  # it is answered from the ledger, or refused
     return Plan(events=(), before=app, after=app)
 

@@ -73,7 +73,14 @@ def notice_repeated(session: Session, request: Request) -> None:
     session.terminal.notice(f'Request "{request.request_id}" was recorded before; it is not recorded again.')
 
 
-def show_plan(session: Session, app_id: AppId, command: Command, request: Request) -> Plan:
+def show_plan(
+    session: Session,
+    app_id: AppId,
+    command: Command,
+    request: Request,
+    *,
+    secret_values: Mapping[str, bytes] | None = None,
+) -> Plan:
     """Print what a command would record and change, for `--dry-run`; neither is done. What was printed.
 
     Raises:
@@ -81,7 +88,7 @@ def show_plan(session: Session, app_id: AppId, command: Command, request: Reques
     """
     from cli.dry_run import show  # noqa: PLC0415 - it knows how objects are made
 
-    return show(session, app_id, command, request)
+    return show(session, app_id, command, request, secret_values=secret_values)
 
 
 def not_applied(message: str, *, hint: str | None, again: str, repeatable: bool = False) -> CommandError:

@@ -140,14 +140,19 @@ class Ledger(OwnStreamWriter, FactWriter):
 
         return until_first(attempt, lost=f'other writers were first {ATTEMPTS} times for app "{app_id.name}"')
 
-    def plan(self, app_id: AppId, command: Command) -> Plan:
+    def plan(self, app_id: AppId, command: Command, *, secret_values: Mapping[str, bytes] | None = None) -> Plan:
         """What a command would lead to if it were executed now. Records nothing, makes no key, seals nothing.
+
+        Args:
+            app_id: The app it is about.
+            command: What is asked for.
+            secret_values: As for `execute`; without them, their sizes are not checked.
 
         Raises:
             RefusedError: It would be refused.
         """
         app = self.app(app_id)
-        events = decide(command, app, imagine(self, app, command))
+        events = decide(command, app, imagine(self, app, command, secret_values or {}))
         return Plan(events=events, before=app, after=fold(app, self._imagined(app, events)))
 
     def _imagined(self, app: App, events: Sequence[AppEvent]) -> Iterator[Recorded]:

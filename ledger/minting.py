@@ -52,13 +52,13 @@ def mint(
         RefusedError: The secrets are too large, or what the command names is not there.
     """
     life = app.life
+    _check_secret_size(reader, app, command, secret_values)
     if isinstance(command, Deploy) and life is None:
         return _mint_life(reader, app.id, secret_values, mint_domain)
     if isinstance(command, Restore) and life is None:
         minted, beside = _mint_life(reader, app.id, secret_values, mint_domain)
         return replace(minted, ended=ended_life(reader, app, command.deployment_id)), beside
     if life is not None and isinstance(command, Deploy | SetSecrets) and secret_values:
-        _check_secret_size(reader, life, secret_values)
         assert life.life_key is not None
         sealed, rows = _seal(life.deployment_id, life.life_key, life.secret_versions, secret_values)
         return Minted(sealed=sealed), lambda *_: Beside(sealed=rows)
@@ -71,12 +71,13 @@ def mint(
     return Minted(), lambda *_: NOTHING_BESIDE
 
 
-def imagine(reader: LedgerReader, app: App, command: Command) -> Minted:
-    """Placeholders for what `mint` would make.
+def imagine(reader: LedgerReader, app: App, command: Command, secret_values: Mapping[str, bytes]) -> Minted:
+    """Placeholders for what `mint` would make; of the values, only the sizes are looked at.
 
     Raises:
-        RefusedError: What the command names is not there.
+        RefusedError: The secrets are too large, or what the command names is not there.
     """
+    _check_secret_size(reader, app, command, secret_values)
     minted = Minted(deployment_id=_UNMINTED, domain="(random)", life_key="(new key)")
     if keys := _secret_keys(command):
         versions = app.life.secret_versions if app.life is not None else {}
@@ -92,7 +93,6 @@ def imagine(reader: LedgerReader, app: App, command: Command) -> Minted:
 def _mint_life(
     reader: LedgerReader, app_id: AppId, secret_values: Mapping[str, bytes], mint_domain: Callable[[], str]
 ) -> tuple[Minted, MakeBeside]:
-    values.check_size("secrets", {key: len(value) for key, value in secret_values.items()})
     deployment_id = str(uuid.uuid4())
     private, public = sealing.generate()
     sealed, rows = _seal(deployment_id, public, {}, secret_values)
@@ -122,14 +122,22 @@ def _free_domain(reader: LedgerReader, mint_domain: Callable[[], str]) -> str:
             return domain
 
 
-def _check_secret_size(reader: LedgerReader, life: Life, secret_values: Mapping[str, bytes]) -> None:
+def _check_secret_size(reader: LedgerReader, app: App, command: Command, secret_values: Mapping[str, bytes]) -> None:
+    """Makes sure that one Secret can hold what is given beside what the app has; other commands seal nothing."""
+    seals = (Deploy, Restore) if app.life is None else (Deploy, SetSecrets)
+    if secret_values and isinstance(command, seals):
+        held = _held(reader, app.life) if app.life is not None else {}
+        values.check_size("secrets", {**held, **{key: len(value) for key, value in secret_values.items()}})
+
+
+def _held(reader: LedgerReader, life: Life) -> Mapping[str, int]:
+    """By key, the size of the value that a life has; of a value that was deleted it is not known."""
     stored = reader.store.sealed_sizes(life.deployment_id) if life.secrets else {}
-    sizes = {
+    return {
         key: stored[key, secret.version] - sealing.OVERHEAD
         for key, secret in life.secrets.items()
         if (key, secret.version) in stored
     }
-    values.check_size("secrets", {**sizes, **{key: len(value) for key, value in secret_values.items()}})
 
 
 def _secret_keys(command: Command) -> Sequence[str]:

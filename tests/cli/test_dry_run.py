@@ -133,3 +133,26 @@ def test_a_place_that_the_command_refuses_is_refused(running: Cli, args: list[st
     refused = running.run(*args, *given).failed(3)
     assert running.run(*args, *given, "--dry-run").failed(3).error == refused.error
     assert "is not ours" in refused.error
+
+
+@pytest.mark.parametrize("how", ["secret create", "deploy", "deploy --image nginx", "deploy restore"])
+def test_secrets_that_are_too_large_are_refused_as_the_command_refuses_them(running: Cli, how: str) -> None:
+    running.run("secret", "create", "--key", "HELD", input="h" * 300_000).done()
+    if how in ("deploy --image nginx", "deploy restore"):
+        running.run("deploy", "destroy", "-y").done()
+    size = 800_000 if how in ("secret create", "deploy") else 1_100_000
+    (running.cwd / "secrets.env").write_text(f"BIG={'hunter2' * (size // 7)}\nTOKEN=value\n")
+    args = (*how.split(), "--kv-file", "secrets.env")
+    before = state(running)
+
+    refused = running.run(*args, "--dry-run").failed(3)
+    assert "secrets must be at most 1,048,576 bytes in all" in refused.error
+    assert "hunter2" not in refused.stdout + refused.stderr
+    assert state(running) == before
+    assert running.run(*args).failed(3).error == refused.error
+
+
+def test_secrets_of_a_repeated_request_are_not_weighed(running: Cli) -> None:
+    create = ("secret", "create", "--key", "TWO", "--request-id", "s1")
+    running.run(*create, input="one").done()
+    assert running.run("-o", "json", *create, "--dry-run", input="1" * 1_100_000).done().json["events"] == []
