@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -72,10 +73,10 @@ def _typed(keys: Sequence[str]) -> Iterator[str]:
 def _read(count: int) -> Sequence[str]:
     if count == 0:
         return []
-    content = sys.stdin.read().removesuffix("\n")
+    content = re.sub(r"\r?\n\Z", "", sys.stdin.read())
     if count == 1:
         return [content]
-    lines = content.split("\n")
+    lines = re.split(r"\r?\n", content)
     if len(lines) > count:
         raise RefusedError(
             f"{len(lines)} lines of input for {count} keys",

@@ -78,6 +78,22 @@ def test_one_key_takes_all_lines_of_stdin(deployed: Cli) -> None:
     assert found[0] == found[1]
 
 
+def test_a_line_may_end_as_windows_ends_it(deployed: Cli) -> None:
+    def after(given: bytes, *keys: str) -> object:
+        ask = (part for key in keys or ("A",) for part in ("--key", key))
+        args = deployed.argv("secret", "create", *ask)
+        subprocess.run(args, cwd=deployed.cwd, env=deployed.environ(), input=given, capture_output=True, check=True)
+        return deployed.objects()["Secret/user-service-secrets"]["data"]
+
+    one = after(b"hunter2")
+    assert after(b"hunter2\r\n") == after(b"hunter2\n") == one
+    assert after(b"hunter2\r") != one
+    several = after(b"two\r\nlines")
+    assert after(b"two\r\nlines\r\n") == several
+    assert after(b"two\nlines") != several
+    assert after(b"1\r\n2\r\n", "A", "B") == after(b"1\n2\n", "A", "B") == after(b"1\r\n2", "A", "B")
+
+
 def test_more_lines_than_keys_are_refused_and_not_echoed(deployed: Cli) -> None:
     refused = deployed.run("secret", "create", "--key", "A", "--key", "B", input=f"1\n{PEM}\n").failed(3)
     assert "5 lines of input for 2 keys" in refused.error
