@@ -41,7 +41,7 @@ KindFilter = Annotated[
     ),
 ]
 SinceFilter = Annotated[str | None, typer.Option("--since", metavar="TIME", help="From then: ISO 8601, or '2h ago'.")]
-UntilFilter = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Up to then.")]
+UntilFilter = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Up to then, that second included.")]
 KeyFilter = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Only events that name this key.")]
 RequestFilter = Annotated[str | None, typer.Option("--request-id", metavar="ID", help="Only what this request led to.")]
 
@@ -82,7 +82,7 @@ def log(
         key=key,
         request_id=request_id,
         since_us=parse_time(since, now_us) if since is not None else None,
-        until_us=parse_time(until, now_us) if until is not None else None,
+        until_us=parse_time(until, now_us, to_end=True) if until is not None else None,
     )
     moment = resolve(session, When(at_position=at_position), app_id=None, deployment_id=None)
     show(session, wanted, limit=limit, follow=follow, upto=moment.position if moment else None)

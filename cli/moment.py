@@ -30,7 +30,10 @@ AtReleaseOption = Annotated[
     ),
 ]
 AsOfOption = Annotated[
-    str | None, typer.Option(metavar="TIME", help="As it was then: 2026-05-01T12:00 (local), yesterday, '2h ago'.")
+    str | None,
+    typer.Option(
+        metavar="TIME", help="As it was then, that second included: 2026-05-01T12:00 (local), yesterday, '2h ago'."
+    ),
 ]
 AtPositionOption = Annotated[
     int | None, typer.Option(metavar="P", callback=countable, help="As it was at this position of the ledger.")
@@ -50,6 +53,9 @@ _SECONDS = {
     )
     for name in names.split()
 }
+
+_TO_END_US = 999_999
+"""From the beginning of a second to its last microsecond."""
 
 
 class When(NamedTuple):
@@ -88,10 +94,9 @@ def resolve(session: Session, when: When, *, app_id: AppId | None, deployment_id
     if when.at_position is not None:
         moment = moments.at_position(session.store, when.at_position)
     elif when.as_of is not None:
-        at_us = parse_time(when.as_of, now_us)
-        if at_us > now_us:
+        if parse_time(when.as_of, now_us) > now_us:
             raise RefusedError(f'"{when.as_of}" lies in the future', hint="Leave --as-of out to ask about now.")
-        moment = moments.as_of(session.store, at_us)
+        moment = moments.as_of(session.store, parse_time(when.as_of, now_us, to_end=True))
     else:
         assert when.at_release is not None
         if app_id is None:
@@ -123,10 +128,16 @@ def resolve_for_all(session: Session, when: When) -> Moment | None:
     return resolve(session, when, app_id=app_id, deployment_id=None)
 
 
-def parse_time(text: str, now_us: int) -> int:
+def parse_time(text: str, now_us: int, *, to_end: bool = False) -> int:
     """Microseconds since 1970-01-01 UTC of ISO 8601 (local time without an offset), "14:30" (today), or "2h ago".
 
     Whatever `cli.age.age` says is understood; a month has 30 days there and here, a year 365, and yesterday is a day ago.
+
+    Args:
+        text: As typed.
+        now_us: The present.
+        to_end: Whether to go to the end of the second that is named. Times are shown to the second, so whoever asks up to
+            one of them means all that was recorded in it. A time with a fraction, or so long ago, is exact.
 
     Raises:
         RefusedError: It is none of these.
@@ -136,12 +147,13 @@ def parse_time(text: str, now_us: int) -> int:
     if seconds is not None:
         return max(0, now_us - seconds * 1_000_000)
     try:
-        return to_micros(_read(text.strip(), from_micros(now_us).astimezone()).astimezone(UTC))
+        at_us = to_micros(_read(text.strip(), from_micros(now_us).astimezone()).astimezone(UTC))
     except (ValueError, OverflowError):  # both happen near the year 1, depending on the time zone
         raise RefusedError(
             f'"{text}" is not a time',
             hint="Examples: 2026-05-01T12:00:00+02:00, 2026-05-01T12:00 (local), 14:30 (today), yesterday, '2h ago'",
         ) from None
+    return at_us + _TO_END_US if to_end and not re.search("[.,]", text) else at_us
 
 
 def _ago(said: str) -> int | None:

@@ -53,7 +53,7 @@ def as_of(store: Store, at_us: int) -> Moment:
     head = store.head()
     first_us = _recorded_us(store, 1) if head.position else None
     if first_us is None or first_us > at_us:
-        since = "Nothing is recorded yet." if first_us is None else f"The first event is of {_local(first_us)}."
+        since = "Nothing is recorded yet." if first_us is None else f"The first event is of {_local(first_us, at_us)}."
         raise RefusedError("nothing was recorded by then", hint=since)
     low, high = 1, head.position  # position `low` was recorded by then, those after `high` were not
     while low < high:
@@ -87,6 +87,7 @@ def _recorded_us(store: Store, position: int) -> int:
     return line_at(store, position).recorded_us
 
 
-def _local(at_us: int) -> str:
-    """As commands show times."""
-    return from_micros(at_us).astimezone().isoformat(sep=" ", timespec="seconds")
+def _local(at_us: int, asked_us: int) -> str:
+    """As commands show times, to the second; exactly, where that would not tell it from the time that was asked about."""
+    is_told_apart = at_us // 1_000_000 != asked_us // 1_000_000
+    return from_micros(at_us).astimezone().isoformat(sep=" ", timespec="seconds" if is_told_apart else "microseconds")

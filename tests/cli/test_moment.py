@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cli.age import age
 from cli.moment import parse_time
-from ledger.clock import to_micros
+from ledger.clock import LATEST_US, to_micros
 from ledger.errors import RefusedError
 
 NOW = to_micros(datetime(2026, 5, 3, 15, 0, tzinfo=UTC))
@@ -50,6 +50,30 @@ def utc(*parts: int) -> int:
 )
 def test_a_time_is_what_a_person_means(text: str, at_us: int) -> None:
     assert parse_time(text, NOW) == at_us
+
+
+@pytest.mark.parametrize(
+    ("text", "at_us"),
+    [
+        ("2026-05-01T12:00Z", utc(2026, 5, 1, 12, 0, 0, 999_999)),
+        ("2026-05-01 12:00:07+00:00", utc(2026, 5, 1, 12, 0, 7, 999_999)),
+        ("20260501T120007Z", utc(2026, 5, 1, 12, 0, 7, 999_999)),
+        ("2026-05-01", utc(2026, 4, 30, 15, 0, 0, 999_999)),
+        ("09:05:30", utc(2026, 5, 4, 0, 5, 30, 999_999)),
+        ("today", utc(2026, 5, 3, 15, 0, 0, 999_999)),
+        ("9999-12-31T23:59:59Z", LATEST_US),
+    ],
+)
+def test_up_to_a_time_without_a_fraction_goes_to_the_end_of_that_second(text: str, at_us: int) -> None:
+    assert parse_time(text, NOW, to_end=True) == at_us
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-05-01T12:00:00.0Z", "2026-05-01T12:00:07.25+00:00", "2026-05-01T12:00:07,25Z", "now", "yesterday", "2h ago"],
+)
+def test_up_to_a_time_with_a_fraction_or_so_long_ago_is_exact(text: str) -> None:
+    assert parse_time(text, NOW, to_end=True) == parse_time(text, NOW)
 
 
 @given(st.integers(0, 4 * 365 * 86_400))

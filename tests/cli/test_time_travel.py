@@ -111,6 +111,31 @@ def test_what_is_no_time_is_told_with_times_that_are(story: Story) -> None:
     assert (refused.code, refused.stderr.splitlines()[0]) == (3, '❌ "one" is not a release, a position or a time')
 
 
+def test_a_time_that_is_copied_from_the_log_finds_what_it_stands_beside(story: Story) -> None:
+    everything = story.run("user-service", "audit", "log", "--limit", "99999").stdout.splitlines()[2:]
+    shown = {int(row.split()[0]): " ".join(row.split()[1:3]) for row in everything}
+    assert len(shown) == story.position()
+    for copied in set(shown.values()):
+        beside = [position for position, when in shown.items() if when == copied]
+        result = story.run("user-service", "deploy", "list", "--as-of", copied)
+        assert result.stderr.startswith(f"💡 As of position {beside[-1]}, {copied}\n")
+        found = json.loads(story.ask("user-service", "audit", "log", "--since", copied, "--until", copied)[1])
+        assert [each["position"] for each in found] == beside
+
+
+def test_a_time_to_the_second_compares_with_what_was_changed_in_it(story: Story) -> None:
+    (set_,) = json.loads(story.ask("order-service", "audit", "log", "--kind", "EnvSet", "--key", "URL")[1])
+    before, copied = f"@{set_['position'] - 1}", set_["recorded_at"].split(".")[0] + "Z"
+    changes = json.loads(story.ask("order-service", "deploy", "diff", before, copied)[1])
+    assert "env.URL" in {each["setting"] for each in changes}
+
+
+def test_the_time_of_the_first_event_that_a_refusal_names_is_one_to_ask_about(story: Story) -> None:
+    early = story.run("user-service", "deploy", "list", "--as-of", "2001-01-01")
+    first = early.error.removesuffix(".\n").partition("The first event is of ")[2]
+    assert "As of position " in story.run("user-service", "deploy", "list", "--as-of", first).done().stderr
+
+
 def test_a_time_without_an_offset_is_local(story: Story) -> None:
     """At one instant, named in two zones and by its offset."""
     (recorded,) = json.loads(story.run("user-service", "-o", "json", "audit", "log", "--limit", "1").stdout)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ledger.audit_log import Filter, entries, newest
-from ledger.errors import LedgerDamagedError
+from ledger.clock import from_micros
+from ledger.errors import LedgerDamagedError, RefusedError
 from ledger.moments import as_of, at_position
 from ledger.pages import line_at, lines, page, pages
 from ledger.sqlite_store import SqliteStore
@@ -86,3 +87,15 @@ def test_no_answer_is_given_over_a_gap(
 ) -> None:
     with pytest.raises(LedgerDamagedError, match="there is no event at position"):
         question(*damaged)
+
+
+@pytest.mark.parametrize(("early_us", "to_the"), [(1, "microseconds"), (250_000, "microseconds"), (250_001, "seconds")])
+def test_the_first_event_is_told_apart_from_the_time_that_it_was_not_recorded_by(
+    tmp_path: Path, early_us: int, to_the: str
+) -> None:
+    with closing(SqliteStore(tmp_path / "late.db")) as store:
+        (first,) = write(store, 1, clock_us=START_US + 250_000)
+        with pytest.raises(RefusedError, match="nothing was recorded by then") as caught:
+            as_of(store, first.recorded_us - early_us)
+    told = from_micros(first.recorded_us).astimezone().isoformat(sep=" ", timespec=to_the)
+    assert caught.value.hint == f"The first event is of {told}."
