@@ -17,7 +17,7 @@ from cli.audit_proofs import kept_checkpoints, sign_and_keep
 from cli.exit_codes import UsageError
 from cli.inputs import read_input
 from cli.ledger_loss import aside_suffix, go_on
-from cli.options import ReasonOption, YesOption
+from cli.options import INVOCATION, ReasonOption, YesOption
 from cli.profiles import lasting_address, shown_address
 from cli.progress import progress
 from cli.rights import require_worker
@@ -136,6 +136,8 @@ def restore(
     if aside is not None:
         session.terminal.info(f"The ledger that was there is kept as {aside}")
     _warn_of_missing_keys(session)
+    if INVOCATION.ledger and not found.is_same:
+        _tell_of_shared_keys(session, checked.ledger_id)
     if session.terminal.json:
         session.terminal.document(
             {
@@ -173,6 +175,13 @@ def _warn_of_missing_keys(session: Session) -> None:
             f"Secrets of {lives(sum(found.missing.values()))} are sealed to an identity that is not on this machine."
             f" Add the lines of the file that was kept with the backup to {path}"
         )
+
+
+def _tell_of_shared_keys(session: Session, ledger_id: str) -> None:
+    """Say, where the ledger's keys were here before it, that this is not the only copy that they open."""
+    path = session.keys.identity_path(ledger_id)
+    if path.exists():
+        session.terminal.notice(f"Any other copy of this ledger that is used from here has the same keys: {path}")
 
 
 def copy(

@@ -8,6 +8,7 @@ import typer
 
 from cli import origin
 from cli.answers import declined
+from cli.audit_proofs import kept_checkpoints
 from cli.identities import identity_rows, lives
 from cli.options import Change, YesOption
 from cli.progress import progress
@@ -34,8 +35,8 @@ def rotate_keys(
 ) -> None:
     """Make a new key that opens the ledger's secrets.
 
-    The keys of all open lives are wrapped for it, then the old one is removed from its file. Pods notice nothing.
-    If it is interrupted, run it again.
+    The keys of all open lives are wrapped for it, then the old one is removed from its file, unless the ledger was ever
+    restored: another copy may need it. Pods notice nothing. If it is interrupted, run it again.
 
     Other machines that open secrets need the new file. Backups made until now need the old key: keep a copy with them.
 
@@ -52,11 +53,20 @@ def rotate_keys(
         session.store, "The keys of lives are opened and wrapped: use a login of onectl_worker, or be the owner."
     )
     path = session.keys.identity_path(found.ledger_id)
-    if not yes and not terminal.confirm(_question(found, str(path))):
+    epoch = max(session.reader.epoch(), kept_checkpoints(session).epoch(found.ledger_id))
+    if not yes and not terminal.confirm(_question(found, str(path), restored=epoch > 0)):
         declined(session, {"rotated": False})
         return
     with progress("Rewrapping") as told:
-        done = rotate(session.ledger, session.keys, request, accept_loss=accept_loss, reached=crash_point, told=told)
+        done = rotate(
+            session.ledger,
+            session.keys,
+            request,
+            epoch=epoch,
+            accept_loss=accept_loss,
+            reached=crash_point,
+            told=told,
+        )
     if done.repeated:
         notice_repeated(session, request)
     _tell(terminal, done, str(path))
@@ -70,16 +80,21 @@ def rotate_keys(
                 "rewrapped": done.rewrapped,
                 "left": done.left,
                 "removed": done.removed,
+                "kept": [
+                    {"identity": identity_fingerprint(each.identity), "file": str(path), "line": each.line}
+                    for each in done.kept
+                ],
                 "request_id": request.request_id,
                 "repeated": done.repeated,
             }
         )
 
 
-def _question(found: IdentityStanding, path: str) -> str:
+def _question(found: IdentityStanding, path: str, *, restored: bool) -> str:
+    becomes = f"stays in {path}, since the ledger was restored" if restored else f"is then removed from {path}"
     return (
-        f"Make a new identity and wrap the keys of {lives(sum(found.lives.values()))} for it? The old key is then removed"
-        f" from {path}, and backups made until now need it."
+        f"Make a new identity and wrap the keys of {lives(sum(found.lives.values()))} for it? The old key {becomes},"
+        " and backups made until now need it."
     )
 
 
@@ -95,6 +110,16 @@ def _tell(terminal: Terminal, done: Rotated, path: str) -> None:
         terminal.warn(f"Keys of {lives(done.left - len(done.damaged))} stay wrapped for identities that are not here.")
     if done.removed:
         terminal.notice(f"The old key is removed from {path}; backups made until now need a copy of it.")
+    for each in done.kept:
+        why = (
+            "the ledger was restored, and another copy of it may need the key"
+            if each.named
+            else "this ledger's history does not name it, and another copy of it may need the key"
+        )
+        terminal.notice(
+            f"The key {identity_fingerprint(each.identity)} stays on line {each.line} of {path}: {why}. Remove that line by"
+            " hand once no other copy and no backup needs it."
+        )
     if done.shared:
         terminal.notice("The old key stays where it is, since it may serve other ledgers: it does not name its own.")
     terminal.notice(f"Other machines that open secrets need {path}")

@@ -4,15 +4,16 @@ Files have mode 0600, and are complete and synced before anything refers to them
 each time they are needed: another process may have replaced them.
 
 A file of identities has one line a key: a word, the private half in base64, and the id of the ledger that it is for.
-Several ledgers may share a file. More than one key of a ledger is in it only while lives' keys are rewrapped: see
-`ledger.rotation`. A line without an id is from before ledgers had identities of their own; it counts for each of them.
+Several ledgers may share a file. More than one key of a ledger is in it while lives' keys are rewrapped, see
+`ledger.rotation`, or where another copy of the ledger may need an older one. A line without an id is from before
+ledgers had identities of their own; it counts for each of them.
 """
 
 from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,15 @@ class KeyFiles:
             KeyFileError: The file cannot be read, or is not a file of identities.
         """
         return [each.public for each in self._held(ledger_id) if each.ledger_id == ledger_id]
+
+    def identity_lines(self, ledger_id: str) -> Mapping[str, int]:
+        """Which line of `identity_path`, from 1, each of `own_identities` that is there is on.
+
+        Raises:
+            KeyFileError: The file cannot be read, or is not a file of identities.
+        """
+        held = _numbered(self.identity_path(ledger_id))
+        return {each.public: number for number, each in held if each.ledger_id == ledger_id}
 
     def identity_private(self, ledger_id: str, public: str) -> bytes | None:
         """The private half of an identity, 32 bytes, or None where this machine does not hold it.
@@ -177,13 +187,18 @@ def _name(ledger_id: str) -> str:
 
 def _identities(path: Path) -> Sequence[_Identity]:
     """The lines of a file of identities; none if there is no file."""
+    return [each for _, each in _numbered(path)]
+
+
+def _numbered(path: Path) -> Sequence[tuple[int, _Identity]]:
+    """`_identities`, each with the number of its line."""
     text = _read(path)
     if text is None:
         return []
-    lines = [line.split() for line in text.splitlines() if line.strip()]
-    if not lines or any(words[0] != _IDENTITY for words in lines):
+    lines = [(number, line.split()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines or any(words[0] != _IDENTITY for _, words in lines):
         raise KeyFileError(f"{path} is not an effects identity", hint="Name the right file.")
-    return [_identity(words[1:], path) for words in lines]
+    return [(number, _identity(words[1:], path)) for number, words in lines]
 
 
 def _identity(words: Sequence[str], path: Path) -> _Identity:

@@ -7,11 +7,14 @@ Four steps, each durable before the next begins:
    a life fails if the identity it was sealed to is not the newest any more.
 3. Every key that is wrapped for an older identity is opened and rewrapped, one page per transaction. Each is compared
    with what it was, so that two rotations at once, or a destroy in between, do no harm.
-4. Keys that nothing is wrapped for any more are removed from the file.
+4. Keys that nothing is wrapped for any more are removed from the file, unless another copy of the ledger may need them.
 
 A process that dies between any two of them leaves a ledger whose secrets can all be opened. Run again under the same
-request id, the rotation is finished; as another request it makes another identity and leaves nothing of the first: a
-key that was made and never recorded is not used later, since whoever the rotation is to lock out may have seen it.
+request id, the rotation is finished; as another request it makes another identity. A key that was made and never
+recorded is not used later, since whoever the rotation is to lock out may have seen it.
+
+Copies of a ledger have one id, and so one file of keys in a home. What is wrapped in another copy cannot be seen here. So a
+ledger that was ever restored removes no key, nor does any remove one that its history does not name: these are told.
 
 The values stay sealed to the same life keys. So a new identity protects against someone who gets hold of the old one
 later; someone who had both it and the ledger has the lives' keys themselves, which only a new life replaces.
@@ -19,7 +22,7 @@ later; someone who had both it and the ledger has the lives' keys themselves, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,11 +81,10 @@ class IdentityStanding:
     own: Sequence[str]
 
     @property
-    def unused(self) -> Collection[str]:
-        """Identities that were made here before the newest, and that nobody can record any more.
+    def unnamed(self) -> Sequence[str]:
+        """Identities in the file before the newest that this ledger's history does not name.
 
-        Whoever makes one holds the file's lock until it is recorded, at the version it was decided at: that is taken by
-        now.
+        Another copy's, or left by a rotation that died. One that is being made now comes after the newest.
         """
         newest = self.current.public_key
         older = self.own[: self.own.index(newest)] if newest in self.own else ()
@@ -122,6 +124,21 @@ class IdentityStanding:
         return {public: count for public, count in self.lives.items() if public not in self.held}
 
 
+@dataclass(frozen=True, slots=True)
+class KeptKey:
+    """An old key that stays in the file since another copy of the ledger may need it.
+
+    Attributes:
+        identity: Its public key, base64.
+        line: Which line of the file it is on, from 1.
+        named: Whether this ledger's history names it.
+    """
+
+    identity: str
+    line: int
+    named: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotated:
     """What a rotation led to.
@@ -133,6 +150,7 @@ class Rotated:
         left: How many could not be, since their identity is not here, or they are damaged.
         damaged: The lives whose key cannot be opened with the identity that it says it is wrapped for.
         removed: How many old keys were removed from the file.
+        kept: Those that stay there because another copy of this ledger may need them, the last line first.
         shared: How many old keys stay there because they may serve other ledgers as well.
         repeated: Whether the request had been recorded before, and this only finished it.
     """
@@ -143,6 +161,7 @@ class Rotated:
     left: int
     damaged: Sequence[str]
     removed: int
+    kept: Sequence[KeptKey]
     shared: int
     repeated: bool
 
@@ -224,6 +243,7 @@ def rotate(
     keys: KeyFiles,
     request: Request,
     *,
+    epoch: int = 0,
     accept_loss: bool = False,
     reached: Callable[[str], None] = lambda _: None,
     told: Told = lambda _done, _total: None,
@@ -236,6 +256,7 @@ def rotate(
         ledger: The ledger.
         keys: The key files of this machine.
         request: Who asks and why.
+        epoch: The highest that a restore gave any copy of the ledger, as far as is known outside of it.
         accept_loss: Whether to leave lives whose identity is not here as they are.
         reached: Told each of `STEPS` when it is durable.
         told: Told how many keys of how many are rewrapped.
@@ -249,16 +270,25 @@ def rotate(
     assert isinstance(line.event, WorkerIdentitySet)
     rewrapped, damaged = _rewrap(ledger, keys, line.event.public_key, reached, told)
     found = before_rotation(ledger, keys, accept_loss=True)
-    removed = keys.forget_identities(found.ledger_id, [*found.forgettable, *found.unused])
+    restored = max(epoch, ledger.epoch()) > 0
+    removed = keys.forget_identities(found.ledger_id, [] if restored else found.forgettable)
     reached(STEPS[3])
+    lines = keys.identity_lines(found.ledger_id)
+    kept = [
+        KeptKey(public, lines[public], public in found.recorded)
+        for public in dict.fromkeys((*found.forgettable, *found.unnamed))
+        if public in lines
+    ]
     return Rotated(
         identity=line.event.public_key,
         line=line,
         rewrapped=rewrapped,
         left=found.behind,
         damaged=damaged,
-        removed=sum(public in found.recorded for public in removed),
-        shared=sum(public not in removed for public in found.forgettable),
+        removed=len(removed),
+        # Who removes them by hand in this order does not change the number of one that is yet to come.
+        kept=sorted(kept, key=lambda each: each.line, reverse=True),
+        shared=sum(public not in found.own for public in found.forgettable),
         repeated=repeated,
     )
 

@@ -91,6 +91,16 @@ def test_a_ledger_may_have_several_the_newest_last(home: Path) -> None:
     assert KeyFiles(home).forget_identities("l-1", [made[0]]) == []
 
 
+def test_a_key_is_on_the_line_that_an_editor_shows(home: Path) -> None:
+    keys = KeyFiles(home)
+    assert keys.identity_lines("l-1") == {}
+    made = [keys.make_identity("l-1") for _ in range(2)]
+    path = keys.identity_path("l-1")
+    path.write_text("\n" + path.read_text().replace("\n", "\n\n", 1))
+    assert keys.identity_lines("l-1") == {made[0]: 2, made[1]: 4}
+    assert keys.identity_lines("l-2") == {}
+
+
 def test_a_file_with_no_identity_left_is_removed(home: Path) -> None:
     public = KeyFiles(home).make_identity("l-1")
     KeyFiles(home).forget_identities("l-1", [public])

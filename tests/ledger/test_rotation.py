@@ -22,6 +22,7 @@ from ledger.errors import (
     RequestReusedError,
     SealedError,
 )
+from ledger.events import LedgerRestored
 from ledger.keys import KeyFileError, KeyFiles
 from ledger.ledger import Ledger
 from ledger.postgres_migrate import migrate
@@ -197,6 +198,27 @@ def test_ledgers_that_share_a_file_are_rotated_one_by_one(tmp_path: Path) -> Non
         keeper.store.close()
 
 
+# -- With another copy of the ledger -----------------------------------------------------------------------------------
+
+
+def test_a_ledger_that_was_restored_keeps_its_old_keys_and_says_which(three: Keeper) -> None:
+    first = three.identity()
+    three.ledger.mark(LedgerRestored(through=1, epoch=1), three.request())
+    second, third = three.rotate(), three.rotate()
+    assert (second.removed, third.removed) == (0, 0)
+    assert [(each.identity, each.line, each.named) for each in third.kept] == [
+        (second.identity, 2, True), (first, 1, True)
+    ]  # fmt: skip
+    assert three.keys.identities(three.ledger_id()) == [first, second.identity, third.identity]
+    assert (third.shared, three.store.life_key_identities()) == (0, {third.identity: 3})
+
+
+def test_a_ledger_of_which_another_copy_was_restored_keeps_its_old_key(three: Keeper) -> None:
+    first = three.identity()
+    done = rotate(three.ledger, three.keys, three.request(), epoch=1)
+    assert (done.removed, [each.identity for each in done.kept]) == (0, [first])
+
+
 # -- Interrupted, and run again ----------------------------------------------------------------------------------------
 
 
@@ -212,7 +234,9 @@ def test_whoever_stops_after_a_step_loses_nothing_and_finishes_it_by_running_it_
     assert three.identities() == 2
     assert done.repeated is (step != rotation.STEPS[0])
     assert three.store.life_key_identities() == {three.identity(): 3}
-    assert three.keys.identities(three.ledger_id()) == [three.identity()]
+    kept = [each.identity for each in done.kept]
+    assert len(kept) == (step == rotation.STEPS[0])
+    assert three.keys.identities(three.ledger_id()) == [*kept, three.identity()]
     assert_all_open(three)
 
 
@@ -234,8 +258,11 @@ def test_a_key_that_was_made_and_not_recorded_is_never_used(three: Keeper) -> No
     assert three.identities() == 1
     _, *made = three.keys.identities(three.ledger_id())
     assert len(made) == 2
-    assert three.rotate().identity not in made
-    assert three.keys.identities(three.ledger_id()) == [three.identity()]
+    done = three.rotate()
+    assert done.identity not in made
+    # Nobody can tell here whether another copy of the ledger recorded them.
+    assert three.keys.identities(three.ledger_id()) == [*made, three.identity()]
+    assert [(each.identity, each.line, each.named) for each in done.kept] == [(made[1], 2, False), (made[0], 1, False)]
 
 
 def test_a_request_id_of_something_else_is_refused(three: Keeper) -> None:
@@ -507,7 +534,7 @@ def test_one_that_cannot_be_recorded_leaves_no_key(three: Keeper, monkeypatch: p
 def test_how_identities_stand_is_told_without_changing_anything(three: Keeper, tmp_path: Path) -> None:
     found = before_rotation(three.ledger, three.keys)
     head, files = three.store.head(), sorted(path.name for path in three.directory.iterdir())
-    assert (found.lives, found.missing, found.behind, found.unused, found.rewrappable) == (
+    assert (found.lives, found.missing, found.behind, found.unnamed, found.rewrappable) == (
         {three.identity(): 3}, {}, 0, [], 3
     )  # fmt: skip
     assert (three.store.head(), sorted(path.name for path in three.directory.iterdir())) == (head, files)

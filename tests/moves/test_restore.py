@@ -453,6 +453,38 @@ def test_a_backup_from_before_a_rotation_needs_the_key_of_then(user: User, backu
     path.write_text(path.read_text() + kept)
     user.run("deploy", "restart", app="order-service").done()
     done = user.json("secret", "rotate-keys", "-y")
-    assert (done["left"], done["removed"]) == (0, 1)
+    # What was there before the restore, and the backups of that time, are wrapped for either of them.
+    assert (done["left"], done["removed"], [each["line"] for each in done["kept"]]) == (0, 0, [2, 1])
     user.run("deploy", "restart", app="order-service").done()
-    assert kept.split()[1] not in path.read_text()
+    assert kept in path.read_text()
+
+
+def test_a_copy_that_rotates_its_keys_leaves_those_of_the_other_and_says_so(
+    user: User, backup: Path, tmp_path: Path
+) -> None:
+    (path,) = (user.root / "home" / "keys").glob("*.identity.key")
+    ((old,),) = [[each["identity"] for each in user.json("ledger", "status")["identities"]]]
+    drill = tmp_path / "drill.db"
+    restored = user.run("--ledger", str(drill), "ledger", "restore", str(backup), "-y").done()
+    assert f"💡 Any other copy of this ledger that is used from here has the same keys: {path}" in restored.stderr
+    asked = user.run("secret", "rotate-keys", stdin="y\n", ledger=drill).done()
+    assert f"The old key stays in {path}, since the ledger was restored, and backups made until now need it." in (
+        asked.stderr
+    )
+    assert (
+        f"The key {old} stays on line 1 of {path}: the ledger was restored, and another copy of it may need the key."
+        " Remove that line by hand once no other copy and no backup needs it.\n"
+    ) in asked.stderr
+    user.run("deploy", "restart", app="order-service").done()
+    ours = user.json("secret", "rotate-keys", "-y")
+    assert (ours["removed"], [each["line"] for each in ours["kept"]]) == (0, [2, 1])
+    told = user.run("secret", "rotate-keys", "-y").done().stderr
+    assert f"stays on line 2 of {path}: this ledger's history does not name it, and another copy of it may" in told
+    for each in (user.ledger, drill):
+        user.run("secret", "rotate-keys", "--dry-run", ledger=each).done()
+        assert [row["held"] for row in user.json("ledger", "status", ledger=each)["identities"]] == [True]
+
+
+def test_a_restore_in_its_own_place_does_not_speak_of_other_copies(user: User, backup: Path) -> None:
+    lose(user)
+    assert "Any other copy" not in user.run("ledger", "restore", str(backup)).done().stderr
