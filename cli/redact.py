@@ -19,7 +19,7 @@ from ledger.app import App, fold
 from ledger.codec import decode, recorded, subject_of
 from ledger.commands import Redact
 from ledger.envelope import Subject
-from ledger.redaction import also_in, texts
+from ledger.redaction import also_in, asks_for, texts
 from ledger.spec import BLANK, AppId
 from ledger.streams import app_stream, observed_stream
 
@@ -83,6 +83,11 @@ def redact(
             notice_repeated(session, request)
         terminal.success(f"{field} at position {position} is blank")
         terminal.notice("Running pods, the cluster's ConfigMap and backups still hold it: change it there too.")
+        if asks_for(field):
+            terminal.notice(
+                "A short value may still be guessed from the digests of the objects that were applied, and is in copies and"
+                " exports made before: change the value itself as well."
+            )
         _tell_where_else(session, also)
 
 

@@ -74,6 +74,27 @@ def test_a_value_that_pods_still_get_is_warned_about(noted: Cli) -> None:
         assert not path.is_file() or path.name == "sandbox.db" or CANARY.encode() not in path.read_bytes(), path
 
 
+def test_a_value_that_is_blank_may_still_be_guessed_and_this_is_said(noted: Cli) -> None:
+    guessed = "A short value may still be guessed from the digests of the objects that were applied"
+    told = noted.run(*redact(noted, "-y")).done().stderr
+    assert [line.endswith("change the value itself as well.") for line in told.splitlines() if guessed in line] == [
+        True
+    ]
+    noted.run("deploy", "--name", "other", "--image", "nginx:2", "--reason", CANARY, "--detach").done()
+    args = (
+        "ledger",
+        "redact",
+        "--position",
+        str(position_of(noted, "Deployed")),
+        "--field",
+        "reason",
+        "--reason",
+        "x",
+        "-y",
+    )
+    assert guessed not in noted.run(*args).done().stderr, "reasons are in no object"
+
+
 def test_what_is_asked_of_an_app_whose_pods_read_it_says_what_to_do(noted: Cli) -> None:
     noted.run("deploy", "restart").done()
     noted.run(*redact(noted, "-y")).done()
