@@ -87,7 +87,7 @@ def _of_an_id(given: str) -> str:
         each for each in offers("deployments") if given and (each[0].startswith(given.lower()) or each[1] == given)
     ]
     did_you_mean = f'Did you mean {close[0][0]}, of app "{close[0][1]}"? ' if len(close) == 1 else ""
-    return f"{did_you_mean}See which there are: 1ctl deploy list --all"
+    return f"{did_you_mean}See which there are: 1ctl deploy list --all --wide"
 
 
 def meant(session: Session, request: Request, which: Which) -> App:
@@ -158,7 +158,7 @@ def _of_a_name(session: Session, app_id: AppId) -> str:
 
     here = [each.name for each in session.reader.apps(app_id.cluster) if each.namespace == app_id.namespace]
     close = get_close_matches(app_id.name, here, 1)
-    return (f'Did you mean "{close[0]}"? ' if close else "") + "See which there are: 1ctl deploy list --all"
+    return (f'Did you mean "{close[0]}"? ' if close else "") + "See which there are: 1ctl deploy list --all --wide"
 
 
 def _ended(session: Session, app_id: AppId, *, upto: int | None) -> str | None:

@@ -159,7 +159,7 @@ def _restore(command: Restore, app: App, minted: Minted) -> Sequence[AppEvent]:
     if ended is None:
         raise AppNotFoundError(
             f'no destroyed deployment of app "{app.id.name}" in namespace {app.id.namespace}',
-            hint="See all there ever were: 1ctl deploy list --all",
+            hint="See all there ever were: 1ctl deploy list --all --wide",
         )
     missing = sorted(ended.secrets.keys() - set(command.secret_keys))
     if missing and not command.without_secrets:

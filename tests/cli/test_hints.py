@@ -90,10 +90,10 @@ def test_a_deployment_id_that_there_is_not_is_told_with_the_one_that_may_be_mean
         error = deployed.run("deploy", "releases", "-d", given).failed(3).error
         assert error == (
             f'❌ no deployment "{given}" in this ledger\n'
-            f'Did you mean {now}, of app "user-service"? See which there are: 1ctl deploy list --all\n'
+            f'Did you mean {now}, of app "user-service"? See which there are: 1ctl deploy list --all --wide\n'
         )
     nothing = deployed.run("deploy", "releases", "-d", "x").failed(3).error
-    assert nothing == '❌ no deployment "x" in this ledger\nSee which there are: 1ctl deploy list --all\n'
+    assert nothing == '❌ no deployment "x" in this ledger\nSee which there are: 1ctl deploy list --all --wide\n'
     assert "--deployment-id is empty" in deployed.run("deploy", "releases", "-d", "").failed(2).error
 
 
@@ -102,7 +102,7 @@ def test_a_name_to_retry_that_no_app_has_is_told_with_the_one_that_may_be_meant(
     deployed: Cli, named: list[str]
 ) -> None:
     error = deployed.run("worker", "retry", *named).failed(3).error
-    assert 'Did you mean "user-service"? See which there are: 1ctl deploy list --all\n' in error
+    assert 'Did you mean "user-service"? See which there are: 1ctl deploy list --all --wide\n' in error
 
 
 def test_what_is_said_of_an_app_that_was_retried_by_its_name_names_it(deployed: Cli) -> None:
@@ -118,3 +118,9 @@ def test_a_value_is_told_with_what_it_came_from(cli: Cli) -> None:
     assert "resync 'foo' must be" in cli.run("worker", "run", "--resync", "foo").failed(3).error
     named = cli.having(ONECTL_REQUEST_ID="bad id").run("deploy", "--image", "nginx").failed(3)
     assert "Example: ONECTL_REQUEST_ID=" in named.error
+
+
+def test_a_hint_that_leads_to_the_list_of_apps_shows_their_names(deployed: Cli) -> None:
+    hint = deployed.run("deploy", "get", "--name", "unlike").failed(3).error.splitlines()[1]
+    listed = deployed.run(*hint.partition("1ctl ")[2].split()).done()
+    assert "user-service" in listed.stdout

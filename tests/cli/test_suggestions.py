@@ -40,5 +40,5 @@ def test_an_option_without_its_value_is_told_with_its_command(cli: Cli, typed: s
 
 def test_a_misspelt_name_is_not_to_be_deployed(deployed: Cli) -> None:
     error = deployed.run("deploy", "status", "--name", "user-servic").failed(3).error
-    assert 'Did you mean "user-service"? See which there are: 1ctl deploy list --all' in error
+    assert 'Did you mean "user-service"? See which there are: 1ctl deploy list --all --wide' in error
     assert "1ctl deploy --name" not in error
