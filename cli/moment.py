@@ -122,8 +122,14 @@ def resolve_for_all(session: Session, when: When) -> Moment | None:
     """
     if when.at_release is None:
         return resolve(session, when, app_id=None, deployment_id=None)
-    from cli.target import target  # noqa: PLC0415 - most questions about all apps name no release
+    from cli.satusky_toml import find  # noqa: PLC0415 - most questions about all apps name no release
+    from cli.target import target, working_directory  # noqa: PLC0415 - likewise
 
+    if find(None, working_directory()) is None:
+        raise RefusedError(
+            "--at-release counts releases of the app in this directory, and there is no satusky.toml here or above",
+            hint="Run it in the app's directory, or say when in another way: --as-of TIME, or --at-position P",
+        )
     app_id = target(session, Which(), ended=True)
     return resolve(session, when, app_id=app_id, deployment_id=None)
 

@@ -41,3 +41,12 @@ def test_a_get_says_when_the_pods_failed(cli: Cli) -> None:
     assert "Status:        completed\n" in cli.run("deploy", "get").done().stdout
     cli.run("deploy", "--image", "broken:1", "--wait").failed(4)
     assert "Status:        completed, but its pods failed\n" in cli.run("deploy", "get").done().stdout
+
+
+def test_a_release_to_list_by_is_one_of_the_app_of_this_directory(deployed: Cli) -> None:
+    elsewhere = deployed.within(deployed.home)
+    for args in (("deploy", "list"), ("env", "list", "--all"), ("secret", "list", "--all")):
+        error = elsewhere.run(*args, "--at-release", "1").failed(3).error
+        assert "--at-release counts releases of the app in this directory, and there is no satusky.toml" in error
+        assert "--name" not in error
+        assert "--as-of" in error

@@ -166,7 +166,7 @@ def test_lists_of_all_apps_take_a_release_of_the_app_of_this_directory(story: St
         "deploy", "list", "--at-release", "1", cwd=story.root, env={"ONECTL_HOME": str(story.root / "home")}, stdin=""
     )
     assert (nowhere.code, nowhere.stdout) == (3, "")
-    assert "no satusky.toml found" in nowhere.stderr
+    assert "there is no satusky.toml here or above" in nowhere.stderr
 
 
 def test_rollback_restored_image_and_configuration_and_the_failed_release_is_told(story: Story) -> None:
