@@ -13,12 +13,12 @@ import typer
 from cli.age import local_time
 from cli.exit_codes import UsageError
 from cli.moment import AtPositionOption, When, parse_time, resolve
-from cli.options import countable, offer
+from cli.options import countable, not_empty, offer
 from cli.session import Session
 from ledger import audit_log
 from ledger.audit_log import Entry, Filter
 from ledger.clock import SystemClock
-from ledger.errors import RefusedError
+from ledger.errors import AppNotFoundError, RefusedError
 from ledger.events import SCHEMA_VERSIONS, EnvSet, RolledBack, WorkerIdentitySet
 from ledger.founding import founding
 from ledger.sealing import identity_fingerprint
@@ -30,10 +30,15 @@ if TYPE_CHECKING:
 DEFAULT_LINES = 50
 
 AppFilter = Annotated[
-    str | None, typer.Option("--app", metavar="NAME", autocompletion=offer("apps"), help="Only this app.")
+    str | None,
+    typer.Option("--app", metavar="NAME", callback=not_empty, autocompletion=offer("apps"), help="Only this app."),
 ]
-NamespaceFilter = Annotated[str | None, typer.Option("--namespace", metavar="NS", help="Only this namespace.")]
-ActorFilter = Annotated[str | None, typer.Option("--actor", metavar="NAME", help="Only what this actor asked for.")]
+NamespaceFilter = Annotated[
+    str | None, typer.Option("--namespace", metavar="NS", callback=not_empty, help="Only this namespace.")
+]
+ActorFilter = Annotated[
+    str | None, typer.Option("--actor", metavar="NAME", callback=not_empty, help="Only what this actor asked for.")
+]
 KindFilter = Annotated[
     list[str] | None,
     typer.Option(
@@ -42,8 +47,12 @@ KindFilter = Annotated[
 ]
 SinceFilter = Annotated[str | None, typer.Option("--since", metavar="TIME", help="From then: ISO 8601, or '2h ago'.")]
 UntilFilter = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Up to then, that second included.")]
-KeyFilter = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Only events that name this key.")]
-RequestFilter = Annotated[str | None, typer.Option("--request-id", metavar="ID", help="Only what this request led to.")]
+KeyFilter = Annotated[
+    str | None, typer.Option("--key", metavar="KEY", callback=not_empty, help="Only events that name this key.")
+]
+RequestFilter = Annotated[
+    str | None, typer.Option("--request-id", metavar="ID", callback=not_empty, help="Only what this request led to.")
+]
 
 
 def log(
@@ -114,6 +123,8 @@ def show(session: Session, wanted: Filter, *, limit: int | None, follow: bool, u
         entries: Sequence[Entry] = list(audit_log.entries(store, wanted, upto=upto))
     else:
         entries = audit_log.newest(store, wanted, count, upto=upto)
+    if not entries and wanted.app is not None and wanted.cluster is None:
+        _refuse_unknown(session, wanted.app, wanted.namespace)
     if terminal.json:
         terminal.document([entry.to_json() for entry in entries])
         return
@@ -124,6 +135,26 @@ def show(session: Session, wanted: Filter, *, limit: int | None, follow: bool, u
     older = _older(wanted, entries, count)
     if older is not None:
         terminal.notice(f"{older} not shown. See more: add --limit N   (all of them: -o json)")
+
+
+def _refuse_unknown(session: Session, app: str, namespace: str | None) -> None:
+    """Refuse to say "nothing found" about an app that nothing was ever recorded about: its name is misspelt.
+
+    Raises:
+        AppNotFoundError: There never was one of that name, in the namespace if one is given.
+    """
+    lived = session.reader.apps(session.place.cluster)
+    names = {each.name for each in lived if namespace in (None, each.namespace)}
+    # In another cluster, or before it ever was deployed: all is read once more, for a name that is most likely wrong.
+    if app in names or audit_log.newest(session.store, Filter(app=app, namespace=namespace), 1):
+        return
+    from difflib import get_close_matches  # noqa: PLC0415 - needed for an error only
+
+    close = get_close_matches(app, names, 1)
+    raise AppNotFoundError(
+        f'nothing was ever recorded about an app "{app}"' + (f" in namespace {namespace}" if namespace else ""),
+        hint=(f'Did you mean "{close[0]}"? ' if close else "") + "See which there are: 1ctl deploy list --all --wide",
+    )
 
 
 def _older(wanted: Filter, entries: Sequence[Entry], count: int) -> str | None:

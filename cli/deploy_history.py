@@ -19,6 +19,7 @@ from ledger.audit_log import Filter
 from ledger.clock import SystemClock, iso
 from ledger.errors import RefusedError
 from ledger.spec import Spec
+from ledger.streams import app_stream
 from projections.settings import blame as blamed
 from projections.settings import difference, unset_by
 
@@ -199,10 +200,22 @@ def events(
 
     session = Session.for_questions()
     app_id = target(session, which, ended=True)
+    if which.name is not None and not follow:  # the first event may be waited for
+        _refuse_unknown(session, app_id)
     wanted = Filter(
         cluster=app_id.cluster, namespace=app_id.namespace, app=app_id.name, deployment_id=which.deployment_id
     )
     show(session, wanted, limit=limit, follow=follow, upto=None)
+
+
+def _refuse_unknown(session: Session, app_id: AppId) -> None:
+    """Refuse a name that no app ever had: "nothing found" would be misleading.
+
+    Raises:
+        AppNotFoundError: Nothing was ever recorded about it.
+    """
+    if session.store.stream_version(app_stream(app_id).bytes) == 0:
+        running(session, App(id=app_id))
 
 
 def _life_at(session: Session, app_id: AppId, text: str, deployment_id: str | None) -> Life | None:

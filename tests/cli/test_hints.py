@@ -124,3 +124,35 @@ def test_a_hint_that_leads_to_the_list_of_apps_shows_their_names(deployed: Cli) 
     hint = deployed.run("deploy", "get", "--name", "unlike").failed(3).error.splitlines()[1]
     listed = deployed.run(*hint.partition("1ctl ")[2].split()).done()
     assert "user-service" in listed.stdout
+
+
+@pytest.mark.parametrize("json", [[], ["-o", "json"]], ids=["table", "json"])
+@pytest.mark.parametrize("asked", [["audit", "log", "--app"], ["deploy", "events", "--name"]], ids=" ".join)
+def test_a_history_of_an_app_that_never_was_is_not_empty_but_refused(
+    deployed: Cli, asked: list[str], json: list[str]
+) -> None:
+    error = deployed.run(*json, *asked, "user-servic").failed(3).stderr
+    assert 'Did you mean "user-service"? See which there are: 1ctl deploy list --all --wide\n' in error
+    deployed.run("deploy", "destroy", "-y").done()
+    assert "Destroyed" in deployed.run(*json, *asked, "user-service").done().stdout
+
+
+def test_an_app_that_was_is_known_whatever_else_is_asked_of_its_history(deployed: Cli) -> None:
+    deployed.run("deploy", "destroy", "-y").done()
+    for args in (["--actor", "nobody"], ["--at-position", "1"], ["--key", "NONE"]):
+        shown = deployed.run("audit", "log", "--app", "user-service", *args).done()
+        assert "No events found" in shown.stdout + shown.stderr
+    error = deployed.run("audit", "log", "--app", "user-service", "--namespace", "shop").failed(3).error
+    assert 'nothing was ever recorded about an app "user-service" in namespace shop' in error
+    elsewhere = deployed.having(ONECTL_CLUSTER="other", ONECTL_NAMESPACE="shop", ONECTL_LEDGER=str(deployed.ledger))
+    elsewhere.run("audit", "log", "--app", "user-service", "--key", "NONE").done()
+
+
+def test_the_events_of_the_app_of_this_directory_are_none_before_it_is_deployed(cli: Cli) -> None:
+    assert cli.run("-o", "json", "deploy", "events").done().json == []
+
+
+@pytest.mark.parametrize("option", ["--app", "--namespace", "--actor", "--key", "--request-id"])
+def test_an_empty_filter_is_told_and_finds_not_nothing(deployed: Cli, option: str) -> None:
+    error = deployed.run("audit", "log", option, "").failed(2).error
+    assert f"{option} is empty\nIs the variable that it comes from set?" in error
