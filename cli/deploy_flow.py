@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cli import answers, origin, satusky_toml
 from cli.deadline import Deadline
 from cli.exit_codes import UsageError
+from cli.former import former_life, say_what_is_left_behind
 from cli.inputs import is_stdin, one_reads_stdin, read_text
 from cli.moment import life_of
 from cli.recording import LEDGER_FAILURES, record, show_plan
@@ -53,8 +54,11 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
     request = origin.request(request_id=change.request_id, reason=change.reason, git=True)
     before = session.reader.app(app_id)
     _check_before(session, before, request, detach=wish.detach, dry_run=change.dry_run)
+    former = former_life(session, before)
     if change.dry_run:
-        show_plan(session, app_id, command, request, secret_values=secrets)
+        plan = show_plan(session, app_id, command, request, secret_values=secrets)
+        if plan.events:
+            say_what_is_left_behind(session, former, plan.after.life, recorded=False)
         return
     outcome = record(
         session, app_id, command, request, secret_values=secrets, life=which.deployment_id, applies=not wish.detach
@@ -65,7 +69,7 @@ def run(wish: Wish, which: Which, change: Change, waiting: Waiting) -> None:
     answers.own_life(outcome)
     with answers.answering(session, request, outcome, lambda: _content(session, outcome)):
         session.terminal.info(f"Using pre-built image: {released.spec.image}")
-        _say_changes(session, before, outcome)
+        _say_changes(session, before, outcome, former)
         if wish.detach:
             _detached(session, app_id, released)
             return
@@ -232,8 +236,8 @@ def _detached(session: Session, app_id: AppId, released: Deployed) -> None:
     session.terminal.notice(f"It is not applied yet. {applies} where it stands.")
 
 
-def _say_changes(session: Session, before: App, outcome: Outcome) -> None:
-    """On a redeploy, what this release changes, on stderr."""
+def _say_changes(session: Session, before: App, outcome: Outcome, former: Life | None) -> None:
+    """On a redeploy, what this release changes, on stderr; on one after a destroy, what it leaves behind."""
     from projections.changes import changes, in_words  # noqa: PLC0415 - like all that is said once it is recorded
 
     if outcome.repeated:
@@ -244,6 +248,8 @@ def _say_changes(session: Session, before: App, outcome: Outcome) -> None:
     changed = in_words(changes(before.life, outcome.app.life))
     if changed:
         session.terminal.notice(f"Changed: {changed}")
+    if before.life is None:
+        say_what_is_left_behind(session, former, outcome.app.life, recorded=True)
 
 
 def _content(session: Session, outcome: Outcome) -> dict[str, object]:

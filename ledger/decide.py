@@ -154,6 +154,13 @@ def _restore(command: Restore, app: App, minted: Minted) -> Sequence[AppEvent]:
                 f"To run what that one ran, deploy its image, see: 1ctl deploy releases -d {command.deployment_id}",
                 f"Or destroy the one that runs now, and restore then: 1ctl deploy destroy -d {current}",
             )
+        elif minted.ended is not None:
+            former = minted.ended.deployment_id
+            hint = Lines(
+                hint,
+                f"To have what ran before it was destroyed: 1ctl deploy destroy -d {current}",
+                f"And then: 1ctl deploy restore -d {former}",
+            )
         raise RefusedError(f'app "{app.id.name}" is deployed; only a destroyed one can be restored', hint=hint)
     ended = minted.ended
     if ended is None:

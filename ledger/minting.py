@@ -55,7 +55,11 @@ def mint(
     _check_secret_size(reader, app, command, secret_values)
     if isinstance(command, Deploy) and life is None:
         return _mint_life(reader, app.id, secret_values, mint_domain)
-    if isinstance(command, Restore) and life is None:
+    if (
+        isinstance(command, Restore) and life is not None
+    ):  # is refused, with what could be restored once it is destroyed
+        return Minted(ended=ended_life(reader, app, command.deployment_id)), lambda *_: NOTHING_BESIDE
+    if isinstance(command, Restore):
         minted, beside = _mint_life(reader, app.id, secret_values, mint_domain)
         return replace(minted, ended=ended_life(reader, app, command.deployment_id)), beside
     if life is not None and isinstance(command, Deploy | SetSecrets) and secret_values:

@@ -106,3 +106,51 @@ def test_a_former_life_is_not_told_to_be_rolled_back(destroyed: Cli) -> None:
     error = destroyed.run("deploy", "restore", "-d", former).failed(3).error
     assert "rollback" not in error
     assert f"1ctl deploy destroy -d {now}\n" in error
+
+
+def test_a_deploy_says_what_it_does_not_take_over_and_how_to_have_it_back(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--env", "A=1", "--replicas", "3", "--machine", "node-1").done()
+    cli.run("secret", "create", "--key", "S", input="value\n").done()
+    first = cli.run("-o", "json", "deploy", "get").done().json["deployment_id"]
+    cli.run("deploy", "destroy", "-y").done()
+    unlike = (
+        f"💡 This is a new deployment, which takes nothing over from {first}, destroyed before. "
+        "Unlike that one: env A removed; machines node-1 → any; replicas 3 → 1; secret S removed\n"
+    )
+
+    planned = cli.run("deploy", "--image", "nginx:2", "--dry-run").done().stderr
+    said = cli.run("deploy", "--image", "nginx:2").done().stderr
+    second = cli.run("-o", "json", "deploy", "get").done().json["deployment_id"]
+
+    assert f"{unlike}💡 To have it as it was: 1ctl deploy restore -d {first}\n" in planned
+    back = f"1ctl deploy destroy -d {second}, then 1ctl deploy restore -d {first}\n"
+    assert f"{unlike}💡 To have it as it was: {back}" in said
+    assert "takes nothing over" not in cli.run("deploy", "--image", "nginx:3").done().stderr
+
+
+def test_a_deploy_that_leaves_nothing_behind_but_the_image_says_nothing_of_it(destroyed: Cli) -> None:
+    assert "takes nothing over" not in destroyed.run("deploy", "--image", "nginx:2").done().stderr
+
+
+def test_a_restore_of_an_app_that_was_deployed_again_names_what_ran_before(destroyed: Cli) -> None:
+    (first,) = (each["deployment_id"] for each in destroyed.run("-o", "json", "deploy", "list", "--all").json)
+    destroyed.run("deploy", "--image", "nginx:2").done()
+    second = destroyed.run("-o", "json", "deploy", "get").done().json["deployment_id"]
+
+    for dry_run in ([], ["--dry-run"]):
+        error = destroyed.run("deploy", "restore", *dry_run).failed(3).error
+        assert (
+            "To go back to an earlier release: 1ctl deploy rollback\n"
+            f"To have what ran before it was destroyed: 1ctl deploy destroy -d {second}\n"
+            f"And then: 1ctl deploy restore -d {first}\n"
+        ) in error
+
+    destroyed.run("deploy", "destroy", "-d", second, "-y").done()
+    destroyed.run("deploy", "restore", "-d", first).done()
+    restored = destroyed.run("-o", "json", "audit", "log", "--kind", "Deployed").json[-1]
+    assert restored["data"]["restored_from"] == first
+
+
+def test_a_restore_of_an_app_that_never_ended_names_no_other_deployment(deployed: Cli) -> None:
+    error = deployed.run("deploy", "restore").failed(3).error
+    assert error.endswith("To go back to an earlier release: 1ctl deploy rollback\n")
