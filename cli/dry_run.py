@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from cli.answers import own_deployment, own_life
 from cli.recording import record
 from effects.cluster import Ref
 from effects.desired import DesiredObject, Surroundings, desired
+from ledger.commands import Destroy
 from ledger.ledger import Plan
 from projections.changes import changes, in_words
 
@@ -36,7 +38,7 @@ def show(
     """
     plan = planned(session, app_id, command, request, secret_values=secret_values)
     changed = in_words(changes(plan.before.life, plan.after.life))
-    tell(session, plan.events, object_changes(session, plan.before, plan.after), changed=changed)
+    tell(session, [*plan.events, *plan.claims], object_changes(session, plan.before, plan.after), changed=changed)
     return plan
 
 
@@ -56,8 +58,10 @@ def planned(
     session.reader.refuse_ended()
     if session.store.request(request.request_id) is None:
         return session.ledger.plan(app_id, command, secret_values=secret_values)
-    app = record(session, app_id, command, request, applies=False).app  # it is answered from the ledger, or refused
-    return Plan(events=(), before=app, after=app)
+    outcome = record(session, app_id, command, request, applies=False)  # it is answered from the ledger, or refused
+    if not isinstance(command, Destroy) and own_deployment(outcome) is not None:  # what a destroy is about has ended
+        own_life(outcome)
+    return Plan(events=(), before=outcome.app, after=outcome.app)
 
 
 def tell(

@@ -24,6 +24,7 @@ from ledger.events import (
     DomainAssigned,
     DomainClaimed,
     DomainReleased,
+    Event,
     ObjectAdopted,
 )
 from ledger.fact_writer import FactWriter
@@ -64,11 +65,13 @@ class Plan:
 
     Attributes:
         events: What would be recorded for the app, in order. Values that chance makes are placeholders.
+        claims: What would be recorded after it for host names.
         before: The app as it is.
         after: The app as it would be.
     """
 
     events: Sequence[AppEvent]
+    claims: Sequence[Event] = ()
     before: App
     after: App
 
@@ -153,7 +156,9 @@ class Ledger(OwnStreamWriter, FactWriter):
         """
         app = self.app(app_id)
         events = decide(command, app, imagine(self, app, command, secret_values or {}))
-        return Plan(events=events, before=app, after=fold(app, self._imagined(app, events)))
+        about_names = self._claims(app, events, about(app.id, _deployment_id(app, events))) if events else ()
+        claims = [event for _, _, event, _ in about_names]
+        return Plan(events=events, claims=claims, before=app, after=fold(app, self._imagined(app, events)))
 
     def _imagined(self, app: App, events: Sequence[AppEvent]) -> Iterator[Recorded]:
         """The events as if they had been recorded next."""

@@ -156,3 +156,37 @@ def test_secrets_of_a_repeated_request_are_not_weighed(running: Cli) -> None:
     create = ("secret", "create", "--key", "TWO", "--request-id", "s1")
     running.run(*create, input="one").done()
     assert running.run("-o", "json", *create, "--dry-run", input="1" * 1_100_000).done().json["events"] == []
+
+
+def test_it_lists_what_the_run_then_records_host_names_included(cli: Cli) -> None:
+    for args in (
+        ["deploy", "--image", "nginx:1", "--env", "A=b"],
+        ["deploy", "destroy", "-y"],
+        ["deploy", "restore"],
+        ["deploy", "--image", "nginx:2"],
+    ):
+        planned = [each["kind"] for each in cli.run("-o", "json", *args, "--dry-run").done().json["events"]]
+        cli.run(*args, "--request-id", (name := f"r{len(cli.events())}")).done()
+        lines = cli.run("-o", "json", "audit", "log", "--app", "user-service", "--request-id", name).done().json
+        assert [each["kind"] for each in lines if each["actor"] != "1ctl/effects"] == planned
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["--image", "nginx:3"], ["scale", "--replicas", "2"], ["restart"], ["mark-bad", "1", "--reason", "slow"]],
+    ids=" ".join,
+)
+def test_a_request_about_a_life_that_ended_is_refused_as_the_run_is(running: Cli, args: list[str]) -> None:
+    request = ("deploy", *args, "--request-id", "r1")
+    running.run(*request).done()
+    running.run("deploy", "destroy", "-y").done()
+    running.run("deploy", "--image", "nginx:4").done()
+    refused = running.run(*request).failed(3).error
+    assert "was destroyed since" in refused
+    assert running.run(*request, "--dry-run").failed(3).error.endswith(refused)
+
+
+def test_a_destroy_that_was_recorded_is_not_refused(running: Cli) -> None:
+    destroy = ("deploy", "destroy", "-y", "--request-id", "d1")
+    running.run(*destroy).done()
+    assert running.run("-o", "json", *destroy, "--dry-run").done().json["events"] == []
