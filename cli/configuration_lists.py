@@ -16,22 +16,26 @@ if TYPE_CHECKING:
     from ledger.app import Life
     from ledger.moments import Moment
 
-IN_PODS, AFTER_RESTART, UNTIL_RESTART = "yes", "after restart", "until restart"
+UNTIL_RESTART = "until restart"
 
 
 def show_environments(when: When, which: Which, *, all_: bool) -> None:
     """Environment values: keys, values, and whether the pods have them."""
-    from projections.configuration_views import environment  # noqa: PLC0415
+    from projections.configuration_views import environment, serving  # noqa: PLC0415
 
     session = Session.for_questions()
     apps = _apps(session, when, which, all_=all_)
-    views = [view for app_id, life, _ in apps if (view := environment(app_id, life))]
+    views = [
+        view
+        for app_id, life, upto in apps
+        if (view := environment(app_id, life, serving(session.store, app_id, life, upto=upto)))
+    ]
     if session.terminal.json:
         session.terminal.document([view.to_json() for view in views])
         return
     rows = []
     for view in views:
-        rows += [[view.app.name, each.key, each.value, _in_pods(each.in_pods)] for each in view.values]
+        rows += [[view.app.name, each.key, each.value, each.reach] for each in view.values]
         rows += [[view.app.name, key, "(unset)", UNTIL_RESTART] for key in view.only_in_pods]
     _table(session, ["APP", "KEY", "VALUE", "IN PODS"], rows, all_=all_, nothing="No environment values found")
 
@@ -39,14 +43,14 @@ def show_environments(when: When, which: Which, *, all_: bool) -> None:
 def show_secrets(when: When, which: Which, *, all_: bool) -> None:
     """Secrets: keys, versions, fingerprints, and whether the pods have them. Never a value."""
     from ledger.landmarks import span  # noqa: PLC0415
-    from projections.configuration_views import secrets  # noqa: PLC0415
+    from projections.configuration_views import secrets, serving  # noqa: PLC0415
     from projections.fingerprints import current_fingerprints  # noqa: PLC0415
 
     session = Session.for_questions()
     apps = _apps(session, when, which, all_=all_)
     documents, rows = [], []
     for app_id, life, upto in apps:
-        view = secrets(app_id, life)
+        view = secrets(app_id, life, serving(session.store, app_id, life, upto=upto))
         if view is None:
             continue
         where = span(session.store, app_id, life.deployment_id, upto=upto)
@@ -54,10 +58,7 @@ def show_secrets(when: When, which: Which, *, all_: bool) -> None:
         known = current_fingerprints(session.store, where, wanted) if where and wanted else {}
         marks = {key: known.get(key) for key in wanted}
         documents.append({**view.to_json(), "fingerprints": marks})
-        rows += [
-            [app_id.name, each.key, str(each.version), marks[each.key] or "-", _in_pods(each.in_pods)]
-            for each in view.keys
-        ]
+        rows += [[app_id.name, each.key, str(each.version), marks[each.key] or "-", each.reach] for each in view.keys]
         rows += [[app_id.name, key, "-", "-", UNTIL_RESTART] for key in view.only_in_pods]
     if session.terminal.json:
         session.terminal.document(documents)
@@ -83,10 +84,6 @@ def _all(session: Session, moment: Moment | None) -> Iterator[tuple[AppId, Life,
         life = session.reader.app(app_id, upto=upto).life
         if life is not None:
             yield app_id, life, upto
-
-
-def _in_pods(in_pods: bool) -> str:
-    return IN_PODS if in_pods else AFTER_RESTART
 
 
 def _table(

@@ -89,7 +89,7 @@ def list_values(
 ) -> None:
     """List an app's environment values.
 
-    IN PODS says whether its pods have them yet.
+    IN PODS says whether its pods have them: yes once pods are known to be ready, which '1ctl deploy status' finds out.
 
     Example:  1ctl -o json env list
     """

@@ -134,7 +134,8 @@ def list_keys(
 ) -> None:
     """List the names of an app's secrets, never values.
 
-    IN PODS says whether its pods have the newest version yet.
+    IN PODS says whether its pods have the newest version: yes once pods are known to be ready, which '1ctl deploy status'
+    finds out.
 
     Example:  1ctl secret list
     """

@@ -139,6 +139,8 @@ def test_pods_read_it_after_a_restart(deployed: Cli) -> None:
     deployed.run("secret", "create", "--kv", "A=1").done()
     assert deployed.run("secret", "list").done().lines[-1].endswith("  after restart")
     deployed.run("deploy", "restart").done()
+    assert deployed.run("secret", "list").done().lines[-1].endswith("  not yet")
+    deployed.run("deploy", "status", "--wait").done()
     assert deployed.run("secret", "list").done().lines[-1].endswith("  yes")
 
 
@@ -282,13 +284,13 @@ def test_the_first_release_comes_with_its_secrets_in_one_append(cli: Cli) -> Non
 
 @pytest.mark.parametrize("args", [["--kv-file", "-"], ["--key", "TOKEN"]])
 def test_the_values_of_a_release_may_be_typed(cli: Cli, args: list[str]) -> None:
-    cli.run("deploy", "--image", "nginx", *args, input="TOKEN=one\n").done()
+    cli.run("deploy", "--image", "nginx", *args, "--wait", input="TOKEN=one\n").done()
     assert in_pods(cli) == {"TOKEN": "yes"}
 
 
 def test_a_later_release_sets_secrets_and_keeps_the_others(deployed: Cli) -> None:
     deployed.run("secret", "create", "--key", "OLD", input="one\n").done()
-    deployed.run("deploy", "--key", "NEW", "--key", "OLD", input="two\nthree\n").done()
+    deployed.run("deploy", "--key", "NEW", "--key", "OLD", "--wait", input="two\nthree\n").done()
 
     assert in_pods(deployed) == {"NEW": "yes", "OLD": "yes"}
     versions = {line.split()[0]: line.split()[1] for line in deployed.run("secret", "list").done().lines[2:]}
@@ -337,3 +339,18 @@ def test_the_environment_may_come_from_stdin_as_secrets_do(deployed: Cli, args: 
 
     refused = deployed.run(*args, "--env-file", "-", input="no pair\n").failed(3)
     assert "stdin:1" in refused.error
+
+
+def test_what_a_failed_release_was_to_read_is_not_said_to_be_in_pods(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--env", "LOG=a", "--detach").done()
+    assert cli.run("env", "list").done().lines[-1].split() == ["LOG", "a", "not", "yet"]
+    cli.run("deploy", "status", "--wait").done()
+    assert cli.run("env", "list").done().lines[-1].split() == ["LOG", "a", "yes"]
+    cli.run("env", "create", "--env", "LOG=b").done()
+    cli.run("secret", "create", "--kv", "T=1").done()
+    cli.run("deploy", "--image", "broken:2", "--wait").failed(4)
+
+    assert cli.run("env", "list").done().lines[-1].split() == ["LOG", "b", "no"]
+    assert in_pods(cli) == {"T": "no"}
+    assert cli.run("-o", "json", "env", "list").done().json[0]["key_values"][0]["in_pods"] is False
+    assert cli.run("-o", "json", "secret", "list").done().json[0]["versions"][0]["in_pods"] is False

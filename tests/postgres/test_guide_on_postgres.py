@@ -172,5 +172,5 @@ def test_who_may_record_and_not_open_secrets_is_told_so_before_a_roll(tmp_path: 
         refused = writer.run(user, *args).failed(3)
         assert 'app "user-service" has secrets that this machine cannot open' in refused.error
         assert "1ctl worker run" in refused.error
-    worker.run(user, "deploy", "restart").done()
+    worker.run(user, "deploy", "restart", "--wait").done()
     assert writer.run(user, "secret", "list").done().lines[-1].endswith("yes")

@@ -1,24 +1,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from ledger.app import App, Changed, fold
-from projections.configuration_views import Environment, Secrets, environment, secrets
-from tests.projections.histories import APPS, Script, about
+from ledger.app import App, Changed, Life, Roll, fold
+from ledger.sqlite_store import SqliteStore
+from projections.configuration_views import Environment, Secrets, environment, secrets, serving
+from tests.projections.histories import APPS, Script, about, write
 
 APP = APPS[0]
 
 
-def env(ledger: Script) -> Environment | None:
+def read(ledger: Script) -> tuple[Life, Sequence[Roll]]:
+    """The app's open life, and the rolls whose pods may run."""
     life = fold(App(id=APP), about(ledger.lines, APP)).life
     assert life is not None
-    return environment(APP, life)
+    with TemporaryDirectory() as directory, closing(SqliteStore(Path(directory) / "ledger.db")) as store:
+        write(store, ledger.lines)
+        return life, serving(store, APP, life)
+
+
+def env(ledger: Script) -> Environment | None:
+    return environment(APP, *read(ledger))
 
 
 def sealed(ledger: Script) -> Secrets | None:
-    life = fold(App(id=APP), about(ledger.lines, APP)).life
-    assert life is not None
-    return secrets(APP, life)
+    return secrets(APP, *read(ledger))
+
+
+def reached(ledger: Script) -> Mapping[str, str]:
+    """By key, whether pods read what is set."""
+    shown, hidden = env(ledger), sealed(ledger)
+    found: dict[str, str] = {each.key: each.reach for each in shown.values} if shown else {}
+    return found | ({each.key: each.reach for each in hidden.keys} if hidden else {})
 
 
 def test_an_app_without_configuration_has_neither() -> None:
@@ -27,25 +44,65 @@ def test_an_app_without_configuration_has_neither() -> None:
     assert (env(ledger), sealed(ledger)) == (None, None)
 
 
-def test_values_given_with_a_deploy_are_in_its_pods() -> None:
+def test_values_given_with_a_deploy_are_in_its_pods_once_those_are_ready() -> None:
     ledger = Script()
     ledger.deploy(APP, env={"B": "2", "A": "1"})
-    shown = env(ledger)
-    assert shown is not None
-    assert shown.values == (("A", "1", True), ("B", "2", True))
+    before = env(ledger)
+    ledger.completed(APP)
+    after = env(ledger)
+    assert before is not None
+    assert after is not None
+    assert before.values == (("A", "1", "not yet"), ("B", "2", "not yet"))
+    assert after.values == (("A", "1", "yes"), ("B", "2", "yes"))
+
+
+def test_values_of_a_roll_that_failed_are_in_no_pods_but_those_that_the_good_ones_read_too() -> None:
+    ledger = Script()
+    ledger.deploy(APP, env={"SAME": "1", "OTHER": "1"})
+    ledger.secret_set(APP, "S")
+    ledger.restart(APP)
+    ledger.completed(APP)
+    ledger.env_set(APP, {"OTHER": "2"})
+    ledger.secret_set(APP, "T")
+    ledger.deploy(APP)
+    assert reached(ledger) == {"SAME": "yes", "OTHER": "not yet", "S": "yes", "T": "not yet"}
+    ledger.failed(APP)
+    assert reached(ledger) == {"SAME": "yes", "OTHER": "no", "S": "yes", "T": "no"}
+    ledger.env_set(APP, {"OTHER": "1"})
+    assert reached(ledger)["OTHER"] == "after restart"
+    ledger.restart(APP)
+    assert reached(ledger) == {"SAME": "yes", "OTHER": "not yet", "S": "yes", "T": "not yet"}
+    ledger.completed(APP)
+    assert reached(ledger) == {"SAME": "yes", "OTHER": "yes", "S": "yes", "T": "yes"}
+
+
+def test_where_no_pods_were_ever_ready_no_value_is_in_pods() -> None:
+    ledger = Script()
+    ledger.deploy(APP, env={"A": "1"})
+    ledger.failed(APP)
+    assert reached(ledger) == {"A": "no"}
+    ledger.restart(APP)
+    assert reached(ledger) == {"A": "not yet"}
+
+
+def test_a_roll_that_became_ready_while_a_newer_one_was_asked_for_counts() -> None:
+    ledger = Script()
+    first = ledger.deploy(APP, env={"A": "1"})
+    ledger.restart(APP)
+    ledger.completed(APP, roll=first.position)
+    assert reached(ledger) == {"A": "yes"}
 
 
 def test_values_set_later_reach_pods_with_the_next_roll() -> None:
     ledger = Script()
     ledger.deploy(APP, env={"A": "1", "B": "1"})
     ledger.env_set(APP, {"A": "2", "C": "2"})
-    before = env(ledger)
+    ledger.completed(APP)
+    before = reached(ledger)
     ledger.restart(APP)
-    after = env(ledger)
-    assert before is not None
-    assert after is not None
-    assert before.values == (("A", "2", False), ("B", "1", True), ("C", "2", False))
-    assert [value.in_pods for value in after.values] == [True, True, True]
+    ledger.completed(APP)
+    assert before == {"A": "after restart", "B": "yes", "C": "after restart"}
+    assert reached(ledger) == {"A": "yes", "B": "yes", "C": "yes"}
 
 
 def test_a_key_that_was_unset_shows_while_pods_read_it() -> None:
@@ -62,6 +119,7 @@ def test_a_key_that_was_unset_shows_while_pods_read_it() -> None:
 def test_an_environment_has_the_keys_that_scripts_expect() -> None:
     ledger = Script()
     ledger.deploy(APP, env={"A": "1"})
+    ledger.completed(APP)
     ledger.scale(APP, 3)
     ledger.env_set(APP, {"B": "2"})
     ledger.secret_set(APP, "S")
@@ -76,7 +134,7 @@ def test_an_environment_has_the_keys_that_scripts_expect() -> None:
         "key_values": [{"key": "A", "value": "1", "in_pods": True}, {"key": "B", "value": "2", "in_pods": False}],
         "only_in_pods": [],
         "created_at": "2026-01-01T00:00:02.000000Z",
-        "updated_at": "2026-01-01T00:00:04.000000Z",
+        "updated_at": "2026-01-01T00:00:05.000000Z",
     }
 
 
@@ -85,6 +143,7 @@ def test_secrets_show_names_and_versions_only() -> None:
     ledger.deploy(APP)
     ledger.secret_set(APP, "PASSWORD", "KEY")
     ledger.deploy(APP)
+    ledger.completed(APP)
     ledger.secret_set(APP, "PASSWORD")
     shown = sealed(ledger)
     assert shown is not None
@@ -102,7 +161,7 @@ def test_secrets_show_names_and_versions_only() -> None:
         ],
         "only_in_pods": [],
         "created_at": "2026-01-01T00:00:03.000000Z",
-        "updated_at": "2026-01-01T00:00:05.000000Z",
+        "updated_at": "2026-01-01T00:00:06.000000Z",
     }
     assert "d" * 64 not in json.dumps(document)
 
@@ -157,7 +216,7 @@ def test_a_rollback_of_the_configuration_changes_it_one_of_the_code_does_not() -
     assert restored is not None
     assert kept.changed.last_us == set_again.recorded_us
     assert restored.changed.last_us == rolled_back.recorded_us
-    assert restored.values == (("A", "1", True),)
+    assert restored.values == (("A", "1", "not yet"),)
 
 
 def test_a_purged_secret_shows_while_pods_read_it() -> None:
