@@ -13,7 +13,7 @@ from cli.moment import When
 from cli.options import Waiting, Which
 from cli.parked_hints import parked_hint
 from cli.past import asked
-from cli.recording import not_watched, status_hint, way_on
+from cli.recording import LEDGER_FAILURES, not_applied, not_watched, status_hint, way_on
 from cli.session import Session
 from cli.status_facts import Status, cluster_facts, ledger_facts
 from cli.target import running, target
@@ -137,13 +137,13 @@ def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> 
                     f"(applied: {found.applied}, route: {found.route})"
                 )
             said = document
-            time.sleep(WATCH_SECONDS)
+            time.sleep(max(WATCH_SECONDS, found.again_in or 0.0))
 
 
 def _look(
     session: Session, app_id: AppId, request: Request, *, check_dns: bool, deadline: Deadline | None = None
 ) -> tuple[App, Status]:
-    """`_now`, asked again while the ledger is away for a moment, which is said once for each time it is away.
+    """`_now`, asked again while the ledger or the cluster is away for a moment, which is said once each time.
 
     Args:
         session: Where to look.
@@ -154,7 +154,8 @@ def _look(
             not.
 
     Raises:
-        LedgerUnavailableError, LedgerBusyError: It was away up to the end.
+        LedgerUnavailableError, LedgerBusyError, ClusterUnreachableError: It was away up to the end.
+        CommandError: So was the cluster, and what is recorded is not applied (exit code 8).
     """
     import time  # noqa: PLC0415
 
@@ -166,37 +167,52 @@ def _look(
                 app = session.applying.apply(app_id, request, deadline=deadline)
             return _now(session, app, request, check_dns=check_dns)
         except OneCtlError as error:
-            if not may_pass(error) or (deadline is not None and not deadline.left):
+            pause = _passes_in(error)
+            if pause is None or (deadline is not None and not deadline.left):
                 raise
             if not said:  # whatever else it is away for by then
                 session.terminal.notice(f"{error.message[:1].upper()}{error.message[1:]}; trying again.")
             said = True
-        time.sleep(WATCH_SECONDS)
+        time.sleep(pause if deadline is None else min(pause, deadline.left))
+
+
+def _passes_in(error: OneCtlError) -> float | None:
+    """Seconds after which to ask again what is only away for a moment, as far as anybody can tell; None for all else.
+
+    What could not be applied for such a reason may be by then.
+    """
+    from effects.cluster import ClusterUnreachableError  # noqa: PLC0415 - only where something is away
+
+    cause = error.__cause__ if isinstance(error, CommandError) else error
+    if isinstance(cause, ClusterUnreachableError):
+        return max(WATCH_SECONDS, cause.retry_after or 0.0)
+    return WATCH_SECONDS if isinstance(cause, OneCtlError) and may_pass(cause) else None
 
 
 def _wait(session: Session, app: App, request: Request, *, check_dns: bool, timeout: float) -> None:
     """Look until its pods are ready, will not become ready, or the time is over; show that, and end with its code."""
-    import time  # noqa: PLC0415
-
     from cli.deadline import Deadline  # noqa: PLC0415
+    from effects.cluster import ClusterRefusedError, ClusterUnreachableError  # noqa: PLC0415
 
     life = running(session, app)
-    deadline = Deadline.after(timeout)
     session.terminal.info("Waiting for deployment to become healthy...")
-    while True:
-        app, found = _look(session, app.id, request, check_dns=check_dns, deadline=deadline)
-        final = found.applied == "yes" and found.status != "NotReady"
-        if final or not deadline.left:
-            break
-        time.sleep(min(WATCH_SECONDS, deadline.left))
+    try:
+        app, found = _look_on(session, app, request, check_dns=check_dns, deadline=Deadline.after(timeout))
+    except LEDGER_FAILURES as error:
+        if app.dirty:
+            again = "See how far it got: 1ctl deploy status"
+            raise not_applied(error.message, hint=None, again=again) from error
+        raise not_watched(f"the ledger cannot be asked what became of the pods: {error.message}", life) from error
+    except (ClusterRefusedError, ClusterUnreachableError) as error:
+        raise not_watched(f"the pods cannot be watched: {error.message}", life) from error
     _print(session, app, app.life or app.leaving, found)
-    if not final:
+    if not _is_final(found):
         raise CommandError(
             f"the pods were not ready within {timeout:g} s: {found.message}",
             code=ExitCode.TIMED_OUT,
             hint=status_hint(life),
         )
-    if found.status == "Running" and not found.seen and _scaled_since(session, app):
+    if _is_in_doubt(session, app, found):
         raise not_watched("the pods cannot be watched from here, and it was scaled after they became ready", life)
     if found.status != "Running":
         raise CommandError(
@@ -206,10 +222,31 @@ def _wait(session: Session, app: App, request: Request, *, check_dns: bool, time
         )
 
 
-def _scaled_since(session: Session, app: App) -> bool:
-    """Whether another number of pods was asked for after the newest roll: nobody records what becomes of that."""
+def _look_on(
+    session: Session, app: App, request: Request, *, check_dns: bool, deadline: Deadline
+) -> tuple[App, Status]:
+    """`_look` again and again, until nothing would become of waiting longer, or the time is over."""
+    import time  # noqa: PLC0415
+
+    while True:
+        app, found = _look(session, app.id, request, check_dns=check_dns, deadline=deadline)
+        # A cluster that is away for a moment can say later what the ledger does not know.
+        final = _is_final(found) and (found.again_in is None or not _is_in_doubt(session, app, found))
+        if final or not deadline.left:
+            return app, found
+        time.sleep(min(max(WATCH_SECONDS, found.again_in or 0.0), deadline.left))
+
+
+def _is_final(found: Status) -> bool:
+    return found.applied == "yes" and found.status != "NotReady"
+
+
+def _is_in_doubt(session: Session, app: App, found: Status) -> bool:
+    """Whether pods that were ready may not be: another number was asked for since, and nobody records what becomes of that."""
     from ledger.events import Scaled  # noqa: PLC0415
 
+    if found.status != "Running" or found.seen:
+        return False
     life = running(session, app)
     return any(
         line.position > life.roll.position and isinstance(line.event, Scaled) for line in session.reader.asked(app.id)

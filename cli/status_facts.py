@@ -31,6 +31,7 @@ class Status:
         drift: Fields that are known to differ from what is asked for, as ``kind/name field``.
         hint: What to do, or None.
         seen: Whether the cluster was asked for its pods; else they are as the ledger knows them from their roll.
+        again_in: Seconds after which a cluster that gave no answer may be asked again; None: it answered, or will not.
     """
 
     status: str
@@ -42,6 +43,7 @@ class Status:
     drift: tuple[str, ...] = ()
     hint: str | None = None
     seen: bool = False
+    again_in: float | None = None
 
 
 def ledger_facts(life: Life, *, past: bool = False) -> Status:
@@ -92,7 +94,7 @@ def cluster_facts(
     Raises:
         ClusterError: `records`, and the cluster cannot be asked.
     """
-    from effects.cluster import ClusterError, Ref  # noqa: PLC0415
+    from effects.cluster import ClusterError, ClusterUnreachableError, Ref  # noqa: PLC0415
     from effects.route_state import route_state  # noqa: PLC0415
     from ledger.errors import RefusedError  # noqa: PLC0415
 
@@ -106,6 +108,8 @@ def cluster_facts(
         if records:
             raise
         session.notice_once(f"The cluster cannot be asked from here; this is what the ledger knows. ({error.message})")
+        if isinstance(error, ClusterUnreachableError):
+            found = replace(found, again_in=error.retry_after or 0.0)
         return found
     if known.applied == "yes":
         described = _describe(app.life, progress)

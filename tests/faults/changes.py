@@ -76,6 +76,32 @@ def busy_cluster() -> None:
     sandbox.SandboxCluster.apply = applied  # type: ignore[method-assign]
 
 
+def absent_cluster() -> None:
+    """Have the sandbox give no answer to writes and to looks at pods at first, as often as ``ONECTL_TEST_AWAY`` says.
+
+    It also says how many seconds it asks to be left alone for each time; 0: it asks for nothing.
+    """
+    import os
+    from itertools import count
+
+    from effects import sandbox
+    from effects.cluster import ClusterUnreachableError
+
+    times, seconds = (float(part) for part in os.environ["ONECTL_TEST_AWAY"].split())
+    numbers = count(1)
+
+    def unless_away(do: Any) -> Any:
+        def done(*args: Any, **more: Any) -> Any:
+            if next(numbers) <= times:
+                raise ClusterUnreachableError("No usable answer from cluster sandbox", retry_after=seconds or None)
+            return do(*args, **more)
+
+        return done
+
+    for name in ("apply", "rollout"):
+        setattr(sandbox.SandboxCluster, name, unless_away(getattr(sandbox.SandboxCluster, name)))
+
+
 def closed_output() -> None:
     """Begin without stdout, as after ``>&-``."""
     import os
