@@ -11,7 +11,7 @@ from cli import origin
 from cli.exit_codes import CommandError, ExitCode, UsageError
 from cli.moment import When
 from cli.options import Waiting, Which
-from cli.parked_hints import parked_hint
+from cli.parked_hints import given_up, parked_error, parked_hint
 from cli.past import asked
 from cli.recording import LEDGER_FAILURES, not_applied, not_watched, status_hint, way_on
 from cli.session import Session
@@ -46,7 +46,7 @@ def status(
     Where commands apply what they record, it finishes what an interrupted one left undone.
 
     With --wait it ends with 0 once its pods are ready, with 4 if they will not become ready, with 5 if not in time,
-    and with 8 if what is recorded is not applied by then.
+    and with 8 if what is recorded is refused, or not applied by then.
 
     Example:  1ctl deploy status --wait --timeout 2m
     """
@@ -206,6 +206,9 @@ def _wait(session: Session, app: App, request: Request, *, check_dns: bool, time
     except (ClusterRefusedError, ClusterUnreachableError) as error:
         raise not_watched(f"the pods cannot be watched: {error.message}", life) from error
     _print(session, app, app.life or app.leaving, found)
+    concerned = app.leaving or app.life
+    if concerned is not None and concerned.parked is not None:
+        raise parked_error(app.id, concerned.parked, again="1ctl deploy status shows where it stands.")
     if not _is_final(found):
         raise CommandError(
             f"the pods were not ready within {timeout:g} s: {found.message}",
@@ -232,7 +235,7 @@ def _look_on(
         app, found = _look(session, app.id, request, check_dns=check_dns, deadline=deadline)
         # A cluster that is away for a moment can say later what the ledger does not know.
         final = _is_final(found) and (found.again_in is None or not _is_in_doubt(session, app, found))
-        if final or not deadline.left:
+        if final or given_up(app.leaving or app.life) is not None or not deadline.left:
             return app, found
         time.sleep(min(max(WATCH_SECONDS, found.again_in or 0.0), deadline.left))
 

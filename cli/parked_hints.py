@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cli.recording import not_applied
 from ledger.text import Lines
 
 if TYPE_CHECKING:
-    from ledger.app import Parked
+    from cli.exit_codes import CommandError
+    from ledger.app import Life, Parked
     from ledger.spec import AppId
 
 _HINTS = {
@@ -36,9 +38,28 @@ def parked_hint(app_id: AppId, parked: Parked) -> str:
     return Lines(*steps, retry)
 
 
+def given_up(life: Life | None) -> Parked | None:
+    """Why nobody tries any more to apply a life; None also where something only lingers while it is deleted."""
+    from effects.removal import STILL_THERE  # noqa: PLC0415 - only where something is waited for
+
+    parked = life.parked if life is not None else None
+    return parked if parked is not None and parked.reason != STILL_THERE else None
+
+
 def refusal(reason: str, message: str) -> str:
     """What keeps a request from being applied, as a clause: the cluster, or what this or the worker's machine lacks."""
     return f"the cluster refused ({reason}): {message}" if reason != "Sealed" else message
+
+
+def parked_error(app_id: AppId, parked: Parked, *, again: str) -> CommandError:
+    """The error of an app that is parked.
+
+    Args:
+        app_id: The app.
+        parked: Why.
+        again: As for `cli.recording.not_applied`.
+    """
+    return not_applied(refusal(parked.reason, parked.message), hint=parked_hint(app_id, parked), again=again)
 
 
 def _what_is_missing(app_id: AppId, parked: Parked) -> str | None:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from cli.answers import rollout_failed, tell_verdict
 from cli.exit_codes import CommandError, ExitCode
-from cli.parked_hints import parked_hint, refusal
+from cli.parked_hints import given_up, parked_error
 from cli.recording import LEDGER_FAILURES, healthy, not_applied, not_watched, status_hint
 from effects.cluster import Ref
 from effects.crash_points import crash_point
-from effects.removal import STILL_THERE
 from ledger.errors import may_pass
 from ledger.follow import Follower
 
@@ -69,15 +68,9 @@ class Resident:
                 if life is None or _is_applied(app, life.deployment_id, target):
                     _tell(app, progress)
                     return app
-                now = _concerned(app)
-                parked = now.parked if now is not None else None
-                # What lingers while it is deleted is not a refusal: the worker goes on looking, and so does this.
-                if parked is not None and parked.through >= target and parked.reason != STILL_THERE:
-                    raise not_applied(
-                        refusal(parked.reason, parked.message),
-                        hint=parked_hint(app_id, parked),
-                        again=_AGAIN,
-                    )
+                parked = given_up(_concerned(app))
+                if parked is not None and parked.through >= target:
+                    raise parked_error(app_id, parked, again=_AGAIN)
         except LEDGER_FAILURES as error:
             raise not_applied(error.message, hint=None, again=_AGAIN) from error
         why = self._why_not(app_id)
@@ -91,6 +84,8 @@ class Resident:
         """Ask the cluster from here: the worker records what became of rolls only."""
         from cli.inline import Inline  # noqa: PLC0415 - for this case only
 
+        if (parked := given_up(life)) is not None:  # whatever it is that runs there
+            raise parked_error(app.id, parked, again=_AGAIN)
         Inline(self._session).wait(app, life, request, deadline, records=False)
 
     def wait(self, app: App, life: Life, request: Request, deadline: Deadline) -> None:
@@ -115,6 +110,8 @@ class Resident:
                     return
                 if current.rollout == "failed":
                     raise rollout_failed(life, *(current.rollout_failure or ("Unknown", "")))
+                if (parked := given_up(current)) is not None:  # then the worker does not look at its pods any more
+                    raise parked_error(app.id, parked, again=_AGAIN)
         except LEDGER_FAILURES as error:
             raise not_watched(f"the ledger cannot be followed: {error.message}", life) from error
         raise CommandError(
