@@ -30,6 +30,9 @@ _HELP = "Run '1ctl deploy status --help' for usage"
 WATCH_SECONDS = 0.5
 """How often `--watch` looks."""
 
+LONGEST_ASKED_SECONDS = 60.0
+"""How long a cluster that says when to come back is left alone at most: it may be wrong about itself."""
+
 
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Go on, with a line for each change.")] = False,
@@ -137,7 +140,7 @@ def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> 
                     f"(applied: {found.applied}, route: {found.route})"
                 )
             said = document
-            time.sleep(max(WATCH_SECONDS, found.again_in or 0.0))
+            time.sleep(_pause(found.again_in))
 
 
 def _look(
@@ -185,8 +188,13 @@ def _passes_in(error: OneCtlError) -> float | None:
 
     cause = error.__cause__ if isinstance(error, CommandError) else error
     if isinstance(cause, ClusterUnreachableError):
-        return max(WATCH_SECONDS, cause.retry_after or 0.0)
+        return _pause(cause.retry_after)
     return WATCH_SECONDS if isinstance(cause, OneCtlError) and may_pass(cause) else None
+
+
+def _pause(asked: float | None) -> float:
+    """Seconds until the next look, where the cluster may have asked for some."""
+    return min(max(WATCH_SECONDS, asked or 0.0), LONGEST_ASKED_SECONDS)
 
 
 def _wait(session: Session, app: App, request: Request, *, check_dns: bool, timeout: float) -> None:
@@ -205,10 +213,12 @@ def _wait(session: Session, app: App, request: Request, *, check_dns: bool, time
         raise not_watched(f"the ledger cannot be asked what became of the pods: {error.message}", life) from error
     except (ClusterRefusedError, ClusterUnreachableError) as error:
         raise not_watched(f"the pods cannot be watched: {error.message}", life) from error
-    _print(session, app, app.life or app.leaving, found)
     concerned = app.leaving or app.life
-    if concerned is not None and concerned.parked is not None:
-        raise parked_error(app.id, concerned.parked, again="1ctl deploy status shows where it stands.")
+    parked = concerned.parked if concerned is not None else None
+    # What to do about a refusal is said with the error.
+    _print(session, app, app.life or app.leaving, found if parked is None else replace(found, hint=None))
+    if parked is not None:
+        raise parked_error(app.id, parked, again="1ctl deploy status shows where it stands.")
     if not _is_final(found):
         raise CommandError(
             f"the pods were not ready within {timeout:g} s: {found.message}",
@@ -237,7 +247,7 @@ def _look_on(
         final = _is_final(found) and (found.again_in is None or not _is_in_doubt(session, app, found))
         if final or given_up(app.leaving or app.life) is not None or not deadline.left:
             return app, found
-        time.sleep(min(max(WATCH_SECONDS, found.again_in or 0.0), deadline.left))
+        time.sleep(min(_pause(found.again_in), deadline.left))
 
 
 def _is_final(found: Status) -> bool:

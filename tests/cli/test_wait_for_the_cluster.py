@@ -11,7 +11,7 @@ import pytest
 
 from effects.cluster import Ref
 from tests.cli.test_exit_codes import read_until
-from tests.cli_support import Cli
+from tests.cli_support import Cli, Result
 from tests.effects.worlds import eventually
 from tests.worker.commands import worker
 
@@ -92,12 +92,12 @@ def applied(cli: Cli) -> str:
     return str(cli.run("-o", "json", "deploy", "status").done().json["applied"])
 
 
-def in_time(cli: Cli, *args: str) -> str:
-    """What a command says that ends with 8, long before its time is over."""
+def in_time(cli: Cli, *args: str) -> Result:
+    """A command that ends with 8, long before its time is over."""
     began = time.monotonic()
     refused = cli.run(*args, "--wait", "--timeout", "50s").failed(8)
     assert time.monotonic() - began < 40
-    return refused.error
+    return refused
 
 
 @pytest.fixture(params=["inline", "resident"])
@@ -116,10 +116,12 @@ def refused(request: pytest.FixtureRequest, cli: Cli) -> Iterator[Cli]:
 
 def test_a_status_that_waits_for_what_is_refused_ends_at_once_with_what_to_do(refused: Cli) -> None:
     assert applied(refused) == "refused: NotOurs"
-    error = in_time(refused, "deploy", "status")
+    ended = in_time(refused, "deploy", "status")
+    error = ended.error
     assert "recorded, but not applied: the cluster refused (NotOurs): service/user-service" in error
     assert "1ctl deploy adopt service/user-service" in error
     assert "1ctl worker retry user-service" in error
+    assert ended.stderr.count("worker retry") == 1
 
 
 def test_pods_are_not_called_healthy_where_a_scale_changes_nothing_of_what_is_refused(cli: Cli) -> None:
@@ -127,7 +129,7 @@ def test_pods_are_not_called_healthy_where_a_scale_changes_nothing_of_what_is_re
     replace_service(cli)
     with worker(cli):
         eventually(lambda: applied(cli) == "refused: NotOurs")
-        assert "the cluster refused (NotOurs)" in in_time(cli, "deploy", "scale", "--replicas", "1")
+        assert "the cluster refused (NotOurs)" in in_time(cli, "deploy", "scale", "--replicas", "1").error
 
 
 @pytest.mark.parametrize("command", [["deploy", "--image", "held:1"], ["deploy", "restart"]], ids=" ".join)
