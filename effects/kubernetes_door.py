@@ -15,6 +15,8 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import quote, urlencode
@@ -172,7 +174,7 @@ class Door:
             response.close()
             raise
         response.release_conn()
-        return self.answer(request, response.status, body, retry_after=_seconds(response.headers.get("Retry-After")))
+        return self.answer(request, response.status, body, retry_after=_asked(response.headers))
 
 
 class Stream:
@@ -266,8 +268,24 @@ def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
     return b"".join(parts)
 
 
-def _seconds(header: str | None) -> float | None:
-    return float(header) if header is not None and re.fullmatch(r"\d{1,6}", header) else None
+def _asked(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a server asks us to wait: a number of them, or until a moment of its own clock (RFC 9110)."""
+    header = headers.get("Retry-After", "")
+    if re.fullmatch(r"\d{1,6}", header):
+        return float(header)
+    until = _moment(header)
+    if until is None:
+        return None
+    now = _moment(headers.get("Date", "")) or datetime.now(UTC)
+    return max(1.0, (until - now).total_seconds())  # as exact as such a date is
+
+
+def _moment(date: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(date)
+    except (ValueError, OverflowError):
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _object(body: bytes) -> Json:

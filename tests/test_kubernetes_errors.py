@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +32,7 @@ from effects.cluster import (
     Seen,
 )
 from effects.kubernetes_cluster import KubernetesCluster
+from effects.kubernetes_door import _asked
 from effects.kubernetes_watch import KubernetesWatch
 from tests.effects.worlds import image, sandbox_world
 from tests.kubernetes_support import everything_told
@@ -238,11 +241,31 @@ def test_an_overloaded_server_is_asked_once_and_says_when_to_come_back(
     assert len(server.received) == 1
 
 
-def test_a_retry_after_that_is_a_date_is_ignored(connect: Connect) -> None:
-    cluster = connect(Reply(503, b"", {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}))
+def test_a_server_may_also_name_the_moment_at_which_to_come_back(connect: Connect) -> None:
+    cluster = connect(Reply(503, b"", {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(hours=1), True)}))
     with pytest.raises(ClusterUnreachableError) as caught:
         cluster.look(SETTINGS, ledger_id=LEDGER)
-    assert caught.value.retry_after is None
+    assert caught.value.retry_after is not None
+    assert 3000 < caught.value.retry_after <= 3601
+
+
+@pytest.mark.parametrize(
+    ("moment", "seconds"),
+    [
+        ("Wed, 21 Oct 2026 07:28:30 GMT", 30.0),
+        ("Wednesday, 21-Oct-26 07:28:30 GMT", 30.0),
+        ("Wed Oct 21 07:28:30 2026", 30.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 1.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 1.0),
+        ("Wed, 21 Oct 2026 07:28:30 +99999999", None),
+        ("Wed, 99 Oct 2026 07:28:30 GMT", None),
+        ("tomorrow", None),
+        ("-3", None),
+        ("", None),
+    ],
+)
+def test_that_moment_is_taken_by_the_servers_own_clock_and_is_never_over(moment: str, seconds: float | None) -> None:
+    assert _asked({"Retry-After": moment, "Date": "Wed, 21 Oct 2026 07:28:00 GMT"}) == seconds
 
 
 def test_half_an_answer_is_unreachable_and_not_asked_for_again(connect: Connect, server: Server) -> None:
