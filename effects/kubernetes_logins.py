@@ -192,7 +192,7 @@ class _Loader(KubeConfigLoader):
         """Keep what a plugin answered (client.authentication.k8s.io, ExecCredentialStatus)."""
         if "token" in status:
             self.token = f"Bearer {status['token']}"
-        else:
+        if "token" not in status or status.get("clientCertificateData"):
             self.cert_file = self._file_of(status, "clientCertificateData")
             self.key_file = self._file_of(status, "clientKeyData")
         vars(self).pop("expiry", None)

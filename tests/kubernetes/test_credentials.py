@@ -316,6 +316,17 @@ def test_a_plugins_certificate_is_used_and_renewed(
     assert plugin.runs == 2
 
 
+def test_a_plugins_token_and_its_certificate_are_both_used(plugin: Plugin, tmp_path: Path) -> None:
+    pair = a_pair("first")
+    plugin.will(says(token="t1", clientCertificateData=pair.certificate, clientKeyData=pair.key))
+    with (
+        a_server(tmp_path, trusts=(pair,)) as host,
+        KubernetesCluster.connect(kubeconfig=plugin.kubeconfig(host.cluster), context="staging") as cluster,
+    ):
+        cluster.look(Ref("ConfigMap", "default", "any"), ledger_id=LEDGER)
+    assert [(visit.certificate, visit.headers["Authorization"]) for visit in host.visits] == [("first", "Bearer t1")]
+
+
 def test_credentials_that_live_for_minutes_are_renewed_at_their_end_and_not_at_each_request(
     plugin: Plugin, tmp_path: Path, later: Callable[[timedelta], None]
 ) -> None:
