@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command as build
 
-from cli.options import GLOBAL_OPTIONS, INVOCATION
+from cli.options import GLOBAL_OPTIONS, INVOCATION, refuse_empty
 
 USAGE_EXIT_CODE = 2
 
@@ -39,7 +39,14 @@ def say(text: str) -> None:
 
 
 class _Helpful:
-    """A command whose help fails as its other output does."""
+    """A command whose help fails as its other output does, and that takes no empty files and keys."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Like the base class."""
+        rest: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]
+        if not ctx.resilient_parsing:
+            refuse_empty(ctx)
+        return rest
 
     def get_help_option(self, ctx: Any) -> Any:
         """Like the base class, with our own way to print."""

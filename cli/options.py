@@ -6,7 +6,7 @@ Those that belong together are a set: a command takes it as one argument, and `c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -85,16 +85,44 @@ def offer(of: str) -> Callable[[str], list[tuple[str, str]]]:
     return offered
 
 
+NEVER_EMPTY = frozenset({"FILE", "DIR", "PATH", "CHECKPOINT", "KEYFILE", "KEY"})
+"""Options and arguments with one of these words as their metavar are refused when they are empty.
+
+For Python, an empty path is the working directory.
+"""
+
+
+def words_of(param: Any) -> frozenset[str]:
+    """What an option or argument can be, by its metavar: of ``FILE|URL``, these two."""
+    return frozenset((param.metavar or "").strip("[]").split("|"))
+
+
+def refuse_empty(ctx: Any) -> None:
+    """Refuse a file or key that is empty, for every command in this one place.
+
+    Args:
+        ctx: The command's, once its options are parsed.
+
+    Raises:
+        UsageError: There is one.
+    """
+    for param in ctx.command.params:
+        given = ctx.params.get(param.name)
+        if words_of(param) & NEVER_EMPTY:
+            for value in given if isinstance(given, list | tuple) else [given]:
+                not_empty(param, value)
+
+
 def not_empty(param: typer.CallbackParam, value: str | None) -> str | None:
-    """The value of an option that says where a command acts, or on which deployment.
+    """The value of an option or argument that says where a command acts, or on what.
 
     Raises:
         UsageError: It is empty, which would silently mean the default place; most likely a variable is not set.
     """
     if value == "":
-        raise UsageError(
-            f"{param.opts[0]} is empty", hint="Is the variable that it comes from set? For the default, leave it out."
-        )
+        name = param.opts[0] if param.opts[0].startswith("-") else (param.metavar or "").strip("[]")
+        default = "" if param.required else " For the default, leave it out."
+        raise UsageError(f"{name} is empty", hint=f"Is the variable that it comes from set?{default}")
     return value
 
 

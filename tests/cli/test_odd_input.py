@@ -8,13 +8,40 @@ from pathlib import Path
 
 import pytest
 
-from cli.options import DIGITS, LARGEST_NUMBER
+from cli.options import DIGITS, LARGEST_NUMBER, NEVER_EMPTY, words_of
 from effects.cluster import ClusterError
 from effects.kubernetes_cluster import KubernetesCluster
 from ledger.checkpoint import SigningKey
 from tests.cli_support import Cli
+from tests.docs.command_reference import commands
 
 NO_TEXT = "\udcff"
+EMPTY_FILES = [
+    ["audit", "checkpoint", "--file"],
+    ["audit", "export", "--file"],
+    ["audit", "prove", "--position", "1", "--since"],
+    ["audit", "verify", "--against"],
+    ["audit", "witness"],
+    ["audit", "witness-key"],
+    ["audit", "verify-proof", "x", "--key"],
+    ["audit", "verify-proof", "x", "--key", "k", "--witness"],
+    ["audit", "import"],
+    ["deploy", "--kv-file"],
+    ["deploy", "get", "--config"],
+    ["env", "create", "--env-file"],
+    ["ledger", "backup"],
+    ["ledger", "copy", "--to"],
+    ["ledger", "restore"],
+    ["ledger", "restore", "x", "--checkpoint"],
+]
+EMPTY_KEYS = [
+    ["secret", "create", "--key"],
+    ["secret", "unset", "--key"],
+    ["secret", "purge", "-y"],
+    ["env", "unset", "--key"],
+    ["deploy", "blame"],
+    ["deploy", "--image", "nginx", "--key"],
+]
 HUGE = "99999999999999999999999"
 
 
@@ -32,6 +59,19 @@ HUGE = "99999999999999999999999"
 def test_an_argument_that_is_no_text_is_refused(cli: Cli, args: list[str]) -> None:
     assert "an argument is not UTF-8 text" in cli.run(*args).failed(2).error
     assert not cli.home.exists()
+
+
+@pytest.mark.parametrize("args", EMPTY_FILES + EMPTY_KEYS, ids=" ".join)
+def test_a_file_or_key_that_is_empty_is_a_variable_that_is_not_set(deployed: Cli, args: list[str]) -> None:
+    refused = deployed.run(*args, "").failed(2)
+    assert " is empty\nIs the variable that it comes from set?" in refused.error
+    assert refused.stdout == ""
+
+
+def test_every_option_that_names_a_file_says_so() -> None:
+    named = [param for command in commands().values() for param in command.params if param.type.name == "path"]
+    assert named
+    assert [param.name for param in named if not words_of(param) & NEVER_EMPTY] == []
 
 
 @pytest.mark.parametrize("name", ["ONECTL_ACTOR", "ONECTL_LEDGER", "ONECTL_REQUEST_ID"])
