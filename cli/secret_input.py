@@ -51,13 +51,19 @@ def _lines(file: Path | None) -> dict[str, str]:
 def _asked(keys: Sequence[str]) -> dict[str, str]:
     """A value for each key. Of stdin, one key takes all that there is, several take a line each."""
     for key in keys:
-        values.env_name(key)
+        values.secret_name(key)
     answers = dict(zip(keys, _typed(keys) if sys.stdin.isatty() else _read(len(keys)), strict=False))
     for key in keys:
         if not answers.get(key):
-            raise RefusedError(f"no value given for {key}", hint="Each --key takes one line of input.")
+            raise RefusedError(f"no value given for {key}", hint=_what_it_takes(len(keys)))
         values.env_value(answers[key], field=f"value of {key}")
     return answers
+
+
+def _what_it_takes(count: int) -> str:
+    if sys.stdin.isatty():
+        return "Type one at the prompt."
+    return "With one --key, stdin is its value; it was empty." if count == 1 else "Each --key takes one line of input."
 
 
 def _typed(keys: Sequence[str]) -> Iterator[str]:

@@ -339,7 +339,7 @@ def _check_known(env: Mapping[str, str], app: App) -> None:
 def _check_secrets(new: Sequence[str], env: Mapping[str, str], secrets: Iterable[str]) -> None:
     """Names are valid, no two keys collide in the cluster, and none is an environment value."""
     for key in new:
-        values.env_name(key)
+        values.secret_name(key)
     values.check_keys("secrets", {*secrets, *new})
     _check_apart(new, env, "an environment value", "1ctl env unset --key")
 

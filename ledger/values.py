@@ -234,7 +234,16 @@ def domain_suffix(text: str) -> str:
 # What it is given to read
 
 
-def env_name(text: str) -> str:
+def secret_name(text: str) -> str:
+    """Returns the name of a secret, which reaches a pod as an environment variable: see `env_name`.
+
+    Raises:
+        InvalidValueError: As there.
+    """
+    return env_name(text, what="secret name", example="JWT_SECRET")
+
+
+def env_name(text: str, *, what: str = "env name", example: str = "LOG_LEVEL") -> str:
     """Returns the name of an environment variable or secret: a C identifier of at most 253 characters.
 
     Kubernetes takes more (dots, dashes, in newer versions nearly all of ASCII), but no shell can read such a variable,
@@ -248,8 +257,8 @@ def env_name(text: str) -> str:
         return text
     if "=" in text:
         reason = f"must be a name alone, without =VALUE {_NOT_SHOWN}"
-        raise _refusal("env name", None, reason, example="LOG_LEVEL", hint="Example: LOG_LEVEL")
-    raise _refusal("env name", text, f"must be {_ENV_NAME_RULE}", example="LOG_LEVEL", hint="Example: LOG_LEVEL")
+        raise _refusal(what, None, reason, example=example, hint=f"Example: {example}")
+    raise _refusal(what, text, f"must be {_ENV_NAME_RULE}", example=example, hint=f"Example: {example}")
 
 
 def env_value(text: str, *, field: str = "env value") -> str:

@@ -107,6 +107,18 @@ def test_all_sources_may_be_used_at_once(deployed: Cli) -> None:
     assert keys(deployed) == ["A", "B", "C"]
 
 
+def test_a_key_whose_stdin_is_empty_is_told_what_stdin_is_for(deployed: Cli) -> None:
+    one = deployed.run("secret", "create", "--key", "A").failed(3).error
+    assert one == "❌ no value given for A\nWith one --key, stdin is its value; it was empty.\n"
+    assert "Each --key takes one line" in deployed.run("secret", "create", "-k", "A", "-k", "B").failed(3).error
+
+
+def test_the_name_of_a_secret_is_not_called_one_of_the_environment(deployed: Cli) -> None:
+    error = deployed.run("secret", "create", "--key", "x-y", input="1\n").failed(3).error
+    assert "secret name 'x-y' must be" in error
+    assert error.endswith("Example: JWT_SECRET\n")
+
+
 def test_a_key_without_a_line_of_stdin_is_refused(deployed: Cli) -> None:
     assert (
         "no value given for B"

@@ -39,7 +39,7 @@ def test_the_name_of_an_environment_value_that_was_unset_is_free() -> None:
 
 def test_a_name_that_no_shell_can_read_is_refused() -> None:
     given(*opened()).when(SetSecrets(keys=("a.b",)), secrets={"a.b": sealed(1)}).refused(
-        "env name", error=InvalidValueError
+        "secret name 'a.b' must be", error=InvalidValueError
     )
 
 
