@@ -7,8 +7,9 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from cli.exit_codes import UsageError
 from cli.lazy import command_group
-from cli.options import Change, Waiting, Which
+from cli.options import NO_PROBE, Change, Waiting, Which
 
 _CHANGES = "cli.deploy_changes"
 _READS = "cli.deploy_reads"
@@ -45,6 +46,15 @@ def _bare() -> None:
 _EPILOG = "Example:  1ctl deploy --image nginx:alpine --machine compute-main-01 --wait"
 
 
+def _probe_path(value: str | None) -> str | None:
+    if value == "":
+        raise UsageError(
+            "--health-path is empty",
+            hint=f"Is the variable that it comes from set? To remove the probe: --health-path {NO_PROBE}",
+        )
+    return value
+
+
 class Wish(NamedTuple):
     """What a release is to be like, as typed; what is not given stays as it is."""
 
@@ -59,7 +69,10 @@ class Wish(NamedTuple):
     cpu: Annotated[str | None, typer.Option(metavar="CPU", help="CPU, e.g. 0.25 or 250m [0.5].")] = None
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Memory, e.g. 128Mi [256Mi].")] = None
     replicas: Annotated[int | None, typer.Option(metavar="N", help="Number of pods [1, or one a machine].")] = None
-    health_path: Annotated[str | None, typer.Option(metavar="PATH", help="Path of the readiness probe.")] = None
+    health_path: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", callback=_probe_path, help="Path of the readiness probe; none removes it."),
+    ] = None
     env: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Environment; repeatable.")] = None
     env_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Environment, a file of KEY=VALUE lines; - is stdin.")

@@ -13,6 +13,7 @@ from cli.exit_codes import UsageError
 from cli.former import former_life, say_what_is_left_behind
 from cli.inputs import is_stdin, one_reads_stdin, read_text
 from cli.moment import life_of
+from cli.options import NO_PROBE
 from cli.recording import LEDGER_FAILURES, record, show_plan
 from cli.session import Session
 from cli.target import target, working_directory
@@ -116,7 +117,7 @@ def _found(which: Which) -> Path:
 
 
 def _flags_over_file(wish: Wish, file: AppConfig | None) -> Deploy:
-    """What was given; what was not is None and keeps its current value. `--machine ""` means any machine."""
+    """What was given; what was not is None and keeps its current value. `--machine ""` means any machine, an empty path no probe."""
 
     def over(flag: _V | None, from_file: _V | None) -> _V | None:
         return flag if flag is not None else from_file
@@ -128,7 +129,7 @@ def _flags_over_file(wish: Wish, file: AppConfig | None) -> Deploy:
         cpu=over(wish.cpu, file.cpu if file else None),
         memory=over(wish.memory, file.memory if file else None),
         replicas=over(wish.replicas, file.replicas if file else None),
-        health_path=over(wish.health_path, file.health_path if file else None),
+        health_path=over("" if wish.health_path == NO_PROBE else wish.health_path, file.health_path if file else None),
         image_pull_secret=file.image_pull_secret if file else None,
         env=given_env(wish.env or [], wish.env_file),
         plain=wish.plain,

@@ -249,6 +249,10 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would happen, and do nothing.")]
 
 
+NO_PROBE = "none"
+"""What `--health-path` is given to remove the probe; it is no path, which begins with a slash."""
+
+
 class Which(NamedTuple):
     """The app that a command is about; nothing given: that of the nearest satusky.toml."""
 

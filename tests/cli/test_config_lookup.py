@@ -108,6 +108,15 @@ def test_what_changes_is_told_on_stderr(here: Cli) -> None:
     assert "machines node-1 → any" in here.run("deploy", "--machine", "").done().stderr
 
 
+def test_the_readiness_probe_is_removed_by_name_and_not_by_an_empty_variable(here: Cli) -> None:
+    write_toml(here.cwd, "base")
+    here.run("deploy", "--image", "nginx:1", "--health-path", "/up").done()
+    refused = here.run("deploy", "--image", "nginx:2", "--health-path", "").failed(2)
+    assert "--health-path is empty\n" in refused.error
+    assert "To remove the probe: --health-path none" in refused.error
+    assert "💡 Changed: health_path /up → none\n" in here.run("deploy", "--health-path", "none").done().stderr
+
+
 def test_environment_and_secrets_that_reach_pods_with_a_release_are_told_by_their_keys(here: Cli) -> None:
     write_toml(here.cwd, "base")
     here.run("deploy", "--image", "nginx:1", "--env", "LEVEL=info").done()
