@@ -24,7 +24,9 @@ from ledger.witness import Witness, WitnessError
 
 
 def witness(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the witness keeps what it accepted.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where the witness keeps what it accepted; it must exist.")
+    ],
     accept: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="What was sent: a consistency proof, or a first checkpoint."),
@@ -53,12 +55,13 @@ def witness(
     """
     if cosign is not None and accept is None:
         raise UsageError("--cosign needs --accept: the witness's key does not belong on the machine of the ledger")
+    if accept is not None and key is None:
+        raise UsageError("--accept needs --key: a witness must not take the key from the party it watches")
+    _refuse_missing(directory)
     cosigner = _cosigner(cosign) if cosign is not None else None
     kept = Witness(directory, cosigner=cosigner)
     try:
-        if accept is not None:
-            if key is None:
-                raise UsageError("--accept needs --key: a witness must not take the key from the party it watches")
+        if accept is not None and key is not None:
             terminal, verifier, sent = Terminal(json=INVOCATION.json), verifier_key(key), read_input(accept)
             is_first = kept.kept(verifier) is None
         else:
@@ -156,6 +159,19 @@ def _since(session: Session, newest: Checkpoint, note: bytes) -> bytes:
         return prove_since(session.store, newest, note)
     except ProofError as error:
         raise CommandError(error.message, code=ExitCode.DAMAGED, hint=error.hint) from error
+
+
+def _refuse_missing(directory: Path) -> None:
+    """A witness whose directory is not there has lost what it knew, or its disk is not mounted; it never begins anew."""
+    try:
+        directory.stat()
+    except FileNotFoundError as error:
+        raise RefusedError(
+            f"there is no directory {directory}: is it mounted?",
+            hint="For a new witness, make the directory first.",
+        ) from error
+    except OSError:
+        return  # told of when its files are opened
 
 
 def _refuse_another(kept: Witness, directory: Path, verifier: VerifierKey) -> None:

@@ -54,7 +54,7 @@ def back_up(store: ModelStore, path: Path, *, sign: Sign, progress: Begin) -> Ba
         progress: Tells how far it is.
 
     Raises:
-        RefusedError: There is nothing to back up, or the file is something else than a backup.
+        RefusedError: There is nothing to back up, the file is something else than a backup, or it has no directory.
         LedgerDamagedError: The ledger is damaged; an older backup of that name stays.
         LedgerBusyError: Another process makes a backup of that name.
         LedgerUnavailableError: The file cannot be written.
@@ -131,6 +131,11 @@ def _refuse_source(here: Instance) -> None:
 def _refuse_other_file(path: Path) -> None:
     try:
         is_new = not path.exists() or (path.is_file() and path.stat().st_size == 0)
+        directory = path.resolve().parent
+        if not directory.exists():
+            raise RefusedError(
+                f"there is no directory {directory}: is it mounted?", hint="Make it first, or name another file."
+            )
     except OSError as error:
         raise RefusedError(f"{path} cannot be a file: {error.strerror}", hint="Name another file.") from error
     if not is_new and not (path.is_file() and _is_backup(path)):

@@ -28,7 +28,7 @@ from typing import Literal
 from ledger import checkpoint as notes
 from ledger.checkpoint import Checkpoint, SigningKey, VerifierKey
 from ledger.clock import Clock, SystemClock, iso
-from ledger.durable_files import make_directory, open_plain, replace_durably, sync_directory
+from ledger.durable_files import open_plain, replace_durably, sync_directory
 from ledger.errors import OneCtlError
 from ledger.file_lock import FileLock
 from ledger.merkle import EMPTY_ROOT, verify_consistency
@@ -71,7 +71,7 @@ class Witness:
     """Newest checkpoints in a directory. Safe for many processes at once.
 
     Args:
-        directory: Made with the first accepted checkpoint.
+        directory: Must exist: one that is not there may be a disk that is not mounted.
         cosigner: The witness's own key, if what it accepts is to carry its signature (C2SP tlog-cosignature).
         clock: Tells the time.
         lock_timeout: Seconds to wait for another process.
@@ -165,7 +165,6 @@ class Witness:
 
     @contextmanager
     def _locked(self, origin: str) -> Iterator[None]:
-        make_directory(self._directory)
         lock = FileLock(self._path(origin, "lock"))
         if not lock.acquire(self._timeout):
             raise WitnessError("another process is using the witness's files", hint="Try again.")

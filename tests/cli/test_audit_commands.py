@@ -104,6 +104,7 @@ def test_one_thing_is_proved_at_a_time(known: Cli) -> None:
 
 def test_a_witness_accepts_what_continues_and_no_rewrite(known: Cli, tmp_path: Path) -> None:
     known.run("audit", "checkpoint", "--file", "then").done()
+    (tmp_path / "witness").mkdir()
     known.run("audit", "witness", str(tmp_path / "witness")).done()
     known.run("deploy", "restart").done()
     known.run("audit", "witness", str(tmp_path / "witness")).done()
@@ -220,7 +221,7 @@ def test_of_a_ledger_that_nobody_named_and_that_is_not_there_yet_nobody_knows_wh
     assert cli.run("-o", "json", "audit", "export", "--file", "out.jsonl").done().json["events"] == 0
 
 
-@pytest.mark.parametrize("more", [["checkpoint"], ["witness", "kept"], ["prove", "--since", "satusky.toml"]])
+@pytest.mark.parametrize("more", [["checkpoint"], ["witness", "."], ["prove", "--since", "satusky.toml"]])
 def test_of_an_empty_ledger_nothing_can_be_signed_or_proved(cli: Cli, more: list[str]) -> None:
     assert "nothing is recorded in the ledger yet" in cli.run("audit", *more).failed(3).error
 

@@ -284,6 +284,7 @@ def _told(teller: Teller) -> None:
     does("audit", "verify")
     does("audit", "checkpoint", "--file", str(out / "checkpoint"))
     does("audit", "prove", "--release", "2", "--file", str(out / "release-2.tlog-proof"))
+    (out / "witness").mkdir()
     does("audit", "witness", str(out / "witness"))
     does("ledger", "status")
     does("ledger", "rebuild")

@@ -199,7 +199,7 @@ def test_help_that_cannot_be_written_ends_as_any_output_does(cli: Cli, args: lis
     [
         ["audit", "verify-proof", "/dev/zero", "--key", "KEY"],
         ["audit", "verify-proof", "/dev/null", "--key", "/dev/zero"],
-        ["audit", "witness", "w", "--accept", "/dev/zero", "--key", "KEY"],
+        ["audit", "witness", ".", "--accept", "/dev/zero", "--key", "KEY"],
         ["deploy", "--image", "nginx", "--env-file", "/dev/zero"],
         ["secret", "create", "--kv-file", "/dev/zero"],
     ],

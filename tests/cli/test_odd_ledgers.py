@@ -162,6 +162,7 @@ def test_a_forged_checkpoint_is_blamed_and_not_the_ledger_by_the_key_that_is_kno
 
 
 def test_a_file_that_a_witness_kept_is_named_when_it_is_none(known: Cli, tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
     known.run("audit", "witness", str(tmp_path / "w")).done()
     (kept,) = (tmp_path / "w").glob("*.checkpoint")
     kept.write_bytes(b"\xff\xfe")

@@ -32,6 +32,7 @@ class Auditor:
     def __init__(self, root: Path) -> None:
         self.root = root
         write_toml(root / "svc", "user-service")
+        Path(self.file("w")).mkdir()
         self.run("deploy", "--image", "nginx:1").done()
         log = self.run("-o", "json", "audit", "log", "--kind", "LedgerCreated").done().json
         self.key = log[0]["data"]["verification_key"]
@@ -209,10 +210,21 @@ def test_another_ledger_does_not_take_the_watched_ones_place_unnoticed(auditor: 
     third.run("audit", "witness", auditor.file("w"), "--key", third.key).done()
 
 
+def test_a_witness_whose_directory_is_gone_does_not_begin_anew(auditor: Auditor, tmp_path: Path) -> None:
+    auditor.run("audit", "witness", auditor.file("w")).done()
+    (tmp_path / "w").rename(tmp_path / "unmounted")
+    for more in ((), ("--new-ledger",), ("--accept", "x", "--key", auditor.key)):
+        assert auditor.run("audit", "witness", auditor.file("w"), *more).failed(3).error == (
+            f"❌ there is no directory {auditor.file('w')}: is it mounted?\n"
+            "For a new witness, make the directory first.\n"
+        )
+    assert not (tmp_path / "w").exists()
+
+
 @pytest.fixture
 def ben(tmp_path: Path) -> Callable[..., Result]:
     """An auditor with another home, who has a key, knows the ledger's and sees only what is sent."""
-    (tmp_path / "ben").mkdir()
+    (tmp_path / "ben" / "kept").mkdir(parents=True)
 
     def run(*args: str) -> Result:
         return in_process.run(*args, cwd=tmp_path / "ben", env={"ONECTL_HOME": str(tmp_path / "ben" / "home")})
@@ -322,9 +334,9 @@ def test_a_comparison_is_in_the_document_whatever_it_says(auditor: Auditor) -> N
 def test_an_older_file_put_back_is_neither_signed_nor_witnessed(auditor: Auditor) -> None:
     shutil.copy(auditor.ledger, auditor.file("yesterday.db"))
     auditor.run("deploy", "restart").done()
-    auditor.run("audit", "witness", auditor.file("witness")).done()
+    auditor.run("audit", "witness", auditor.file("w")).done()
     shutil.copy(auditor.file("yesterday.db"), auditor.ledger)
-    for args in (("checkpoint",), ("witness", auditor.file("witness")), ("prove", "--position", "3")):
+    for args in (("checkpoint",), ("witness", auditor.file("w")), ("prove", "--position", "3")):
         refused = auditor.run("audit", *args).failed(7)
         assert "does not continue the checkpoint" in refused.error
         assert "an older copy was put back" in refused.error

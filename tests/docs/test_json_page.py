@@ -142,6 +142,7 @@ def _more(base: Path) -> Iterator[tuple[str, Any]]:
         run("audit", "verify-proof", str(base / "since"), "--key", key, "--old", str(base / "note")),
     )
     yield "audit witness-key", run("audit", "witness-key", str(base / "w.key"), "--name", "w.example/1")
+    (base / "w").mkdir()
     witness = ("audit", "witness", str(base / "w"), "--key", key, "--accept", str(base / "note"))
     yield "audit witness", run(*witness)
     yield "audit witness", run(*witness, "--cosign", str(base / "w.key"), "--file", str(base / "cosigned"))

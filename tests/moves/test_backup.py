@@ -95,6 +95,8 @@ def test_a_backup_replaces_an_older_one_and_nothing_else(user: User, tmp_path: P
     before = head(user.ledger)
     assert "is not a backup" in user.run("ledger", "backup", str(user.ledger)).failed(3).error
     assert head(user.ledger) == before
+    missing = user.run("ledger", "backup", "mnt/backup/b.db").failed(3).error
+    assert "/mnt/backup: is it mounted?\nMake it first, or name another file.\n" in missing
     assert "File name too long" in user.run("ledger", "backup", "b" * 300).failed(3).error
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -50,6 +50,7 @@ def ledger(template: RealLedger, tmp_path: Path) -> RealLedger:
 
 @pytest.fixture
 def witness(tmp_path: Path) -> Witness:
+    (tmp_path / "witness").mkdir()
     return Witness(tmp_path / "witness", clock=Clock())
 
 
@@ -182,7 +183,7 @@ def test_what_the_ledgers_key_did_not_sign_leaves_no_trace(
     for text in (b"", b"old 0\n\n", note, Extension(old_size=0, path=(), note=note).to_bytes()):
         with pytest.raises(OneCtlError):
             witness.accept(text, ledger.verifier)
-    assert not (tmp_path / "witness").exists()
+    assert list((tmp_path / "witness").iterdir()) == []
 
 
 def test_a_kept_checkpoint_that_was_changed_is_found(ledger: RealLedger, witness: Witness, tmp_path: Path) -> None:
@@ -207,6 +208,7 @@ def test_ledgers_do_not_meet(ledger: RealLedger, witness: Witness) -> None:
 
 def test_a_cosigning_witness_shows_in_proofs(ledger: RealLedger, tmp_path: Path) -> None:
     key = SigningKey.generate("witness.example/w1", COSIGNATURE)
+    (tmp_path / "witness").mkdir()
     witness = Witness(tmp_path / "witness", cosigner=key, clock=Clock())
     note = witness.accept(request(ledger, witness), ledger.verifier)
     assert witness.accept(request(ledger, witness), ledger.verifier) == note
@@ -268,6 +270,13 @@ def test_two_forks_sent_at_once_are_not_both_accepted(ledger: RealLedger, witnes
     assert sum(isinstance(result, bytes) for result in results) == 1
 
 
+def test_a_directory_that_is_not_there_is_not_made(ledger: RealLedger, tmp_path: Path) -> None:
+    witness = Witness(tmp_path / "witness")
+    with pytest.raises(WitnessError, match="cannot be used: No such file"):
+        witness.accept(request(ledger, witness), ledger.verifier)
+    assert not (tmp_path / "witness").exists()
+
+
 def test_a_directory_that_cannot_be_used_is_said_so(ledger: RealLedger, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     witness = Witness(tmp_path / "file")
@@ -287,7 +296,6 @@ def test_a_link_in_the_directory_leads_to_nothing_of_the_operators(
     mine = tmp_path / "identity.key"
     if to == "a file":
         mine.write_text("1CTL-IDENTITY-1 mine\n")
-    (tmp_path / "witness").mkdir()
     (tmp_path / "witness" / f"{NAME}.{name}").symlink_to(mine)
     with pytest.raises(WitnessError, match=rf"{NAME}\.{name} is a link or a device, not a file"):
         witness.accept(request(ledger, witness), ledger.verifier)
@@ -298,7 +306,6 @@ def test_a_link_in_the_directory_leads_to_nothing_of_the_operators(
 def test_a_draft_that_is_a_link_is_replaced(ledger: RealLedger, witness: Witness, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.write_text("mine")
-    (tmp_path / "witness").mkdir()
     (tmp_path / "witness" / f".{NAME}.checkpoint.draft").symlink_to(mine)
     note = witness.accept(request(ledger, witness), ledger.verifier)
     assert (witness.newest(ORIGIN), mine.read_text()) == (note, "mine")
@@ -308,7 +315,6 @@ def test_a_draft_that_is_a_link_is_replaced(ledger: RealLedger, witness: Witness
 def test_a_pipe_in_the_directory_is_not_waited_for(
     ledger: RealLedger, witness: Witness, tmp_path: Path, name: str
 ) -> None:
-    (tmp_path / "witness").mkdir()
     os.mkfifo(tmp_path / "witness" / f"{NAME}.{name}")
     with pytest.raises(WitnessError, match="cannot be used"):
         witness.accept(request(ledger, witness), ledger.verifier)
