@@ -108,8 +108,9 @@ def _known_kind(text: str) -> str:
         return kinds[text.lower()]
     from difflib import get_close_matches  # noqa: PLC0415 - needed for an error only
 
-    close = [kinds[each] for each in get_close_matches(text.lower(), kinds, 3)] or sorted(kinds.values())
-    raise UsageError(f'there is no kind of event "{text}"', hint=f"There are: {', '.join(close)}")
+    close = [kinds[each] for each in get_close_matches(text.lower(), kinds, 3)]
+    hint = f"Did you mean {' or '.join(close)}?" if close else f"There are: {', '.join(sorted(kinds.values()))}"
+    raise UsageError(f'there is no kind of event "{text}"', hint=hint)
 
 
 def show(session: Session, wanted: Filter, *, limit: int | None, follow: bool, upto: int | None) -> None:

@@ -112,10 +112,23 @@ class LazyGroup(_Helpful, TyperGroup):
 
             groups = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
             below = {name: list(each.targets) for name, each in groups.items() if isinstance(each, LazyGroup)}
-            ctx.fail(f'command "{args[0]}" not found{suggestion(args[0], self.targets, below)}')
+            meant = suggestion(
+                args[0],
+                self.targets,
+                below,
+                path=ctx.command_path,
+                acts=self.invoke_without_command,
+                has_options=self._has_options(ctx, args),
+            )
+            ctx.fail(f'command "{args[0]}" not found{meant}')
         if len(args) > 1 and (bare := _without_options(self.targets.get(args[0], ""), args)) is not None:
             return args[0], bare, args[1:]
         return super().resolve_command(ctx, args)
+
+    def _has_options(self, ctx: Any, args: list[str]) -> bool:
+        """Whether options of the group's own were given, before a word or after it."""
+        own = {name for param in self.params if param.expose_value for name in param.opts}
+        return any(ctx.params.values()) or any(each.partition("=")[0] in own for each in args)
 
 
 def group(targets: Mapping[str, str]) -> type[LazyGroup]:

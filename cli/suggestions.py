@@ -21,6 +21,7 @@ _OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
     "ps": ("status",),
     "info": ("get", "status"),
     "show": ("get", "list"),
+    "get": ("list",),
     "history": ("releases", "log"),
     "undo": ("rollback",),
 }
@@ -36,14 +37,33 @@ _ABSENT: Mapping[str, str] = {
 """What others have, and what there is instead."""
 
 
-def suggestion(word: str, own: Iterable[str], below: Mapping[str, Iterable[str]]) -> str:
+_OPTION_OF = {"version": "1ctl --version", "help": "{path} --help"}
+"""What is a command elsewhere, and an option here."""
+
+STRAY = ". An app is named with --name, an image with --image"
+
+
+def suggestion(
+    word: str, own: Iterable[str], below: Mapping[str, Iterable[str]], *, path: str, acts: bool, has_options: bool
+) -> str:
     """A sentence to go on with after 'not found', or an empty text.
 
     Args:
         word: What was typed.
         own: The commands there are in its place.
         below: By the name of a group among them, what that has.
+        path: The command line up to there.
+        acts: Whether it is a command up to there, which a name or an image may have been meant for.
+        has_options: Whether options of that command were given, so that none of its own commands was meant.
     """
+    if acts and (has_options or ":" in word or "/" in word):
+        return STRAY
+    return _named(word, own, below, path) + (STRAY if acts else "")
+
+
+def _named(word: str, own: Iterable[str], below: Mapping[str, Iterable[str]], path: str) -> str:
+    if word in _OPTION_OF:
+        return f". Did you mean '{_OPTION_OF[word].format(path=path)}'?"
     if word in _ABSENT:
         return f". {_ABSENT[word]}"
     there = {name: name for name in own}

@@ -126,7 +126,7 @@ def test_a_long_text_is_cut_in_a_table_and_whole_in_json(known: Cli) -> None:
 
 def test_a_kind_that_does_not_exist_is_refused_instead_of_finding_nothing(known: Cli) -> None:
     refused = known.run("audit", "log", "--kind", "Deploy").failed(2)
-    assert refused.error.startswith('❌ there is no kind of event "Deploy"\nThere are: Deployed')
+    assert refused.error.startswith('❌ there is no kind of event "Deploy"\nDid you mean Deployed?')
     assert "LedgerCreated" in known.run("audit", "log", "--kind", "x").failed(2).error
 
 

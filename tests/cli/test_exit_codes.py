@@ -140,7 +140,7 @@ def test_1_for_a_bug_without_the_text_of_the_error(
     ("args", "says"),
     [
         (["deplyo"], "command \"deplyo\" not found. Did you mean 'deploy'?\nRun '1ctl --help' for usage"),
-        (["deploy", "xyz"], "command \"xyz\" not found\nRun '1ctl deploy --help' for usage"),
+        (["ledger", "xyz"], "command \"xyz\" not found\nRun '1ctl ledger --help' for usage"),
         (["deploy", "list", "--nope"], "no such option: --nope\nRun '1ctl deploy list --help' for usage"),
         (["deploy", "--port", "http"], "'http' is not a valid int"),
         (["deploy", "--image"], "option '--image' requires an argument"),

@@ -21,10 +21,29 @@ from tests.cli_support import Cli
         ("log", "audit log"),
         ("up", "deploy"),
         ("app ls", "list"),
+        ("secret get PW", "list"),
+        ("env get A", "list"),
+        ("get", "deploy get"),
+        ("version", "1ctl --version"),
+        ("help", "1ctl --help"),
+        ("deploy help", "1ctl deploy --help"),
     ],
 )
 def test_it_names_the_command_that_there_is(cli: Cli, typed: str, meant: str) -> None:
     assert f"not found. Did you mean '{meant}'?" in cli.run(*typed.split()).failed(2).error
+
+
+@pytest.mark.parametrize(
+    "typed", ["shop --image nginx", "nginx:3", "--image nginx shop", "shop --image=nginx", "xyzzy"]
+)
+def test_a_name_or_image_without_its_option_is_taken_for_no_command(cli: Cli, typed: str) -> None:
+    word = next(each for each in typed.split() if each in ("shop", "nginx:3", "xyzzy"))
+    told = f'command "{word}" not found. An app is named with --name, an image with --image\n'
+    assert told in cli.run("deploy", *typed.split()).failed(2).error
+
+
+def test_a_kind_of_event_that_is_misspelt_is_not_said_to_be_the_only_one(cli: Cli) -> None:
+    assert "Did you mean Deployed?\n" in cli.run("audit", "log", "--kind", "Deploy").failed(2).error
 
 
 def test_what_there_is_not_is_said(cli: Cli) -> None:
