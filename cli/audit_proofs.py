@@ -132,8 +132,9 @@ def verify_proof(
         raise UsageError("--event and --old exclude each other")
     terminal = Terminal(json=INVOCATION.json)
     verifier, witnesses = verifier_key(key), [verifier_key(each) for each in witness or ()]
+    text = read_input(file)
+    _refuse_other_kind(text, file, old)
     if old is not None:
-        text = read_input(file)
         signed = proofs.verify_extension(text, notes.open_note(read_input(old), verifier), verifier)
         note = proofs.Extension.parse(text).note
         witnessed = notes.witnessed(note, witnesses)
@@ -142,9 +143,7 @@ def verify_proof(
         if terminal.json:
             terminal.document({"proved": "consistency", **signed_fields(signed), "cosigned": _cosigned(witnessed)})
         return
-    proven = proofs.verify_proof(
-        read_input(file), verifier, state=read_input(event) if event else None, witnesses=witnesses
-    )
+    proven = proofs.verify_proof(text, verifier, state=read_input(event) if event else None, witnesses=witnesses)
     entry = proven.entry
     terminal.success(
         f"{entry.topic} was recorded at position {entry.position} on {entry.recorded_at}, "
@@ -168,6 +167,16 @@ def verify_proof(
                 "cosigned": _cosigned(proven.witnessed),
             }
         )
+
+
+def _refuse_other_kind(text: bytes, file: Path, old: Path | None) -> None:
+    """A good proof that is asked the wrong way is not called a bad one: that would accuse somebody."""
+    if old is None and proofs.Extension.is_begun_by(text):
+        raise UsageError(
+            f"{file} is a consistency proof", hint="Name the checkpoint that it continues: --old CHECKPOINT"
+        )
+    if old is not None and proofs.Proof.is_begun_by(text):
+        raise UsageError(f"{file} is the proof of one event, which continues no checkpoint", hint="Leave --old out.")
 
 
 def _tell_witnessed(terminal: Terminal, witnessed: Sequence[tuple[str, int]], unknown: int) -> None:

@@ -4,7 +4,8 @@
     python verify_proof.py FILE --key VERIFIER_KEY [--witness VERIFIER_KEY]... [--event FILE]
 
 Needs Python 3.11 and the package `cryptography`. Take the verifier key (NAME+8 hex digits+BASE64) from whoever runs
-the ledger or from your own records, and those of witnesses from them, never from where the proof came from. Exit code 0: proved. 1: not proved, and why.
+the ledger or from your own records, and those of witnesses from them, never from where the proof came from. Exit code 0:
+proved. 1: not proved, and why. 2: the command line cannot be understood.
 
 The formats are described in proof.md beside this file. This program shares no code with 1ctl, so that the two can be
 compared; it is short enough to be read before it is trusted.
@@ -82,6 +83,11 @@ def main() -> int:
     )
     parser.add_argument("--event", type=Path, help="a file with the bytes of the event, exactly as recorded")
     given = parser.parse_args()
+    for option, text in [("--key", given.key), *(("--witness", each) for each in given.witness)]:
+        if not KEY.fullmatch(text):
+            parser.error(
+                f'{option} takes the key itself, which reads NAME+8 hex digits+BASE64, not a file: {option} "$(cat FILE)"'
+            )
     try:
         state = given.event.read_bytes() if given.event else None
         text, key = given.file.read_bytes(), read_key(given.key)
@@ -135,13 +141,14 @@ def read_key(text: str, kind: int = LEDGER) -> Key:
     """A verifier key in the form of C2SP signed-note, of a ledger or of a witness."""
     found = KEY.fullmatch(text)
     if found is None or not found["name"].isprintable():
-        raise NotProvedError("the key does not read NAME+8 hex digits+BASE64")
+        raise NotProvedError(f"the key {text!r} does not read NAME+8 hex digits+BASE64")
     material = unbase64(found["material"])
     if len(material) != 33 or material[0] != kind:
-        raise NotProvedError(f"the key is not the Ed25519 key of a {'ledger' if kind == LEDGER else 'witness'}")
+        holder = "ledger" if kind == LEDGER else "witness"
+        raise NotProvedError(f"the key of {found['name']} is not the Ed25519 key of a {holder}")
     key_id = sha256(found["name"].encode() + b"\n" + material).digest()[:4]
     if key_id.hex() != found["id"]:
-        raise NotProvedError("the key was damaged: its hash does not fit")
+        raise NotProvedError(f"the key of {found['name']} was damaged: its hash does not fit")
     return Key(found["name"], key_id, material[1:])
 
 

@@ -109,6 +109,11 @@ class Proof:
         head = (_HEADER, b"extra " + b64encode(self.entry), b"index %d" % self.index)
         return _lines(*head, *map(b64encode, self.path)) + b"\n" + self.note
 
+    @staticmethod
+    def is_begun_by(text: bytes) -> bool:
+        """Whether a file says that it is such a proof."""
+        return text.startswith(_HEADER + b"\n")
+
     @classmethod
     def parse(cls, text: bytes) -> Self:
         """The parts of a proof file.
@@ -165,6 +170,11 @@ class Extension:
     def to_bytes(self) -> bytes:
         """The text form."""
         return _lines(b"old %d" % self.old_size, *map(b64encode, self.path)) + b"\n" + self.note
+
+    @staticmethod
+    def is_begun_by(text: bytes) -> bool:
+        """Whether a file says that it is such a proof."""
+        return text.startswith(b"old ")
 
     @classmethod
     def parse(cls, text: bytes) -> Self:

@@ -128,6 +128,18 @@ def test_the_ledger_is_shown_to_have_only_grown(auditor: Auditor) -> None:
     assert "The ledger only grew" in shown.done().stdout
 
 
+def test_a_good_proof_that_is_asked_the_wrong_way_is_not_called_a_bad_one(auditor: Auditor) -> None:
+    auditor.run("audit", "checkpoint", "--file", auditor.file("c")).done()
+    auditor.run("audit", "prove", "--since", auditor.file("c"), "--file", auditor.file("grew")).done()
+    auditor.run("audit", "prove", "--position", "3", "--file", auditor.file("p")).done()
+    check = ("audit", "verify-proof", "--key", auditor.key)
+    assert auditor.run(*check, auditor.file("grew")).failed(2).error == (
+        f"❌ {auditor.file('grew')} is a consistency proof\nName the checkpoint that it continues: --old CHECKPOINT\n"
+    )
+    other = auditor.run(*check, auditor.file("p"), "--old", auditor.file("c")).failed(2).error
+    assert other.endswith("is the proof of one event, which continues no checkpoint\nLeave --old out.\n")
+
+
 def test_an_administrator_who_recomputes_the_chain_is_found_only_by_a_checkpoint_kept_elsewhere(
     auditor: Auditor,
 ) -> None:

@@ -104,7 +104,6 @@ def test_it_says_what_is_not_proved(ledger: RealLedger, text: bytes, tmp_path: P
     for arguments in (
         ("bad", "--key", str(ledger.verifier)),
         ("good", "--key", str(stranger)),
-        ("good", "--key", "nonsense"),
         ("good", "--key", str(ledger.verifier), "--event", "bad"),
         ("none", "--key", str(ledger.verifier)),
         ("good", "--key", str(ledger.verifier), "--event", "none"),
@@ -113,6 +112,21 @@ def test_it_says_what_is_not_proved(ledger: RealLedger, text: bytes, tmp_path: P
         assert (done.returncode, done.stderr) == (1, ""), arguments
         assert done.stdout.startswith("NOT PROVED: ")
         assert "\nPROVED" not in done.stdout
+
+
+def test_a_file_in_the_place_of_a_key_is_a_mistake_of_the_command_line(
+    ledger: RealLedger, text: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "good").write_bytes(text)
+    (tmp_path / "ledger.key").write_text(f"{ledger.verifier}\n")
+    key = str(ledger.verifier)
+    for option, given in (("--key", ("ledger.key",)), ("--witness", (key, "--witness", "ledger.key"))):
+        done = run(tmp_path, "good", "--key", *given)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert (
+            f'{option} takes the key itself, which reads NAME+8 hex digits+BASE64, not a file: {option} "$('
+            in done.stderr
+        )
 
 
 def test_it_needs_nothing_of_the_project() -> None:
