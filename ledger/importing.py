@@ -20,7 +20,7 @@ from ledger.checkpoint import VerifierKey
 from ledger.codec import decode
 from ledger.errors import LedgerDamagedError, OneCtlError, RefusedError, UnknownEventError, UnreadableEventError
 from ledger.events import Deployed, LedgerCreated, Redacted
-from ledger.export import jsonl
+from ledger.export import CSV_FIELDS, jsonl
 from ledger.founding import origin_of
 from ledger.instance import REPLICA, new_instance
 from ledger.leaf import GENESIS, chain_hash, leaf_hash
@@ -57,7 +57,7 @@ def import_ledger(store: ModelStore, lines: Iterable[bytes]) -> Head:
         lines: The export's lines.
 
     Raises:
-        RefusedError: The ledger is not empty.
+        RefusedError: The ledger is not empty, or this is an export for other programs.
         LedgerDamagedError: A line is not what an export holds; which, and why. Nothing was imported.
         LedgerBusyError: Another process imports into it.
     """
@@ -140,6 +140,8 @@ class _Export:
                 raise _refused(waiting.number, _CHANGED)
 
     def _line(self, number: int, line: bytes) -> Row:
+        if number == 1:
+            _refuse_other_format(line)
         document = _document(line)
         row = _row(document)
         entry = self._checked(document, row)
@@ -227,6 +229,20 @@ def _bytes(document: object) -> bytes:
 def _refused(number: int, why: str) -> LedgerDamagedError:
     return LedgerDamagedError(
         f"line {number} of the export {why}", hint="Nothing was imported. Export the original again."
+    )
+
+
+def _refuse_other_format(first: bytes) -> None:
+    """Refuse an export that is whole, but of a format for other programs; "export it again" would not help."""
+    if first.rstrip() == ",".join(CSV_FIELDS).encode():
+        name = "CSV"
+    elif b'"specversion"' in first:
+        name = "CloudEvents"
+    else:
+        return
+    raise RefusedError(
+        f"this is a {name} export, which cannot be imported",
+        hint="Export it as JSON lines: 1ctl audit export --format jsonl --file FILE",
     )
 
 

@@ -68,6 +68,17 @@ def test_the_originals_checkpoint_proves_positions_of_the_replica(user: User, ex
         assert user.run(*prove, ledger=replica).done().stdout == user.run(*prove).done().stdout
 
 
+@pytest.mark.parametrize(("format_", "name"), [("csv", "CSV"), ("cloudevents", "CloudEvents")])
+def test_an_export_for_other_programs_is_not_called_damaged(
+    user: User, tmp_path: Path, elsewhere: str, format_: str, name: str
+) -> None:
+    path = str(tmp_path / "export")
+    user.run("audit", "export", "--format", format_, "--file", path).done()
+    error = user.run("audit", "import", path, ledger=elsewhere).failed(3).error
+    assert f"❌ this is a {name} export, which cannot be imported\nExport it as JSON lines: " in error
+    assert "--format jsonl" in error
+
+
 def test_nothing_can_be_recorded_in_a_replica(user: User, export: Path, elsewhere: str) -> None:
     user.run("audit", "import", str(export), ledger=elsewhere).done()
     before = head(elsewhere)
