@@ -105,7 +105,11 @@ def list_deployments(
     else:
         session.terminal.info("No deployments found")
     if page.more:
-        session.terminal.notice(f"{page.more} more are not shown. The next ones: add --after {rows[-1].deployment_id}")
+        one = page.more == 1
+        after = f"add --after {rows[-1].deployment_id}"
+        session.terminal.notice(
+            f"{page.more} more {'is' if one else 'are'} not shown. The next {'one' if one else 'ones'}: {after}"
+        )
 
 
 _WIDE = ("APP", "RELEASE", "IMAGE", "PODS")
@@ -174,7 +178,8 @@ def releases(
     else:
         _table(session, life, page, moment.at_us if moment else SystemClock().now_us())
     if page.older:
-        session.terminal.notice(f"{page.older} older releases are not shown. See all: 1ctl deploy releases --all")
+        releases = "older release is" if page.older == 1 else "older releases are"
+        session.terminal.notice(f"{page.older} {releases} not shown. See all: 1ctl deploy releases --all")
 
 
 def _table(session: Session, life: LifeSpan, page: ReleasePage, now_us: int) -> None:

@@ -199,6 +199,8 @@ def _quoted(text: str) -> str:
 
 def _sentence(error: typer.TyperException) -> str:
     text = _without_pairs(error.format_message())
+    for word in ("is not a valid int range", "is not a valid int"):
+        text = text.replace(word, "is not a whole number")
     return text[:1].lower() + text[1:].rstrip(".") if not text.startswith("-") else text.rstrip(".")
 
 

@@ -67,7 +67,7 @@ def status() -> None:
             if enabled
             else completed(f"each command what it records ({session.lets_worker_apply} changes that)"),
             "Leader": _shown(lease),
-            "Lag": f"{lag} positions" if lag is not None else "-",
+            "Lag": f"{lag} position{'' if lag == 1 else 's'}" if lag is not None else "-",
             "Parked": str(len(parked)),
             "Failing": shown_trouble(lease) or "no",
         },

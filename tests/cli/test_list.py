@@ -27,6 +27,16 @@ def test_a_wide_list_tells_apps_apart_and_which_of_them_work(cli: Cli) -> None:
     assert wide(cli, "--all")[0] == ["good", "2", "held:2", "-"]
 
 
+def test_what_is_left_out_of_a_list_is_counted_as_a_person_counts(cli: Cli) -> None:
+    for name in ("a", "b", "c"):
+        cli.run("deploy", "--name", name, "--image", "nginx:1", "--detach").done()
+    cli.run("deploy", "--name", "a", "--image", "nginx:2", "--detach").done()
+    assert "1 more is not shown. The next one: add --after" in cli.run("deploy", "list", "--limit", "2").done().stderr
+    assert "2 more are not shown. The next ones: add --after" in cli.run("deploy", "list", "--limit", "1").done().stderr
+    releases = cli.run("deploy", "releases", "--name", "a", "--limit", "1").done().stderr
+    assert "1 older release is not shown." in releases
+
+
 def test_in_json_a_wide_list_and_a_get_tell_how_the_pods_are(deployed: Cli) -> None:
     deployed.run("deploy", "status", "--wait").done()
     (listed,) = deployed.run("-o", "json", "deploy", "list", "--wide").done().json
