@@ -28,7 +28,9 @@ def redact(
     position: Annotated[int, typer.Option(metavar="P", callback=countable, help="Position of the event.")],
     field: Annotated[
         str,
-        typer.Option(metavar="FIELD", help="What to blank: values.KEY, env.KEY, message, reason or fields.N.found."),
+        typer.Option(
+            metavar="FIELD", help="What to blank: values.KEY, env.KEY, message, reason, fields.N.wanted or .found."
+        ),
     ],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")],
     yes: YesOption = False,
