@@ -124,8 +124,8 @@ def destroy(
 
 def _question(app: App) -> str:
     return (
-        f"Destroy {named(app)}? This will delete its pods, service, public route, configuration and "
-        "secrets. This cannot be undone."
+        f"Destroy {named(app)}? This will delete its pods, service, public route, configuration and secrets. "
+        "Its secrets and its domain cannot be brought back; the rest can: deploy restore."
     )
 
 

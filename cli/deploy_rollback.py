@@ -123,6 +123,10 @@ def mark_bad(
             session.terminal.success(f"Release {release} {said}")
         elif before is not None:
             session.terminal.info(f"Release {release} was marked as bad before: {before}")
+            if reason != before:
+                session.terminal.notice(
+                    f"To change why, take the mark back first: 1ctl deploy mark-bad {release} --undo --reason TEXT"
+                )
         else:
             session.terminal.success(f"Release {release} is marked as bad")
             if release == life.release:

@@ -18,7 +18,8 @@ from tests.cli_support import ID, Cli, match
 
 QUESTION = (
     rf'(?:💡 Sandbox: [^\n]*\n)?Destroy app "user-service" \(deployment {ID}\) in sandbox/default\? This will delete its '
-    r"pods, service, public route, configuration and secrets\. This cannot be undone\. \[y/N\]: "
+    r"pods, service, public route, configuration and secrets\. Its secrets and its domain cannot be brought back; the rest "
+    r"can: deploy restore\. \[y/N\]: "
 )
 
 

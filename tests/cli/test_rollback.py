@@ -134,6 +134,16 @@ def test_a_mark_can_be_taken_back_and_the_history_has_both(deployed: Cli) -> Non
     deployed.run("deploy", "rollback", "--version", "1", "-y").done()
 
 
+def test_another_reason_for_a_mark_is_not_dropped_without_a_word(deployed: Cli) -> None:
+    again = ("deploy", "mark-bad", "1", "--reason")
+    deployed.run(*again, "slow").done()
+    assert "To change why" not in deployed.run(*again, "slow").done().stderr
+    assert (
+        "💡 To change why, take the mark back first: 1ctl deploy mark-bad 1 --undo --reason TEXT\n"
+        in deployed.run(*again, "wrong").done().stderr
+    )
+
+
 def test_to_mark_the_release_that_runs_stops_nothing_and_says_so(deployed: Cli) -> None:
     deployed.run("deploy", "--image", "nginx:2").done()
     older = deployed.run("deploy", "mark-bad", "1", "--reason", "slow").done()
