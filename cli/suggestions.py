@@ -40,7 +40,8 @@ _ABSENT: Mapping[str, str] = {
 _OPTION_OF = {"version": "1ctl --version", "help": "{path} --help"}
 """What is a command elsewhere, and an option here."""
 
-STRAY = ". An app is named with --name, an image with --image"
+STRAY = "An app is named with --name, an image with --image"
+"""For a word that may have been meant for either."""
 
 
 def suggestion(
@@ -57,8 +58,11 @@ def suggestion(
         has_options: Whether options of that command were given, so that none of its own commands was meant.
     """
     if acts and (has_options or ":" in word or "/" in word):
-        return STRAY
-    return _named(word, own, below, path) + (STRAY if acts else "")
+        return f". {STRAY}"
+    named = _named(word, own, below, path)
+    if not acts:
+        return named
+    return f"{named} {STRAY}" if named.endswith("?") else f"{named}. {STRAY}"
 
 
 def _named(word: str, own: Iterable[str], below: Mapping[str, Iterable[str]], path: str) -> str:

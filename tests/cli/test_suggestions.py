@@ -42,6 +42,11 @@ def test_a_name_or_image_without_its_option_is_taken_for_no_command(cli: Cli, ty
     assert told in cli.run("deploy", *typed.split()).failed(2).error
 
 
+def test_a_word_after_deploy_may_be_a_command_or_a_name(cli: Cli) -> None:
+    told = "command \"shop\" not found. Did you mean 'get'? An app is named with --name, an image with --image\n"
+    assert told in cli.run("deploy", "shop").failed(2).error
+
+
 def test_a_kind_of_event_that_is_misspelt_is_not_said_to_be_the_only_one(cli: Cli) -> None:
     assert "Did you mean Deployed?\n" in cli.run("audit", "log", "--kind", "Deploy").failed(2).error
 
