@@ -12,7 +12,7 @@ import typer
 
 from cli.age import local_time
 from cli.exit_codes import UsageError
-from cli.moment import AtPositionOption, When, parse_time, resolve
+from cli.moment import AtPositionOption, When, parse_time, parse_until, resolve
 from cli.options import countable, not_empty, offer
 from cli.session import Session
 from ledger import audit_log
@@ -46,7 +46,9 @@ KindFilter = Annotated[
     ),
 ]
 SinceFilter = Annotated[str | None, typer.Option("--since", metavar="TIME", help="From then: ISO 8601, or '2h ago'.")]
-UntilFilter = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Up to then, that second included.")]
+UntilFilter = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="Up to then, that second or day included.")
+]
 KeyFilter = Annotated[
     str | None, typer.Option("--key", metavar="KEY", callback=not_empty, help="Only events that name this key.")
 ]
@@ -91,7 +93,7 @@ def log(
         key=key,
         request_id=request_id,
         since_us=parse_time(since, now_us) if since is not None else None,
-        until_us=parse_time(until, now_us, to_end=True) if until is not None else None,
+        until_us=parse_until(until, now_us) if until is not None else None,
     )
     moment = resolve(session, When(at_position=at_position), app_id=None, deployment_id=None)
     show(session, wanted, limit=limit, follow=follow, upto=moment.position if moment else None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, time
+from contextlib import suppress
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -56,6 +57,9 @@ _SECONDS = {
 
 _TO_END_US = 999_999
 """From the beginning of a second to its last microsecond."""
+
+_DAY = re.compile(r"today|\d{4}-?\d{2}-?\d{2}")
+"""What names a whole day."""
 
 
 class When(NamedTuple):
@@ -160,6 +164,19 @@ def parse_time(text: str, now_us: int, *, to_end: bool = False) -> int:
             hint="Examples: 2026-05-01T12:00:00+02:00, 2026-05-01T12:00 (local), 14:30 (today), yesterday, '2h ago'",
         ) from None
     return at_us + _TO_END_US if to_end and not re.search("[.,]", text) else at_us
+
+
+def parse_until(text: str, now_us: int) -> int:
+    """Like `parse_time`, for the last moment that is meant: a day ends with its last microsecond, so does a second.
+
+    Raises:
+        RefusedError: It is no time.
+    """
+    if _DAY.fullmatch(text.strip().lower()):
+        with suppress(ValueError, OverflowError):  # no such day, or the last one that there is
+            day = _read(text.strip(), from_micros(now_us).astimezone())
+            return to_micros((day + timedelta(days=1)).astimezone(UTC)) - 1
+    return parse_time(text, now_us, to_end=True)
 
 
 def _ago(said: str) -> int | None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.age import age
-from cli.moment import parse_time
+from cli.moment import parse_time, parse_until
 from ledger.clock import LATEST_US, to_micros
 from ledger.errors import RefusedError
 
@@ -74,6 +74,26 @@ def test_up_to_a_time_without_a_fraction_goes_to_the_end_of_that_second(text: st
 )
 def test_up_to_a_time_with_a_fraction_or_so_long_ago_is_exact(text: str) -> None:
     assert parse_time(text, NOW, to_end=True) == parse_time(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "at_us"),
+    [
+        ("2026-05-01", utc(2026, 5, 1, 14, 59, 59, 999_999)),  # there it is midnight then
+        ("20260501", utc(2026, 5, 1, 14, 59, 59, 999_999)),
+        ("today", utc(2026, 5, 4, 14, 59, 59, 999_999)),
+        ("9999-12-31", utc(9999, 12, 30, 15, 0, 0, 999_999)),
+        ("2026-05-01T12:00Z", utc(2026, 5, 1, 12, 0, 0, 999_999)),
+        ("yesterday", utc(2026, 5, 2, 15)),
+    ],
+)
+def test_a_day_that_is_the_last_one_counts_to_its_end(text: str, at_us: int) -> None:
+    assert parse_until(text, NOW) == at_us
+
+
+def test_a_day_that_never_was_is_no_time() -> None:
+    with pytest.raises(RefusedError, match="is not a time"):
+        parse_until("2026-02-30", NOW)
 
 
 @given(st.integers(0, 4 * 365 * 86_400))
