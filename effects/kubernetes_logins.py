@@ -24,11 +24,11 @@ from kubernetes import client
 from kubernetes.client.rest import RESTClientObject
 from kubernetes.config import ConfigException
 from kubernetes.config.dateutil import parse_rfc3339
-from kubernetes.config.exec_provider import ExecProvider
 from kubernetes.config.incluster_config import InClusterConfigLoader
 from kubernetes.config.kube_config import FileOrData, KubeConfigLoader, KubeConfigMerger
 
 from effects.kubernetes_access import CredentialsError, refuse_in_the_clear
+from effects.kubernetes_plugins import run_plugin
 
 _EARLY = timedelta(minutes=5)
 """How long before they expire credentials are renewed, at most: those that live for minutes only after nine tenths of that."""
@@ -180,8 +180,7 @@ class _Loader(KubeConfigLoader):
             return False
         command = user["exec"].safe_get("command")
         try:
-            provider: Any = ExecProvider(user["exec"], self._base_path(), self._cluster)  # type: ignore[no-untyped-call]
-            self._take(provider.run())
+            self._take(run_plugin(user["exec"], self._base_path(), self._cluster))
         except Exception as error:  # noqa: BLE001 - its texts are what the plugin said
             problem = type(error).__name__
         else:

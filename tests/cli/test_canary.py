@@ -426,7 +426,7 @@ def test_it_is_in_no_argument_environment_or_open_file_of_a_process_that_has_it_
 
 
 def test_a_program_that_is_started_gets_nothing_of_it(teller: Teller) -> None:
-    """Only git is ever started (the next test says so); here it is one that tells what it got."""
+    """Beside credential plugins only git is ever started (the next test says so); here it is one that tells what it got."""
     programs, told = teller.root / "programs", teller.root / "told"
     programs.mkdir()
     (programs / "git").write_text(
@@ -452,7 +452,7 @@ def test_no_other_program_is_ever_started() -> None:
         for path in (ROOT / package).glob("*.py")
         if starts.search(path.read_text())
     }
-    assert found == {"cli/checkout.py"}
+    assert found == {"cli/checkout.py", "effects/kubernetes_plugins.py"}, "git, and plugins that a kubeconfig names"
 
 
 # -- After the end -----------------------------------------------------------------------------------------------------

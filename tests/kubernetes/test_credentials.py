@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pty
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -199,12 +201,14 @@ class Plugin:
         self.path = directory / "credential-plugin"
         self._answers = directory / "answers"
         self._runs = directory / "runs"
+        self._asked = directory / "asked"
         self._answers.mkdir()
         self.path.write_text(
             "#!/bin/sh\n"
             f'runs=$(cat "{self._runs}" 2>/dev/null || echo 0)\n'
             f'echo $((runs + 1)) > "{self._runs}"\n'
             f'while [ ! -e "{self._answers}/$runs" ]; do runs=$((runs - 1)); done\n'
+            f'echo "$KUBERNETES_EXEC_INFO" > "{self._asked}"\n'
             f'exec sh "{self._answers}/$runs"\n'
         )
         self.path.chmod(self.path.stat().st_mode | stat.S_IXUSR)
@@ -219,9 +223,14 @@ class Plugin:
         for number, script in enumerate(scripts):
             (self._answers / str(self.runs + number)).write_text(script)
 
-    def kubeconfig(self, server: Mapping[str, Any]) -> Path:
+    def asked(self) -> Mapping[str, Any]:
+        """What it was told when it ran last."""
+        found: Mapping[str, Any] = json.loads(self._asked.read_text())["spec"]
+        return found
+
+    def kubeconfig(self, server: Mapping[str, Any], **more: Any) -> Path:
         """A kubeconfig whose user is whoever the plugin says."""
-        plugin = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": str(self.path)}
+        plugin = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": str(self.path), **more}
         document = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -353,6 +362,58 @@ def test_a_plugin_that_fails_is_named_and_not_quoted(
         KubernetesCluster.connect(kubeconfig=file, context="staging")
     written = capfd.readouterr()
     assert CANARY not in everything_told(caught.value) + written.out + written.err + caplog.text
+
+
+@contextmanager
+def standard_input(descriptor: int) -> Iterator[None]:
+    """That descriptor is what this process, and whatever it starts, has as its standard input."""
+    before = os.dup(0)
+    os.dup2(descriptor, 0)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+def test_a_plugin_leaves_a_script_what_it_has_to_read(plugin: Plugin) -> None:
+    given, rest = os.pipe()
+    os.write(rest, b"web\nshop\n")
+    os.close(rest)
+    plugin.will("cat >&2\n" + says(HOUR, token="first"))
+    file = plugin.kubeconfig({"server": "http://127.0.0.1:1"})
+    with standard_input(given), KubernetesCluster.connect(kubeconfig=file, context="staging"):
+        assert os.read(0, 100) == b"web\nshop\n"
+    os.close(given)
+    assert plugin.asked()["interactive"] is False
+
+
+@pytest.mark.parametrize("mode", ["IfAvailable", "Never"])
+def test_a_plugin_may_ask_whoever_sits_at_the_terminal_unless_its_kubeconfig_says_never(
+    plugin: Plugin, mode: str
+) -> None:
+    ours, theirs = pty.openpty()
+    os.write(ours, b"user's answer\n")
+    plugin.will(f'head -n 1 > "{plugin.path}.heard"\n' + says(HOUR, token="first"))
+    file = plugin.kubeconfig({"server": "http://127.0.0.1:1"}, interactiveMode=mode)
+    with standard_input(theirs), KubernetesCluster.connect(kubeconfig=file, context="staging"):
+        pass
+    os.close(theirs)
+    os.close(ours)
+    asks = mode != "Never"
+    assert Path(f"{plugin.path}.heard").read_text() == ("user's answer\n" if asks else "")
+    assert plugin.asked()["interactive"] is asks
+
+
+def test_a_plugin_that_wants_to_know_is_told_the_cluster_and_what_the_kubeconfig_has_for_it(plugin: Plugin) -> None:
+    plugin.will(says(HOUR, token="first"))
+    extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "them"}}
+    server = {"server": "http://127.0.0.1:1", "extensions": [extension]}
+    with KubernetesCluster.connect(kubeconfig=plugin.kubeconfig(server), context="staging"):
+        assert "cluster" not in plugin.asked()
+    with KubernetesCluster.connect(kubeconfig=plugin.kubeconfig(server, provideClusterInfo=True), context="staging"):
+        told = plugin.asked()["cluster"]
+        assert (told["server"], told["config"]) == (server["server"], {"audience": "them"})
 
 
 def test_a_plugin_that_is_not_there_is_named(plugin: Plugin) -> None:
