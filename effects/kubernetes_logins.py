@@ -188,16 +188,16 @@ class _Loader(KubeConfigLoader):
         raise CredentialsError(f"its credential plugin {command!r} failed ({problem}); run it by hand to see why")
 
     def _take(self, status: Any) -> None:
-        """Keep what a plugin answered (client.authentication.k8s.io, ExecCredentialStatus)."""
-        if "token" in status:
+        """Keep what a plugin answered (client.authentication.k8s.io, ExecCredentialStatus); null says nothing."""
+        if status.get("token"):
             self.token = f"Bearer {status['token']}"
         if "token" not in status or status.get("clientCertificateData"):
             self.cert_file = self._file_of(status, "clientCertificateData")
             self.key_file = self._file_of(status, "clientKeyData")
         vars(self).pop("expiry", None)
         self._taken = datetime.now(UTC)
-        if "expirationTimestamp" in status:
-            self.expiry = parse_rfc3339(status["expirationTimestamp"])  # type: ignore[no-untyped-call]
+        if expiry := status.get("expirationTimestamp"):
+            self.expiry = parse_rfc3339(expiry)  # type: ignore[no-untyped-call]
 
     def _file_of(self, status: Any, key: str) -> str:
         data: Any = FileOrData(  # type: ignore[no-untyped-call]

@@ -244,7 +244,7 @@ class Plugin:
         return file
 
 
-def says(expires_in: timedelta | None = None, **status: str) -> str:
+def says(expires_in: timedelta | None = None, **status: str | None) -> str:
     """A script that prints credentials."""
     if expires_in is not None:
         status["expirationTimestamp"] = f"{datetime.now(UTC) + expires_in:%Y-%m-%dT%H:%M:%SZ}"
@@ -334,6 +334,20 @@ def test_a_plugins_token_and_its_certificate_are_both_used(plugin: Plugin, tmp_p
     ):
         cluster.look(Ref("ConfigMap", "default", "any"), ledger_id=LEDGER)
     assert [(visit.certificate, visit.headers["Authorization"]) for visit in host.visits] == [("first", "Bearer t1")]
+
+
+def test_a_plugin_that_says_null_says_nothing(plugin: Plugin, tmp_path: Path) -> None:
+    pair = a_pair("first")
+    nulls = {"token": None, "expirationTimestamp": None}
+    plugin.will(says(clientCertificateData=pair.certificate, clientKeyData=pair.key, **nulls))
+    with (
+        a_server(tmp_path, trusts=(pair,)) as host,
+        KubernetesCluster.connect(kubeconfig=plugin.kubeconfig(host.cluster), context="staging") as cluster,
+    ):
+        for _ in range(2):
+            cluster.look(Ref("ConfigMap", "default", "any"), ledger_id=LEDGER)
+    assert [visit.certificate for visit in host.visits] == ["first", "first"]
+    assert plugin.runs == 1, "it never expires"
 
 
 def test_credentials_that_live_for_minutes_are_renewed_at_their_end_and_not_at_each_request(
