@@ -186,7 +186,7 @@ class Pod(Value):
         terminating: Whether it is being deleted.
         reason: Why it waits or ended, e.g. ``ImagePullBackOff``, or None.
         message: The cluster's own sentence about the reason, or None.
-        image: Image of the first container as specified.
+        image: Image of the app's container as specified; where none has the app's name, of the first one.
         image_digest: ``sha256:...`` as the cluster resolved it, or None.
         node: Name of the node it runs on, or None.
         restarts: How often its containers were restarted.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from effects.cluster import FATAL_REASONS, Json, Pod, Rollout, trouble_of
+from effects.cluster import APP_LABEL, FATAL_REASONS, Json, Pod, Rollout, trouble_of
 
 _REVISION = "deployment.kubernetes.io/revision"
 _ENDED = frozenset({"Succeeded", "Failed"})
@@ -85,8 +85,9 @@ def _pod(item: Json) -> Pod:
     metadata, spec, status = item["metadata"], item["spec"], item.get("status", {})
     ready = _condition(status, "Ready").get("status") == "True"
     reason, message = (None, None) if ready else _trouble(status)
-    first = next((c for c in _containers(status) if c["name"] == spec["containers"][0]["name"]), {})
-    digest = re.search(r"@(sha256:[0-9a-f]{64})$", first.get("imageID", ""))
+    ours = _own_container(item)
+    running: Json = next((each for each in status.get("containerStatuses", ()) if each["name"] == ours["name"]), {})
+    digest = re.search(r"@(sha256:[0-9a-f]{64})$", running.get("imageID", ""))
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -95,11 +96,18 @@ def _pod(item: Json) -> Pod:
         terminating="deletionTimestamp" in metadata,
         reason=reason,
         message=message,
-        image=spec["containers"][0]["image"],
+        image=ours["image"],
         image_digest=digest[1] if digest else None,
         node=spec.get("nodeName"),
         restarts=sum(container.get("restartCount", 0) for container in _containers(status)),
     )
+
+
+def _own_container(pod: Json) -> Json:
+    """The container that we asked for, which has the app's name: others may have been injected before it."""
+    containers: Sequence[Json] = pod["spec"]["containers"]
+    app = pod["metadata"].get("labels", {}).get(APP_LABEL)
+    return next((each for each in containers if each["name"] == app), containers[0])
 
 
 def _containers(status: Json) -> Sequence[Json]:
@@ -144,10 +152,11 @@ def _exit(container: Json, ended: Json) -> str:
 
 
 def container_to_explain(pod: Json) -> tuple[str, bool]:
-    """The name of the container to read the logs of, and whether it crashed before."""
-    for container in _containers(pod.get("status", {})):
+    """The name of the container to read the logs of, and whether it crashed before; ours before those of others."""
+    ours = _own_container(pod)["name"]
+    for container in sorted(_containers(pod.get("status", {})), key=lambda each: each["name"] != ours):
         if container.get("lastState", {}).get("terminated"):
             return container["name"], True
         if (container.get("state", {}).get("terminated") or {}).get("exitCode", 0) != 0:
             return container["name"], False
-    return pod["spec"]["containers"][0]["name"], False
+    return ours, False
