@@ -10,6 +10,7 @@ from cli.answers import sentence, tell_verdict
 from cli.exit_codes import CommandError, ExitCode
 from cli.parked_hints import refusal
 from cli.recording import LEDGER_FAILURES, healthy, not_applied, not_watched, status_hint, way_on
+from cli.status_facts import why_not_ready
 from effects.cluster import ClusterError, ClusterUnreachableError, LogsUnavailableError, NotOursError
 from effects.inventory import Inventory
 from effects.reconcile import ParkedError, Progress
@@ -191,9 +192,9 @@ class Inline:
             case "superseded":
                 tell_verdict(session, app.id, life)
             case "waiting":
+                why = f": {trouble}" if (trouble := why_not_ready(progress)) else ""
                 raise CommandError(
-                    f"the pods were not ready within {deadline.seconds:g} s ({progress.ready} of {progress.desired} ready)"
-                    + _why_not_ready(progress),
+                    f"the pods were not ready within {deadline.seconds:g} s ({progress.ready} of {progress.desired} ready){why}",
                     code=ExitCode.TIMED_OUT,
                     hint=status_hint(life),
                 )
@@ -225,8 +226,3 @@ def _print_logs(session: Session, app: App, progress: RolloutLook) -> None:
             session.terminal.notice(f"Last lines of pod {pod.name}:")
             for line in lines:
                 session.terminal.notice_line(line.expandtabs())
-
-
-def _why_not_ready(progress: RolloutLook) -> str:
-    reason, message = (progress.rollout.trouble if progress.rollout else None) or ("", "")
-    return "".join(f": {part}" for part in (reason, message) if part)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cli.follow_up import completed
+
 if TYPE_CHECKING:
     from cli.session import Session
     from effects.rollout import RolloutLook
@@ -128,15 +130,20 @@ def _describe(life: Life, progress: RolloutLook) -> Status:
         return Status(
             status="Failed", message=f"Release {life.release}: {reason}: {message}", progress=progress.percent
         )
+    why = f" ({trouble})" if (trouble := why_not_ready(progress)) else ""
     if progress.ready >= progress.desired:
-        return Status(status="NotReady", message="Its pods are ready; older ones are still going", progress=99)
-    trouble = progress.rollout.trouble if progress.rollout else None
-    why = f" ({': '.join(part for part in trouble if part)})" if trouble else ""
+        return Status(status="NotReady", message=f"Its pods are ready; older ones are still going{why}", progress=99)
     return Status(
         status="NotReady",
         message=f"{progress.ready} of {progress.desired} pods are ready{why}",
         progress=progress.percent,
     )
+
+
+def why_not_ready(progress: RolloutLook) -> str:
+    """Reason and message of what keeps its pods from being ready, if anything is known."""
+    trouble = (progress.rollout.trouble if progress.rollout else None) or ()
+    return completed(": ".join(part for part in trouble if part))
 
 
 def drifted(life: Life) -> tuple[str, ...]:

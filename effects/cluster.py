@@ -218,8 +218,8 @@ class Rollout(Value):
         observed: Whether the controllers have seen the newest template yet.
         complete: All desired pods are of the newest template and ready, and no older one is left serving.
         failed: The cluster's own verdict that this rollout will not succeed: ``(reason, message)``, or None.
-        trouble: Why it is not ready yet: that of the first pod that says so, else why no pod can be made (a quota, a
-            policy, a webhook); ``(reason, message)``, or None.
+        trouble: Why it is not ready yet: that it stands still, else what the first pod says that is not ready, else why
+            no pod can be made (a quota, a policy, a webhook); ``(reason, message)``, or None.
         pods: Pods of the newest template, by name.
     """
 
@@ -238,6 +238,22 @@ class Rollout(Value):
 def trouble_of(pods: Sequence[Pod]) -> tuple[str, str] | None:
     """Why the first of these pods that says so is not ready: reason and message, which may be empty."""
     return next(((pod.reason, pod.message or "") for pod in pods if not pod.ready and pod.reason), None)
+
+
+def is_terminating(object_: Manifest) -> bool:
+    """Whether an object is being deleted: nothing saves it any more, though a finalizer may keep it for long."""
+    return "deletionTimestamp" in object_["metadata"]
+
+
+def standstill(deployment: Manifest) -> tuple[str, str] | None:
+    """Why the controllers make no pods of a Deployment's newest template, whatever that is: reason and sentence."""
+    metadata = deployment["metadata"]
+    if is_terminating(deployment):
+        return "DeploymentTerminating", "it is being deleted"
+    if deployment["spec"].get("paused"):
+        resume = f"kubectl -n {metadata['namespace']} rollout resume deployment/{metadata['name']}"
+        return "DeploymentPaused", f"somebody paused it; go on with {resume}"
+    return None
 
 
 FATAL_REASONS = frozenset(

@@ -319,15 +319,15 @@ class KubernetesCluster:
         deployment = answer.document
         selector = ",".join(f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items())
         # In this order: a pod in the list has its ReplicaSet in the later one, so none is missed in between.
-        pods = self._list("Pod", ref.namespace, selector, accept=JSON)
-        sets = self._list("ReplicaSet", ref.namespace, selector, accept=METADATA_LIST)
+        pods = self._list("Pod", ref.namespace, selector)
+        sets = self._list("ReplicaSet", ref.namespace, selector)
         return rollout_of(deployment, sets, pods)
 
-    def _list(self, kind: str, namespace: str, selector: str, *, accept: str) -> Sequence[Json]:
+    def _list(self, kind: str, namespace: str, selector: str) -> Sequence[Json]:
+        """Whole objects; of ReplicaSets few are kept."""
         request = collection_request(
-            "GET", Ref(kind, namespace, "*"), "list", query={"labelSelector": selector}, accept=accept
+            "GET", Ref(kind, namespace, "*"), "list", query={"labelSelector": selector}, accept=JSON
         )
-        # An empty list of PartialObjectMetadata is written as null.
         return self._door.ask(request).document.get("items") or ()
 
     def logs(self, namespace: str, pod: str, *, lines: int) -> Sequence[str]:

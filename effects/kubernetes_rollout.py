@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from effects.cluster import APP_LABEL, FATAL_REASONS, Json, Pod, Rollout, trouble_of
+from effects.cluster import APP_LABEL, FATAL_REASONS, Json, Pod, Rollout, is_terminating, standstill, trouble_of
+from effects.desired import ROLL_ANNOTATION
 
 _REVISION = "deployment.kubernetes.io/revision"
 _ENDED = frozenset({"Succeeded", "Failed"})
@@ -14,6 +15,9 @@ _ENDED = frozenset({"Succeeded", "Failed"})
 def rollout_of(deployment: Json, sets: Sequence[Json], pods: Sequence[Json]) -> Rollout:
     """How far a Deployment is with the pod template that was applied last.
 
+    The controllers call a template observed also where they do nothing about it, as while the Deployment is paused. So
+    the newest ReplicaSet is one that was made of this template, and not just the newest one that there is.
+
     Args:
         deployment: The Deployment.
         sets: ReplicaSets, those of other Deployments may be among them.
@@ -21,14 +25,12 @@ def rollout_of(deployment: Json, sets: Sequence[Json], pods: Sequence[Json]) -> 
     """
     metadata, status = deployment["metadata"], deployment.get("status", {})
     desired = deployment["spec"].get("replicas", 1)
-    revisions = {
-        item["metadata"]["uid"]: int(item["metadata"].get("annotations", {}).get(_REVISION, 0))
-        for item in sets
-        if _owner(item) == metadata["uid"]
-    }
-    current = status.get("observedGeneration", 0) >= metadata["generation"]
-    newest = max(revisions, key=lambda uid: revisions[uid]) if current and revisions else None
-    ours = [item for item in pods if _owner(item) in revisions]
+    stands = standstill(deployment)
+    made = {item["metadata"]["uid"]: item for item in sets if _owner(item) == metadata["uid"]}
+    current = status.get("observedGeneration", 0) >= metadata["generation"] and not is_terminating(deployment)
+    of_roll = [uid for uid, item in made.items() if _roll(item) == _roll(deployment)]
+    newest = max(of_roll, key=lambda uid: _revision(made[uid])) if current and of_roll else None
+    ours = [item for item in pods if _owner(item) in made]
     new = sorted((_pod(item) for item in ours if _owner(item) == newest), key=lambda pod: pod.name)
     # A pod that ended, for instance an evicted one, stays listed; its ReplicaSet has long replaced it.
     old = [pod for item in ours if _owner(item) != newest and (pod := _pod(item)).phase not in _ENDED]
@@ -46,8 +48,19 @@ def rollout_of(deployment: Json, sets: Sequence[Json], pods: Sequence[Json]) -> 
         complete=complete,
         failed=None if complete or newest is None else _verdict(status, updated),
         pods=new,
-        trouble=None if complete or newest is None else trouble_of(new) or _cannot_be_made(status),
+        trouble=None if complete else stands or (trouble_of(new) or _cannot_be_made(status) if newest else None),
     )
+
+
+def _roll(item: Json) -> str | None:
+    """Which roll a Deployment or a ReplicaSet makes pods of; None where it says none, as somebody else's."""
+    metadata: Json = item.get("spec", {}).get("template", {}).get("metadata", {})
+    roll: str | None = metadata.get("annotations", {}).get(ROLL_ANNOTATION)
+    return roll
+
+
+def _revision(replica_set: Json) -> int:
+    return int(replica_set["metadata"].get("annotations", {}).get(_REVISION, 0))
 
 
 def _cannot_be_made(status: Json) -> tuple[str, str] | None:

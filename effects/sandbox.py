@@ -301,7 +301,7 @@ class SandboxCluster:
         return after.seen
 
     def rollout(self, ref: Ref) -> Rollout | None:
-        """See `Cluster.rollout`. Always observed: the simulated controllers never lag behind."""
+        """See `Cluster.rollout`. Observed unless it stands still: the simulated controllers never lag behind."""
         with self._transaction() as (tx, now):
             stored = self._current(tx, ref, now)
             if stored is None or ref.kind != "Deployment":

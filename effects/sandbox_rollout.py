@@ -12,6 +12,7 @@ Simplified against Kubernetes:
 
 * Only rolling updates, and `maxUnavailable` is always 0. Replicas added while a rollout is stuck are of the newest
   template instead of being spread over all of them.
+* While a Deployment is paused or being deleted, no pod is made or goes, not even to scale it.
 * Pods that will never be ready are given up at once when a newer template comes.
 * A pod goes without a grace period: none is ever terminating.
 * A pod's fate depends on its first container's image alone (see `Fate`): not on probes, resources, or on the ConfigMaps
@@ -29,7 +30,7 @@ from typing import Any
 
 import orjson
 
-from effects.cluster import APP_LABEL, FATAL_REASONS, Manifest, Pod, Rollout, trouble_of
+from effects.cluster import APP_LABEL, FATAL_REASONS, Manifest, Pod, Rollout, is_terminating, standstill, trouble_of
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 DEFAULT_NODE = "sandbox-node"
@@ -77,6 +78,8 @@ class Plan:
         surge: How many pods there may be beyond the desired ones, 1 or more.
         deadline: Seconds without progress after which a rollout is called failed.
         startup: Seconds from a pod's creation until it is ready.
+        stands: Why the controllers do nothing about it, or None; as of `effects.cluster.standstill`.
+        terminating: Whether it is being deleted.
     """
 
     name: str
@@ -89,6 +92,8 @@ class Plan:
     surge: int
     deadline: float
     startup: float
+    stands: tuple[str, str] | None = None
+    terminating: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +158,8 @@ def plan_of(manifest: Manifest, *, uid: str, startup: float) -> Plan:
         surge=_surge(max_surge(spec), desired),
         deadline=spec.get("progressDeadlineSeconds", DEFAULT_DEADLINE),
         startup=startup,
+        stands=standstill(manifest),
+        terminating=is_terminating(manifest),
     )
 
 
@@ -201,6 +208,8 @@ def _next_event(state: State, plan: Plan, *, until: float) -> float | None:
 
 def _settle(state: State, plan: Plan) -> State:
     """Lets the controllers act until, at this moment, there is nothing left for them to do."""
+    if plan.stands is not None:
+        return state
     if state.template != plan.template:
         state = replace(state, template=plan.template, progressed_at=state.at, rolls=state.rolls + 1)
     while (after := _step(state, plan)) is not state:
@@ -293,21 +302,22 @@ def _is_complete(state: State, plan: Plan) -> bool:
 def rollout_of(state: State, plan: Plan, *, now: float) -> Rollout:
     """The progress of an advanced state at ``now`` (Unix time in seconds)."""
     now = max(now, state.at)
-    new = sorted((pod for pod in state.pods if pod.template == plan.template), key=lambda pod: pod.name)
-    old = [pod for pod in state.pods if pod.template != plan.template]
+    newest = plan.template if state.template == plan.template and not plan.terminating else None
+    new = sorted((pod for pod in state.pods if pod.template == newest), key=lambda pod: pod.name)
+    old = [pod for pod in state.pods if pod.template != newest]
     pods = [view(pod, now=now, startup=plan.startup) for pod in new]
-    complete = _is_complete(state, plan)
+    complete = newest is not None and _is_complete(state, plan)
     return Rollout(
         desired=plan.desired,
         updated=len(new),
         ready=sum(pod.ready for pod in pods),
         old=len(old),
         old_ready=sum(is_ready(pod, at=state.at, startup=plan.startup) for pod in old),
-        observed=True,
+        observed=newest is not None,
         complete=complete,
         failed=None if complete else _verdict(pods, state, plan, now),
         pods=pods,
-        trouble=None if complete else trouble_of(pods),
+        trouble=None if complete else plan.stands or trouble_of(pods),
     )
 
 
@@ -322,13 +332,14 @@ def due_at(state: State, plan: Plan, *, now: float) -> float | None:
     """When the status of an advanced state changes next by itself (Unix time in seconds), or None."""
     moments = [_ready_at(pod, plan.startup) for pod in state.pods if fate_of(pod.image) is Fate.RUNS]
     due = [moment for moment in moments if moment > now]
-    if not _is_complete(state, plan) and not _is_late(state, plan, now):
+    if plan.stands is None and not _is_complete(state, plan) and not _is_late(state, plan, now):
         due.append(state.progressed_at + plan.deadline)
     return min(due, default=None)
 
 
 def _is_late(state: State, plan: Plan, now: float) -> bool:
-    return not _is_complete(state, plan) and now - state.progressed_at > plan.deadline
+    late = plan.stands is None and now - state.progressed_at > plan.deadline
+    return late and not _is_complete(state, plan)
 
 
 def _verdict(pods: Sequence[Pod], state: State, plan: Plan, now: float) -> tuple[str, str] | None:

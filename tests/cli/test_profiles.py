@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 
 from cli.follow_up import completed, tell_kubectl
 from cli.options import INVOCATION
+from cli.status_facts import why_not_ready
+from effects.cluster import Rollout, standstill
+from effects.rollout import RolloutLook
 from tests.cli_support import Cli
 
 PROD = ("profile", "create", "prod", "--context", "ctx", "--namespace", "shop")
@@ -267,15 +271,30 @@ def test_a_profile_is_changed_by_replacing_it(prod: Cli) -> None:
     assert (current(prod)["context"], current(prod)["namespace"]) == ("other", "team-a")
 
 
+@pytest.fixture
+def told_kubectl() -> Iterator[None]:
+    tell_kubectl("my ctx", Path("/my/kc"))
+    yield
+    INVOCATION.kubectl = ""
+
+
+@pytest.mark.usefixtures("told_kubectl")
 def test_a_namespace_is_made_in_the_cluster_that_is_meant() -> None:
     said = "Create it: kubectl create namespace shop"
+    to_be_typed = "Create it: kubectl --context 'my ctx' --kubeconfig /my/kc create namespace shop"
+    assert completed(said) == completed(to_be_typed) == to_be_typed
+    INVOCATION.kubectl = ""
     assert completed(said) == said
-    tell_kubectl("my ctx", Path("/my/kc"))
-    try:
-        to_be_typed = "Create it: kubectl --context 'my ctx' --kubeconfig /my/kc create namespace shop"
-        assert completed(said) == completed(to_be_typed) == to_be_typed
-    finally:
-        INVOCATION.kubectl = ""
+
+
+@pytest.mark.usefixtures("told_kubectl")
+def test_a_paused_deployment_is_resumed_in_the_cluster_that_is_meant() -> None:
+    paused = standstill({"metadata": {"namespace": "shop", "name": "web"}, "spec": {"paused": True}})
+    none = {"updated": 0, "ready": 0, "old": 0, "old_ready": 0}
+    rollout = Rollout(desired=1, **none, observed=False, complete=False, failed=None, pods=[], trouble=paused)
+    progress = RolloutLook(verdict="waiting", ready=0, desired=1, rollout=rollout)
+    resume = "kubectl --context 'my ctx' --kubeconfig /my/kc -n shop rollout resume deployment/web"
+    assert why_not_ready(progress) == f"DeploymentPaused: somebody paused it; go on with {resume}"
 
 
 # Addresses of databases

@@ -24,6 +24,7 @@ def user(request: pytest.FixtureRequest, cli: Cli) -> Iterator[Cli]:
             yield cli
 
 
+SHOP = Ref("Deployment", "default", "user-service")
 HEALTHY = "✅ Deployment is healthy — pods Running"
 
 
@@ -32,7 +33,7 @@ def test_a_restart_and_a_scale_wait_for_their_pods(user: Cli) -> None:
     assert user.run("deploy", "restart", "--wait").done().lines[-1] == HEALTHY
     assert user.run("deploy", "scale", "--replicas", "3", "--wait").done().lines[-1] == HEALTHY
     cluster = user.cluster()
-    rollout = cluster.rollout(Ref("Deployment", "default", "user-service"))
+    rollout = cluster.rollout(SHOP)
     cluster.close()
     assert rollout is not None
     assert (rollout.complete, rollout.ready) == (True, 3)
@@ -54,6 +55,33 @@ def test_pods_that_fail_end_a_restart_and_a_restore_with_4(user: Cli) -> None:
 def test_pods_that_are_late_end_a_restart_with_5(user: Cli) -> None:
     user.run("deploy", "--image", "held:1").done()
     user.run("deploy", "restart", "--wait", "--timeout", "0.5s").failed(5)
+
+
+RESUME = "DeploymentPaused: somebody paused it; go on with kubectl -n default rollout resume deployment/user-service"
+
+
+def test_the_status_of_a_paused_deployment_says_how_to_go_on_and_calls_no_release_failed(user: Cli) -> None:
+    user.run("deploy", "--image", "broken:1", "--wait").failed(4)
+    edit(user, {"paused": True})
+    user.run("deploy", "--image", "nginx:2", "--wait", "--timeout", "2s").failed(5)
+    assert f"0 of 1 pods are ready ({RESUME})" in user.run("deploy", "status").done().stdout
+    assert user.run("deploy", "events").done().stdout.count("RolloutFailed") == 1
+    edit(user, {"paused": None})
+    user.run("deploy", "status", "--wait").done()
+
+
+def test_who_waits_for_pods_of_a_paused_deployment_is_told_how_to_go_on(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--wait").done()
+    edit(cli, {"paused": True})
+    waited = cli.run("deploy", "--image", "nginx:2", "--wait", "--timeout", "0.5s").failed(5)
+    assert f"the pods were not ready within 0.5 s (0 of 1 ready): {RESUME}" in waited.error
+
+
+def edit(cli: Cli, spec: dict[str, object]) -> None:
+    """Somebody changes the Deployment by hand."""
+    cluster = cli.cluster()
+    cluster.edit(SHOP, {"spec": spec})
+    cluster.close()
 
 
 def test_a_status_waits_for_the_pods_of_whatever_is_newest(user: Cli) -> None:

@@ -35,6 +35,7 @@ from effects.cluster import (
     Watch,
     ref_of,
 )
+from effects.desired import ROLL_ANNOTATION
 from effects.managers import owner_of
 from effects.sandbox import SandboxCluster
 from tests.kubernetes_support import Administrator, everything_told, kubeconfig
@@ -150,14 +151,20 @@ def named(wanted: Object, name: str) -> Object:
     return {**wanted, "metadata": {**wanted["metadata"], "name": name}}
 
 
-def deployment(namespace: str, *, image: str = "nginx:1", replicas: int = REPLICAS) -> Object:
-    fates = {"held": {"fakelet/hold": "true"}, "crash": {"fakelet/fail": "CrashLoopBackOff"}}
+def deployment(namespace: str, *, image: str = "nginx:1", replicas: int = REPLICAS, roll: str = "1") -> Object:
+    fates: Mapping[str, Mapping[str, str]] = {
+        "held": {"fakelet/hold": "true"},
+        "crash": {"fakelet/fail": "CrashLoopBackOff"},
+    }
     spec = {
         "replicas": replicas,
         "selector": {"matchLabels": {"app": "shop"}},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "template": {
-            "metadata": {"labels": {"app": "shop"}, "annotations": fates.get(image.partition(":")[0], {})},
+            "metadata": {
+                "labels": {"app": "shop"},
+                "annotations": {ROLL_ANNOTATION: roll, **fates.get(image.partition(":")[0], {})},
+            },
             "spec": {"containers": [{"name": "shop", "image": image}]},
         },
     }
@@ -1074,6 +1081,44 @@ def test_a_pod_that_waits_neither_fails_nor_completes(cluster: Cluster, namespac
         assert found.failed is None
         assert (found.ready, found.old_ready) == (0, REPLICAS)
         assert {pod.phase for pod in found.pods} == {"Pending"}
+
+
+def pause(adapter: Adapter, wanted: Object, paused: bool) -> None:
+    adapter.edit(ref_of(wanted), {"spec": {"paused": paused}}, "kubectl-rollout")
+
+
+@pytest.mark.parametrize("image", ["nginx:1", "nginx:does-not-exist"])
+def test_while_it_is_paused_older_pods_are_not_taken_for_those_of_a_newer_roll(adapter: Adapter, image: str) -> None:
+    cluster, first = adapter.cluster, deployment(adapter.namespace, image=image)
+    create(cluster, first)
+    rolled_out(cluster, first, lambda found: found.complete or found.failed)
+    pause(adapter, first, True)
+    wanted = deployment(adapter.namespace, image="nginx:2", roll="2")
+    update(cluster, wanted)
+    for found in rollouts(cluster, wanted, during=1.0):
+        assert (found.observed, found.complete, found.failed, found.pods) == (False, False, None, [])
+        assert found.trouble is not None
+        assert found.trouble[0] == "DeploymentPaused"
+        assert f"kubectl -n {adapter.namespace} rollout resume deployment/shop" in found.trouble[1]
+    pause(adapter, wanted, False)
+    assert {pod.image for pod in rolled_out(cluster, wanted, lambda found: found.complete).pods} == {"nginx:2"}
+
+
+def test_what_is_paused_once_its_pods_are_ready_stays_complete(adapter: Adapter) -> None:
+    wanted = running(adapter.cluster, adapter.namespace)
+    pause(adapter, wanted, True)
+    assert rolled_out(adapter.cluster, wanted, lambda found: found.complete).trouble is None
+
+
+def test_what_is_being_deleted_neither_completes_nor_fails(adapter: Adapter) -> None:
+    cluster, wanted = adapter.cluster, running(adapter.cluster, adapter.namespace)
+    adapter.edit(ref_of(wanted), {"metadata": {"finalizers": ["1ctl.dev/test"]}}, "holder")
+    cluster.delete(ref_of(wanted), uid=None)
+    for found in rollouts(cluster, wanted, during=0.5):
+        assert (found.complete, found.failed) == (False, None)
+        assert found.trouble == ("DeploymentTerminating", "it is being deleted")
+    adapter.edit(ref_of(wanted), {"metadata": {"finalizers": None}}, "holder")
+    eventually(lambda: cluster.rollout(ref_of(wanted)) is None)
 
 
 # Logs

@@ -11,6 +11,7 @@ from effects.rollout import RolloutLook, RolloutWatch
 from ledger.commands import Destroy, Restart, Scale
 from ledger.events import RolloutCompleted, RolloutFailed
 from tests.effects.worlds import Counter, Meddled, World, eventually, image, request
+from tests.worker.crews import edit
 
 BROKEN = image("nginx:does-not-exist")
 
@@ -77,6 +78,21 @@ def test_a_new_roll_after_a_failed_one_completes(world: World) -> None:
     assert world.settle().verdict == "completed"
     assert [type(fact) for fact in facts(world)] == [RolloutFailed, RolloutCompleted]
     assert world.life.rollout == "completed"
+
+
+def test_what_became_of_older_pods_is_not_recorded_of_a_roll_that_is_paused(world: World) -> None:
+    world.do(BROKEN)
+    world.settle()
+    edit(world, world.named("Deployment"), {"spec": {"paused": True}})
+    world.do(image())
+    looks = waited(world, timeout=1.0)
+    assert {each.verdict for each in looks} == {"waiting"}
+    assert looks[-1].rollout is not None
+    assert looks[-1].rollout.trouble is not None
+    assert looks[-1].rollout.trouble[0] == "DeploymentPaused"
+    assert len(facts(world)) == 1
+    edit(world, world.named("Deployment"), {"spec": {"paused": None}})
+    assert world.settle().verdict == "completed"
 
 
 def test_a_restart_is_a_roll_of_its_own_and_scaling_is_none(world: World) -> None:
