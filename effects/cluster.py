@@ -105,6 +105,7 @@ class Seen(Value):
         generation: Counts changes of its spec from 1, and of a Deployment's annotations; None for kinds without one.
         owners: Uids of the objects that own it.
         secret_keys: Of a Secret that somebody applied, the keys of its data, sorted; None where nobody can tell.
+        terminating: Whether it is being deleted: nothing saves it any more, though a finalizer may keep it for long.
     """
 
     uid: str
@@ -114,6 +115,7 @@ class Seen(Value):
     generation: int | None = None
     owners: tuple[str, ...] = ()
     secret_keys: tuple[str, ...] | None = None
+    terminating: bool = False
 
     @property
     def state(self) -> str:
@@ -241,7 +243,7 @@ def trouble_of(pods: Sequence[Pod]) -> tuple[str, str] | None:
 
 
 def is_terminating(object_: Manifest) -> bool:
-    """Whether an object is being deleted: nothing saves it any more, though a finalizer may keep it for long."""
+    """`Seen.terminating` of a whole object."""
     return "deletionTimestamp" in object_["metadata"]
 
 

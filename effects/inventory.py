@@ -5,6 +5,7 @@ cluster says so and the object is looked at again.
 
 * Lists and watches tell of objects with our label only. That such an object is not there is known from them; whether
   somebody else has an object of that name shows when ours is made, which fails then.
+* What is being deleted is asked about until it is gone: whoever waits for that may be nobody that is told.
 * Secrets are in no list. Of them only our own looks and writes are known.
 * What is known never goes back: a list, a watch and our own writes tell of the same object, each with a delay of its own.
 * Kept small, since there are tens of thousands: per object one tuple of short texts.
@@ -53,6 +54,7 @@ class Known(NamedTuple):
     digest: str
     owners: str
     secret_keys: tuple[str, ...] | None
+    terminating: bool
 
     def seen(self) -> Seen:
         """As a look would have found it."""
@@ -66,6 +68,7 @@ class Known(NamedTuple):
             generation=self.generation,
             owners=tuple(self.owners.split()),
             secret_keys=self.secret_keys,
+            terminating=self.terminating,
         )
 
 
@@ -83,6 +86,7 @@ def known(seen: Seen) -> Known:
         digest=annotations.get(DIGEST_ANNOTATION, ""),
         owners=sys.intern(" ".join(seen.owners)),  # usually one, which owns all other objects of its app
         secret_keys=seen.secret_keys,
+        terminating=seen.terminating,
     )
 
 
@@ -264,7 +268,7 @@ class Inventory:
         """Like `Cluster.look`; without a request where the answer is known."""
         with self._lock:
             found = self._known.get(ref)
-            asks = ref in self._ask or ref in self._going
+            asks = ref in self._ask or ref in self._going or (found is not None and found.terminating)
             if found is not None and found.ledger == ledger_id and not asks:
                 return found.seen()
             if found is None and not asks and self._is_known_absent(ref):

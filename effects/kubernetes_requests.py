@@ -124,6 +124,7 @@ def seen_of(metadata: Json, *, secret_keys: tuple[str, ...] | None = None) -> Se
         generation=metadata.get("generation"),
         owners=tuple(each["uid"] for each in metadata.get("ownerReferences") or ()),
         secret_keys=secret_keys,
+        terminating="deletionTimestamp" in metadata,
     )
 
 

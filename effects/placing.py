@@ -101,7 +101,7 @@ class Placer:
         cluster: Where.
         epoch: Fencing epoch.
         healer: Records what was edited by hand, and whether it is set back; None: a conflict is a refusal.
-        removal_seconds: How long to wait for the cluster to let go of an object of an earlier life.
+        removal_seconds: How long to wait for the cluster to let go of an object that has to go first.
     """
 
     ledger: FactWriter
@@ -120,23 +120,28 @@ class Placer:
             ChangedMeanwhileError: It is not as it was read; begin again.
             FieldConflictError: Somebody else owns a field of it, and there is no healer that takes it back.
             ContendedError: Somebody sets a field again each time it is set back.
-            StillThereError: An object of an earlier life does not go.
+            StillThereError: An object that is being deleted, or is of an earlier life, does not go.
             SealedError: Its values cannot be opened here.
         """
         app, life, entry = job.app, job.life, job.entry
         seen = self.cluster.look(entry.ref, ledger_id=self.ledger_id)
         if seen is None:
             return self._make(job)
-        if not self._is_ours(app, entry.ref, seen):
-            return self._send(job, seen, force=True)  # somebody else's, and adopted
+        ours = self._is_ours(app, entry.ref, seen)
         other = seen.labels.get(LIFE_LABEL)
-        if other != life.deployment_id:
+        if ours and other != life.deployment_id:
             if other is None or self.ledger.find(other) != app.id:
                 raise not_ours(entry.ref, seen)  # of an app of this ledger that goes by another cluster name
             leftover = {entry.ref: seen.uid}  # of an earlier life
             delete(self.cluster, leftover)
             wait_until_gone(self.cluster, leftover, ledger_id=self.ledger_id, seconds=self.removal_seconds)
             return self._send(job, None)
+        if seen.terminating:  # what is written to it now would go with it
+            going = {entry.ref: seen.uid}
+            wait_until_gone(self.cluster, going, ledger_id=self.ledger_id, seconds=self.removal_seconds)
+            return self._make(job)
+        if not ours:
+            return self._send(job, seen, force=True)  # somebody else's, and adopted
         if self._asks_anew(job, seen) or _owner_changed(app, life, job.owner_uid):
             return self._update(job, seen)
         if self.healer is None or self.healer.is_as_left(life, entry.ref, seen, job.known, job.lost(seen)):

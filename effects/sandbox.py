@@ -247,7 +247,7 @@ class SandboxCluster:
                 return after.seen
             check_rules(after.manifest, before=None if stored is None else stored.manifest)
             after = self._advanced(tx, write(tx, after), now, replanned=True)
-            if _is_orphan(tx, after) or "deletionTimestamp" in after.manifest["metadata"]:
+            if _is_orphan(tx, after) or after.seen.terminating:
                 _delete(tx, after, now)
             return after.seen
 
@@ -296,7 +296,7 @@ class SandboxCluster:
             return after.seen
         check_rules(after.manifest, before=stored.manifest)
         after = self._advanced(tx, write(tx, after), now, replanned=True)
-        if _is_orphan(tx, after) or "deletionTimestamp" in after.manifest["metadata"]:
+        if _is_orphan(tx, after) or after.seen.terminating:
             _delete(tx, after, now)
         return after.seen
 
@@ -417,9 +417,16 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _listed(kind: str, namespace: str, row: ListedRow) -> Listed:
-    labels, annotations, owners = orjson.loads(row.metadata)
-    generation = row.generation if kind in WITH_GENERATION else None
-    seen = Seen(row.uid, str(row.resource_version), labels, annotations, generation, tuple(owners))
+    labels, annotations, owners, terminating = orjson.loads(row.metadata)
+    seen = Seen(
+        uid=row.uid,
+        resource_version=str(row.resource_version),
+        labels=labels,
+        annotations=annotations,
+        generation=row.generation if kind in WITH_GENERATION else None,
+        owners=tuple(owners),
+        terminating=terminating,
+    )
     return Listed(Ref(kind, namespace, row.name), seen)
 
 

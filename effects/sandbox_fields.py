@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from effects.cluster import FieldConflictError, Seen, ref_of
+from effects.cluster import FieldConflictError, Seen, is_terminating, ref_of
 
 FieldPath = tuple[str, ...]
 """Where a field is in a manifest: the keys from the top. An entry of a merged list is named as managed fields name it."""
@@ -66,6 +66,7 @@ class Stored:
             generation=self.generation if self.manifest["kind"] in WITH_GENERATION else None,
             owners=owners_in(metadata),
             secret_keys=tuple(sorted(self.manifest.get("data", {}))) if self.manifest["kind"] == "Secret" else None,
+            terminating=is_terminating(self.manifest),
         )
 
 

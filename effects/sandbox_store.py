@@ -153,7 +153,7 @@ def load_all(tx: sqlite3.Connection, namespace: str, kind: str | None = None) ->
 
 
 class ListedRow(NamedTuple):
-    """One object of a list; labels, annotations and owners as JSON: a list is held until its last page was taken."""
+    """One object of a list; `metadata` as JSON, less what no list says: a list is held until its last page was taken."""
 
     name: str
     uid: str
@@ -172,7 +172,8 @@ def list_of(tx: sqlite3.Connection, kind: str, namespace: str, ledger_id: str) -
         labels = metadata.get("labels", {})
         if labels.get(LEDGER_LABEL) == ledger_id:
             # As text: what orjson returns itself takes 4 KiB, however short it is.
-            kept = orjson.dumps([labels, metadata.get("annotations", {}), owners_in(metadata)]).decode()
+            said = [labels, metadata.get("annotations", {}), owners_in(metadata), "deletionTimestamp" in metadata]
+            kept = orjson.dumps(said).decode()
             found.append(ListedRow(name, uid, version, generation, kept))
     return found
 

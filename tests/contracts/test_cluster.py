@@ -533,9 +533,14 @@ def test_an_object_with_a_finalizer_lingers_until_that_is_removed(adapter: Adapt
     wanted = OBJECTS[kind](adapter.namespace)
     made = create(adapter.cluster, wanted)
     adapter.edit(ref_of(wanted), {"metadata": {"finalizers": ["1ctl.dev/test"]}}, "holder")
+    assert not seen(adapter.cluster, wanted).terminating
     adapter.cluster.delete(ref_of(wanted), uid=made.uid)
     adapter.cluster.delete(ref_of(wanted), uid=made.uid)
-    assert seen(adapter.cluster, wanted).uid == made.uid
+    going = seen(adapter.cluster, wanted)
+    assert (going.uid, going.terminating) == (made.uid, True)
+    if kind != "Secret":
+        (page,) = adapter.cluster.pages(kind, adapter.namespace, ledger_id=LEDGER)
+        assert [each.seen.terminating for each in page.objects] == [True]
     adapter.edit(ref_of(wanted), {"metadata": {"finalizers": None}}, "holder")
     eventually(lambda: look(adapter.cluster, wanted) is None)
 

@@ -12,7 +12,7 @@ from effects.cluster import LEDGER_LABEL, Change, Ref
 from effects.inventory import Inventory
 from effects.reconcile import Reconciler
 from effects.removal import STILL_THERE, StillThereError, delete, wait_until_gone
-from ledger.commands import Destroy
+from ledger.commands import AdoptObject, Destroy
 from ledger.events import ApplyRefused, ResourcesRemoved
 from tests.effects.worlds import GATEWAY, Meddled, World, eventually, image, request
 from tests.worker.crews import edit, settled, working
@@ -82,6 +82,63 @@ def test_a_worker_goes_on_waiting_also_for_a_secret_that_nobody_tells_it_of(worl
         eventually(lambda: world.app.leaving is not None and world.app.leaving.parked is not None)
         let_go()
         eventually(lambda: not world.app.dirty)
+
+
+HELD = [("ConfigMap", "-environments"), ("Secret", "-secrets"), ("Deployment", ""), ("Service", "")]
+
+
+@pytest.mark.parametrize(("kind", "suffix"), HELD)
+def test_what_somebody_else_deletes_is_made_again_once_it_is_gone_and_not_written_to_before(
+    world: World, kind: str, suffix: str
+) -> None:
+    world.ask(image())
+    world.ask_secrets(TOKEN="x")
+    world.do()
+    ref = world.named(kind, suffix)
+    let_go = hold(world, ref)
+    world.cluster.delete(ref, uid=None)
+    world.ask(image("nginx:2"))
+    places = reconciler(world, remembering(world), seconds=0.3)
+    with pytest.raises(StillThereError, match=f"{ref} is being deleted"):
+        places.reconcile(world.app_id)
+    assert world.app.dirty
+    assert world.life.parked is not None
+    assert world.life.parked.reason == STILL_THERE
+    with letting_go(let_go, after=0.5):
+        app = reconciler(world, remembering(world), seconds=20).reconcile(world.app_id)
+    assert not app.dirty
+    world.assert_equal()
+    assert world.settle().verdict == "completed"
+
+
+def test_a_worker_makes_again_what_lingered_while_somebody_deleted_it(world: World) -> None:
+    with working(world, resync_seconds=3600):
+        world.ask(image())
+        settled(world)
+        let_go = hold(world, world.named("Deployment"))
+        world.cluster.delete(world.named("Deployment"), uid=None)
+        eventually(lambda: world.life.parked is not None)
+        world.ask(image("nginx:2"))
+        eventually(lambda: world.app.dirty and world.life.parked is not None)
+        let_go()
+        eventually(lambda: not world.app.dirty)
+        world.assert_equal()
+        eventually(lambda: world.life.rollout == "completed")
+
+
+def test_an_adopted_object_that_is_being_deleted_is_not_written_to_either(world: World) -> None:
+    world.ask(image())
+    ref = world.foreign("Service")
+    seen = world.cluster.look(ref, ledger_id=world.ledger.ledger_id() or "")
+    assert seen is not None
+    world.ask(AdoptObject(kind="Service", name=ref.name, uid=seen.uid))
+    let_go = hold(world, ref)
+    world.cluster.delete(ref, uid=None)
+    with pytest.raises(StillThereError):
+        reconciler(world, remembering(world), seconds=0.3).reconcile(world.app_id)
+    let_go()
+    world.reconcile()
+    world.assert_equal()
 
 
 def test_what_lingers_is_looked_at_less_and_less_often(world: World) -> None:
