@@ -359,12 +359,14 @@ class Cluster(Protocol):
             FieldConflictError: Someone else owns a field that we want to set; nothing was changed.
         """
 
-    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
-        """Take variables out of a Deployment's containers, whoever set them: what others set, no apply removes.
+    def replace_parts(self, ref: Ref, patch: Manifest, *, manager: str, expect: Seen) -> Seen:
+        """Replace parts of an object, whoever set them: what others put there, no apply removes.
+
+        What the patch sets belongs to our applies from then on, as if it had been applied.
 
         Args:
-            ref: The Deployment.
-            variables: By container, their names; without error where one is not there.
+            ref: The object, a Deployment or Service.
+            patch: A strategic merge patch without metadata; without error where something to remove is not there.
             manager: Our field manager's name.
             expect: As for `apply`.
 

@@ -2,12 +2,12 @@
 
 What others add beside our fields (defaults, status, labels, a sidecar) is not a difference. A key of a ConfigMap that
 we put there ourselves, and that is not asked for any more, is one: the next apply removes it. So is a variable that
-somebody added to our container, which no apply removes; see `strange_variables`.
+somebody added to our container, which no apply removes; see `effects.replacing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
@@ -89,17 +89,6 @@ def _compare(path: tuple[str, ...], want: Any, found: Any) -> Iterator[tuple[tup
                 yield (*path, str(name)), ABSENT, "present"  # its value may be a secret
     elif not _equal(path, want, found) and not (want in ({}, [], "") and found is ABSENT):
         yield path, want, found
-
-
-def strange_variables(wanted: Manifest, fields: Iterable[str]) -> dict[str, list[str]]:
-    """By container of ours, the variables among these fields, of which nobody asked for any."""
-    pods = wanted["spec"]["template"]["spec"] if wanted["kind"] == "Deployment" else {"containers": ()}
-    prefixes = {each["name"]: f"spec.template.spec.containers.{each['name']}.env." for each in pods["containers"]}
-    found = {
-        container: [field.removeprefix(prefix) for field in fields if field.startswith(prefix)]
-        for container, prefix in prefixes.items()
-    }
-    return {container: names for container, names in found.items() if names}
 
 
 def _is_environment(path: tuple[str, ...]) -> bool:

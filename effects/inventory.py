@@ -308,9 +308,9 @@ class Inventory:
             ref_of(manifest), lambda: self._cluster.apply(manifest, manager=manager, expect=expect, force=force)
         )
 
-    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
-        """Like `Cluster.remove_variables`, by the leader only; the result is known from then on."""
-        return self._write(ref, lambda: self._cluster.remove_variables(ref, variables, manager=manager, expect=expect))
+    def replace_parts(self, ref: Ref, patch: Manifest, *, manager: str, expect: Seen) -> Seen:
+        """Like `Cluster.replace_parts`, by the leader only; the result is known from then on."""
+        return self._write(ref, lambda: self._cluster.replace_parts(ref, patch, manager=manager, expect=expect))
 
     def _write(self, ref: Ref, write: Callable[[], Seen]) -> Seen:
         self._may_write()

@@ -51,11 +51,12 @@ from effects.kubernetes_requests import (
     apply_request,
     collection_request,
     object_request,
-    remove_variables_request,
+    replace_parts_request,
     seen_of,
 )
 from effects.kubernetes_rollout import container_to_explain, rollout_of
 from effects.kubernetes_watch import KubernetesWatch
+from effects.managers import claimed
 
 _NO_VERSION = "1"
 """A resourceVersion that no object has: etcd's first write makes revision 2. Where there is no object it is ignored."""
@@ -65,6 +66,9 @@ _VERSION_ON_CREATE = "resourceVersion should not be set on objects to be created
 
 _MOMENT_SECONDS = 0.9
 """For how long such a server's "nothing is there" is relied on; less than any lease of a worker lasts."""
+
+_CLAIMS = 5
+"""How often managed fields are written after a patch, while controllers write, too."""
 
 _LOG_BYTES = 1024 * 1024
 
@@ -247,15 +251,30 @@ class KubernetesCluster:
             raise answer.conflict_error()
         raise _changed_meanwhile(ref)
 
-    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
-        """Take variables out of a Deployment's containers; see the protocol."""
-        request = remove_variables_request(ref, variables, manager, _that_very(expect))
-        answer = self._door.ask(request, also=(404, 409, 422))
+    def replace_parts(self, ref: Ref, patch: Manifest, *, manager: str, expect: Seen) -> Seen:
+        """Replace parts of an object; see the protocol."""
+        answer = self._patch(ref, patch, manager, _that_very(expect))
+        replaced = answer.seen()
+        for _ in range(_CLAIMS):
+            metadata = answer.document["metadata"]
+            managed = claimed(metadata.get("managedFields") or (), manager)
+            if managed is None:
+                return _only_reported_since(ref, replaced, answer.seen())
+            try:
+                answer = self._patch(ref, {"metadata": {"managedFields": managed}}, manager, _that_very(answer.seen()))
+            except ChangedMeanwhileError:  # controllers write at once
+                answer = self._door.ask(object_request("GET", ref, "look at"), also=(404,))
+                if answer.status == 404:
+                    break
+        raise _changed_meanwhile(ref)
+
+    def _patch(self, ref: Ref, patch: Manifest, manager: str, precondition: Mapping[str, str]) -> ApiAnswer:
+        answer = self._door.ask(replace_parts_request(ref, patch, manager, precondition), also=(404, 409, 422))
         if answer.status == 422 and not answer.names_field("metadata.uid"):
             raise answer.error()
         if answer.status != 200:
             raise _changed_meanwhile(ref)
-        return answer.seen()
+        return answer
 
     def _uid_of(self, manifest: Manifest) -> str | None:
         """The object's present uid: field conflicts are reported before a uid is compared."""
@@ -363,6 +382,13 @@ def _page(kind: str, namespace: str, document: Json) -> Page:
 
 def _that_very(expect: Seen) -> Mapping[str, str]:
     return {"uid": expect.uid, "resourceVersion": expect.resource_version}
+
+
+def _only_reported_since(ref: Ref, before: Seen, now: Seen) -> Seen:
+    """The object as it is now, if nothing but its managed fields and its status was written meanwhile."""
+    if before.uid != now.uid or before.generation != now.generation:
+        raise _changed_meanwhile(ref)
+    return now
 
 
 def _changed_meanwhile(ref: Ref) -> ChangedMeanwhileError:

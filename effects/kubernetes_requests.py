@@ -101,17 +101,11 @@ def apply_request(
     return object_request("PATCH", ref_of(manifest), "apply", query=query, body=body, content_type=APPLY)
 
 
-def remove_variables_request(
-    ref: Ref, variables: Mapping[str, Sequence[str]], manager: str, precondition: Mapping[str, str]
-) -> ApiRequest:
-    """A strategic merge patch, which may delete entries of a list that others own."""
-    containers = [
-        {"name": container, "env": [{"name": name, "$patch": "delete"} for name in names]}
-        for container, names in variables.items()
-    ]
-    body = {"metadata": precondition, "spec": {"template": {"spec": {"containers": containers}}}}
+def replace_parts_request(ref: Ref, patch: Manifest, manager: str, precondition: Mapping[str, str]) -> ApiRequest:
+    """A strategic merge patch, which may remove what others own."""
+    body = {**patch, "metadata": {**patch.get("metadata", {}), **precondition}}
     query = {"fieldManager": manager}
-    return object_request("PATCH", ref, "take variables out of", query=query, body=body, content_type=STRATEGIC_MERGE)
+    return object_request("PATCH", ref, "replace parts of", query=query, body=body, content_type=STRATEGIC_MERGE)
 
 
 def seen_of(metadata: Json, *, secret_keys: tuple[str, ...] | None = None) -> Seen:

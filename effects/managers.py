@@ -48,6 +48,31 @@ def owner_of(live: Manifest, field: str) -> str | None:
     return ", ".join(dict.fromkeys(owners)) or None
 
 
+def claimed(entries: Sequence[Mapping[str, Any]], manager: str) -> list[Mapping[str, Any]] | None:
+    """Managed fields with what a manager set by patches as if it had applied it, or None if they are so already.
+
+    To an API server, one who patches and one who applies are two managers, even of one name: they would share these
+    fields, and no later apply could change or remove them.
+    """
+    patched = [each for each in entries if _is_by(each, manager, "Update")]
+    if not patched:
+        return None
+    applied = next((each for each in entries if _is_by(each, manager, "Apply")), {**patched[0], "operation": "Apply"})
+    fields: Mapping[str, Any] = {}
+    for each in (applied, *patched):
+        fields = _united(fields, each.get("fieldsV1") or {})
+    others = [each for each in entries if each != applied and each not in patched]
+    return [{**applied, "fieldsV1": fields}, *others]
+
+
+def _is_by(entry: Mapping[str, Any], manager: str, operation: str) -> bool:
+    return (entry.get("manager"), entry.get("operation")) == (manager, operation) and not entry.get("subresource")
+
+
+def _united(one: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**one, **{key: _united(one.get(key, {}), below) for key, below in other.items()}}
+
+
 def _owns(fields: Mapping[str, Any], value: object, field: str) -> bool:
     """Whether something at the field, or a whole that it is part of, is among these fields of this value."""
     if not field:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 
 from effects.cluster import (
     DIGEST_ANNOTATION,
@@ -17,6 +18,7 @@ from effects.cluster import (
     ChangedMeanwhileError,
     Cluster,
     ClusterError,
+    ClusterRefusedError,
     FieldConflictError,
     Manifest,
     NotOursError,
@@ -25,13 +27,13 @@ from effects.cluster import (
     state_of,
 )
 from effects.crash_points import crash_point
-from effects.desired import DesiredObject, owner
-from effects.drift import differences, strange_variables
-from effects.healing import GONE, PRESENT, Healer, conflicting, field_drifts, key_of
-from effects.managers import manager_of
-from effects.marks import lost_marks
+from effects.desired import owner
+from effects.drift import differences
+from effects.healing import GONE, Healer, conflicting, field_drifts
+from effects.job import Job
+from effects.managers import manager_of, owner_of
 from effects.removal import delete, wait_until_gone
-from effects.secret_values import LazyValues
+from effects.replacing import REPLACEABLE, Replacement, parts_to_replace
 from effects.sending import position_text, reflected, send
 from ledger.app import App, Life
 from ledger.events import AppliedObject, FieldDrift
@@ -41,54 +43,6 @@ from ledger.text import Lines
 
 class LedgerBehindError(ClusterError):
     """The cluster reflects events that this ledger does not have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One object to be made as desired.
-
-    Attributes:
-        app: The app as it was read.
-        life: Its open life.
-        entry: The object.
-        owner_uid: Uid of the object that owns it; None for that one itself.
-        values: The life's secret values.
-        made: With uids, what was found or written so far.
-    """
-
-    app: App
-    life: Life
-    entry: DesiredObject
-    owner_uid: str | None
-    values: LazyValues
-    made: dict[Ref, str]
-
-    @property
-    def known(self) -> AppliedObject | None:
-        """The object as it was recorded when it was left, if nothing else was asked of it since."""
-        return self.before if self.before is not None and self.before.digest == self.entry.digest else None
-
-    @property
-    def before(self) -> AppliedObject | None:
-        """The object as it was recorded when it was left, whatever is asked of it now."""
-        name = (self.entry.ref.kind, self.entry.ref.name)
-        return next((each for each in self.life.objects if (each.kind, each.name) == name), None)
-
-    @property
-    def differs(self) -> bool:
-        """Whether the object is known not to be as it was asked for."""
-        return bool(self.life.drift.get(key_of(self.entry.ref)))
-
-    def lost(self, seen: Seen) -> Sequence[FieldDrift]:
-        """Which of our marks it lacks, and a Secret of its keys."""
-        return tuple(lost_marks(self.entry, seen, self.owner_uid))
-
-    def left_as(self, seen: Seen) -> AppliedObject:
-        """The object, which was not written: what is known about the state that it was left in stays known."""
-        if self.known is not None and self.known.uid == seen.uid:
-            return self.known
-        ref = self.entry.ref
-        return AppliedObject(kind=ref.kind, name=ref.name, uid=seen.uid, digest=self.entry.digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,16 +86,13 @@ class Placer:
         if ours and other != life.deployment_id:
             if other is None or self.ledger.find(other) != app.id:
                 raise not_ours(entry.ref, seen)  # of an app of this ledger that goes by another cluster name
-            leftover = {entry.ref: seen.uid}  # of an earlier life
-            delete(self.cluster, leftover)
-            wait_until_gone(self.cluster, leftover, ledger_id=self.ledger_id, seconds=self.removal_seconds)
-            return self._send(job, None)
+            return self._make_again(job, seen)  # of an earlier life
         if seen.terminating:  # what is written to it now would go with it
             going = {entry.ref: seen.uid}
             wait_until_gone(self.cluster, going, ledger_id=self.ledger_id, seconds=self.removal_seconds)
             return self._make(job)
         if not ours:
-            return self._send(job, seen, force=True)  # somebody else's, and adopted
+            return self._overrule(job, seen, force=True)  # somebody else's, and adopted
         if self._asks_anew(job, seen) or _owner_changed(app, life, job.owner_uid):
             return self._update(job, seen)
         if self.healer is None or self.healer.is_as_left(life, entry.ref, seen, job.known, job.lost(seen)):
@@ -175,8 +126,10 @@ class Placer:
     def _update(self, job: Job, seen: Seen) -> AppliedObject:
         """Something else is asked of the object now. What others have set in it meanwhile is drift, too."""
         try:
-            left = self._send(job, seen)
+            left = self._overrule(job, seen)
         except FieldConflictError as error:
+            if error.owners.keys() == {manager_of(self.ledger_id)}:
+                return self._send(job, seen, force=True)  # our own, if we were interrupted while we replaced parts
             if self.healer is None or not self.healer.heals:
                 raise
             return self._set_back(job, seen, conflicting(error))
@@ -190,9 +143,10 @@ class Placer:
         """The object says that it is as desired, but it was written since it was left; look what is different."""
         if job.entry.ref.kind == "Secret":
             return self._compare_secret(job, seen)
-        _, found = self._read(job)
+        live, found = self._read(job)
         known = {each.field for each in found}
-        return self._settle(job, seen, [*found, *(each for each in job.lost(seen) if each.field not in known)])
+        fields = [*found, *(each for each in job.lost(seen) if each.field not in known)]
+        return self._settle(job, seen, fields, parts_to_replace(job.entry.manifest, live, additions=True))
 
     def _read(self, job: Job) -> tuple[Manifest, Sequence[FieldDrift]]:
         """The object as it is, and what is different."""
@@ -217,32 +171,64 @@ class Placer:
             crash_point("before DriftHealed")
         return self._confirm(job, left, lost)
 
-    def _settle(self, job: Job, seen: Seen, fields: Sequence[FieldDrift]) -> AppliedObject:
+    def _settle(
+        self, job: Job, seen: Seen, fields: Sequence[FieldDrift], parts: Replacement | None = None
+    ) -> AppliedObject:
         """Set back what differs, or only record it."""
         assert self.healer is not None
         if fields and self.healer.heals:
-            return self._set_back(job, seen, fields)
+            return self._set_back(job, seen, fields, parts)
         self.healer.found(job.app.id, job.life, job.entry.ref, fields)
         self.healer.compared(job.entry.ref, seen, job.lost(seen))
         return job.left_as(seen)
 
-    def _set_back(self, job: Job, seen: Seen, fields: Sequence[FieldDrift]) -> AppliedObject:
+    def _set_back(
+        self, job: Job, seen: Seen, fields: Sequence[FieldDrift], parts: Replacement | None = None
+    ) -> AppliedObject:
         assert self.healer is not None
         ref = job.entry.ref
         self.healer.found(job.app.id, job.life, ref, fields)
-        additions = [each for each in fields if each.wanted is None and each.found == PRESENT]
-        added = strange_variables(job.entry.manifest, [each.field for each in additions])
-        if not added:
-            left = self._send(job, seen, force=True)
+        if parts is None:
+            left = self._overrule(job, seen, force=True)
             crash_point("before DriftHealed")
             return self._confirm(job, left, fields)
-        seen = self.cluster.remove_variables(ref, added, manager=manager_of(self.ledger_id), expect=seen)
+        seen = self.cluster.replace_parts(ref, parts.patch, manager=manager_of(self.ledger_id), expect=seen)
         crash_point("before DriftHealed")
         # Recorded before anything else is written: controllers write at once, and a look finds them gone.
-        left = self._confirm(job, _applied(job, seen), additions)
-        if len(additions) < len(fields):
-            raise ChangedMeanwhileError(f"{ref} differs in more than variables that were added")
+        settled = [each for each in fields if parts.settles(each.field)]
+        left = self._confirm(job, job.written(seen), settled)
+        if len(settled) < len(fields):
+            raise ChangedMeanwhileError(f"{ref} differs in more than parts that were replaced")
         return left
+
+    def _overrule(self, job: Job, seen: Seen, *, force: bool = False) -> AppliedObject:
+        """Send the object. What makes the cluster refuse it because somebody put it in place of ours goes first."""
+        ref = job.entry.ref
+        try:
+            return self._send(job, seen, force=force)
+        except ClusterRefusedError as error:
+            if error.status != HTTPStatus.UNPROCESSABLE_ENTITY or ref.kind not in REPLACEABLE:
+                raise
+            live = self.cluster.read(ref)
+            parts = live and parts_to_replace(job.entry.manifest, live, additions=False)
+            if not live or not parts:
+                raise
+        fields = [
+            FieldDrift(field=each, wanted=None, found=None, manager=owner_of(live, each)) for each in parts.fields
+        ]
+        if self.healer is not None:
+            self.healer.found(job.app.id, job.life, ref, fields)
+        seen = self.cluster.replace_parts(ref, parts.patch, manager=manager_of(self.ledger_id), expect=seen)
+        if self.healer is not None:
+            self.healer.healed(job.app.id, job.life, ref, fields)
+        return self._send(job, seen, force=force)
+
+    def _make_again(self, job: Job, seen: Seen) -> AppliedObject:
+        """Delete the very object that was seen, and make ours."""
+        found = {job.entry.ref: seen.uid}
+        delete(self.cluster, found)
+        wait_until_gone(self.cluster, found, ledger_id=self.ledger_id, seconds=self.removal_seconds)
+        return self._send(job, None)
 
     def _confirm(self, job: Job, left: AppliedObject, fields: Sequence[FieldDrift] = ()) -> AppliedObject:
         """Record which of the fields that were set back are as asked for now, and whatever differs.
@@ -279,7 +265,7 @@ class Placer:
             force=force,
         )
         job.made[job.entry.ref] = seen.uid
-        return _applied(job, seen)
+        return job.written(seen)
 
     def _is_ours(self, app: App, ref: Ref, seen: Seen) -> bool:
         """Whether the object carries our label already; one that was adopted may not yet."""
@@ -299,11 +285,6 @@ class Placer:
         if position > (self.epoch, app.head):
             raise ChangedMeanwhileError(f"{ref} reflects a later position than was read")
         return True
-
-
-def _applied(job: Job, seen: Seen) -> AppliedObject:
-    ref = job.entry.ref
-    return AppliedObject(kind=ref.kind, name=ref.name, uid=seen.uid, digest=job.entry.digest, state=seen.state)
 
 
 def _owner_changed(app: App, life: Life, uid: str | None) -> bool:

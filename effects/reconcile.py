@@ -31,7 +31,8 @@ from effects.cluster import (
 from effects.crash_points import crash_point
 from effects.desired import Surroundings, asked_for, desired, named_objects, owner
 from effects.healing import CONTENDED, ContendedError, Healer
-from effects.placing import Job, Placer, is_adopted, not_ours
+from effects.job import Job
+from effects.placing import Placer, is_adopted, not_ours
 from effects.redacted import RedactedError, refuse_redacted
 from effects.removal import STILL_THERE, StillThereError, delete, wait_until_gone
 from effects.secret_values import LazyValues

@@ -57,12 +57,13 @@ from effects.cluster import (
 from effects.sandbox_fields import (
     SERVER_METADATA,
     WITH_GENERATION,
+    Manager,
     Stored,
     edit,
     managed_fields,
     merge,
-    without_variables,
 )
+from effects.sandbox_patches import merge_patched, strategic_patched
 from effects.sandbox_rollout import (
     Plan,
     SimulatedPod,
@@ -251,13 +252,13 @@ class SandboxCluster:
                 _delete(tx, after, now)
             return after.seen
 
-    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
-        """See `Cluster.remove_variables`."""
+    def replace_parts(self, ref: Ref, patch: Manifest, *, manager: str, expect: Seen) -> Seen:
+        """See `Cluster.replace_parts`."""
         with self._transaction() as (tx, now):
             stored = self._current(tx, ref, now)
             _check_expected(ref, stored, expect)
             assert stored is not None
-            return self._edited(tx, stored, without_variables(stored.manifest, variables), manager, now)
+            return self._edited(tx, stored, strategic_patched(stored.manifest, patch), Manager(manager, "Apply"), now)
 
     def delete(self, ref: Ref, *, uid: str | None) -> None:
         """See `Cluster.delete`. Dependents are gone at once; what has a finalizer lingers until that is removed."""
@@ -286,12 +287,12 @@ class SandboxCluster:
             stored = self._current(tx, ref, now)
             if stored is None:
                 raise ClusterRefusedError(f"there is no {ref}", status=404, reason="NotFound")
-            return self._edited(tx, stored, patch, manager, now)
+            return self._edited(tx, stored, merge_patched(stored.manifest, patch), Manager(manager, "Update"), now)
 
     def _edited(
-        self, tx: sqlite3.Connection, stored: Stored, patch: Mapping[str, Any], manager: str, now: float
+        self, tx: sqlite3.Connection, stored: Stored, manifest: dict[str, Any], editor: Manager, now: float
     ) -> Seen:
-        after = edit(stored, patch, manager)
+        after = edit(stored, manifest, editor)
         if after == stored:
             return after.seen
         check_rules(after.manifest, before=stored.manifest)

@@ -1,7 +1,7 @@
 """Who owns which field of the sandbox's objects, and what applying and editing do to them. Pure.
 
-Server-side apply merges maps by key, containers and their variables by name, and takes every other list, ports included,
-as one value. An edit by hand takes the fields that it changes away from everybody else, as an update does in Kubernetes.
+Server-side apply merges maps by key, containers and their variables by name, ports by their numbers, and takes every
+other list as one value. An edit by hand takes the fields that it changes away from everybody else, as an update does in Kubernetes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from effects.cluster import FieldConflictError, Seen, is_terminating, ref_of
 FieldPath = tuple[str, ...]
 """Where a field is in a manifest: the keys from the top. An entry of a merged list is named as managed fields name it."""
 
-MERGED_BY_NAME = frozenset({"containers", "env"})
-"""Lists of which several managers may own entries."""
+MERGED_BY: Mapping[str, Sequence[tuple[str, ...]]] = {
+    "containers": [("name",)],
+    "env": [("name",)],
+    "ports": [("containerPort", "protocol"), ("port", "protocol")],
+}
+"""Lists of which several managers may own entries, and what tells these apart."""
 
 _ENTRY = "k:"
 
@@ -91,35 +95,22 @@ def merge(stored: Stored, wanted: dict[str, Any], manager: str, *, force: bool =
     manifest = orjson.loads(orjson.dumps(stored.manifest))
     shared = frozenset[FieldPath]().union(*others.values())
     gone = stored.owners.get(applier, frozenset()) - fields.keys() - shared
-    for path in sorted(gone, key=_is_name_of_entry):  # names last: others may have put something into an entry
-        if not _is_name_of_entry(path) or _at(manifest, path[:-1]).keys() == {"name"}:
+    for path in sorted(gone, key=_is_of_key):  # keys last: others may have put something into an entry
+        if not _is_of_key(path) or (_at(manifest, path[:-1]) or {}).keys() <= _key_of(path[-2]).keys():
             _remove(manifest, path)
     for path, value in fields.items():
         _set(manifest, path, value)
     return _changed(stored, manifest, others | {applier: frozenset(fields)})
 
 
-def edit(stored: Stored, patch: Mapping[str, Any], manager: str) -> Stored:
-    """A JSON merge patch (RFC 7386); what it changes belongs to its manager alone."""
-    manifest = _patched(stored.manifest, patch)
+def edit(stored: Stored, manifest: dict[str, Any], editor: Manager) -> Stored:
+    """The object with this content: what is changed belongs to its editor alone."""
     before, after = dict(_leaves(stored.manifest)), dict(_leaves(manifest))
     changed = {path for path, value in after.items() if path not in before or before[path] != value} - IDENTITY
     lost = changed | (before.keys() - after.keys())
-    editor = Manager(manager, "Update")
     owners = {other: paths - lost for other, paths in stored.owners.items()}
     owners[editor] = owners.get(editor, frozenset()) | changed
     return _changed(stored, manifest, owners)
-
-
-def without_variables(deployment: Mapping[str, Any], variables: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """A merge patch that takes these variables, named by container, out of a Deployment."""
-    containers = [
-        {**each, "env": [entry for entry in each["env"] if entry["name"] not in variables.get(each["name"], ())]}
-        if "env" in each
-        else each
-        for each in deployment["spec"]["template"]["spec"]["containers"]
-    ]
-    return {"spec": {"template": {"spec": {"containers": containers}}}}
 
 
 def _changed(stored: Stored, manifest: dict[str, Any], owners: Mapping[Manager, frozenset[FieldPath]]) -> Stored:
@@ -161,18 +152,6 @@ def _fields_v1(paths: frozenset[FieldPath]) -> dict[str, Any]:
     return fields
 
 
-def _patched(target: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, Mapping):
-            result[key] = _patched(result.get(key), value)
-        else:
-            result[key] = value
-    return result
-
-
 def _leaves(node: Any, path: FieldPath = ()) -> Iterator[tuple[FieldPath, Any]]:
     """The fields of a manifest; lists that are not merged, and empty maps, are fields. An empty merged list is none."""
     for key, value in (inner := _inner(node, path)).items():
@@ -185,26 +164,37 @@ def _inner(node: Any, path: FieldPath) -> Mapping[str, Any]:
     """What is merged key by key at this path, by the keys of a `FieldPath`."""
     if isinstance(node, dict):
         return node
-    if not _is_merged(node, path) or not all(isinstance(entry, dict) and "name" in entry for entry in node):
+    if not _is_merged(node, path) or not all(_entry_key(path[-1], entry) for entry in node):
         return {}
-    return {_entry_key(entry["name"]): entry for entry in node}
+    return {_entry_key(path[-1], entry): entry for entry in node}
 
 
 def _is_merged(node: Any, path: FieldPath) -> bool:
-    return isinstance(node, dict) or (isinstance(node, list) and path[-1] in MERGED_BY_NAME)
+    return isinstance(node, dict) or (isinstance(node, list) and path[-1] in MERGED_BY)
 
 
-def _entry_key(name: object) -> str:
-    return _ENTRY + orjson.dumps({"name": name}).decode()
+def _entry_key(name: str, entry: Any) -> str:
+    """What tells an entry of the list of that name apart, as managed fields write it; empty if nothing does."""
+    for keys in MERGED_BY[name]:
+        if isinstance(entry, dict) and entry.keys() >= set(keys):
+            return _ENTRY + orjson.dumps({key: entry[key] for key in keys}).decode()
+    return ""
 
 
-def _is_name_of_entry(path: FieldPath) -> bool:
-    return len(path) > 1 and path[-1] == "name" and path[-2].startswith(_ENTRY)
+def _key_of(key: str) -> dict[str, Any]:
+    """The fields that tell the entry apart."""
+    fields: dict[str, Any] = orjson.loads(key.removeprefix(_ENTRY))
+    return fields
+
+
+def _is_of_key(path: FieldPath) -> bool:
+    return len(path) > 1 and path[-2].startswith(_ENTRY) and path[-1] in _key_of(path[-2])
 
 
 def _child(node: Any, key: str) -> Any:
     if isinstance(node, list):
-        return next((each for each in node if isinstance(each, dict) and _entry_key(each.get("name")) == key), None)
+        wanted = _key_of(key).items() if key.startswith(_ENTRY) else ()
+        return next((each for each in node if isinstance(each, dict) and wanted and wanted <= each.items()), None)
     return node.get(key) if isinstance(node, dict) else None
 
 
@@ -233,7 +223,7 @@ def _conflicts(
 def _conflict_error(manifest: dict[str, Any], conflicts: Mapping[Manager, frozenset[FieldPath]]) -> FieldConflictError:
     owners: dict[str, list[str]] = {}
     for manager, paths in sorted(conflicts.items()):
-        owners.setdefault(manager.name, []).extend(map(_dotted, sorted(paths)))
+        owners.setdefault(manager.name, []).extend(_dotted(manifest, path) for path in sorted(paths))
     said = "; ".join(f"{name} owns {', '.join(fields)}" for name, fields in owners.items())
     return FieldConflictError(
         f"another field manager owns fields of {ref_of(manifest)}: {said}",
@@ -242,10 +232,12 @@ def _conflict_error(manifest: dict[str, Any], conflicts: Mapping[Manager, frozen
     )
 
 
-def _dotted(path: FieldPath) -> str:
+def _dotted(manifest: dict[str, Any], path: FieldPath) -> str:
     """A field as `effects.drift` names it."""
-    names = (orjson.loads(key.removeprefix(_ENTRY))["name"] if key.startswith(_ENTRY) else key for key in path)
-    return ".".join(map(str, names))
+    return ".".join(
+        str(_at(manifest, path[: at + 1]).get("name", key)) if key.startswith(_ENTRY) else key
+        for at, key in enumerate(path)
+    )
 
 
 def _clashes(manifest: dict[str, Any], theirs: FieldPath, path: FieldPath, value: Any) -> bool:
@@ -264,7 +256,7 @@ def _set(manifest: dict[str, Any], path: FieldPath, value: Any) -> None:
         child = _child(node, key)
         wanted = list if below.startswith(_ENTRY) else dict
         if not isinstance(child, wanted):
-            child = orjson.loads(key.removeprefix(_ENTRY)) if key.startswith(_ENTRY) else wanted()
+            child = _key_of(key) if key.startswith(_ENTRY) else wanted()
             _put(node, key, child)
         node = child
     if value != {} or not isinstance(_child(node, path[-1]), dict):
@@ -282,9 +274,10 @@ def _remove(node: Any, path: FieldPath) -> None:
     """Removes a field and the maps and entries that it leaves empty; one that others have put something into stays."""
     head, *rest = path
     child = _child(node, head)
-    if rest and isinstance(child, (dict, list)):
+    with_entry = len(rest) == 1 and _is_of_key(path)  # what tells an entry apart goes with it
+    if rest and not with_entry and isinstance(child, (dict, list)):
         _remove(child, tuple(rest))
-    if child not in ({}, []) and (rest or _is_merged(child, path)):
+    if not with_entry and child not in ({}, []) and (rest or _is_merged(child, path)):
         return
     if isinstance(node, dict):
         node.pop(head, None)

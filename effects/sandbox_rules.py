@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from effects.cluster import API_VERSIONS, ClusterRefusedError, Manifest, ref_of
+from effects.replacing import PROBES
 from effects.sandbox_rollout import max_surge
 
 NAMESPACE = "default"
@@ -48,6 +49,9 @@ def check_rules(manifest: dict[str, Any], *, before: dict[str, Any] | None) -> N
         _check_data(manifest, before)
     if manifest["kind"] == "Deployment":
         _check_deployment(manifest["metadata"]["name"], manifest.get("spec", {}), before)
+    if manifest["kind"] == "Service":
+        ports = value_at(manifest, ("spec", "ports")) or ()
+        _check_names("spec.ports", ports, are_needed=len(ports) > 1)
     if manifest["kind"] == "Service" and before is not None and _address(manifest) != _address(before):
         raise invalid("spec.clusterIP is immutable")
 
@@ -92,8 +96,31 @@ def _check_deployment(name: str, spec: dict[str, Any], before: dict[str, Any] | 
     containers = value_at(spec, ("template", "spec", "containers"))
     if not containers or not all(container.get("name") and container.get("image") for container in containers):
         raise invalid(f"deployment {name}: spec.template.spec.containers need a name and an image each")
+    for container in containers:
+        _check_container(container)
     if not re.fullmatch(r"\d+%?", max_surge(spec)):
         raise invalid(f"deployment {name}: spec.strategy.rollingUpdate.maxSurge is not a number or percentage")
+
+
+def _check_container(container: dict[str, Any]) -> None:
+    """Where a container has one of several things, another one beside it is refused."""
+    for variable in container.get("env", ()):
+        path, sources = f"env.{variable.get('name')}.valueFrom", variable.get("valueFrom") or {}
+        if variable.get("value") and sources:
+            raise invalid(f"{path}: may not be specified when `value` is not empty")
+        if len(sources) > 1:
+            raise invalid(f"{path}: may not have more than one field specified at a time")
+    if len(PROBES & container.get("readinessProbe", {}).keys()) > 1:
+        raise invalid("readinessProbe: may not specify more than 1 handler type")
+    _check_names(f"containers.{container['name']}.ports", container.get("ports", ()), are_needed=False)
+
+
+def _check_names(path: str, ports: Sequence[dict[str, Any]], *, are_needed: bool) -> None:
+    names = [port["name"] for port in ports if port.get("name")]
+    if are_needed and len(names) < len(ports):
+        raise invalid(f"{path}: name: Required value")
+    if len(set(names)) < len(names):
+        raise invalid(f"{path}: name: Duplicate value")
 
 
 def _address(service: dict[str, Any]) -> Any:

@@ -36,7 +36,9 @@ from effects.cluster import (
     ref_of,
 )
 from effects.desired import ROLL_ANNOTATION
+from effects.drift import differences
 from effects.managers import owner_of
+from effects.replacing import parts_to_replace
 from effects.sandbox import SandboxCluster
 from tests.kubernetes_support import Administrator, everything_told, kubeconfig
 
@@ -620,6 +622,16 @@ def a_container_with(namespace: str, *names: str) -> Object:
     return wanted
 
 
+def patch_of(container: Object) -> Object:
+    """A patch of the Deployment's container."""
+    return {"spec": {"template": {"spec": {"containers": [{"name": "shop", **container}]}}}}
+
+
+def without_variables(*names: str) -> Object:
+    """A patch that removes these variables."""
+    return patch_of({"env": [{"name": name, "$patch": "delete"} for name in names]})
+
+
 @pytest.mark.parametrize("names", [("OURS", "ALSO_OURS"), ()])
 def test_no_apply_removes_a_variable_that_somebody_added_to_our_container(
     adapter: Adapter, names: tuple[str, ...]
@@ -644,9 +656,9 @@ def test_a_variable_is_removed_whoever_set_it_and_ours_stay_ours(adapter: Adapte
 
     def removed() -> Seen | None:
         try:
-            return cluster.remove_variables(
+            return cluster.replace_parts(
                 ref_of(wanted),
-                {"shop": ["EXTRA", "NEVER_THERE"]},
+                without_variables("EXTRA", "NEVER_THERE"),
                 manager=OURS,
                 expect=seen(cluster, wanted),
             )
@@ -660,6 +672,102 @@ def test_a_variable_is_removed_whoever_set_it_and_ours_stay_ours(adapter: Adapte
     assert owner_of(live, "spec.template.spec.containers.shop.env.OURS") == f"{OURS} (Apply)"
     update(cluster, a_container_with(adapter.namespace))
     assert variables(adapter, wanted) == []
+
+
+def edit_container(adapter: Adapter, wanted: Object, **changes: Any) -> None:
+    """Somebody changes fields of the container."""
+    live = adapter.cluster.read(ref_of(wanted))
+    assert live is not None
+    (container,) = live["spec"]["template"]["spec"]["containers"]
+    edited = {"spec": {"template": {"spec": {"containers": [{**container, **changes}]}}}}
+    adapter.edit(ref_of(wanted), edited, "kubectl-set")
+
+
+FROM_SETTINGS = {"configMapKeyRef": {"name": "settings", "key": "a"}}
+FROM_POD = {"fieldRef": {"fieldPath": "metadata.name"}}
+EIGHTY = {"containerPort": 80, "name": "http", "protocol": "TCP"}
+
+
+@pytest.mark.parametrize(
+    ("edited", "field"),
+    [
+        ({"env": [{"name": "A", "value": "hand"}]}, "env.A"),
+        ({"env": [{"name": "A", "valueFrom": FROM_POD}]}, "env.A"),
+        ({"ports": [EIGHTY]}, "ports"),
+        ({"readinessProbe": {"tcpSocket": {"port": 80}}}, "readinessProbe"),
+    ],
+)
+def test_what_somebody_put_in_place_of_ours_is_refused_beside_it_and_replaced(
+    adapter: Adapter, edited: Object, field: str
+) -> None:
+    cluster, wanted = adapter.cluster, deployment(adapter.namespace, replicas=0)
+    (container,) = wanted["spec"]["template"]["spec"]["containers"]
+    container["env"] = [{"name": "A", "valueFrom": FROM_SETTINGS}]
+    container["ports"] = [{"containerPort": 8080, "name": "http", "protocol": "TCP"}]
+    container["readinessProbe"] = {"httpGet": {"path": "/", "port": 8080}}
+    create(cluster, wanted)
+    edit_container(adapter, wanted, **edited)
+
+    def refused() -> ClusterRefusedError | None:
+        try:
+            cluster.apply(wanted, manager=OURS, expect=seen(cluster, wanted), force=True)
+        except ClusterRefusedError as error:
+            return error
+        except ChangedMeanwhileError:
+            return None
+        raise AssertionError("it was not refused")
+
+    assert eventually(refused).status == 422
+
+    def replaced() -> Seen | None:
+        live = cluster.read(ref_of(wanted))
+        assert live is not None
+        parts = parts_to_replace(wanted, live, additions=True)
+        assert parts is not None
+        assert parts.fields == [f"spec.template.spec.containers.shop.{field}"]
+        try:
+            return cluster.replace_parts(ref_of(wanted), parts.patch, manager=OURS, expect=seen(cluster, wanted))
+        except ChangedMeanwhileError:
+            return None
+
+    eventually(replaced)
+    live = cluster.read(ref_of(wanted))
+    assert live is not None
+    assert differences(wanted, live) == []
+    assert parts_to_replace(wanted, live, additions=True) is None
+    assert owner_of(live, f"spec.template.spec.containers.shop.{field}") == f"{OURS} (Apply)"
+    for key in ("env", "ports"):
+        del container[key]
+    update(cluster, wanted)
+    stored = adapter.stored(ref_of(wanted))["spec"]["template"]["spec"]["containers"][0]
+    assert not {key for key in ("env", "ports") if stored.get(key)}
+
+
+@pytest.mark.parametrize("theirs", [{"port": 80, "name": "http"}, {"port": 80}])
+def test_a_port_of_a_service_that_has_the_place_of_ours_is_refused_beside_it_and_replaced(
+    adapter: Adapter, theirs: Object
+) -> None:
+    cluster, wanted = adapter.cluster, service(adapter.namespace)
+    wanted["spec"]["ports"] = [{"name": "http", "port": 8080, "protocol": "TCP", "targetPort": 8080}]
+    create(cluster, wanted)
+    others = [{**theirs, "protocol": "TCP", "targetPort": 80}]
+    selector = {**wanted["spec"]["selector"], "version": "2"}
+    adapter.edit(ref_of(wanted), {"spec": {"ports": others, "selector": selector}}, "kubectl-edit")
+    with pytest.raises(ClusterRefusedError) as caught:
+        cluster.apply(wanted, manager=OURS, expect=seen(cluster, wanted), force=True)
+    assert caught.value.status == 422
+    live = cluster.read(ref_of(wanted))
+    assert live is not None
+    parts = parts_to_replace(wanted, live, additions=True)
+    assert parts is not None
+    cluster.replace_parts(ref_of(wanted), parts.patch, manager=OURS, expect=seen(cluster, wanted))
+    live = cluster.read(ref_of(wanted))
+    assert live is not None
+    assert differences(wanted, live) == []
+    assert live["spec"]["selector"] == wanted["spec"]["selector"]
+    wanted["spec"]["ports"] = [{"name": "http", "port": 9090, "protocol": "TCP", "targetPort": 9090}]
+    update(cluster, wanted)
+    assert [each["port"] for each in adapter.stored(ref_of(wanted))["spec"]["ports"]] == [9090]
 
 
 @pytest.mark.parametrize("how", ["changed", "replaced", "gone"])
@@ -676,7 +784,7 @@ def test_no_variable_is_removed_from_what_is_not_as_it_was_seen(adapter: Adapter
         wanted["metadata"]["annotations"] = {POSITION_ANNOTATION: "0.2"}
         update(cluster, wanted)
     with pytest.raises(ChangedMeanwhileError):
-        cluster.remove_variables(ref_of(wanted), {"shop": ["OURS"]}, manager=OURS, expect=stale)
+        cluster.replace_parts(ref_of(wanted), without_variables("OURS"), manager=OURS, expect=stale)
     assert how == "gone" or variables(adapter, wanted) == ["OURS"]
 
 

@@ -376,11 +376,11 @@ class Meddled:
 
         return self._call("apply", ref_of(manifest), do)
 
-    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
+    def replace_parts(self, ref: Ref, patch: Manifest, *, manager: str, expect: Seen) -> Seen:
         def do() -> Seen:
-            return self._real.remove_variables(ref, variables, manager=manager, expect=expect)
+            return self._real.replace_parts(ref, patch, manager=manager, expect=expect)
 
-        return self._call("remove variables", ref, do)
+        return self._call("replace parts", ref, do)
 
     def delete(self, ref: Ref, *, uid: str | None) -> None:
         self._call("delete", ref, lambda: self._real.delete(ref, uid=uid))
@@ -431,4 +431,4 @@ def killed() -> None:
 
 def writes(calls: Sequence[tuple[str, Ref]]) -> list[tuple[str, Ref]]:
     """The calls that change the cluster."""
-    return [call for call in calls if call[0] in ("apply", "remove variables", "delete")]
+    return [call for call in calls if call[0] in ("apply", "replace parts", "delete")]

@@ -6,7 +6,7 @@ out through the proxy. Lists and watches are right: a reconcile makes none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 from effects.cluster import (
@@ -53,9 +53,9 @@ class Planned(Meddled):
 
         return self._asked("patch", ref_of(manifest), do)
 
-    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
+    def replace_parts(self, ref: Ref, patch: Manifest, *, manager: str, expect: Seen) -> Seen:
         def do() -> Seen:
-            return super(Planned, self).remove_variables(ref, variables, manager=manager, expect=expect)
+            return super(Planned, self).replace_parts(ref, patch, manager=manager, expect=expect)
 
         return self._asked("patch", ref, do)
 

@@ -136,7 +136,7 @@ def test_a_healer_that_does_not_force_is_caught(tmp_path: Path, monkeypatch: pyt
     """The defect: what others set is recorded as set back, and stays as it is."""
     from effects.placing import Placer
 
-    def only_say_so(self: Any, job: Any, seen: Any, fields: Any) -> Any:
+    def only_say_so(self: Any, job: Any, seen: Any, fields: Any, parts: Any) -> Any:
         self.healer.found(job.app.id, job.life, job.entry.ref, fields)
         self.healer.healed(job.app.id, job.life, job.entry.ref, fields)
         self.healer.compared(job.entry.ref, seen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from random import Random
@@ -149,7 +149,7 @@ class Weather:
             return None
         self._calls += 1
         fault = self._armed.pop(self._calls, None)
-        if fault is Fault.STALLED and not call.startswith(("apply", "remove variables", "delete")):
+        if fault is Fault.STALLED and not call.startswith(("apply", "replace parts", "delete")):
             self._armed.setdefault(self._calls + 1, fault)  # what is late and changes nothing harms nobody
             return None
         if fault is not None:
@@ -304,15 +304,15 @@ class WeatherCluster:
 
         return self._call(f"apply {ref}", do)
 
-    def remove_variables(self, ref: Ref, variables: Mapping[str, Sequence[str]], *, manager: str, expect: Seen) -> Seen:
+    def replace_parts(self, ref: Ref, patch: Manifest, *, manager: str, expect: Seen) -> Seen:
         def do() -> Seen:
             done = self.wrote("apply", ref)
-            seen = self.real.remove_variables(ref, variables, manager=manager, expect=expect)
+            seen = self.real.replace_parts(ref, patch, manager=manager, expect=expect)
             self.writes += 1
             done()
             return seen
 
-        return self._call(f"remove variables {ref}", do)
+        return self._call(f"replace parts {ref}", do)
 
     def delete(self, ref: Ref, *, uid: str | None) -> None:
         def do() -> None:

@@ -46,7 +46,7 @@ def facts(world: World, *kinds: type[Event]) -> list[Event]:
 
 
 def writes(meddled: Meddled) -> list[tuple[str, str]]:
-    return [(method, ref.kind) for method, ref in meddled.calls if method in ("apply", "remove variables", "delete")]
+    return [(method, ref.kind) for method, ref in meddled.calls if method in ("apply", "replace parts", "delete")]
 
 
 # -- What is asked for ---------------------------------------------------------------------------------------------

@@ -1,0 +1,111 @@
+"""What somebody put in place of our parts of an object is set back, and keeps no deploy from being applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from effects.managers import manager_of
+from ledger.commands import AdoptObject, Deploy, Restart, SetEnv, UnsetEnv
+from ledger.events import ApplyRefused, DriftHealed
+from tests.effects.worlds import Meddled, World, eventually, image
+from tests.worker.crews import edit, settled, working
+from tests.worker.test_worker import facts
+
+
+def edit_container(world: World, **changes: Any) -> None:
+    """Somebody changes the app's container."""
+    (container,) = world.objects()[world.named("Deployment")]["spec"]["template"]["spec"]["containers"]
+    containers = [{**container, **changes}]
+    edit(world, world.named("Deployment"), {"spec": {"template": {"spec": {"containers": containers}}}}, "kubectl-set")
+
+
+def edit_port(world: World, number: int) -> None:
+    """Somebody gives the app's Service another port."""
+    ports = [{"name": "http", "port": number, "protocol": "TCP", "targetPort": number}]
+    edit(world, world.named("Service"), {"spec": {"ports": ports}})
+
+
+CONTAINERS: Mapping[str, Mapping[str, Any]] = {
+    "env": {"env": [{"name": "A", "value": "hand"}]},
+    "source": {"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]},
+    "port": {"ports": [{"name": "http", "containerPort": 80, "protocol": "TCP"}]},
+    "probe": {"readinessProbe": {"tcpSocket": {"port": 80}}},
+}
+RELEASE: Mapping[str, Any] = {"env": {"A": "1"}, "health_path": "/healthz"}
+
+
+def at_port(number: int) -> Deploy:
+    """The next release, which listens somewhere else."""
+    return replace(image("nginx:2", **RELEASE), port=number)
+
+
+@pytest.mark.parametrize("what", [*CONTAINERS, "service"])
+def test_what_stands_in_place_of_ours_is_recorded_and_replaced(world: World, what: str) -> None:
+    with working(world):
+        world.ask(image(**RELEASE))
+        settled(world)
+        if what == "service":
+            edit_port(world, 80)
+        else:
+            edit_container(world, **CONTAINERS[what])
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+        assert facts(world, ApplyRefused) == []
+        world.ask(at_port(9090))
+        settled(world)
+    world.assert_equal()
+    assert world.life.drift == {}
+
+
+@pytest.mark.parametrize("what", [*CONTAINERS, "service"])
+def test_without_a_worker_it_keeps_no_deploy_from_being_applied(world: World, what: str) -> None:
+    world.do(image(**RELEASE))
+    if what == "service":
+        edit_port(world, 80)
+    else:
+        edit_container(world, **CONTAINERS[what])
+    world.do(at_port(9090))
+    world.assert_equal()
+    world.do(UnsetEnv(keys=("A",)), SetEnv(values={"B": "1"}), Restart())
+    world.assert_equal()
+    assert facts(world, ApplyRefused) == []
+
+
+def test_where_nothing_was_edited_nothing_more_is_asked_of_the_cluster(world: World) -> None:
+    world.do(image(**RELEASE))
+    meddled = Meddled(world.cluster)
+    world.ask(image("nginx:2", **RELEASE))
+    world.reconcile(meddled)
+    assert {method for method, _ in meddled.calls} == {"look", "apply"}
+
+
+def test_an_app_of_somebody_else_with_variables_and_another_port_is_adopted(world: World) -> None:
+    labels = {"app": world.app_id.name}
+    container = {"name": world.app_id.name, "image": "theirs:1", "env": [{"name": "A", "value": "x"}]}
+    pods = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    theirs = {
+        "Deployment": {"replicas": 0, "selector": {"matchLabels": labels}, "template": pods},
+        "Service": {"selector": labels, "ports": [{"port": 80, "targetPort": 80, "protocol": "TCP"}]},
+    }
+    for kind, spec in theirs.items():
+        ref = world.named(kind)
+        metadata = {"name": ref.name, "namespace": ref.namespace}
+        version = "v1" if kind == "Service" else "apps/v1"
+        manifest = {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+        uid = world.cluster.apply(manifest, manager="someone-else", expect=None).uid
+        world.ask(AdoptObject(kind=kind, name=ref.name, uid=uid))
+    world.do(image(env={"A": "1"}))
+    world.assert_equal()
+
+
+def test_what_we_patched_ourselves_conflicts_with_nothing(world: World) -> None:
+    """As it is left if a process ends between a patch and the claim to it."""
+    world.do(image(env={"A": "1"}))
+    ours = manager_of(world.ledger.ledger_id() or "")
+    edit(world, world.named("Deployment"), {"spec": {"replicas": 3}}, ours)
+    world.do(image("nginx:3", replicas=2))
+    world.assert_equal()
