@@ -1,8 +1,9 @@
 """Where a live object differs from what the ledger asks for: field by field, of the fields we set. Pure.
 
 What others add beside our fields (defaults, status, labels, a sidecar) is not a difference. A key of a ConfigMap that
-we put there ourselves, and that is not asked for any more, is one: the next apply removes it. So is a variable that
-somebody added to our container, which no apply removes; see `effects.replacing`.
+we put there ourselves, and that is not asked for any more, is one: the next apply removes it. So is what would change
+whom our fields reach: a variable that somebody added to our container, a key more in a Service's selector, and anything
+in the rules of a route. No apply removes the first two; see `effects.replacing`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ _SUFFIXES: Mapping[str, Decimal] = {
     **{suffix: Decimal(1024) ** (power + 1) for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))},
 }
 """Kubernetes quantities: by suffix, what a number is multiplied with."""
+
+RULE_DEFAULTS: Mapping[str, object] = {"group": "", "kind": "Service", "weight": 1}
+"""What an API server adds to the rules of a route."""
 
 ABSENT = None
 """Stands for a field, or a whole object, that is not there."""
@@ -53,7 +57,7 @@ def differences(wanted: Manifest, live: Manifest | None) -> list[Difference]:
     ref = ref_of(wanted)
     if live is None:
         return [Difference(ref, "", "present", ABSENT)]
-    found = [*_compare((), _comparable(wanted), live), *_left_over(wanted, live)]
+    found = [*_compare((), _comparable(wanted), live), *_left_over(wanted, live), *_selects_less(wanted, live)]
     return [Difference(ref, ".".join(path), want, there) for path, want, there in found]
 
 
@@ -67,6 +71,15 @@ def _left_over(wanted: Manifest, live: Manifest) -> Iterator[tuple[tuple[str, ..
             yield ("data", key), ABSENT, value
 
 
+def _selects_less(wanted: Manifest, live: Manifest) -> Iterator[tuple[tuple[str, ...], object, object]]:
+    """Keys that somebody added to a Service's selector: it then selects fewer pods, or none."""
+    if wanted["kind"] != "Service":
+        return
+    for key, value in (live.get("spec", {}).get("selector") or {}).items():
+        if key not in wanted["spec"]["selector"]:
+            yield ("spec", "selector", key), ABSENT, value
+
+
 def _comparable(wanted: Manifest) -> Manifest:
     """Without the digest, which says when we sent the object and not what it is."""
     metadata = wanted["metadata"]
@@ -75,7 +88,10 @@ def _comparable(wanted: Manifest) -> Manifest:
 
 
 def _compare(path: tuple[str, ...], want: Any, found: Any) -> Iterator[tuple[tuple[str, ...], object, object]]:
-    if isinstance(want, Mapping):
+    if path == _RULES:
+        if not _is_whole(want, found):
+            yield path, want, found
+    elif isinstance(want, Mapping):
         for key, value in want.items():
             inner = found.get(key) if isinstance(found, Mapping) else ABSENT
             yield from _compare((*path, str(key)), value, inner)
@@ -89,6 +105,22 @@ def _compare(path: tuple[str, ...], want: Any, found: Any) -> Iterator[tuple[tup
                 yield (*path, str(name)), ABSENT, "present"  # its value may be a secret
     elif not _equal(path, want, found) and not (want in ({}, [], "") and found is ABSENT):
         yield path, want, found
+
+
+_RULES = ("spec", "rules")
+"""Of a route: one value, which belongs to whoever wrote it last."""
+
+
+def _is_whole(want: Any, found: Any) -> bool:
+    """Whether nothing is there but what is wanted and what an API server adds."""
+    if isinstance(want, Mapping) and isinstance(found, Mapping):
+        added = found.keys() - want.keys()
+        return all(_is_whole(value, found.get(key)) for key, value in want.items()) and all(
+            found[key] is None or found[key] == RULE_DEFAULTS.get(key) for key in added
+        )
+    if isinstance(want, Sequence) and not isinstance(want, str) and isinstance(found, Sequence):
+        return len(want) == len(found) and all(map(_is_whole, want, found))
+    return bool(want == found)
 
 
 def _is_environment(path: tuple[str, ...]) -> bool:

@@ -147,3 +147,48 @@ def test_a_field_that_was_removed_is_a_difference() -> None:
     del found["spec"]["replicas"]
     (difference,) = differences(WANTED, found)
     assert (difference.field, difference.wanted, difference.found) == ("spec.replicas", 2, ABSENT)
+
+
+def service(selector: dict[str, str]) -> Any:
+    metadata = {"name": "shop", "namespace": "default", "labels": {}, "annotations": {}}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": selector}}
+
+
+def test_a_key_more_in_a_selector_is_a_difference_since_it_selects_fewer_pods() -> None:
+    (difference,) = differences(service({"app": "shop"}), service({"app": "shop", "version": "2"}))
+    assert difference[1:] == ("spec.selector.version", ABSENT, "2")
+
+
+def route(**changes: Any) -> Any:
+    metadata = {"name": "shop", "namespace": "default", "labels": {}, "annotations": {}}
+    backend = {"name": "shop", "port": 80}
+    rule = {"backendRefs": [backend], "matches": [{"path": {"type": "PathPrefix", "value": "/"}}], **changes}
+    spec = {"hostnames": ["shop.example.com"], "rules": [rule]}
+    return {"apiVersion": "v1", "kind": "HTTPRoute", "metadata": metadata, "spec": spec}
+
+
+def test_what_an_api_server_adds_to_the_rules_of_a_route_is_no_difference() -> None:
+    backend = {"name": "shop", "port": 80, "group": "", "kind": "Service", "weight": 1}
+    assert differences(route(), route(backendRefs=[backend])) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backendRefs": [{"name": "shop", "port": 80}, {"name": "other", "port": 80, "weight": 99}]},
+        {"backendRefs": [{"name": "shop", "port": 80, "weight": 0}]},
+        {"backendRefs": [{"name": "shop", "port": 80, "namespace": "other"}]},
+        {"filters": [{"type": "URLRewrite"}]},
+        {"timeouts": {"request": "1s"}},
+        {"matches": [{"path": {"type": "PathPrefix", "value": "/"}, "headers": [{"name": "x-canary", "value": "1"}]}]},
+        {"matches": [{"path": {"type": "PathPrefix", "value": "/"}}, {"path": {"type": "Exact", "value": "/x"}}]},
+    ],
+)
+def test_anything_more_in_the_rules_of_a_route_is_a_difference(changes: dict[str, Any]) -> None:
+    assert [each.field for each in differences(route(), route(**changes))] == ["spec.rules"]
+
+
+def test_a_rule_more_is_a_difference() -> None:
+    found = route()
+    found["spec"]["rules"].append({"backendRefs": [{"name": "other", "port": 80}]})
+    assert [each.field for each in differences(route(), found)] == ["spec.rules"]

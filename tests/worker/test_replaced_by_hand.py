@@ -10,7 +10,7 @@ import pytest
 
 from effects.managers import manager_of
 from ledger.commands import AdoptObject, Deploy, Restart, SetEnv, UnsetEnv
-from ledger.events import ApplyRefused, DriftHealed
+from ledger.events import ApplyRefused, DriftDetected, DriftHealed
 from tests.effects.worlds import Meddled, World, eventually, image
 from tests.worker.crews import edit, settled, working
 from tests.worker.test_worker import facts
@@ -100,6 +100,36 @@ def test_an_app_of_somebody_else_with_variables_and_another_port_is_adopted(worl
         world.ask(AdoptObject(kind=kind, name=ref.name, uid=uid))
     world.do(image(env={"A": "1"}))
     world.assert_equal()
+
+
+def test_a_key_more_in_a_selector_is_recorded_and_removed(world: World) -> None:
+    with working(world):
+        world.ask(image())
+        settled(world)
+        edit(world, world.named("Service"), {"spec": {"selector": {"version": "2"}}})
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+    assert world.objects()[world.named("Service")]["spec"]["selector"] == {"app": world.app_id.name}
+    (found,) = facts(world, DriftDetected)
+    assert isinstance(found, DriftDetected)
+    assert [(each.field, each.found) for each in found.fields] == [("spec.selector.version", '"2"')]
+    assert world.life.drift == {}
+
+
+def test_where_else_a_route_leads_is_recorded_and_set_back(world: World) -> None:
+    ref = world.named("HTTPRoute")
+    with working(world):
+        world.ask(image())
+        settled(world)
+        rules = world.objects()[ref]["spec"]["rules"]
+        other = {"name": "other", "port": 80, "weight": 99}
+        edit(world, ref, {"spec": {"rules": [{**rules[0], "backendRefs": [*rules[0]["backendRefs"], other]}]}})
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+        assert world.objects()[ref]["spec"]["rules"] == rules
+    (found,) = facts(world, DriftDetected)
+    assert isinstance(found, DriftDetected)
+    assert [each.field for each in found.fields] == ["spec.rules"]
 
 
 def test_what_we_patched_ourselves_conflicts_with_nothing(world: World) -> None:
