@@ -424,6 +424,10 @@ class ClusterRefusedError(ClusterError):
         self.reason = reason
 
 
+class FrozenError(ClusterRefusedError):
+    """The content of an immutable object cannot be changed: it can only be deleted and made again."""
+
+
 class ChangedMeanwhileError(ClusterError):
     """The object changed, vanished or was replaced since it was looked at."""
 

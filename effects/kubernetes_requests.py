@@ -16,6 +16,7 @@ from effects.cluster import (
     ClusterUnreachableError,
     ExpiredError,
     FieldConflictError,
+    FrozenError,
     Json,
     Manifest,
     Ref,
@@ -56,6 +57,10 @@ class Options:
     body: Any = field(default=None, repr=False)
     content_type: str = JSON
     accept: str = METADATA
+
+
+_FROZEN = frozenset({"data", "binaryData", "immutable"})
+"""What nobody may change in an immutable object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +200,13 @@ class ApiAnswer:
         if self.status in {401, 429} or self.status >= 500:
             # A client that is not known learns nothing about what the cluster thinks of the request.
             return ClusterUnreachableError(message, hint=self._hint(), retry_after=self.retry_after)
-        return ClusterRefusedError(message, status=self.status, reason=self._reason(), hint=self._hint())
+        kind = FrozenError if self._is_frozen() else ClusterRefusedError
+        return kind(message, status=self.status, reason=self._reason(), hint=self._hint())
+
+    def _is_frozen(self) -> bool:
+        """Whether the server forbids to change what an immutable ConfigMap or Secret holds."""
+        forbidden = {cause.get("field") for cause in self.causes() if cause.get("reason") == "FieldValueForbidden"}
+        return self.status == HTTPStatus.UNPROCESSABLE_ENTITY and bool(forbidden & _FROZEN)
 
     def said(self) -> str:
         """Status, reason and what else the server said, less anything that may hold a value."""

@@ -20,6 +20,7 @@ from effects.cluster import (
     ClusterError,
     ClusterRefusedError,
     FieldConflictError,
+    FrozenError,
     Manifest,
     NotOursError,
     Ref,
@@ -167,6 +168,8 @@ class Placer:
             left = self._send(job, seen, position=seen.annotations.get(POSITION_ANNOTATION))
         except FieldConflictError as error:
             return self._settle(job, seen, [*lost, *conflicting(error)])
+        except FrozenError:
+            return self._settle(job, seen, [*lost, FieldDrift(field="data", wanted=None, found=None, manager=None)])
         if lost:
             crash_point("before DriftHealed")
         return self._confirm(job, left, lost)
@@ -206,6 +209,10 @@ class Placer:
         ref = job.entry.ref
         try:
             return self._send(job, seen, force=force)
+        except FrozenError:
+            if not job.entry.manifest.get("immutable"):
+                raise  # somebody froze it; others may hang on it
+            return self._make_again(job, seen)
         except ClusterRefusedError as error:
             if error.status != HTTPStatus.UNPROCESSABLE_ENTITY or ref.kind not in REPLACEABLE:
                 raise

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from effects.cluster import API_VERSIONS, ClusterRefusedError, Manifest, ref_of
+from effects.cluster import API_VERSIONS, ClusterRefusedError, FrozenError, Manifest, ref_of
 from effects.replacing import PROBES
 from effects.sandbox_rollout import max_surge
 
@@ -80,7 +80,7 @@ def _check_data(manifest: dict[str, Any], before: dict[str, Any] | None) -> None
     if before is None or not before.get("immutable"):
         return
     if not manifest.get("immutable") or data != before.get("data", {}):
-        raise invalid(f"{ref_of(manifest)} is immutable")
+        raise FrozenError(f"{ref_of(manifest)} is immutable", status=422, reason="Invalid")
 
 
 def _check_deployment(name: str, spec: dict[str, Any], before: dict[str, Any] | None) -> None:

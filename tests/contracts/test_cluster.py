@@ -27,6 +27,7 @@ from effects.cluster import (
     ClusterError,
     ClusterRefusedError,
     FieldConflictError,
+    FrozenError,
     LogsUnavailableError,
     Page,
     Ref,
@@ -768,6 +769,19 @@ def test_a_port_of_a_service_that_has_the_place_of_ours_is_refused_beside_it_and
     wanted["spec"]["ports"] = [{"name": "http", "port": 9090, "protocol": "TCP", "targetPort": 9090}]
     update(cluster, wanted)
     assert [each["port"] for each in adapter.stored(ref_of(wanted))["spec"]["ports"]] == [9090]
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+def test_what_an_immutable_object_holds_cannot_be_changed_by_force(adapter: Adapter, kind: str) -> None:
+    cluster, theirs = adapter.cluster, {**OBJECTS[kind](adapter.namespace), "immutable": True}
+    create(cluster, theirs)
+    ours = {**theirs, "data": {"other": base64.b64encode(b"x").decode()}}
+    with pytest.raises(FrozenError):
+        cluster.apply(ours, manager=OURS, expect=seen(cluster, ours), force=True)
+    other = {**theirs, "metadata": {**theirs["metadata"], "labels": {LEDGER_LABEL: "not a label"}}}
+    with pytest.raises(ClusterRefusedError) as caught:
+        cluster.apply(other, manager=OURS, expect=seen(cluster, theirs), force=True)
+    assert not isinstance(caught.value, FrozenError)
 
 
 @pytest.mark.parametrize("how", ["changed", "replaced", "gone"])

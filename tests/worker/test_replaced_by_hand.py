@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from effects.cluster import ChangedMeanwhileError, Ref
 from effects.managers import manager_of
+from effects.reconcile import ParkedError
 from ledger.commands import AdoptObject, Deploy, Restart, SetEnv, UnsetEnv
 from ledger.events import ApplyRefused, DriftDetected, DriftHealed
 from tests.effects.worlds import Meddled, World, eventually, image
+from tests.kubernetes_support import Administrator, kubeconfig
 from tests.worker.crews import edit, settled, working
 from tests.worker.test_worker import facts
 
@@ -130,6 +135,74 @@ def test_where_else_a_route_leads_is_recorded_and_set_back(world: World) -> None
     (found,) = facts(world, DriftDetected)
     assert isinstance(found, DriftDetected)
     assert [each.field for each in found.fields] == ["spec.rules"]
+
+
+def make_again(world: World, ref: Ref, data: Mapping[str, str]) -> None:
+    """Somebody makes an object again with other content, as ``kubectl replace --force`` does."""
+    old = world.objects()[ref]
+    kept = {key: old["metadata"][key] for key in ("name", "namespace", "labels", "annotations", "ownerReferences")}
+    manifest = {"apiVersion": "v1", "kind": ref.kind, "metadata": kept, "data": data, "immutable": True}
+    world.cluster.delete(ref, uid=None)
+
+    def made() -> bool:
+        with suppress(ChangedMeanwhileError):
+            if world.cluster.kind == "sandbox":
+                world.cluster.apply(manifest, manager="kubectl-replace", expect=None)
+                return True
+            administrator = Administrator(kubeconfig())
+            path = f"/api/v1/namespaces/{ref.namespace}/{ref.kind.lower()}s?fieldManager=kubectl-replace"
+            administrator._ask("POST", path, manifest)
+            administrator.close()
+            return True
+        return False
+
+    eventually(made)
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+@pytest.mark.parametrize("key", ["a", "token", "other"])
+def test_an_immutable_copy_that_was_made_again_with_other_content_is_made_again(
+    world: World, kind: str, key: str
+) -> None:
+    with working(world):
+        world.ask(image(env={"A": "1"}))
+        world.ask_secrets(TOKEN="secret")
+        world.ask(Restart())
+        settled(world)
+    name = world.copies(kind).pop()
+    ref = Ref(kind, world.namespace, name)
+    before = world.objects()[ref]["data"]
+    make_again(world, ref, {key: b64encode(b"999").decode()})
+    with working(world):
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+    assert world.objects()[ref]["data"] == before
+    assert facts(world, ApplyRefused) == []
+    assert world.life.drift == {}
+    world.assert_equal()
+
+
+def test_an_immutable_copy_is_left_as_it_is_where_drift_is_only_reported(world: World) -> None:
+    with working(world):
+        world.ask(image(env={"A": "1"}))
+        settled(world)
+    (name,) = world.copies("ConfigMap")
+    make_again(world, Ref("ConfigMap", world.namespace, name), {"a": "999"})
+    uid = world.objects()[Ref("ConfigMap", world.namespace, name)]["metadata"]["uid"]
+    with working(world, heals=False):
+        eventually(lambda: facts(world, DriftDetected))
+    assert world.objects()[Ref("ConfigMap", world.namespace, name)]["metadata"]["uid"] == uid
+
+
+def test_an_object_of_ours_that_somebody_made_immutable_is_never_deleted_for_it(world: World) -> None:
+    """What the app's objects hang on would take them with it."""
+    world.do(image(env={"A": "1"}))
+    edit(world, world.named("ConfigMap", "-environments"), {"immutable": True})
+    before = world.versions().keys()
+    with pytest.raises(ParkedError) as caught:
+        world.do(SetEnv(values={"A": "2"}))
+    assert caught.value.reason == "Invalid"
+    assert world.versions().keys() >= before
 
 
 def test_what_we_patched_ourselves_conflicts_with_nothing(world: World) -> None:
