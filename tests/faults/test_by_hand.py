@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -51,23 +51,59 @@ class Hands:
             else:
                 self._administrator.edit(ref, patch, manager)
 
-    def meddle(self, name: str) -> None:
-        """Edit or delete one object of an app."""
+    def meddle(self, name: str) -> bool:
+        """Edit or delete one object of an app; whether its pods are others then."""
         number, manager = self._chance.randrange(100), self._chance.choice(MANAGERS)
-        patches: dict[Ref, dict[str, Any]] = {
-            self.named("Deployment", name): {"spec": {"replicas": 1 + number}},
-            self.named("Service", name): {"spec": {"selector": {"app": f"theirs-{number}"}}},
-            self.named("HTTPRoute", name): {"spec": {"hostnames": [f"theirs-{number}.example.com"]}},
-            self.named("ConfigMap", f"{name}-environments"): {"data": {"greeting": f"theirs {number}", "more": "x"}},
+        patches: dict[Ref, Sequence[dict[str, Any]]] = {
+            self.named("Deployment", name): [{"spec": {"replicas": 1 + number}}, *self._containers(name, number)],
+            self.named("Service", name): services(number),
+            self.named("HTTPRoute", name): routes(name, number),
+            self.named("ConfigMap", f"{name}-environments"): [{"data": {"greeting": f"theirs {number}", "more": "x"}}],
         }
         ref = self._chance.choice(list(patches))
         if self._chance.random() < 0.3:
             self._world.cluster.delete(ref, uid=None)
-        else:
-            self.edit(ref, patches[ref], manager)
+            return False
+        patch = patches[ref][number % len(patches[ref])]
+        self.edit(ref, patch, manager)
+        return "template" in patch["spec"] if ref.kind == "Deployment" else False
+
+    def _containers(self, name: str, number: int) -> list[dict[str, Any]]:
+        """What somebody may put in place of ours in the container."""
+        live = self._world.cluster.read(self.named("Deployment", name))
+        if live is None:
+            return []
+        (container,) = live["spec"]["template"]["spec"]["containers"]
+        variables = [{"name": each["name"], "value": f"theirs {number}"} for each in container.get("env", ())]
+        edits: Sequence[dict[str, Any]] = [
+            {"env": variables},  # as `kubectl set env` does
+            {"env": [*container.get("env", ()), {"name": "THEIRS", "value": "x"}]},
+            {"ports": [{"name": "http", "containerPort": 1 + number, "protocol": "TCP"}]},
+        ]
+        return [{"spec": {"template": {"spec": {"containers": [{**container, **each}]}}}} for each in edits]
 
     def named(self, kind: str, name: str) -> Ref:
         return Ref(kind, self._world.namespace, name)
+
+
+def services(number: int) -> list[dict[str, Any]]:
+    """What somebody may change in a Service."""
+    port = {"name": "http", "port": 1 + number, "protocol": "TCP", "targetPort": 1 + number}
+    return [
+        {"spec": {"selector": {"app": f"theirs-{number}"}}},
+        {"spec": {"selector": {"version": f"theirs-{number}"}}},
+        {"spec": {"ports": [port]}},
+    ]
+
+
+def routes(name: str, number: int) -> list[dict[str, Any]]:
+    """What somebody may change in a route."""
+    backends = [{"name": name, "port": 8081}, {"name": "theirs", "port": 80, "weight": number}]
+    matches = [{"path": {"type": "PathPrefix", "value": "/"}}]
+    return [
+        {"spec": {"hostnames": [f"theirs-{number}.example.com"]}},
+        {"spec": {"rules": [{"backendRefs": backends, "matches": matches}]}},
+    ]
 
 
 @contextmanager
@@ -105,7 +141,7 @@ def test_whatever_others_do_to_objects_is_set_back_or_parked_and_theirs_is_left_
                 crowd.ask(name)
             crowd.assert_quiet()
             for _ in range(EDITS):
-                others.meddle(crowd.chance.choice(crowd.apps))
+                crowd.by_others += others.meddle(crowd.chance.choice(crowd.apps))
                 if crowd.chance.random() < 0.3:
                     crowd.ask()
             wait_until_seen(crowd)
@@ -153,6 +189,21 @@ def test_a_healer_that_does_not_force_is_caught(tmp_path: Path, monkeypatch: pyt
         others.edit(crowd.world.named("Deployment"), {"spec": {"replicas": 3}}, "kubectl-edit")
         eventually(crowd.healed)
         assert crowd.violations() == ["shop: deployment/shop has 3 in spec.replicas, not 1"]
+
+
+def test_a_healer_that_replaces_nothing_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defect: it only applies, so that what others put in place of ours makes the cluster refuse it."""
+    monkeypatch.setattr("effects.placing.parts_to_replace", lambda *_, **__: None)
+    with (
+        a_crowd(tmp_path, "sandbox, SQLite", 0, None) as crowd,
+        hands(crowd) as others,
+        working(crowd.world, resync_seconds=600),
+    ):
+        crowd.world.ask(image())
+        crowd.assert_quiet()
+        others.edit(crowd.world.named("Service"), services(80)[2], "kubectl-edit")
+        eventually(lambda: crowd.world.life.parked)
+        assert any("Duplicate value" in each for each in crowd.violations())
 
 
 @pytest.mark.kubernetes
