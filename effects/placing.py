@@ -34,7 +34,7 @@ from effects.healing import GONE, Healer, conflicting, field_drifts
 from effects.job import Job
 from effects.managers import manager_of, owner_of
 from effects.removal import delete, wait_until_gone
-from effects.replacing import REPLACEABLE, Replacement, parts_to_replace
+from effects.replacing import REPLACEABLE, Replacement, parts_to_replace, probes_left
 from effects.sending import position_text, reflected, send
 from ledger.app import App, Life
 from ledger.events import AppliedObject, FieldDrift
@@ -217,6 +217,9 @@ class Placer:
             if error.status != HTTPStatus.UNPROCESSABLE_ENTITY or ref.kind not in REPLACEABLE:
                 raise
             live = self.cluster.read(ref)
+            if live and (patch := probes_left(job.entry.manifest, live, self.ledger_id)):
+                seen = self.cluster.replace_parts(ref, patch, manager=manager_of(self.ledger_id), expect=seen)
+                return self._send(job, seen, force=force)
             parts = live and parts_to_replace(job.entry.manifest, live, additions=False)
             if not live or not parts:
                 raise

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from effects.cluster import Manifest
+from effects.managers import is_ours_alone
 
 REPLACEABLE = frozenset({"Deployment", "Service"})
 """Kinds of objects that have such parts."""
@@ -52,6 +53,33 @@ def parts_to_replace(wanted: Manifest, live: Manifest, *, additions: bool) -> Re
     for path, part in parts.items():
         _put(patch, path, part)
     return Replacement(patch, [".".join(path) for path in parts])
+
+
+def probes_left(wanted: Manifest, live: Manifest, ledger_id: str) -> Patch | None:
+    """A strategic merge patch that takes out probes of ours that nobody asks for any more; None if there are none.
+
+    An apply without such a probe would leave the parts of it that the cluster had added, and is refused for them. With
+    all that is asked of the pods, so that they are rolled once.
+
+    Args:
+        wanted: The object as desired.
+        live: The object as the cluster has it.
+        ledger_id: Whose objects are ours.
+    """
+    if wanted["kind"] != "Deployment":
+        return None
+    template, there = wanted["spec"]["template"], _by_name(live["spec"]["template"]["spec"]["containers"])
+    containers = [
+        {**each, "readinessProbe": None}
+        if "readinessProbe" in there.get(each["name"], {})
+        and "readinessProbe" not in each
+        and is_ours_alone(live, ".".join((*_CONTAINERS, each["name"], "readinessProbe")), ledger_id)
+        else each
+        for each in template["spec"]["containers"]
+    ]
+    if containers == template["spec"]["containers"]:
+        return None
+    return {"spec": {"template": {**template, "spec": {**template["spec"], "containers": containers}}}}
 
 
 Part = tuple[tuple[str, ...], Any]

@@ -9,7 +9,7 @@ import pytest
 
 from effects.cluster import Manifest
 from effects.managers import claimed
-from effects.replacing import parts_to_replace
+from effects.replacing import parts_to_replace, probes_left
 from effects.sandbox_patches import strategic_patched
 
 FROM_SETTINGS = {"configMapKeyRef": {"name": "settings", "key": "a"}}
@@ -135,3 +135,41 @@ def test_what_a_manager_patched_is_claimed_as_applied_and_nothing_of_others() ->
     assert claimed(entries, "ours") == [united, theirs, status]
     assert claimed([united, theirs, status], "ours") is None
     assert claimed([entries[2]], "ours") == [{**entries[2], "operation": "Apply"}]
+
+
+PROBE = "f:readinessProbe"
+
+
+def probed(*owners: tuple[str, str]) -> Any:
+    """A Deployment whose probe, with what a server adds, has these owners."""
+    probe = {"httpGet": {"path": "/", "port": 8080, "scheme": "HTTP"}, "periodSeconds": 10}
+    fields: Any = {"f:httpGet": {"f:path": {}, "f:port": {}}}
+    pods = {"f:containers": {'k:{"name":"shop"}': {PROBE: fields}}}
+    live = deployment({**CONTAINER, "readinessProbe": probe})
+    live["metadata"] = {
+        "managedFields": [
+            {"manager": manager, "operation": operation, "fieldsV1": {"f:spec": {"f:template": {"f:spec": pods}}}}
+            for manager, operation in owners
+        ]
+    }
+    return live
+
+
+WITHOUT_PROBE = deployment({key: value for key, value in CONTAINER.items() if key != "readinessProbe"})
+
+
+def test_a_probe_of_ours_that_nobody_asks_for_is_taken_out_with_what_the_server_added() -> None:
+    live = probed(("1ctl-l", "Apply"))
+    patch = probes_left(WITHOUT_PROBE, live, "l")
+    assert patch is not None
+    assert strategic_patched(live, patch)["spec"] == WITHOUT_PROBE["spec"]
+
+
+@pytest.mark.parametrize("owners", [[], [("kubectl-edit", "Update")], [("1ctl-l", "Apply"), ("other", "Update")]])
+def test_a_probe_that_is_somebody_elses_too_is_left(owners: list[tuple[str, str]]) -> None:
+    assert probes_left(WITHOUT_PROBE, probed(*owners), "l") is None
+
+
+def test_a_probe_that_is_asked_for_is_left() -> None:
+    assert probes_left(WANTED, probed(("1ctl-l", "Apply")), "l") is None
+    assert probes_left(SERVICE, SERVICE, "l") is None

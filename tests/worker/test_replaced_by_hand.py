@@ -80,6 +80,27 @@ def test_without_a_worker_it_keeps_no_deploy_from_being_applied(world: World, wh
     assert facts(world, ApplyRefused) == []
 
 
+def test_a_probe_that_nobody_asks_for_any_more_goes_and_the_pods_are_rolled_once(world: World) -> None:
+    world.do(image(**RELEASE))
+    eventually(lambda: revision(world) == "1")
+    world.do(image("nginx:2", health_path=""))
+    eventually(lambda: revision(world) == "2")
+    (container,) = world.objects()[world.named("Deployment")]["spec"]["template"]["spec"]["containers"]
+    assert "readinessProbe" not in container
+    world.assert_equal()
+    world.do(image("nginx:3", health_path="/"))
+    world.assert_equal()
+    assert facts(world, ApplyRefused) == facts(world, DriftDetected) == []
+    eventually(lambda: revision(world) == "3")
+
+
+def revision(world: World) -> str | None:
+    """How often the controller has made other pods."""
+    annotations = world.objects()[world.named("Deployment")]["metadata"]["annotations"]
+    found: str | None = annotations.get("deployment.kubernetes.io/revision")
+    return found
+
+
 def test_where_nothing_was_edited_nothing_more_is_asked_of_the_cluster(world: World) -> None:
     world.do(image(**RELEASE))
     meddled = Meddled(world.cluster)
