@@ -31,6 +31,9 @@ LOG_LINES = 20
 BUSY_SECONDS = 30.0
 """How long a cluster that is too busy is waited for, if it asks for that (``Retry-After``) and nobody set an earlier end."""
 
+LEAST_PAUSE_SECONDS = 0.5
+"""How long such a cluster is left alone at least: some ask for no time at all."""
+
 _AGAIN = "1ctl deploy status applies it and shows where it stands."
 
 
@@ -148,8 +151,10 @@ class Inline:
             try:
                 return self._session.reconciler(request, looked_at).reconcile(app_id, once)
             except ClusterUnreachableError as error:
-                pause = error.retry_after
-                if pause is None or time.monotonic() + pause > patience:
+                if error.retry_after is None:
+                    raise
+                pause = max(error.retry_after, LEAST_PAUSE_SECONDS)
+                if time.monotonic() + pause > patience:
                     raise
                 self._session.notice_once(f"{error.message}. It is asked again in {pause:g} s.")
             time.sleep(pause)
