@@ -304,6 +304,9 @@ def _refuse_out_of_turn(connection: sqlite3.Connection, rows: Sequence[NewRow]) 
             ((newest,),) = connection.execute(sql.STREAM_VERSION, {"stream": stream}).fetchall()
             due[stream] = newest + 1 if newest is not None else 0 if version == 0 else 1  # other programs begin with 0
         if version != due[stream]:
+            place = {"stream": stream, "after": version - 1, "upto": version, "limit": 1}
+            if 0 < version < due[stream] and not connection.execute(sql.STREAM_RANGE, place).fetchone():
+                raise LedgerDamagedError(f"a stream of the ledger has no version {version}", hint=_LOCATE)
             raise ConflictError("another writer was first")
         due[stream] += 1
 

@@ -163,9 +163,11 @@ from ledger.stores import open_store
 
 address, number, each = sys.argv[1:]
 store = open_store(address)
-for version in range(1, int(each) + 1):
-    rows = [NewRow(bytes([int(number)]) * 16, 10 * version + more, "Noted", b"{}") for more in range(version % 3 + 1)]
+version = 1
+for turn in range(1, int(each) + 1):
+    rows = [NewRow(bytes([int(number)]) * 16, version + more, "Noted", b"{}") for more in range(turn % 3 + 1)]
     store.append(rows, clock_us=1)
+    version += len(rows)
 store.close()
 """
 
@@ -173,7 +175,7 @@ store.close()
 @dose.not_few("processes append for seconds")
 def test_while_four_processes_append_it_reads_every_line_once_and_in_order(address: str, follower: Follower) -> None:
     each = 40
-    total = 4 * sum(version % 3 + 1 for version in range(1, each + 1))
+    total = 4 * sum(turn % 3 + 1 for turn in range(1, each + 1))
     arguments = [[address, str(number), str(each)] for number in range(1, 5)]
     processes = [subprocess.Popen([sys.executable, "-c", _APPENDS, *given], cwd=ROOT) for given in arguments]
     seen: list[int] = []

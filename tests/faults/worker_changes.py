@@ -73,13 +73,13 @@ def _gate_of_files() -> Any:
     for owner, names in ((SqliteStore, ("writing", "alone", "moment")), (SandboxCluster, ("_transaction", "_reading"))):
         for name in names:
             setattr(owner, name, gated(getattr(owner, name)))
-    query = SqliteStore.query
+    query = SqliteStore.query_if_there  # which every other query goes through
 
     def queried(self: SqliteStore, *args: Any) -> Any:
         with gate:
             return query(self, *args)
 
-    SqliteStore.query = queried  # type: ignore[assignment, method-assign]
+    SqliteStore.query_if_there = queried  # type: ignore[assignment, method-assign]
     return gate
 
 
