@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
@@ -9,13 +10,16 @@ from typing import TypeAlias
 from tests.bench.cluster import Server, cluster_user, server
 from tests.bench.deployers import Deployer, Ours, other_deployers
 from tests.bench.figures import Line, alone, at_most, beside
-from tests.bench.resident import resident_worker
+from tests.bench.resident import resident_worker, wait_until
 from tests.bench.run import Row, Run
 from tests.faults.proxy import Exchange, FaultProxy
 
 OBJECTS = 5
 TURNS = 3
 """Each with fresh homes, fresh namespaces and new apps: what is counted hardly varies."""
+
+QUIET_SECONDS = 1.0
+"""How long a worker has nothing to ask when it has done all that it begins with."""
 
 STEPS = {
     "first deploy": ("nginx:1", at_most(2 * OBJECTS, of="figure")),
@@ -56,8 +60,22 @@ def _turn(run: Run, at: Server, proxy: FaultProxy, number: int) -> Mapping[str, 
             counted[inline] = _steps(Ours(user), proxy)
         with cluster_user(at, directory / "resident") as user, resident_worker(user):
             user.run("deploy", "--name", "first", "--image", "nginx:1")  # when it is applied, the worker has begun
+            _wait_until_quiet(proxy)  # and looks once at what is there, which is not for what is deployed next
             counted[resident] = _steps(Ours(user), proxy)
     return counted
+
+
+def _wait_until_quiet(proxy: FaultProxy) -> None:
+    """Return when nothing was asked for some time."""
+    known, since = -1, 0.0
+
+    def is_quiet() -> bool:
+        nonlocal known, since
+        if len(proxy.exchanges) != known:
+            known, since = len(proxy.exchanges), time.monotonic()
+        return time.monotonic() - since >= QUIET_SECONDS
+
+    wait_until(is_quiet, "a worker that asks nothing any more")
 
 
 def _steps(deployer: Deployer, proxy: FaultProxy) -> Mapping[str, Sequence[Exchange]]:
