@@ -226,11 +226,16 @@ BEGIN
     FOR i IN 1 .. cardinality(streams) LOOP
         at_position := at_position + 1;
         -- Versions of a stream have no gap: a reader takes the lowest and the highest for what they should be. After a fail-over
-        -- that lost lines, or in a ledger that was put back, a stream may end before what was decided on.
+        -- that lost lines, or in a ledger that was put back, a stream may end before what was decided on. Other programs than ours
+        -- begin with version 0.
         IF i = 1 OR streams[i] <> streams[i - 1] THEN
-            SELECT coalesce(max(originator_version), CASE WHEN checked THEN 0 WHEN versions[i] = 0 THEN -1 ELSE 0 END)
-                + cardinality(array_positions(streams[:i - 1], streams[i])) INTO newest
-            FROM stored_events WHERE originator_id = streams[i];
+            SELECT max(originator_version) INTO newest FROM stored_events WHERE originator_id = streams[i];
+            IF newest IS NULL THEN
+                newest := CASE WHEN checked OR versions[array_position(streams, streams[i])] > 0 THEN 0 ELSE -1 END;
+            END IF;
+            IF i > 1 THEN
+                newest := newest + cardinality(array_positions(streams[:i - 1], streams[i]));
+            END IF;
         END IF;
         newest := newest + 1;
         IF versions[i] <> newest THEN

@@ -185,7 +185,7 @@ def test_a_version_that_is_not_the_next_of_its_stream_is_a_conflict(store: Model
 
 
 def test_a_stream_may_begin_with_version_0_as_in_other_programs(store: ModelStore) -> None:
-    store.append([line(B, 0), line(B, 1)], clock_us=NOW)
+    store.append([line(B, 0), line(C, 1), line(B, 1)], clock_us=NOW)
     with pytest.raises(ConflictError):
         store.append([line(A, 2)], clock_us=NOW)
     store.append([line(B, 2)], clock_us=NOW)
