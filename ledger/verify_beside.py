@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ledger.errors import LedgerDamagedError, UnknownEventError, UnreadableEventError
 from ledger.events import SCHEMA_VERSIONS, Deployed, Destroyed, SecretPurged, SecretSet
 from ledger.founding import founding
-from ledger.instance import REPLICA, Instance
+from ledger.instance import REPLICA, instance_row
 from ledger.misled import Misled
 from ledger.places import is_at_home
 from ledger.readable import document_of
@@ -125,7 +125,10 @@ class BesideCheck:
         here = self._store.ask("ledger.instance", {})
         if len(here) != 1:
             return Misled(upto, f"of the rows that say who may append there are {len(here)}, and not one")
-        instance = Instance(*here[0])
+        try:
+            instance = instance_row(here)
+        except LedgerDamagedError as error:
+            return Misled(upto, error.message)
         if self._reading and (wrong := _misnamed(self._store)):
             return wrong
         if appended := self._appends.end():

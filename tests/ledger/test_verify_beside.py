@@ -410,8 +410,19 @@ def test_what_is_sealed_is_what_the_lines_say(
 
 
 @pytest.mark.parametrize("address", ["sqlite"], indirect=True)
-def test_a_second_row_that_says_who_may_append_is_found(store: ModelStore, change: Change, tmp_path: Path) -> None:
-    change("INSERT INTO ledger_instance SELECT 2, instance, writer, note FROM ledger_instance")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO ledger_instance SELECT 2, instance, writer, note FROM ledger_instance",
+        "UPDATE ledger_instance SET writer = x'ff'",
+        "UPDATE ledger_instance SET instance = x'ff'",
+    ],
+    ids=["a second row", "no writer", "no instance"],
+)
+def test_a_row_that_cannot_say_who_may_append_is_found(
+    store: ModelStore, change: Change, tmp_path: Path, statement: str
+) -> None:
+    change(statement)
     assert (found := damage(store)) is not None
     assert found.fault == "beside"
     with pytest.raises(LedgerDamagedError):
