@@ -112,6 +112,8 @@ def destroy(
             answers.declined(session, answers.with_names(request, {"destroyed": False}, deployment_id=ending))
             return
         ending = answers.own_deployment(record(session, app_id, Destroy(), request, life=ending))
+    elif before is None:
+        session.terminal.notice("Another request has destroyed it: what is left is removed, and nothing is recorded.")
     content, repeated = {"destroyed": True}, before is not None
     with (
         answers.documented(session, request, lambda: content, deployment_id=ending, repeated=repeated),

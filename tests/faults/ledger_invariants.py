@@ -302,6 +302,9 @@ def end_is_true(result: Result, *, was_recorded: bool, changes: bool = True) -> 
     hold("Traceback" not in result.stderr and "something unexpected" not in result.stderr, f"7: a traceback: {said}")
     if not changes:
         return
+    if says_another_did(result):
+        hold(not was_recorded, f"7: it says that nothing is recorded, and it is: {said}")
+        return
     if says_done(result):
         hold(was_recorded, f"7: it said that it was done, and nothing is recorded: {said}")
     if result.code in RECORDED or result.code == 0:
@@ -315,6 +318,11 @@ def end_is_true(result: Result, *, was_recorded: bool, changes: bool = True) -> 
         hold(wordless or SAYS_HOW_TO_FIND_OUT.search(result.stderr), f"7: it does not say how to find out: {said}")
     else:
         hold(result.code < 0, f"7: an exit code that is not in the contract: {said}")
+
+
+def says_another_did(result: Result) -> bool:
+    """Whether it told that the app had been destroyed by another request, so that nothing was recorded of this one."""
+    return "Another request has destroyed it" in result.stderr
 
 
 def says_done(result: Result) -> bool:

@@ -189,7 +189,8 @@ class Scene:
             assert stdout is None
             result = self.cli.run(*command.words, input=command.typed)
         self.heard.append(result)
-        if command.request_id and (result.code in {0, *invariants.RECORDED} or invariants.says_done(result)):
+        told = result.code in {0, *invariants.RECORDED} or invariants.says_done(result)
+        if command.request_id and told and not invariants.says_another_did(result):
             self.acknowledged.add(command.request_id)
         return result
 
