@@ -33,12 +33,17 @@ def say_what_is_left_behind(session: Session, former: Life | None, new: Life | N
         return
     from projections.changes import changes, in_words  # noqa: PLC0415 - like all that is said once it is recorded
 
-    unlike = in_words(change for change in changes(former, new) if change.setting != "image")
+    unlike = [change for change in changes(former, new) if change.setting != "image"]
     if not unlike:
         return
+    are_secrets = [change.setting.startswith("secrets.") for change in unlike]
     first = f"1ctl deploy destroy -d {new.deployment_id}, then " if recorded else ""
     session.terminal.notice(
         f"This is a new deployment, which takes nothing over from {former.deployment_id}, destroyed before. "
-        f"Unlike that one: {unlike}"
+        f"Unlike that one: {in_words(unlike)}"
     )
-    session.terminal.notice(f"To have it as it was: {first}1ctl deploy restore -d {former.deployment_id}")
+    if all(are_secrets):
+        session.terminal.notice("Values of secrets ended with it. Set them again: 1ctl secret create --key KEY")
+        return
+    but = ", but for values of secrets, which ended with it" if any(are_secrets) else ""
+    session.terminal.notice(f"To have it as it was{but}: {first}1ctl deploy restore -d {former.deployment_id}")

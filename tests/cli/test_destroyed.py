@@ -122,10 +122,26 @@ def test_a_deploy_says_what_it_does_not_take_over_and_how_to_have_it_back(cli: C
     said = cli.run("deploy", "--image", "nginx:2").done().stderr
     second = cli.run("-o", "json", "deploy", "get").done().json["deployment_id"]
 
-    assert f"{unlike}💡 To have it as it was: 1ctl deploy restore -d {first}\n" in planned
-    back = f"1ctl deploy destroy -d {second}, then 1ctl deploy restore -d {first}\n"
-    assert f"{unlike}💡 To have it as it was: {back}" in said
+    to_have_it = "💡 To have it as it was, but for values of secrets, which ended with it: "
+    assert f"{unlike}{to_have_it}1ctl deploy restore -d {first}\n" in planned
+    assert f"{unlike}{to_have_it}1ctl deploy destroy -d {second}, then 1ctl deploy restore -d {first}\n" in said
     assert "takes nothing over" not in cli.run("deploy", "--image", "nginx:3").done().stderr
+
+
+def test_where_only_secrets_are_left_behind_no_restore_is_promised_to_bring_them_back(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1").done()
+    cli.run("secret", "create", "--key", "S", input="value\n").done()
+    cli.run("deploy", "destroy", "-y").done()
+    said = cli.run("deploy", "--image", "nginx:1").done().stderr
+    assert "secret S removed\n💡 Values of secrets ended with it. Set them again: 1ctl secret create --key KEY" in said
+    assert "deploy restore" not in said
+
+
+def test_where_no_secret_is_left_behind_nothing_is_said_of_any(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--env", "A=1").done()
+    cli.run("deploy", "destroy", "-y").done()
+    said = cli.run("deploy", "--image", "nginx:1").done().stderr
+    assert "💡 To have it as it was: 1ctl deploy destroy -d" in said
 
 
 def test_a_deploy_that_leaves_nothing_behind_but_the_image_says_nothing_of_it(destroyed: Cli) -> None:
