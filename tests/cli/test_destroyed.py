@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -170,3 +171,18 @@ def test_a_restore_of_an_app_that_was_deployed_again_names_what_ran_before(destr
 def test_a_restore_of_an_app_that_never_ended_names_no_other_deployment(deployed: Cli) -> None:
     error = deployed.run("deploy", "restore").failed(3).error
     assert error.endswith("To go back to an earlier release: 1ctl deploy rollback\n")
+
+
+def test_who_finishes_what_another_request_destroyed_is_told_that_nothing_is_recorded(deployed: Cli) -> None:
+    deployed.run("worker", "enable").done()  # none runs, so what is destroyed is not removed yet
+    deployed.run("deploy", "destroy", "-y", "--request-id", "first").failed(8)
+    deployed.run("worker", "disable", "-y").done()
+    told = "💡 Another request has destroyed it: what is left is removed, and nothing is recorded.\n"
+    assert told in deployed.run("deploy", "destroy", "-y", "--request-id", "second").done().stderr
+    assert told not in deployed.run("deploy", "destroy", "-y", "--request-id", "first").done().stderr
+    assert [line["request_id"] for line in destroyed_lines(deployed)] == ["first"]
+
+
+def destroyed_lines(cli: Cli) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = cli.run("-o", "json", "audit", "log", "--kind", "Destroyed").done().json
+    return found
