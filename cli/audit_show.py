@@ -49,9 +49,7 @@ SinceFilter = Annotated[str | None, typer.Option("--since", metavar="TIME", help
 UntilFilter = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Up to then, that second or day included.")
 ]
-KeyFilter = Annotated[
-    str | None, typer.Option("--key", metavar="KEY", callback=not_empty, help="Only events that name this key.")
-]
+KeyFilter = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Only events that name this key.")]
 RequestFilter = Annotated[
     str | None, typer.Option("--request-id", metavar="ID", callback=not_empty, help="Only what this request led to.")
 ]

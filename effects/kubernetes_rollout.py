@@ -106,7 +106,7 @@ def _pod(item: Json) -> Pod:
         uid=metadata["uid"],
         phase=status.get("phase", "Unknown"),
         ready=ready,
-        terminating="deletionTimestamp" in metadata,
+        terminating=is_terminating(item),
         reason=reason,
         message=message,
         image=ours["image"],
