@@ -203,12 +203,12 @@ def create(cluster: Cluster, wanted: Object, *, manager: str = OURS) -> Seen:
     return cluster.apply(wanted, manager=manager, expect=None)
 
 
-def update(cluster: Cluster, wanted: Object, *, manager: str = OURS) -> Seen:
+def update(cluster: Cluster, wanted: Object, *, manager: str = OURS, force: bool = False) -> Seen:
     """Apply to what is there now, again if a controller was faster, as every caller does."""
 
     def once() -> Seen | None:
         try:
-            return cluster.apply(wanted, manager=manager, expect=seen(cluster, wanted))
+            return cluster.apply(wanted, manager=manager, expect=seen(cluster, wanted), force=force)
         except ChangedMeanwhileError:
             return None
 
@@ -589,13 +589,7 @@ def test_force_heals_what_was_edited_by_hand(adapter: Adapter) -> None:
     field = "spec.template.spec.containers.shop.image"
     assert owner_of(live, field) == "kubectl-edit (Update)"
 
-    def healed() -> Seen | None:
-        try:
-            return cluster.apply(wanted, manager=OURS, expect=seen(cluster, wanted), force=True)
-        except ChangedMeanwhileError:
-            return None
-
-    eventually(healed)
+    update(cluster, wanted, force=True)
     live = cluster.read(ref_of(wanted))
     assert live is not None
     assert live["spec"]["template"]["spec"]["containers"][0]["image"] == "nginx:1"
@@ -641,7 +635,7 @@ def test_no_apply_removes_a_variable_that_somebody_added_to_our_container(
     create(cluster, wanted)
     with_variable(adapter, wanted, "EXTRA")
     update(cluster, wanted)
-    eventually(lambda: cluster.apply(wanted, manager=OURS, expect=seen(cluster, wanted), force=True))
+    update(cluster, wanted, force=True)
     assert variables(adapter, wanted) == [*names, "EXTRA"]
     live = cluster.read(ref_of(wanted))
     assert live is not None
