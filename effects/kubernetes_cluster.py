@@ -336,7 +336,9 @@ class KubernetesCluster:
         if answer.status == 404:
             return None
         deployment = answer.document
-        selector = ",".join(f"{key}={value}" for key, value in deployment["spec"]["selector"]["matchLabels"].items())
+        # Somebody else's may select by expressions only: then more is listed than is its own, as it is with none.
+        labels = deployment["spec"]["selector"].get("matchLabels", {})
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
         # In this order: a pod in the list has its ReplicaSet in the later one, so none is missed in between.
         pods = self._list("Pod", ref.namespace, selector)
         sets = self._list("ReplicaSet", ref.namespace, selector)

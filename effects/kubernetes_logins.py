@@ -158,7 +158,10 @@ class LoginAccess:
 
 
 class _Loader(KubeConfigLoader):
-    """The client's loader, except for plugins: its own way logs what a failing one said, and goes on anonymously."""
+    """The client's loader, except that nobody goes on anonymously where a login failed or is not known.
+
+    Its own way with plugins also logs what a failing one said.
+    """
 
     def __init__(self, merger: Any, context: str) -> None:
         # Persisting keeps a refreshed OIDC token: without it the login that the user shares with us would end.
@@ -173,6 +176,17 @@ class _Loader(KubeConfigLoader):
         if expiry is None:
             return False
         return expiry - min(_EARLY, (expiry - self._taken) / 10) <= datetime.now(UTC)
+
+    def _load_authentication(self) -> None:
+        super()._load_authentication()  # type: ignore[no-untyped-call]
+        user: Any = self._user
+        if user is None or "auth-provider" not in user or vars(self).get("token") or "client-certificate" in user:
+            return
+        if "client-certificate-data" not in user:
+            name = user["auth-provider"].safe_get("name")
+            raise CredentialsError(
+                f"its auth-provider {name!r} is not known, or has no valid token; log in by a plugin"
+            )
 
     def _load_from_exec_plugin(self) -> bool:
         user: Any = self._user

@@ -1111,6 +1111,16 @@ def test_a_deployment_that_does_not_exist_has_no_rollout(cluster: Cluster, names
     assert cluster.rollout(Ref("Deployment", namespace, "shop")) is None
 
 
+@pytest.mark.kubernetes
+def test_a_deployment_of_somebody_else_that_selects_by_expressions_has_a_rollout_too() -> None:
+    for adapter in a_kubernetes():  # the sandbox knows no expressions
+        theirs = deployment(adapter.namespace, roll="1")
+        theirs["spec"]["selector"] = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["shop"]}]}
+        create(adapter.cluster, theirs, manager="somebody")
+        found = rolled_out(adapter.cluster, theirs, lambda found: found.complete)
+        assert len(found.pods) == REPLICAS
+
+
 def test_a_rollout_completes_when_all_pods_are_ready(cluster: Cluster, namespace: str) -> None:
     found = rollout(cluster, running(cluster, namespace))
     assert (found.desired, found.updated, found.ready, found.old_ready) == (REPLICAS, REPLICAS, REPLICAS, 0)

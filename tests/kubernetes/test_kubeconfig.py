@@ -392,6 +392,15 @@ def test_a_key_is_written_to_no_disk(
     assert host.visits[0].certificate == "visitor"
 
 
+@pytest.mark.parametrize("provider", [{"name": "azure"}, {"name": "oidc", "config": {"id-token": CANARY}}])
+def test_who_logs_in_by_a_provider_that_nobody_knows_does_not_become_anonymous(
+    tmp_path: Path, provider: Mapping[str, Any]
+) -> None:
+    with pytest.raises(ClusterError, match=r"its auth-provider .* log in by a plugin") as caught:
+        connect(written(tmp_path, {"auth-provider": provider}, {"server": "https://127.0.0.1:1"}))
+    assert CANARY not in everything_told(caught.value)
+
+
 # What is left to the client
 
 
