@@ -61,8 +61,7 @@ def go_on(session: Session, request: Request, checkpoints: list[Path], *, change
         return
     if session.store.head() != head:
         raise RefusedError("something was recorded meanwhile", hint="Run it again.")
-    epoch = max(session.reader.epoch(), kept.epoch(ledger_id)) + 1
-    kept.keep_epoch(ledger_id, epoch)
+    epoch = kept.next_epoch(ledger_id, session.reader.epoch())
     session.ledger.mark(LedgerRestored(through=head.position, epoch=epoch), request)
     if newest is not None and found[-1].verdict != "consistent":
         # A kept checkpoint of what is given up would forbid every later one.

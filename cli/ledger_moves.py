@@ -299,9 +299,7 @@ def _confirmed(session: Session, backup: Backup, found: Found) -> bool:
 
 def _mark(session: Session, backup: Backup, found: Found, request: Request) -> int:
     """Record in the restored ledger that it was put back; its epoch, which no restore known here has had."""
-    kept = kept_checkpoints(session)
-    epoch = max(backup.epoch, found.epoch, kept.epoch(backup.ledger_id)) + 1
-    kept.keep_epoch(backup.ledger_id, epoch)
+    epoch = kept_checkpoints(session).next_epoch(backup.ledger_id, max(backup.epoch, found.epoch))
     with closing(SqliteStore(backup.path)) as store:
         ledger = Ledger(store, session.keys, mint_domain=_no_domain)
         ledger.mark(LedgerRestored(through=backup.head.position, epoch=epoch), request)

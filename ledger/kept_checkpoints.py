@@ -64,7 +64,7 @@ class KeptCheckpoints:
             note = sign(newest)
             return note, _unkept(path, error) if _is_newer(note, newest) else None
         if not acquired:
-            raise LedgerBusyError("another process is signing a checkpoint on this machine", hint="Try again.")
+            raise LedgerBusyError("another process is signing or restoring on this machine", hint="Try again.")
         try:
             newest = self.newest(ledger_id)
             note = sign(newest)
@@ -98,9 +98,25 @@ class KeptCheckpoints:
             )
         return int(kept)
 
-    def keep_epoch(self, ledger_id: str, epoch: int) -> None:
-        """Keep the epoch of a restore, before it is used."""
-        self._write(self._path(ledger_id, "epoch"), b"%d\n" % epoch)
+    def next_epoch(self, ledger_id: str, known: int) -> int:
+        """An epoch for a restore: after `known` and after all that restores have had here, and given only once.
+
+        Raises:
+            LedgerBusyError: Another process holds the lock.
+            LedgerUnavailableError: The one before cannot be read, or this one cannot be kept.
+        """
+        path, lock = self._path(ledger_id, "epoch"), FileLock(self._directory / ".lock")
+        with _errors(path):
+            make_directory(self._directory)
+            acquired = lock.acquire(_LOCK_SECONDS)
+        if not acquired:
+            raise LedgerBusyError("another process is signing or restoring on this machine", hint="Try again.")
+        try:
+            epoch = max(known, self.epoch(ledger_id)) + 1
+            self._write(path, b"%d\n" % epoch)
+            return epoch
+        finally:
+            lock.release()
 
     def tree(self, ledger_id: str) -> bytes | None:
         """The tree of hashes that proofs were last made from (`Tree.to_bytes`); None if none was kept."""

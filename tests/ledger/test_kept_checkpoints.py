@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -96,15 +97,23 @@ def test_where_the_same_one_is_kept_already_nothing_need_be_written(kept: KeptCh
     assert "cannot be kept" in str(kept.keep_next(LEDGER_ID, partial(answer, note(6)))[1])
 
 
-def test_an_epoch_is_what_was_kept_and_0_before(kept: KeptCheckpoints) -> None:
+def test_an_epoch_comes_after_every_one_that_is_known(kept: KeptCheckpoints) -> None:
     assert kept.epoch(LEDGER_ID) == 0
-    kept.keep_epoch(LEDGER_ID, 7)
-    assert kept.epoch(LEDGER_ID) == 7
+    assert [kept.next_epoch(LEDGER_ID, known) for known in (0, 0, 7, 2)] == [1, 2, 8, 9]
+    assert kept.epoch(LEDGER_ID) == 9
+
+
+def test_no_epoch_is_given_twice_to_restores_at_once(tmp_path: Path) -> None:
+    def take(_: int) -> int:
+        return KeptCheckpoints(tmp_path / "checkpoints").next_epoch(LEDGER_ID, 0)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(take, range(40))) == list(range(1, 41))
 
 
 @pytest.mark.parametrize("damaged", [b"garb", b"", b"-1\n", b"1 2", b"9" * 5000])
 def test_a_damaged_epoch_is_not_taken_for_none(kept: KeptCheckpoints, tmp_path: Path, damaged: bytes) -> None:
-    kept.keep_epoch(LEDGER_ID, 7)
+    kept.next_epoch(LEDGER_ID, 7)
     (tmp_path / "checkpoints" / f"{LEDGER_ID}.epoch").write_bytes(damaged)
     with pytest.raises(LedgerUnavailableError, match="holds no epoch"):
-        kept.epoch(LEDGER_ID)
+        kept.next_epoch(LEDGER_ID, 7)
