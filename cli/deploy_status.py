@@ -11,6 +11,7 @@ from cli import origin
 from cli.exit_codes import CommandError, ExitCode, UsageError
 from cli.moment import When
 from cli.options import Waiting, Which
+from cli.overtaken import overtaken
 from cli.parked_hints import given_up, parked_error, parked_hint
 from cli.past import asked
 from cli.recording import LEDGER_FAILURES, not_applied, not_watched, status_hint, way_on
@@ -77,7 +78,7 @@ def status(
     request = origin.request()
     app = _app(session, which)
     if watch:
-        _watch(session, app, request, check_dns=check_dns)
+        _watch(session, app, request, check_dns=check_dns, deployment_id=which.deployment_id)
         return
     if waiting.wait:
         _wait(session, app, request, check_dns=check_dns, timeout=seconds)
@@ -118,8 +119,12 @@ def _with_trouble(session: Session, app: App, known: Status) -> Status:
     return known if why is None else replace(known, message=f"The worker cannot apply it: {why}")
 
 
-def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> None:
-    """A line for each change until interrupted; in JSON mode one document a line."""
+def _watch(session: Session, app: App, request: Request, *, check_dns: bool, deployment_id: str | None) -> None:
+    """A line for each change until interrupted; in JSON mode one document a line.
+
+    Raises:
+        AppNotFoundError: Another deployment was opened, and the one that was named is not it.
+    """
     import time  # noqa: PLC0415
 
     import orjson  # noqa: PLC0415
@@ -130,7 +135,10 @@ def _watch(session: Session, app: App, request: Request, *, check_dns: bool) -> 
     with until_interrupted():
         while True:
             app, found = _look(session, app.id, request, check_dns=check_dns)
-            document = _document(app, app.life or app.leaving, found)
+            shown = app.life or app.leaving
+            if deployment_id is not None and shown is not None and shown.deployment_id != deployment_id:
+                raise destroyed_error(app.id, deployment_id)
+            document = _document(app, shown, found)
             if document != said and session.terminal.json:
                 session.terminal.bytes([orjson.dumps(document) + b"\n"])
             elif document != said:
@@ -205,7 +213,8 @@ def _wait(session: Session, app: App, request: Request, *, check_dns: bool, time
     life = running(session, app)
     session.terminal.info("Waiting for deployment to become healthy...")
     try:
-        app, found = _look_on(session, app, request, check_dns=check_dns, deadline=Deadline.after(timeout))
+        app, found = _look_on(session, app, request, life, check_dns=check_dns, deadline=Deadline.after(timeout))
+        gone = overtaken(session, app.id, life) if _is_gone(app, life) else None
     except LEDGER_FAILURES as error:
         if app.dirty:
             again = "See how far it got: 1ctl deploy status"
@@ -213,10 +222,11 @@ def _wait(session: Session, app: App, request: Request, *, check_dns: bool, time
         raise not_watched(f"the ledger cannot be asked what became of the pods: {error.message}", life) from error
     except (ClusterRefusedError, ClusterUnreachableError) as error:
         raise not_watched(f"the pods cannot be watched: {error.message}", life) from error
-    concerned = app.leaving or app.life
-    parked = concerned.parked if concerned is not None else None
+    if gone is not None:
+        raise gone
+    parked = app.life.parked if app.life is not None else None
     # What to do about a refusal is said with the error.
-    _print(session, app, app.life or app.leaving, found if parked is None else replace(found, hint=None))
+    _print(session, app, app.life, found if parked is None else replace(found, hint=None))
     if parked is not None:
         raise parked_error(app.id, parked, again="1ctl deploy status shows where it stands.")
     if not _is_final(found):
@@ -235,17 +245,22 @@ def _wait(session: Session, app: App, request: Request, *, check_dns: bool, time
         )
 
 
+def _is_gone(app: App, life: Life) -> bool:
+    """Whether a life is not the app's open one any more: it was destroyed, and another may have begun."""
+    return app.life is None or app.life.deployment_id != life.deployment_id
+
+
 def _look_on(
-    session: Session, app: App, request: Request, *, check_dns: bool, deadline: Deadline
+    session: Session, app: App, request: Request, life: Life, *, check_dns: bool, deadline: Deadline
 ) -> tuple[App, Status]:
-    """`_look` again and again, until nothing would become of waiting longer, or the time is over."""
+    """`_look` again and again, until nothing would become of waiting longer for this life, or the time is over."""
     import time  # noqa: PLC0415
 
     while True:
         app, found = _look(session, app.id, request, check_dns=check_dns, deadline=deadline)
         # A cluster that is away for a moment can say later what the ledger does not know.
         final = _is_final(found) and (found.again_in is None or not _is_in_doubt(session, app, found))
-        if final or given_up(app.leaving or app.life) is not None or not deadline.left:
+        if final or _is_gone(app, life) or given_up(app.life) is not None or not deadline.left:
             return app, found
         time.sleep(min(_pause(found.again_in), deadline.left))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import environ
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -112,6 +113,8 @@ def use(name: KnownNameArgument) -> None:
     session = Session()
     session.profiles.use(None if name == SANDBOX else name)
     session.terminal.success(f"Using {name}")
+    if before := _variables_before():
+        session.terminal.notice(f"The environment comes first ({before}). See where commands act: 1ctl profile current")
     _document(session, name)
 
 
@@ -134,7 +137,8 @@ def current() -> None:
         session.terminal.document({**document, **paths})
         return
     session.terminal.fields(
-        place.profile or "No profile: the sandbox on this machine",
+        place.profile
+        or f"No profile: the {'sandbox on this machine' if place.is_sandbox else 'environment names the cluster'}",
         {
             "Cluster": place.cluster,
             "Context": place.context or "none",
@@ -170,7 +174,9 @@ def list_profiles() -> None:
         )
         return
     if not profiles.all:
-        session.terminal.info("No profiles found: commands use the sandbox on this machine")
+        before = _variables_before()
+        used = f"what the environment names ({before})" if before else "the sandbox on this machine"
+        session.terminal.info(f"No profiles found: commands use {used}")
         return
     session.terminal.table(
         ["NAME", "CONTEXT", "NAMESPACE", "CURRENT"],
@@ -189,9 +195,18 @@ def delete(name: KnownNameArgument) -> None:
     from cli.session import Session  # noqa: PLC0415
 
     session = Session()
+    was_default = session.profiles.current == name
     session.profiles.delete(name)
     session.terminal.success(f"Profile {name} deleted")
+    if was_default:
+        session.terminal.notice("It was the default. Without one, commands use the sandbox: 1ctl profile use NAME")
     _document(session, name)
+
+
+def _variables_before() -> str:
+    """The variables of the environment that come before the default profile, separated by commas; empty if none is set."""
+    names = ("ONECTL_PROFILE", "ONECTL_CONTEXT", "ONECTL_CLUSTER", "ONECTL_IN_CLUSTER")
+    return ", ".join(name for name in names if environ.get(name))
 
 
 def _document(session: Session, name: str) -> None:

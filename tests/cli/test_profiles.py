@@ -345,3 +345,32 @@ def test_an_address_without_a_password_is_kept_as_it_is(cli: Cli) -> None:
     cli.run(*PROD, "--ledger", address).done()
     assert address in (cli.home / "profiles.json").read_text()
     assert current(cli, "-p", "prod")["ledger"] == "postgresql://alice@db.example.com:5433/ledger"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"ONECTL_CONTEXT": "c9"}, {"ONECTL_CLUSTER": "c9"}, {"ONECTL_CLUSTER": "c9", "ONECTL_IN_CLUSTER": "1"}],
+)
+def test_without_a_profile_nobody_is_told_of_the_sandbox_where_the_environment_names_a_cluster(
+    cli: Cli, environment: dict[str, str]
+) -> None:
+    there = cli.having(ONECTL_NAMESPACE="shop", **environment)
+    assert there.run("profile", "current").done().stdout.startswith("No profile: the environment names the cluster\n")
+    listed = there.run("profile", "list").done().stdout
+    assert listed == f"💡 No profiles found: commands use what the environment names ({', '.join(environment)})\n"
+    assert cli.run("profile", "current").done().stdout.startswith("No profile: the sandbox on this machine\n")
+
+
+def test_whoever_changes_the_default_is_told_where_it_is_not_what_commands_use(cli: Cli) -> None:
+    for name in ("prod", "staging"):
+        cli.run("profile", "create", name, "--context", name, "--namespace", "shop").done()
+    assert cli.run("profile", "use", "prod").done().stderr == ""
+    elsewhere = cli.having(ONECTL_PROFILE="staging").run("profile", "use", "prod").done()
+    assert (
+        "The environment comes first (ONECTL_PROFILE). See where commands act: 1ctl profile current" in elsewhere.stderr
+    )
+    assert cli.run("profile", "delete", "staging").done().stderr == ""
+    assert (
+        "It was the default. Without one, commands use the sandbox"
+        in cli.run("profile", "delete", "prod").done().stderr
+    )

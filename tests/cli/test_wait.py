@@ -140,6 +140,34 @@ def test_who_waits_in_vain_hears_what_was_done_instead_and_by_whom(
     assert "eve" in user.run(*see.split()).done().stdout
 
 
+@pytest.mark.parametrize("since", [["deploy destroy -y"], ["deploy destroy -y", "deploy --image nginx:2"]])
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_status_that_waits_for_a_deployment_answers_for_no_other(user: Cli, since: list[str], is_named: bool) -> None:
+    user.run("deploy", "--image", "held:1", "--detach").done()
+    deployment_id = user.run("-o", "json", "deploy", "get").done().json["deployment_id"]
+    with user.start("deploy", "status", "--wait", *(["-d", deployment_id] if is_named else [])) as waiting:
+        read_until(waiting, "Waiting for deployment")
+        for command in since:
+            user.having(ONECTL_ACTOR="eve").run(*command.split()).done()
+        _, err = waiting.communicate(timeout=30)
+    assert waiting.returncode == 4
+    told, see = (text.replace("<id>", deployment_id) for text in (DESTROYED, EVENTS))
+    assert err.decode().endswith(f"❌ {told}\nSee why: 1ctl {see}\n")
+
+
+def test_a_watched_deployment_that_another_one_follows_is_watched_no_more(user: Cli) -> None:
+    user.run("deploy", "--image", "nginx:1", "--wait").done()
+    deployment_id = user.run("-o", "json", "deploy", "get").done().json["deployment_id"]
+    with user.start("deploy", "status", "--watch", "-d", deployment_id) as watching:
+        read_until(watching, "Running 100%")
+        user.run("deploy", "destroy", "-y").done()
+        read_until(watching, "Destroyed")
+        user.run("deploy", "--image", "nginx:2").done()
+        _, err = watching.communicate(timeout=30)
+    assert watching.returncode == 3
+    assert f'deployment "{deployment_id}" of app "user-service" was destroyed' in err.decode()
+
+
 def test_who_waits_for_more_pods_of_a_deployment_that_is_destroyed_hears_of_that(user: Cli) -> None:
     user.run("deploy", "--image", "nginx:1", "--wait").done()
     slow = user.having(ONECTL_SANDBOX_SECONDS="60")
