@@ -80,7 +80,10 @@ def prove(
     """
     if [release, position, since].count(None) != 2:
         raise UsageError("name one of --release, --position and --since")
+    if release is None and any(which):
+        raise UsageError("only a --release is one of an app; leave out which app")
     session = Session()
+    session.require_named_ledger()
     if release is not None:
         position = _position_of(session, release, which)
     elif position is not None:

@@ -12,7 +12,7 @@ import typer
 
 from cli.age import local_time
 from cli.exit_codes import UsageError
-from cli.moment import AtPositionOption, When, parse_time, parse_until, resolve
+from cli.moment import AtPositionOption, When, parse_since, parse_until, resolve
 from cli.options import countable, not_empty, offer
 from cli.session import Session
 from ledger import audit_log
@@ -90,9 +90,11 @@ def log(
         kinds=[_known_kind(each) for each in kind or ()],
         key=key,
         request_id=request_id,
-        since_us=parse_time(since, now_us) if since is not None else None,
+        since_us=parse_since(since, now_us) if since is not None else None,
         until_us=parse_until(until, now_us) if until is not None else None,
     )
+    if wanted.since_us is not None and wanted.until_us is not None and wanted.since_us > wanted.until_us:
+        raise UsageError("--since is later than --until: nothing can lie between them")
     moment = resolve(session, When(at_position=at_position), app_id=None, deployment_id=None)
     show(session, wanted, limit=limit, follow=follow, upto=moment.position if moment else None)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from cli import origin
-from cli.answers import answering, declined, own_life
+from cli.answers import answering, declined, own_life, with_names
 from cli.recording import record, show_plan
 from cli.session import Session
 from cli.target import meant, named
@@ -52,7 +52,7 @@ def changed(
     if question is not None and session.store.request(request.request_id) is None:
         session.ledger.plan(app.id, command)
         if not session.terminal.confirm(question.replace("{app}", named(app))):
-            declined(session, {"purged": False})
+            declined(session, with_names(request, {"purged": False}, deployment_id=app.deployment_id))
             return
     session.applying.look_back(app, request)
     outcome = record(session, app.id, command, request, secret_values=secret_values, life=app.deployment_id)

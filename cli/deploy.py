@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from cli.exit_codes import UsageError
-from cli.lazy import command_group
+from cli.lazy import command_group, is_given
 from cli.options import NO_PROBE, Change, Waiting, Which
 
 _CHANGES = "cli.deploy_changes"
@@ -103,8 +103,7 @@ def _refuse_options_before_subcommand(context: typer.Context) -> None:
     command: Any = context.command
     own = {each.name for each in command.get_command(context, context.invoked_subcommand).params}
     for name in context.params:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if is_given(context, name):
             where = (
                 f"belongs after '{context.invoked_subcommand}'"
                 if name in own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,8 @@ from ledger.commands import Destroy, Restart, Scale
 if TYPE_CHECKING:
     from ledger.request import Request
     from ledger.spec import AppId
+
+_DESTROYED_BEFORE = "Another request has destroyed it: what is left is removed, and nothing is recorded."
 
 
 def scale(
@@ -98,11 +101,19 @@ def destroy(
     session = Session()
     request = origin.request(request_id=change.request_id, reason=change.reason)
     app_id = target(session, which, ended=True)
+    session.require_named_ledger()
     app = session.ledger.app(app_id)
     if change.dry_run:
-        if session.store.request(request.request_id) is None:
+        is_new = session.store.request(request.request_id) is None
+        if is_new:
             _ending(session, app, which.deployment_id)
-        show_plan(session, app_id, Destroy(), request)
+        if is_new and app.life is None:
+            from cli.dry_run import object_changes, tell  # noqa: PLC0415 - the projections are needed here only
+
+            session.terminal.notice(_DESTROYED_BEFORE)
+            tell(session, (), object_changes(session, replace(app, life=app.leaving), app))
+        else:
+            show_plan(session, app_id, Destroy(), request)
         return
     before = _repeated(session, app_id, request)
     ending: str | None = before or _ending(session, app, which.deployment_id)
@@ -113,7 +124,7 @@ def destroy(
             return
         ending = answers.own_deployment(record(session, app_id, Destroy(), request, life=ending))
     elif before is None:
-        session.terminal.notice("Another request has destroyed it: what is left is removed, and nothing is recorded.")
+        session.terminal.notice(_DESTROYED_BEFORE)
     content, repeated = {"destroyed": True}, before is not None
     with (
         answers.documented(session, request, lambda: content, deployment_id=ending, repeated=repeated),

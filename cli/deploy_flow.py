@@ -90,7 +90,7 @@ def _command(session: Session, wish: Wish, which: Which) -> tuple[AppId, Deploy]
 
 def _app_and_file(session: Session, which: Which) -> tuple[AppId, AppConfig | None]:
     if which.deployment_id is not None:
-        app_id = target(session, which)
+        app_id = target(session, which._replace(config=None))  # its file may be that of another one
         return app_id, satusky_toml.read(_found(which)) if which.config else None
     path = satusky_toml.find(which.config, working_directory())
     file = satusky_toml.read(path) if path is not None else None

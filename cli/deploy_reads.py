@@ -179,7 +179,7 @@ def releases(
         _table(session, life, page, moment.at_us if moment else SystemClock().now_us())
     if page.older:
         releases = "older release is" if page.older == 1 else "older releases are"
-        session.terminal.notice(f"{page.older} {releases} not shown. See all: 1ctl deploy releases --all")
+        session.terminal.notice(f"{page.older} {releases} not shown. To see all: add --all")
 
 
 def _table(session: Session, life: LifeSpan, page: ReleasePage, now_us: int) -> None:

@@ -16,7 +16,7 @@ from cli.parked_hints import given_up, parked_error, parked_hint
 from cli.past import asked
 from cli.recording import LEDGER_FAILURES, not_applied, not_watched, status_hint, way_on
 from cli.session import Session
-from cli.status_facts import Status, cluster_facts, ledger_facts
+from cli.status_facts import UNKNOWN, Status, cluster_facts, dns, ledger_facts
 from cli.target import running, target
 from ledger.app import App, Life, destroyed_error
 from ledger.errors import OneCtlError, RefusedError, may_pass
@@ -56,9 +56,10 @@ def status(
     """
     if watch and waiting.wait:
         raise UsageError("--watch and --wait exclude each other", hint=_HELP)
-    if (watch or waiting.wait) and not when.is_now:
+    if (watch or waiting.wait or check_dns) and not when.is_now:
         raise UsageError(
-            "--watch and --wait are about now; --at-release, --as-of and --at-position about the past", hint=_HELP
+            "--watch, --wait and --check-dns are about now; --at-release, --as-of and --at-position about the past",
+            hint=_HELP,
         )
     seconds = waiting.seconds()
     session = Session()
@@ -73,7 +74,8 @@ def status(
         session.terminal.notice("This ledger is only read here, so the cluster is not asked.")
     if is_only_read or not when.is_now:
         question = asked(session, when, which)
-        _print(session, question.app, question.life, ledger_facts(question.life, past=True))
+        # What to do about it is no business of the past.
+        _print(session, question.app, question.life, replace(ledger_facts(question.life, past=True), hint=None))
         return
     request = origin.request()
     app = _app(session, which)
@@ -83,7 +85,22 @@ def status(
     if waiting.wait:
         _wait(session, app, request, check_dns=check_dns, timeout=seconds)
         return
-    app, found = _now(session, app, request, check_dns=check_dns)
+    _show(session, app, request, check_dns=check_dns)
+
+
+def _show(session: Session, app: App, request: Request, *, check_dns: bool) -> None:
+    """How it is doing, once.
+
+    Raises:
+        CommandError: What is recorded could not be applied (exit code 8); how far the ledger knows it is shown before.
+    """
+    try:
+        app, found = _now(session, app, request, check_dns=check_dns)
+    except CommandError:
+        app = session.reader.app(app.id)
+        if (life := app.life or app.leaving) is not None:  # what to do about it is said with the error
+            _print(session, app, life, replace(ledger_facts(life), hint=None))
+        raise
     _print(session, app, app.life or app.leaving, found)
 
 
@@ -105,10 +122,10 @@ def _now(session: Session, app: App, request: Request, *, check_dns: bool) -> tu
     if app.life is None:
         assert app.leaving is not None
         return app, _with_trouble(session, app, ledger_facts(app.leaving))
-    known = ledger_facts(app.life)
+    known = replace(ledger_facts(app.life), dns=dns(app.life.domain) if check_dns else UNKNOWN)
     if app.life.dirty:
         return app, _with_trouble(session, app, known)
-    return app, cluster_facts(session, app, known, request, records=not resident, check_dns=check_dns)
+    return app, cluster_facts(session, app, known, request, records=not resident)
 
 
 def _with_trouble(session: Session, app: App, known: Status) -> Status:

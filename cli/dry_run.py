@@ -79,10 +79,11 @@ def tell(
         )
         return
     terminal.notice("Dry run: nothing is recorded, nothing is changed.")
-    if not events:
+    if not events and not objects:
         terminal.info("Nothing would change.")
         return
-    terminal.line("Would record: " + ", ".join(type(event).__name__ for event in events))
+    if events:
+        terminal.line("Would record: " + ", ".join(type(event).__name__ for event in events))
     if changed:
         terminal.line(f"Would change: {changed}")
     terminal.table(["CHANGE", "KIND", "NAME"], objects)

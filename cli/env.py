@@ -42,9 +42,12 @@ def create(
     """
     from cli.configuration import changed  # noqa: PLC0415
     from cli.deploy_flow import given_env  # noqa: PLC0415
+    from cli.inputs import without_pairs  # noqa: PLC0415
     from ledger.commands import SetEnv  # noqa: PLC0415
 
     values = given_env(env or [], env_file)
+    if not values and env_file is not None:
+        raise without_pairs(env_file)
     if not values:
         raise UsageError("no value given: pass --env KEY=VALUE or --env-file FILE")
     changed(

@@ -36,14 +36,18 @@ def say_what_is_left_behind(session: Session, former: Life | None, new: Life | N
     unlike = [change for change in changes(former, new) if change.setting != "image"]
     if not unlike:
         return
-    are_secrets = [change.setting.startswith("secrets.") for change in unlike]
+    secrets = [change for change in unlike if change.setting.startswith("secrets.")]
     first = f"1ctl deploy destroy -d {new.deployment_id}, then " if recorded else ""
     session.terminal.notice(
         f"This is a new deployment, which takes nothing over from {former.deployment_id}, destroyed before. "
         f"Unlike that one: {in_words(unlike)}"
     )
-    if all(are_secrets):
+    if len(secrets) < len(unlike):
+        but, anew = (
+            (", but for values of secrets, which ended with it", " --kv-file FILE") if former.secrets else ("", "")
+        )
+        session.terminal.notice(
+            f"To have it as it was{but}: {first}1ctl deploy restore -d {former.deployment_id}{anew}"
+        )
+    elif any(change.after is None for change in secrets):
         session.terminal.notice("Values of secrets ended with it. Set them again: 1ctl secret create --key KEY")
-        return
-    but = ", but for values of secrets, which ended with it" if any(are_secrets) else ""
-    session.terminal.notice(f"To have it as it was{but}: {first}1ctl deploy restore -d {former.deployment_id}")

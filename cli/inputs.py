@@ -20,6 +20,14 @@ def is_stdin(path: Path) -> bool:
     return str(path) == "-"
 
 
+def without_pairs(path: Path) -> RefusedError:
+    """The error for a file that was to hold ``KEY=VALUE`` lines, and was read to its end without one."""
+    return RefusedError(
+        f"{'stdin' if is_stdin(path) else path} holds no KEY=VALUE line",
+        hint="Empty lines and comments set nothing. Is it the file that is meant?",
+    )
+
+
 def one_reads_stdin(*files: tuple[str, Path | None], ask: Sequence[str]) -> None:
     """Refuse a command line of which two options would read stdin: the second would find nothing there.
 

@@ -128,7 +128,13 @@ class LazyGroup(_Helpful, TyperGroup):
     def _has_options(self, ctx: Any, args: list[str]) -> bool:
         """Whether options of the group's own were given, before a word or after it."""
         own = {name for param in self.params if param.expose_value for name in param.opts}
-        return any(ctx.params.values()) or any(each.partition("=")[0] in own for each in args)
+        return any(is_given(ctx, name) for name in ctx.params) or any(each.partition("=")[0] in own for each in args)
+
+
+def is_given(ctx: Any, name: str) -> bool:
+    """Whether an option stands on the command line; a variable of the environment says nothing about what is meant."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def group(targets: Mapping[str, str]) -> type[LazyGroup]:

@@ -59,6 +59,7 @@ def status() -> None:
     from projections.runner import checkpoint  # noqa: PLC0415
 
     session = Session()
+    session.require_named_ledger()
     identities = known_identities(session)
     try:
         reached = checkpoint(session.store, APP_LIST) or 0

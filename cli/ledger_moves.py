@@ -106,6 +106,10 @@ def restore(
     """
     session = Session()
     request = origin.request(reason=reason)
+    if accept_change if file is not None else new_ledger:
+        raise UsageError(
+            "--accept-change is about the ledger that is there, without FILE; --new-ledger about a backup, with FILE"
+        )
     if file is None:
         if not accept_loss:
             raise UsageError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -58,7 +57,7 @@ _SECONDS = {
 _TO_END_US = 999_999
 """From the beginning of a second to its last microsecond."""
 
-_DAY = re.compile(r"today|\d{4}-?\d{2}-?\d{2}")
+_DAY = re.compile(r"today|yesterday|\d{4}-?\d{2}-?\d{2}")
 """What names a whole day."""
 
 
@@ -166,17 +165,35 @@ def parse_time(text: str, now_us: int, *, to_end: bool = False) -> int:
     return at_us + _TO_END_US if to_end and not re.search("[.,]", text) else at_us
 
 
+def parse_since(text: str, now_us: int) -> int:
+    """Like `parse_time`, for the first moment that is meant: yesterday begins at midnight, like any day.
+
+    Raises:
+        RefusedError: It is no time.
+    """
+    found = _midnight(text, now_us, days=0)
+    return parse_time(text, now_us) if found is None else found
+
+
 def parse_until(text: str, now_us: int) -> int:
     """Like `parse_time`, for the last moment that is meant: a day ends with its last microsecond, so does a second.
 
     Raises:
         RefusedError: It is no time.
     """
-    if _DAY.fullmatch(text.strip().lower()):
-        with suppress(ValueError, OverflowError):  # no such day, or the last one that there is
-            day = _read(text.strip(), from_micros(now_us).astimezone())
-            return to_micros((day + timedelta(days=1)).astimezone(UTC)) - 1
-    return parse_time(text, now_us, to_end=True)
+    found = _midnight(text, now_us, days=1)
+    return parse_time(text, now_us, to_end=True) if found is None else found - 1
+
+
+def _midnight(text: str, now_us: int, *, days: int) -> int | None:
+    """The local midnight so many days after the one that a day begins with; None if it names no day."""
+    if not _DAY.fullmatch(text.strip().lower()):
+        return None
+    try:
+        day = _read(text.strip(), from_micros(now_us).astimezone())
+        return to_micros((day + timedelta(days=days)).astimezone(UTC))
+    except (ValueError, OverflowError):  # no such day, or the last one that there is
+        return None
 
 
 def _ago(said: str) -> int | None:
@@ -189,9 +206,9 @@ def _ago(said: str) -> int | None:
 
 
 def _read(text: str, now: datetime) -> datetime:
-    """A date, a date with a time, a time of today, or today, which begins at midnight."""
-    if text.lower() == "today":
-        return datetime.combine(now.date(), time())
+    """A date, a date with a time, a time of today, or today or yesterday, which begin at midnight."""
+    if text.lower() in ("today", "yesterday"):
+        return datetime.combine(now.date() - timedelta(days=text.lower() == "yesterday"), time())
     if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", text):
         return datetime.combine(now.date(), time.fromisoformat(text if text[1] != ":" else f"0{text}"))
     return datetime.fromisoformat(text)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli import origin
-from cli.answers import declined, documented
+from cli.answers import declined, documented, with_names
 from cli.dry_run import object_changes, tell
 from cli.options import DryRunOption, RequestIdOption, YesOption, countable
 from cli.recording import notice_repeated
@@ -61,14 +61,14 @@ def redact(
         _warn(session, after)
         _tell_where_else(session, _also(session, position, field))
         return
-    also: Sequence[tuple[int, str]] = ()
+    also: Sequence[tuple[int, str]] | None = None  # of a repeated one, nobody knows the text any more
     if not repeated:
         require_worker(session.store, "A redaction cannot be undone: use a login of onectl_worker, or be the owner.")
         _, remaining = session.ledger.plan_redaction(position, field)  # what is refused is not asked about
         _warn(session, _around(session, position, remaining)[1])
         also = _also(session, position, field)
         if not yes and not terminal.confirm(f"Blank {field} at position {position}? It cannot be read again."):
-            declined(session, {"redacted": False})
+            declined(session, with_names(request, {"redacted": False}, deployment_id=None))
             return
     about = _subject(session, position)
     recorded_at = session.ledger.redact(position, field, request).position  # all that may fail comes before it
@@ -77,7 +77,7 @@ def redact(
         "position": position,
         "field": field,
         "recorded_at_position": recorded_at,
-        "also_in": [{"position": position, "field": field} for position, field in also],
+        "also_in": None if also is None else [{"position": at, "field": held} for at, held in also],
     }
     deployment_id = about.deployment_id if about is not None else None
     with documented(session, request, lambda: content, deployment_id=deployment_id, repeated=repeated):
@@ -90,7 +90,10 @@ def redact(
                 "A short value may still be guessed from the digests of the objects that were applied, and is in copies and"
                 " exports made before: change the value itself as well."
             )
-        _tell_where_else(session, also)
+        if also is None:
+            terminal.notice("Where else the text stands cannot be told any more.")
+        else:
+            _tell_where_else(session, also)
 
 
 def _around(session: Session, position: int, remaining: bytes) -> tuple[App | None, App | None]:

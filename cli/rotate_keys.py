@@ -16,6 +16,7 @@ from cli.recording import notice_repeated
 from cli.rights import require_worker
 from cli.session import Session
 from effects.crash_points import crash_point
+from ledger.commands import RotateKeys
 from ledger.rotation import IdentityStanding, Rotated, before_rotation, rotate
 from ledger.sealing import identity_fingerprint
 
@@ -46,16 +47,19 @@ def rotate_keys(
     terminal = session.terminal
     request = origin.request(request_id=change.request_id, reason=change.reason)
     found = before_rotation(session.ledger, session.keys, accept_loss=accept_loss)
+    repeated = session.ledger.answered(RotateKeys(), request) is not None
     if change.dry_run:
-        _show(terminal, found)
+        if repeated:
+            notice_repeated(session, request)
+        _show(terminal, found, repeated=repeated)
         return
     require_worker(
         session.store, "The keys of lives are opened and wrapped: use a login of onectl_worker, or be the owner."
     )
     path = session.keys.identity_path(found.ledger_id)
     epoch = max(session.reader.epoch(), kept_checkpoints(session).epoch(found.ledger_id))
-    if not yes and not terminal.confirm(_question(found, str(path), restored=epoch > 0)):
-        declined(session, {"rotated": False})
+    if not repeated and not yes and not terminal.confirm(_question(found, str(path), restored=epoch > 0)):
+        declined(session, {"rotated": False, "request_id": request.request_id, "repeated": False})
         return
     with progress("Rewrapping") as told:
         done = rotate(
@@ -125,23 +129,27 @@ def _tell(terminal: Terminal, done: Rotated, path: str) -> None:
     terminal.notice(f"Other machines that open secrets need {path}")
 
 
-def _show(terminal: Terminal, found: IdentityStanding) -> None:
-    """What a rotation would do."""
+def _show(terminal: Terminal, found: IdentityStanding, *, repeated: bool) -> None:
+    """What a rotation would do; one whose request was recorded before wraps what is left."""
+    rewrapped = found.rewrappable
+    if repeated and (newest := found.current.public_key) in found.held:
+        rewrapped -= found.lives.get(newest, 0)
     if terminal.json:
         terminal.document(
             {
                 "dry_run": True,
-                "events": [{"kind": "WorkerIdentitySet", "data": {"public_key": "(new key)"}}],
+                "events": [] if repeated else [{"kind": "WorkerIdentitySet", "data": {"public_key": "(new key)"}}],
                 "objects": [],
-                "rewrapped": found.rewrappable,
+                "rewrapped": rewrapped,
                 "left": sum(found.missing.values()),
                 "identities": identity_rows(found),
             }
         )
         return
     terminal.notice("Dry run: nothing is recorded, nothing is changed.")
-    terminal.line("Would record: WorkerIdentitySet")
-    terminal.line(f"Would rewrap: keys of {lives(found.rewrappable)}")
+    if not repeated:
+        terminal.line("Would record: WorkerIdentitySet")
+    terminal.line(f"Would rewrap: keys of {lives(rewrapped)}")
     terminal.table(
         ["IDENTITY", "NEWEST", "KEY HERE", "LIVES"],
         [

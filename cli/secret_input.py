@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.exit_codes import UsageError
-from cli.inputs import is_stdin, one_reads_stdin, read_text
+from cli.inputs import is_stdin, one_reads_stdin, read_text, without_pairs
 from ledger import values
 from ledger.errors import RefusedError
 
@@ -25,7 +25,7 @@ def given_secrets(
     Raises:
         UsageError: There is nothing to set, or two would read stdin.
         InvalidValueError: A name or a line is not acceptable; the error holds no value.
-        RefusedError: The file cannot be read, or a key has no value.
+        RefusedError: The file cannot be read or holds no value, or a key has none.
     """
     one_reads_stdin(("--kv-file", file), ask=ask)
     given: dict[str, str] = {}
@@ -36,6 +36,8 @@ def given_secrets(
         terminal.notice("Better: 1ctl secret create --kv-file FILE, or --key KEY, which asks.")
         given.update(values.env_pair(pair, secret=True) for pair in pairs)
     given.update(_asked(ask))
+    if not given and file is not None:
+        raise without_pairs(file)
     if not given:
         raise UsageError("no secret given: pass --kv-file FILE, or KEY=VALUE lines on stdin, or --key KEY")
     return {key: value.encode() for key, value in given.items()}

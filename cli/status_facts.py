@@ -70,19 +70,18 @@ def ledger_facts(life: Life, *, past: bool = False) -> Status:
         found = Status(status="NotReady", message="It is being removed from the cluster", progress=0)
     found = replace(found, drift=drifted(life))
     if life.parked is not None:
-        sealed = life.parked.reason == "Sealed"
+        refuses = "refused what was asked for" if past else "refuses what is asked for"
+        why = "It cannot be applied" if life.parked.reason == "Sealed" else f"The cluster {refuses}"
         return replace(
             found,
             applied=f"refused: {life.parked.reason}",
-            message=f"{'It cannot be applied' if sealed else 'The cluster refuses what is asked for'}: {life.parked.message}",
+            message=f"{why}: {life.parked.message}",
             hint="When that is fixed: 1ctl worker retry, or ask for something else",
         )
     return replace(found, applied="pending") if life.dirty or life.destroyed is not None else found
 
 
-def cluster_facts(
-    session: Session, app: App, known: Status, request: Request, *, records: bool, check_dns: bool
-) -> Status:
+def cluster_facts(session: Session, app: App, known: Status, request: Request, *, records: bool) -> Status:
     """What the cluster says beside what is known, if this machine may ask it.
 
     Args:
@@ -91,7 +90,6 @@ def cluster_facts(
         known: What the ledger says.
         request: On whose behalf to look.
         records: Whether what is certain about its pods is recorded; where no cluster answers, that is an error then.
-        check_dns: Whether to ask this machine's resolver for the host name.
 
     Raises:
         ClusterError: `records`, and the cluster cannot be asked.
@@ -101,7 +99,7 @@ def cluster_facts(
     from ledger.errors import RefusedError  # noqa: PLC0415
 
     assert app.life is not None
-    found = replace(known, dns=_dns(app.life.domain) if check_dns else UNKNOWN)
+    found = known
     try:
         watch = session.watch(request)
         progress = watch.look(app.id, app.life) if records else watch.peek(app.id, app.life)
@@ -156,7 +154,8 @@ def drifted(life: Life) -> tuple[str, ...]:
     )
 
 
-def _dns(domain: str | None) -> str:
+def dns(domain: str | None) -> str:
+    """Whether this machine's resolver knows a host name."""
     import socket  # noqa: PLC0415
 
     try:

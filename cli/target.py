@@ -28,10 +28,13 @@ def target(session: Session, which: Which, *, ended: bool = False) -> AppId:
         ended: Whether a deployment id may be that of a destroyed life.
 
     Raises:
-        UsageError: Both a name and a deployment id say which.
+        UsageError: More than one of name, deployment id and file says which.
         RefusedError: Nothing says which app.
         AppNotFoundError: The deployment id is unknown, or its life has ended.
     """
+    if which.config is not None and (which.name or which.deployment_id) is not None:
+        given = "--name" if which.name is not None else "--deployment-id"
+        raise UsageError(f"{given} and --config exclude each other here: both say which app")
     if which.name is not None:
         if which.deployment_id is not None:
             raise UsageError("--name and --deployment-id exclude each other")
@@ -96,6 +99,7 @@ def meant(session: Session, request: Request, which: Which) -> App:
     Raises:
         AppNotFoundError: It is a new request, and the app has no open life.
     """
+    session.require_named_ledger()
     if session.store.request(request.request_id) is None:
         return loaded(session, which)
     return session.reader.app(target(session, which, ended=True))

@@ -124,9 +124,30 @@ def test_a_deploy_says_what_it_does_not_take_over_and_how_to_have_it_back(cli: C
     second = cli.run("-o", "json", "deploy", "get").done().json["deployment_id"]
 
     to_have_it = "💡 To have it as it was, but for values of secrets, which ended with it: "
-    assert f"{unlike}{to_have_it}1ctl deploy restore -d {first}\n" in planned
-    assert f"{unlike}{to_have_it}1ctl deploy destroy -d {second}, then 1ctl deploy restore -d {first}\n" in said
+    restore = f"1ctl deploy restore -d {first} --kv-file FILE\n"
+    assert f"{unlike}{to_have_it}{restore}" in planned
+    assert f"{unlike}{to_have_it}1ctl deploy destroy -d {second}, then {restore}" in said
     assert "takes nothing over" not in cli.run("deploy", "--image", "nginx:3").done().stderr
+    cli.run("deploy", "destroy", "-d", second, "-y").done()
+    (cli.cwd / "FILE").write_text("S=value\n")
+    cli.run("deploy", "restore", "-d", first, "--kv-file", "FILE").done()
+    assert "A    1" in cli.run("env", "list").done().stdout
+
+
+def test_a_secret_that_was_set_again_is_not_said_to_have_ended_and_the_restore_still_needs_it(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--env", "A=1", "--kv-file", "-", input="S=v\n").done()
+    cli.run("deploy", "destroy", "-y").done()
+    said = cli.run("deploy", "--image", "nginx:1", "--kv-file", "-", input="S=v\n").done().stderr
+    assert "Unlike that one: env A removed\n💡 To have it as it was, but for values of secrets" in said
+    assert said.endswith(" --kv-file FILE\n")
+
+
+def test_a_secret_that_only_the_new_deployment_has_did_not_end_with_the_other(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1").done()
+    cli.run("deploy", "destroy", "-y").done()
+    said = cli.run("deploy", "--image", "nginx:1", "--kv-file", "-", input="S=v\n").done().stderr
+    assert "Unlike that one: secret S added\n" in said
+    assert "Values of secrets ended with it" not in said
 
 
 def test_where_only_secrets_are_left_behind_no_restore_is_promised_to_bring_them_back(cli: Cli) -> None:
@@ -178,6 +199,13 @@ def test_who_finishes_what_another_request_destroyed_is_told_that_nothing_is_rec
     deployed.run("deploy", "destroy", "-y", "--request-id", "first").failed(8)
     deployed.run("worker", "disable", "-y").done()
     told = "💡 Another request has destroyed it: what is left is removed, and nothing is recorded.\n"
+    planned = deployed.run("-o", "json", "deploy", "destroy", "--dry-run", "--request-id", "second").done()
+    assert told in planned.stderr
+    assert planned.json["events"] == []
+    assert {"change": "delete", "kind": "Deployment", "name": "user-service"} in planned.json["objects"]
+    shown = deployed.run("deploy", "destroy", "--dry-run").done().stdout
+    assert "Would record" not in shown
+    assert "delete  Deployment  user-service" in shown
     assert told in deployed.run("deploy", "destroy", "-y", "--request-id", "second").done().stderr
     assert told not in deployed.run("deploy", "destroy", "-y", "--request-id", "first").done().stderr
     assert [line["request_id"] for line in destroyed_lines(deployed)] == ["first"]

@@ -161,6 +161,13 @@ def test_1_for_a_bug_without_the_text_of_the_error(
         (["worker", "retry", "shop", "-d", "123"], "APP says which app"),
         (["env", "create"], "no value given: pass --env KEY=VALUE or --env-file FILE"),
         (["secret", "create"], "no secret given: pass --kv-file FILE, or KEY=VALUE lines on stdin, or --key KEY"),
+        (["deploy", "get", "--name", "a", "--config", "x"], "--name and --config exclude each other here"),
+        (["env", "list", "-d", "b", "--config", "x"], "--deployment-id and --config exclude each other here"),
+        (["deploy", "status", "--check-dns", "--at-release", "1"], "--watch, --wait and --check-dns are about now"),
+        (["audit", "prove", "--position", "1", "--name", "a"], "only a --release is one of an app"),
+        (["audit", "log", "--since", "today", "--until", "yesterday"], "--since is later than --until"),
+        (["ledger", "restore", "x.db", "--accept-change"], "--accept-change is about the ledger that is there"),
+        (["ledger", "restore", "--accept-loss", "--new-ledger"], "--new-ledger about a backup"),
         (["-o", "yaml", "deploy", "list"], 'invalid --output "yaml": expected table or json'),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.age import age
-from cli.moment import parse_time, parse_until
+from cli.moment import parse_since, parse_time, parse_until
 from ledger.clock import LATEST_US, to_micros
 from ledger.errors import RefusedError
 
@@ -84,16 +84,31 @@ def test_up_to_a_time_with_a_fraction_or_so_long_ago_is_exact(text: str) -> None
         ("today", utc(2026, 5, 4, 14, 59, 59, 999_999)),
         ("9999-12-31", utc(9999, 12, 30, 15, 0, 0, 999_999)),
         ("2026-05-01T12:00Z", utc(2026, 5, 1, 12, 0, 0, 999_999)),
-        ("yesterday", utc(2026, 5, 2, 15)),
+        ("yesterday", utc(2026, 5, 3, 14, 59, 59, 999_999)),
+        ("1 day ago", utc(2026, 5, 2, 15)),
     ],
 )
 def test_a_day_that_is_the_last_one_counts_to_its_end(text: str, at_us: int) -> None:
     assert parse_until(text, NOW) == at_us
 
 
-def test_a_day_that_never_was_is_no_time() -> None:
+@pytest.mark.parametrize(
+    ("text", "at_us"),
+    [
+        ("yesterday", utc(2026, 5, 2, 15)),
+        ("today", utc(2026, 5, 3, 15)),
+        ("2026-05-01", utc(2026, 4, 30, 15)),
+        ("1 day ago", utc(2026, 5, 2, 18)),
+    ],
+)
+def test_a_day_that_is_the_first_one_counts_from_its_midnight(text: str, at_us: int) -> None:
+    assert parse_since(text, NOW + 3 * 3_600_000_000) == at_us
+
+
+@pytest.mark.parametrize("parse", [parse_since, parse_until])
+def test_a_day_that_never_was_is_no_time(parse: Callable[[str, int], int]) -> None:
     with pytest.raises(RefusedError, match="is not a time"):
-        parse_until("2026-02-30", NOW)
+        parse("2026-02-30", NOW)
 
 
 @given(st.integers(0, 4 * 365 * 86_400))

@@ -125,7 +125,8 @@ def test_a_repeated_request_is_answered_and_not_recorded_again(noted: Cli) -> No
     args = redact(noted, "-y", "--request-id", "once")
     first = noted.run("-o", "json", *args).done().json
     again = noted.run("-o", "json", *args).done()
-    assert again.json == {**first, "repeated": True}
+    assert again.json == {**first, "repeated": True, "also_in": None}
+    assert "Where else the text stands cannot be told any more" in again.stderr
     assert noted.run("-o", "json", *redact(noted, "--request-id", "once", "--dry-run")).done().json["events"] == []
     assert 'Request "once" was recorded before' in again.stderr
     assert noted.events().count("Redacted") == 1

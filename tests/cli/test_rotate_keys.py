@@ -194,6 +194,25 @@ def test_a_repeated_request_is_answered_and_not_done_again(owner: Owner) -> None
     assert_rotated_once(owner)
 
 
+def test_a_repeated_request_needs_no_answer_and_would_record_nothing(owner: Owner) -> None:
+    owner.cli.run(*ROTATE, "--request-id", "once").done()
+    owner.cli.run("secret", "rotate-keys", "--request-id", "once").done()
+    planned = owner.cli.run("-o", "json", "secret", "rotate-keys", "--dry-run", "--request-id", "once").done()
+    assert planned.json["events"] == []
+    assert 'Request "once" was recorded before' in planned.stderr
+    shown = owner.cli.run("secret", "rotate-keys", "--dry-run", "--request-id", "once").done()
+    assert shown.lines[0] == "Would rewrap: keys of 0 lives"
+    assert_rotated_once(owner)
+
+
+def test_an_id_that_stands_for_another_request_is_refused_before_anything_is_asked(owner: Owner) -> None:
+    owner.cli.run("deploy", "--name", "other", "--image", "nginx:1", "--request-id", "d1").done()
+    for more in ((), ("--dry-run",)):
+        refused = owner.cli.run("secret", "rotate-keys", "--request-id", "d1", *more).failed(3)
+        assert "[y/N]" not in refused.stderr
+        assert 'request id "d1"' in refused.error
+
+
 def test_a_machine_without_the_key_is_refused_and_told_where_to_go(owner: Owner, tmp_path: Path) -> None:
     aside = (owner.cli.home / "keys").rename(tmp_path / "elsewhere")
     for more in ((), ("--dry-run",)):

@@ -135,6 +135,17 @@ def test_nothing_given_is_refused_with_the_ways_to_give(deployed: Cli) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "args",
+    [["secret", "create", "--kv-file"], ["env", "create", "--env-file"], ["deploy", "--image", "x", "--kv-file"]],
+)
+def test_a_file_without_a_value_is_named(deployed: Cli, args: list[str]) -> None:
+    (deployed.cwd / "empty.env").write_text("# rendered to nothing\n\n")
+    refused = deployed.run(*args, "empty.env").failed(3).error
+    assert refused.startswith("❌ empty.env holds no KEY=VALUE line\n")
+    assert "stdin holds no KEY=VALUE line" in deployed.run(*args, "-", input="\n").failed(3).error
+
+
 def test_two_that_would_read_stdin_are_refused_before_it_is_read(deployed: Cli) -> None:
     before = deployed.events()
     for args in (["secret", "create"], ["deploy", "--image", "nginx:2"], ["deploy", "restore"]):

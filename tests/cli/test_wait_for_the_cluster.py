@@ -142,3 +142,18 @@ def test_who_waits_for_pods_that_the_worker_gave_up_hears_of_that(cli: Cli, comm
             _, err = waiting.communicate(timeout=40)
     assert waiting.returncode == 8
     assert "recorded, but not applied: the cluster refused (NotOurs)" in err.decode()
+
+
+def test_a_status_of_what_is_refused_shows_how_far_it_got_where_no_worker_runs(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--wait").done()
+    replace_service(cli)
+    cli.run("deploy", "--image", "nginx:2").failed(8)
+    asked = cli.run("-o", "json", "deploy", "status").failed(8)
+    assert (asked.json["applied"], asked.json["release"]) == ("refused: NotOurs", 2)
+    assert "recorded, but not applied: the cluster refused (NotOurs)" in asked.error
+    shown = cli.run("deploy", "status").failed(8)
+    assert "Applied:       refused: NotOurs" in shown.stdout
+    position = cli.run("-o", "json", "audit", "log", "--limit", "1").done().json[0]["position"]
+    past = cli.run("deploy", "status", "--at-position", str(position)).done()
+    assert "Message:       The cluster refused what was asked for" in past.stdout
+    assert "worker retry" not in past.stderr
