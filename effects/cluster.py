@@ -223,6 +223,8 @@ class Rollout(Value):
         trouble: Why it is not ready yet: that it stands still, else what the first pod says that is not ready, else why
             no pod can be made (a quota, a policy, a webhook); ``(reason, message)``, or None.
         pods: Pods of the newest template, by name.
+        roll: Which roll that template is for, as it says itself; None where it says none, as somebody else's.
+        image: Image that it names for the app's container.
     """
 
     desired: int
@@ -235,6 +237,18 @@ class Rollout(Value):
     failed: tuple[str, str] | None
     pods: Sequence[Pod]
     trouble: tuple[str, str] | None = None
+    roll: str | None = None
+    image: str | None = None
+
+
+def own_container(pod: Manifest) -> Manifest:
+    """Of a pod or a pod template, the container that we asked for, which has the app's name.
+
+    Others may have been put before it. Where none has that name it is the first one.
+    """
+    containers: Sequence[Manifest] = pod["spec"]["containers"]
+    app = pod["metadata"].get("labels", {}).get(APP_LABEL)
+    return next((each for each in containers if each["name"] == app), containers[0])
 
 
 def trouble_of(pods: Sequence[Pod]) -> tuple[str, str] | None:

@@ -206,7 +206,7 @@ class _Maker:
             pods["imagePullSecrets"] = [{"name": spec.image_pull_secret}]
         template = {
             "metadata": {
-                "annotations": {ROLL_ANNOTATION: _roll_name(self._life.roll)},
+                "annotations": {ROLL_ANNOTATION: roll_name(self._life.roll)},
                 "labels": {**labels, LIFE_LABEL: self._life.deployment_id},
             },
             "spec": pods,
@@ -305,7 +305,7 @@ class _Maker:
         return DesiredObject(manifest, secrets or {})
 
 
-def _roll_name(roll: Roll) -> str:
+def roll_name(roll: Roll) -> str:
     """Names a roll for ever: a restored ledger may give the same position to another event, in another epoch."""
     return f"{roll.position}-{sha256(roll.request.encode()).hexdigest()[:8]}"
 

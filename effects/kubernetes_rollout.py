@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from effects.cluster import APP_LABEL, FATAL_REASONS, Json, Pod, Rollout, is_terminating, standstill, trouble_of
+from effects.cluster import (
+    FATAL_REASONS,
+    Json,
+    Pod,
+    Rollout,
+    is_terminating,
+    own_container,
+    standstill,
+    trouble_of,
+)
 from effects.desired import ROLL_ANNOTATION
 
 _REVISION = "deployment.kubernetes.io/revision"
@@ -49,6 +58,8 @@ def rollout_of(deployment: Json, sets: Sequence[Json], pods: Sequence[Json]) -> 
         failed=None if complete or newest is None else _verdict(status, updated),
         pods=new,
         trouble=None if complete else stands or (trouble_of(new) or _cannot_be_made(status) if newest else None),
+        roll=_roll(deployment),
+        image=own_container(deployment["spec"]["template"])["image"],
     )
 
 
@@ -98,7 +109,7 @@ def _pod(item: Json) -> Pod:
     metadata, spec, status = item["metadata"], item["spec"], item.get("status", {})
     ready = _condition(status, "Ready").get("status") == "True"
     reason, message = (None, None) if ready else _trouble(status)
-    ours = _own_container(item)
+    ours = own_container(item)
     running: Json = next((each for each in status.get("containerStatuses", ()) if each["name"] == ours["name"]), {})
     digest = re.search(r"@(sha256:[0-9a-f]{64})$", running.get("imageID", ""))
     return Pod(
@@ -114,13 +125,6 @@ def _pod(item: Json) -> Pod:
         node=spec.get("nodeName"),
         restarts=sum(container.get("restartCount", 0) for container in _containers(status)),
     )
-
-
-def _own_container(pod: Json) -> Json:
-    """The container that we asked for, which has the app's name: others may have been injected before it."""
-    containers: Sequence[Json] = pod["spec"]["containers"]
-    app = pod["metadata"].get("labels", {}).get(APP_LABEL)
-    return next((each for each in containers if each["name"] == app), containers[0])
 
 
 def _containers(status: Json) -> Sequence[Json]:
@@ -166,7 +170,7 @@ def _exit(container: Json, ended: Json) -> str:
 
 def container_to_explain(pod: Json) -> tuple[str, bool]:
     """The name of the container to read the logs of, and whether it crashed before; ours before those of others."""
-    ours = _own_container(pod)["name"]
+    ours = own_container(pod)["name"]
     for container in sorted(_containers(pod.get("status", {})), key=lambda each: each["name"] != ours):
         if container.get("lastState", {}).get("terminated"):
             return container["name"], True

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from effects.cluster import Cluster, ClusterUnreachableError, Ref, Rollout
+from effects.cluster import Cluster, ClusterUnreachableError, Ref, Rollout, own_container
 from effects.crash_points import crash_point
+from effects.desired import roll_name
+from effects.managers import manager_of, owner_of
 from ledger.app import App, Life
 from ledger.errors import OneCtlError, may_pass
 from ledger.events import ObservedEvent, RolloutCompleted, RolloutFailed
@@ -17,6 +19,12 @@ from ledger.request import Request
 from ledger.spec import AppId
 
 Verdict = Literal["waiting", "completed", "failed", "superseded"]
+
+EDITED = (
+    "DeploymentEdited",
+    "somebody changed it by hand, so its pods are not those that were asked for; see what: 1ctl deploy diff live",
+)
+"""Why a roll has no pods whose template somebody replaced: reason and sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +36,7 @@ class RolloutLook:
         ready: Ready pods of the newest roll.
         desired: Pods asked for.
         reason: For ``failed``: the cluster's own reason and sentence.
-        rollout: What the cluster reports, or None where there is no Deployment.
+        rollout: What the cluster reports of the roll, or None where there is no Deployment.
     """
 
     verdict: Verdict
@@ -73,6 +81,9 @@ class RolloutWatch:
 
     def _look(self, app_id: AppId, life: Life, record: Callable[[AppId, Life, Rollout], bool]) -> RolloutLook:
         rollout = self.cluster.rollout(Ref("Deployment", app_id.namespace, app_id.name))
+        if rollout is not None and not self._is_asked_for(app_id, life, rollout):
+            # Whatever became of those pods, it says nothing about the roll.
+            rollout = replace(rollout, updated=0, ready=0, complete=False, failed=None, pods=(), trouble=EDITED)
         if rollout is None or not (rollout.complete or rollout.failed):
             verdict: Verdict = "waiting"
             newest = _same_roll(self.ledger.app(app_id), life)
@@ -86,6 +97,20 @@ class RolloutWatch:
         return RolloutLook(
             verdict=verdict, ready=rollout.ready, desired=rollout.desired, reason=rollout.failed, rollout=rollout
         )
+
+    def _is_asked_for(self, app_id: AppId, life: Life, rollout: Rollout) -> bool:
+        """Whether the template that was judged is the roll's, and not one that somebody put in its place."""
+        if rollout.roll != roll_name(life.roll):
+            return False
+        return rollout.image == life.spec.image or self._is_rewritten(app_id, rollout)
+
+    def _is_rewritten(self, app_id: AppId, rollout: Rollout) -> bool:
+        """Whether the cluster's own webhooks made another image of the one that we sent: it is still our field."""
+        live = self.cluster.read(Ref("Deployment", app_id.namespace, app_id.name))
+        if live is None or (ours := own_container(live["spec"]["template"]))["image"] != rollout.image:
+            return False
+        owners = owner_of(live, f"spec.template.spec.containers.{ours['name']}.image") or ""
+        return f"{manager_of(self.ledger.ledger_id() or '')} (Apply)" in owners.split(", ")
 
     def wait(
         self,

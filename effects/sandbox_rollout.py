@@ -30,7 +30,18 @@ from typing import Any
 
 import orjson
 
-from effects.cluster import APP_LABEL, FATAL_REASONS, Manifest, Pod, Rollout, is_terminating, standstill, trouble_of
+from effects.cluster import (
+    APP_LABEL,
+    FATAL_REASONS,
+    Manifest,
+    Pod,
+    Rollout,
+    is_terminating,
+    own_container,
+    standstill,
+    trouble_of,
+)
+from effects.desired import ROLL_ANNOTATION
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 DEFAULT_NODE = "sandbox-node"
@@ -80,6 +91,8 @@ class Plan:
         startup: Seconds from a pod's creation until it is ready.
         stands: Why the controllers do nothing about it, or None; as of `effects.cluster.standstill`.
         terminating: Whether it is being deleted.
+        roll: Which roll its template is for, or None.
+        own_image: Image of the app's container, which need not be the first one.
     """
 
     name: str
@@ -94,6 +107,8 @@ class Plan:
     startup: float
     stands: tuple[str, str] | None = None
     terminating: bool = False
+    roll: str | None = None
+    own_image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +175,8 @@ def plan_of(manifest: Manifest, *, uid: str, startup: float) -> Plan:
         startup=startup,
         stands=standstill(manifest),
         terminating=is_terminating(manifest),
+        roll=template["metadata"].get("annotations", {}).get(ROLL_ANNOTATION),
+        own_image=own_container(template)["image"],
     )
 
 
@@ -318,6 +335,8 @@ def rollout_of(state: State, plan: Plan, *, now: float) -> Rollout:
         failed=None if complete else _verdict(pods, state, plan, now),
         pods=pods,
         trouble=None if complete else plan.stands or trouble_of(pods),
+        roll=plan.roll,
+        image=plan.own_image,
     )
 
 

@@ -781,9 +781,10 @@ def waiting(reason: str, **more: Any) -> dict[str, Any]:
 
 
 def rollout(connect: Connect, *pods: object, conditions: Sequence[object] = (), **observed: object) -> Rollout:
+    template = {"metadata": {}, "spec": {"containers": [{"name": "app", "image": "web:2"}]}}
     deployment = {
         "metadata": {"uid": "d", "generation": 2},
-        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template},
         "status": {"observedGeneration": 2, "updatedReplicas": 1, "conditions": conditions, **observed},
     }
     revision = "deployment.kubernetes.io/revision"

@@ -290,8 +290,7 @@ def test_a_namespace_is_made_in_the_cluster_that_is_meant() -> None:
 @pytest.mark.usefixtures("told_kubectl")
 def test_a_paused_deployment_is_resumed_in_the_cluster_that_is_meant() -> None:
     paused = standstill({"metadata": {"namespace": "shop", "name": "web"}, "spec": {"paused": True}})
-    none = {"updated": 0, "ready": 0, "old": 0, "old_ready": 0}
-    rollout = Rollout(desired=1, **none, observed=False, complete=False, failed=None, pods=[], trouble=paused)
+    rollout = Rollout(1, 0, 0, 0, 0, observed=False, complete=False, failed=None, pods=[], trouble=paused)
     progress = RolloutLook(verdict="waiting", ready=0, desired=1, rollout=rollout)
     resume = "kubectl --context 'my ctx' --kubeconfig /my/kc -n shop rollout resume deployment/web"
     assert why_not_ready(progress) == f"DeploymentPaused: somebody paused it; go on with {resume}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -75,6 +76,31 @@ def test_who_waits_for_pods_of_a_paused_deployment_is_told_how_to_go_on(cli: Cli
     edit(cli, {"paused": True})
     waited = cli.run("deploy", "--image", "nginx:2", "--wait", "--timeout", "0.5s").failed(5)
     assert f"the pods were not ready within 0.5 s (0 of 1 ready): {RESUME}" in waited.error
+
+
+def test_pods_of_an_earlier_release_that_somebody_brought_back_end_no_wait_with_0(cli: Cli) -> None:
+    cli.run("deploy", "--image", "nginx:1", "--wait").done()
+    before = deployment_of(cli)
+    cli.run("deploy", "--image", "held:2").done()
+    edit(cli, {"template": before["spec"]["template"]})
+    late = cli.run("deploy", "status", "--wait", "--timeout", "1s").failed(5)
+    assert "Progress:      0%" in late.stdout
+    assert (
+        "the pods were not ready within 1 s: 0 of 1 pods are ready (DeploymentEdited: somebody changed it" in late.error
+    )
+    assert "1ctl deploy diff live" in late.error
+    assert cli.run("deploy", "events").done().stdout.count("RolloutCompleted") == 1
+    live = cli.run("deploy", "diff", "live").done().stdout
+    assert "spec.template.metadata.annotations.1ctl.dev/roll" in live
+    assert re.search(r"containers.user-service.image +held:2 +nginx:1", live)
+
+
+def deployment_of(cli: Cli) -> Any:
+    """The Deployment as it is."""
+    cluster = cli.cluster()
+    found = cluster.read(SHOP)
+    cluster.close()
+    return found
 
 
 def edit(cli: Cli, spec: dict[str, object]) -> None:

@@ -1241,6 +1241,28 @@ def test_what_is_paused_once_its_pods_are_ready_stays_complete(adapter: Adapter)
     assert rolled_out(adapter.cluster, wanted, lambda found: found.complete).trouble is None
 
 
+def test_a_rollout_says_which_roll_it_judged_and_which_image_whoever_wrote_the_template(adapter: Adapter) -> None:
+    cluster, first = adapter.cluster, running(adapter.cluster, adapter.namespace)
+    update(cluster, deployment(adapter.namespace, image="held:2", roll="2"))
+    held = rolled_out(cluster, first, lambda found: found.observed)
+    assert (held.roll, held.image, held.complete) == ("2", "held:2", False)
+    back = {"metadata": {"annotations": {ROLL_ANNOTATION: "1", "fakelet/hold": None}}}
+    containers = first["spec"]["template"]["spec"]["containers"]
+    adapter.edit(ref_of(first), {"spec": {"template": {**back, "spec": {"containers": containers}}}}, "kubectl-rollout")
+    undone = rolled_out(cluster, first, lambda found: found.complete)
+    assert (undone.roll, undone.image) == ("1", "nginx:1")
+    edit_container(adapter, first, image="nginx:9")
+    edited = rolled_out(cluster, first, lambda found: found.complete)
+    assert (edited.roll, edited.image) == ("1", "nginx:9")
+    sidecar = {"name": "proxy", "image": "proxy:1"}
+    template = {
+        "metadata": {"annotations": None},
+        "spec": {"containers": [sidecar, {"name": "shop", "image": "nginx:9"}]},
+    }
+    adapter.edit(ref_of(first), {"spec": {"template": template}}, "kubectl-edit")
+    assert (rollout(cluster, first).roll, rollout(cluster, first).image) == (None, "nginx:9")
+
+
 def test_what_is_being_deleted_neither_completes_nor_fails(adapter: Adapter) -> None:
     cluster, wanted = adapter.cluster, running(adapter.cluster, adapter.namespace)
     adapter.edit(ref_of(wanted), {"metadata": {"finalizers": ["1ctl.dev/test"]}}, "holder")

@@ -38,7 +38,8 @@ def replica_set(revision: int, roll: str = "1") -> Object:
 
 
 def template(roll: str) -> Object:
-    return {"metadata": {"annotations": {ROLL_ANNOTATION: roll}}}
+    containers = [{"name": "web", "image": "web:1"}]
+    return {"metadata": {"annotations": {ROLL_ANNOTATION: roll}}, "spec": {"containers": containers}}
 
 
 def owned(uid: str, owner: str, **more: Any) -> Object:

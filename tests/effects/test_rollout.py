@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from effects.cluster import FATAL_REASONS, ClusterUnreachableError, Pod, Rollout
-from effects.rollout import RolloutLook, RolloutWatch
-from ledger.commands import Destroy, Restart, Scale
+from effects.cluster import FATAL_REASONS, ClusterUnreachableError, Manifest, Pod, Ref, Rollout
+from effects.desired import roll_name
+from effects.rollout import EDITED, RolloutLook, RolloutWatch
+from ledger.commands import Deploy, Destroy, Restart, Scale
 from ledger.events import RolloutCompleted, RolloutFailed
 from tests.effects.worlds import Counter, Meddled, World, eventually, image, request
 from tests.worker.crews import edit
@@ -93,6 +97,83 @@ def test_what_became_of_older_pods_is_not_recorded_of_a_roll_that_is_paused(worl
     assert len(facts(world)) == 1
     edit(world, world.named("Deployment"), {"spec": {"paused": None}})
     assert world.settle().verdict == "completed"
+
+
+def undo(world: World, before: Any) -> None:
+    """What ``kubectl rollout undo`` does: the template of an earlier ReplicaSet, and its annotations."""
+    annotations = {
+        name: text for name, text in before["metadata"]["annotations"].items() if name.startswith("1ctl.dev/")
+    }
+    template = before["spec"]["template"]
+    added = dict.fromkeys(deployment(world)["spec"]["template"]["spec"].keys() - template["spec"].keys())
+    template = {**template, "spec": {**template["spec"], **added}}
+    patch = {"metadata": {"annotations": annotations}, "spec": {"template": template}}
+    edit(world, world.named("Deployment"), patch, "kubectl-rollout")
+
+
+def deployment(world: World) -> Any:
+    """As it is."""
+    return world.cluster.read(world.named("Deployment"))
+
+
+@pytest.mark.parametrize("release", [image("held:2", machines=("no-such-node",)), BROKEN])
+def test_pods_of_a_roll_that_somebody_brought_back_are_not_those_of_the_newest_one(
+    world: World, release: Deploy
+) -> None:
+    world.do(image("nginx:1"))
+    world.settle()
+    before = deployment(world)
+    world.do(release)
+    asked = deployment(world)
+    undo(world, before)
+    eventually(lambda: world.rollout().complete)
+    looks = waited(world, timeout=0.5)
+    assert {each.verdict for each in looks} == {"waiting"}
+    assert (looks[-1].ready, looks[-1].percent) == (0, 0)
+    assert looks[-1].rollout is not None
+    assert looks[-1].rollout.trouble == EDITED
+    assert [fact.release for fact in facts(world)] == [1]
+    undo(world, asked)
+
+    def pods() -> object:
+        seen = world.watch().look(world.app_id, world.life).rollout
+        return seen and seen.pods
+
+    assert eventually(pods)
+
+
+@pytest.mark.parametrize("theirs", ["nginx:9", "nginx:does-not-exist"])
+def test_pods_of_an_image_that_somebody_put_in_place_of_ours_are_not_the_releases(world: World, theirs: str) -> None:
+    world.do(image("held:2"))
+    (container,) = deployment(world)["spec"]["template"]["spec"]["containers"]
+    patch = {"spec": {"template": {"spec": {"containers": [{**container, "image": theirs}]}}}}
+    edit(world, world.named("Deployment"), patch, "kubectl-set")
+    eventually(lambda: world.rollout().complete or world.rollout().failed)
+    look = world.watch().look(world.app_id, world.life)
+    assert (look.verdict, look.reason) == ("waiting", None)
+    assert look.rollout is not None
+    assert look.rollout.trouble == EDITED
+    assert facts(world) == []
+
+
+class Rewriting(Meddled):
+    """A cluster of which a webhook takes images from elsewhere: what was sent is stored otherwise."""
+
+    def read(self, ref: Ref) -> Manifest:
+        live: dict[str, Any] = deepcopy(super().read(ref))  # type: ignore[arg-type]
+        (container,) = live["spec"]["template"]["spec"]["containers"]
+        container["image"] = "mirror.example.com/nginx:1"
+        return live
+
+    def rollout(self, ref: Ref) -> Rollout | None:
+        found = super().rollout(ref)
+        return found and replace(found, image="mirror.example.com/nginx:1")
+
+
+def test_an_image_that_the_cluster_itself_rewrites_as_it_takes_it_is_the_releases(world: World) -> None:
+    world.do(image("nginx:1"))
+    watch = RolloutWatch(ledger=world.ledger, cluster=Rewriting(world.cluster), request=request())
+    assert eventually(lambda: watch.look(world.app_id, world.life).verdict == "completed")
 
 
 def test_a_restart_is_a_roll_of_its_own_and_scaling_is_none(world: World) -> None:
@@ -209,6 +290,11 @@ class Reporting(Meddled):
         return self._reported
 
 
+def as_asked(world: World) -> Any:
+    """The template that a rollout is about."""
+    return {"roll": roll_name(world.life.roll), "image": world.life.spec.image}
+
+
 def a_pod(name: str, digest: str | None) -> Pod:
     return Pod(
         name=name,
@@ -240,7 +326,9 @@ def test_a_digest_is_recorded_only_where_the_pods_agree(
     world.do(image())
     pods = [a_pod(f"pod-{number}", digest) for number, digest in enumerate(digests)]
     count = len(pods)
-    reported = Rollout(count, count, count, 0, 0, observed=True, complete=True, failed=None, pods=pods)
+    reported = Rollout(
+        count, count, count, 0, 0, observed=True, complete=True, failed=None, pods=pods, **as_asked(world)
+    )
     watch = RolloutWatch(ledger=world.ledger, cluster=Reporting(world, reported), request=request())
     assert watch.look(world.app_id, world.life).verdict == "completed"
     (fact,) = facts(world)
@@ -250,7 +338,8 @@ def test_a_digest_is_recorded_only_where_the_pods_agree(
 
 def test_a_long_sentence_of_the_cluster_is_cut(world: World) -> None:
     world.do(image())
-    reported = Rollout(1, 1, 0, 0, 0, observed=True, complete=False, failed=("Odd", "x" * 5000), pods=[])
+    failed = ("Odd", "x" * 5000)
+    reported = Rollout(1, 1, 0, 0, 0, observed=True, complete=False, failed=failed, pods=[], **as_asked(world))
     watch = RolloutWatch(ledger=world.ledger, cluster=Reporting(world, reported), request=request())
     assert watch.look(world.app_id, world.life).verdict == "failed"
     (fact,) = facts(world)
