@@ -5,12 +5,13 @@ Invariants:
 * What differs is recorded field by field, with the field manager that owns it, when it changes; not at every look.
 * A field that is set back again and again is fought over; after `HEALS` times in `WINDOW_SECONDS` it is left alone and
   the app is parked, until somebody asks for something: a resync would only go on with the fight.
-* Of a Secret only field names are known, never values; what looks like a credential is not recorded either.
+* Of a Secret only field names are known, never values; what looks like a credential is not recorded either, nor what
+  somebody put into the rules of a route: a header may hold one, which looks like anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -39,6 +40,9 @@ SHOWN_CHARACTERS = 200
 
 PRESENT = '"present"'
 """How it is recorded that there is something, whatever it is."""
+
+RULES = "spec.rules"
+"""The rules of a route."""
 
 GONE = (FieldDrift(field="", wanted=PRESENT, found=None, manager=None),)
 """The object itself is not there."""
@@ -149,7 +153,7 @@ def field_drifts(found: Iterable[Difference], live: Manifest) -> list[FieldDrift
         FieldDrift(
             field=each.field,
             wanted=_shown(each.field, each.wanted),
-            found=_shown(each.field, each.found),
+            found=PRESENT if each.field == RULES and each.found is not None else _shown(each.field, each.found),
             manager=owner_of(live, each.field),
         )
         for each in found
@@ -171,9 +175,17 @@ def key_of(ref: Ref) -> str:
 
 
 def _shown(field: str, value: object) -> str | None:
-    if value is None or (
-        isinstance(value, str) and looks_like_credential(field.rpartition(".")[2].replace("-", "_"), value)
-    ):
+    if value is None or _holds_credential(field.rpartition(".")[2], value):
         return None
     text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+
+
+def _holds_credential(name: str, value: object) -> bool:
+    """Whether any text in a value looks like a credential, by itself or by the name of what it is the value of."""
+    if isinstance(value, str):
+        return looks_like_credential(name.replace("-", "_"), value) is not None
+    if isinstance(value, Mapping):
+        named = str(value.get("name", "value"))
+        return any(_holds_credential(named if key == "value" else key, inner) for key, inner in value.items())
+    return isinstance(value, Sequence) and any(_holds_credential(name, inner) for inner in value)

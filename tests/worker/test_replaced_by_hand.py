@@ -158,6 +158,27 @@ def test_where_else_a_route_leads_is_recorded_and_set_back(world: World) -> None
     assert [each.field for each in found.fields] == ["spec.rules"]
 
 
+@pytest.mark.parametrize("credential", ["Bearer ghp_0123456789abcdefghijABCDEFGHIJ012345", "Basic YW5hOnRpZ2VyMQ=="])
+def test_what_somebody_puts_into_the_rules_of_a_route_is_not_in_the_ledger(world: World, credential: str) -> None:
+    ref = world.named("HTTPRoute")
+    with working(world):
+        world.ask(image())
+        settled(world)
+        header = {"name": "Authorization", "value": credential}
+        theirs = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [header]}}
+        rules = world.objects()[ref]["spec"]["rules"]
+        edit(world, ref, {"spec": {"rules": [{**rules[0], "filters": [theirs]}]}})
+        eventually(lambda: facts(world, DriftHealed))
+        settled(world)
+    (found,) = facts(world, DriftDetected)
+    assert isinstance(found, DriftDetected)
+    ((field, wanted, there),) = [(each.field, each.wanted, each.found) for each in found.fields]
+    assert (field, there) == ("spec.rules", '"present"')
+    assert wanted is not None
+    assert "backendRefs" in wanted
+    assert credential.split()[1] not in str([line.event for line in world.ledger.history(world.app_id)])
+
+
 def make_again(world: World, ref: Ref, data: Mapping[str, str]) -> None:
     """Somebody makes an object again with other content, as ``kubectl replace --force`` does."""
     old = world.objects()[ref]
