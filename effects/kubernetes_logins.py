@@ -202,10 +202,17 @@ class _Loader(KubeConfigLoader):
         raise CredentialsError(f"its credential plugin {command!r} failed ({problem}); run it by hand to see why")
 
     def _take(self, status: Any) -> None:
-        """Keep what a plugin answered (client.authentication.k8s.io, ExecCredentialStatus); null says nothing."""
+        """Keep what a plugin answered (client.authentication.k8s.io, ExecCredentialStatus); null says nothing.
+
+        Raises:
+            Exception: Of any kind; it gave neither a token nor a certificate with its key.
+        """
+        if not status.get("token") and not (status.get("clientCertificateData") and status.get("clientKeyData")):
+            msg = "it names nobody"
+            raise ConfigException(msg)
         if status.get("token"):
             self.token = f"Bearer {status['token']}"
-        if "token" not in status or status.get("clientCertificateData"):
+        if status.get("clientCertificateData"):
             self.cert_file = self._file_of(status, "clientCertificateData")
             self.key_file = self._file_of(status, "clientKeyData")
         vars(self).pop("expiry", None)

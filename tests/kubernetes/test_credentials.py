@@ -253,7 +253,16 @@ def says(expires_in: timedelta | None = None, **status: str | None) -> str:
 
 
 FAILS = f"echo '{CANARY}'; echo '{CANARY}' >&2; exit 3\n"
-FAILURES: Sequence[str] = [FAILS, f"echo '{CANARY}'\n", f"echo '{{\"{CANARY}\": 1}}'\n", says(neither=CANARY)]
+NOBODY: Sequence[str] = [
+    says(token=None),
+    says(token=""),
+    says(token=None, clientCertificateData=None, clientKeyData=None),
+    says(token="", clientCertificateData="", clientKeyData=CANARY),
+    says(token=None, clientCertificateData=CANARY, clientKeyData=None),
+]
+"""Answers that name nobody: a login with them would be anonymous."""
+
+FAILURES: Sequence[str] = [FAILS, f"echo '{CANARY}'\n", f"echo '{{\"{CANARY}\": 1}}'\n", says(neither=CANARY), *NOBODY]
 
 
 @pytest.fixture
