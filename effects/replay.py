@@ -78,6 +78,7 @@ class Replay:
         Raises:
             NotOursError: Somebody else has an object of that name.
             OtherStateError: There is an object of another life, or of a later position.
+            ChangedMeanwhileError: One is being deleted, or was changed meanwhile; try again.
             SealedError: Secret values are needed that this machine cannot open, or that were shredded since.
             RedactedError: Its pods read a value that was redacted since.
             ClusterError: The cluster cannot be reached, or says no.
@@ -101,6 +102,11 @@ class Replay:
                     raise OtherStateError(f"{entry.ref} belongs to another deployment of the app", hint=_EMPTY)
                 if reflected(seen) > (epoch, app.head):
                     raise OtherStateError(f"{entry.ref} reflects a later position than the one asked for", hint=_EMPTY)
+                if seen.terminating:
+                    raise ChangedMeanwhileError(
+                        f"{entry.ref} is being deleted; it is made again once it is gone",
+                        hint="See what holds it: kubectl get it with -o yaml and look at its finalizers.",
+                    )
             if seen is None or seen.annotations.get(DIGEST_ANNOTATION) != entry.digest:
                 seen = send(
                     self.cluster,

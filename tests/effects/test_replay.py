@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from effects.cluster import Cluster, ClusterUnreachableError
+from effects.cluster import Cluster, ClusterUnreachableError, Ref, ref_of
 from effects.replay import Replay, replay_all
 from ledger.domains import mint_domain
 from ledger.errors import LedgerDeniedError, OneCtlError
@@ -18,6 +18,7 @@ from tests.effects.worlds import GATEWAY, World, image, request, sandbox_world
 from tests.faults.plan import BREAKS, RETRY_AFTER, Fault, Once, Plan, evenly
 from tests.faults.planned import Planned
 from tests.seeds import seeds
+from tests.worker.crews import edit
 
 PASSING = BREAKS | {Fault.INTERNAL_ERROR, Fault.UNAVAILABLE, Fault.CONFLICT}
 """What passes at once, if it is tried again."""
@@ -96,6 +97,26 @@ def test_a_cluster_that_lets_nothing_through_is_given_up_and_every_app_is_named(
     assert time.monotonic() - began < 10
     assert set(came) == set(apps)
     assert {type(outcome) for outcome in came.values()} == {ClusterUnreachableError}
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Deployment"])
+def test_what_is_being_deleted_is_not_counted_as_there_but_made_once_it_is_gone(world: World, kind: str) -> None:
+    apps = recorded(world, 1)
+    assert sent(dict(replay_all(maker(world), apps)))
+    ref = Ref(kind, world.namespace, apps[0].name + ("-environments" if kind == "ConfigMap" else ""))
+    edit(world, ref, {"metadata": {"finalizers": ["1ctl.dev/test"]}})
+    world.cluster.delete(ref, uid=None)
+    held: list[str] = []
+
+    def let_go(error: OneCtlError) -> None:
+        held.append(error.message)
+        if len(held) == 2:
+            edit(world, ref, {"metadata": {"finalizers": None}})
+
+    assert sent(dict(replay_all(maker(world), apps, retried=let_go)))
+    assert held == [f"{ref} is being deleted; it is made again once it is gone"] * 2
+    assert {ref_of(each) for each in world.everything() if "deletionTimestamp" in each["metadata"]} == set()
+    assert sent(dict(replay_all(maker(world), apps))) == 0
 
 
 def test_closed_while_it_waits_to_try_again_it_returns_at_once(world: World) -> None:
