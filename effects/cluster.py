@@ -221,7 +221,7 @@ class Rollout(Value):
         complete: All desired pods are of the newest template and ready, and no older one is left serving.
         failed: The cluster's own verdict that this rollout will not succeed: ``(reason, message)``, or None.
         trouble: Why it is not ready yet: that it stands still, else what the first pod says that is not ready, else why
-            no pod can be made (a quota, a policy, a webhook); ``(reason, message)``, or None.
+            no pod, or no ReplicaSet for them, can be made (a quota, a policy, a webhook); ``(reason, message)``, or None.
         pods: Pods of the newest template, by name.
         roll: Which roll that template is for, as it says itself; None where it says none, as somebody else's.
         image: Image that it names for the app's container.

@@ -57,7 +57,9 @@ def rollout_of(deployment: Json, sets: Sequence[Json], pods: Sequence[Json]) -> 
         complete=complete,
         failed=None if complete or newest is None else _verdict(status, updated),
         pods=new,
-        trouble=None if complete else stands or (trouble_of(new) or _cannot_be_made(status) if newest else None),
+        trouble=None
+        if complete
+        else stands or (trouble_of(new) or _cannot_be_made(status) if newest else _cannot_begin(status)),
         roll=_roll(deployment),
         image=own_container(deployment["spec"]["template"])["image"],
     )
@@ -80,6 +82,17 @@ def _cannot_be_made(status: Json) -> tuple[str, str] | None:
     if failure.get("status") != "True":
         return None
     return failure.get("reason", "ReplicaFailure"), failure.get("message", "")
+
+
+def _cannot_begin(status: Json) -> tuple[str, str] | None:
+    """Why there is no ReplicaSet of the template: what a controller was told when it tried to make one.
+
+    It says so without calling the template observed.
+    """
+    progress = _condition(status, "Progressing")
+    if (progress.get("status"), progress.get("reason")) != ("False", "ReplicaSetCreateError"):
+        return None
+    return progress["reason"], progress.get("message", "")
 
 
 def _verdict(status: Json, updated: Sequence[Pod]) -> tuple[str, str] | None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -1119,6 +1120,27 @@ def test_a_deployment_of_somebody_else_that_selects_by_expressions_has_a_rollout
         create(adapter.cluster, theirs, manager="somebody")
         found = rolled_out(adapter.cluster, theirs, lambda found: found.complete)
         assert len(found.pods) == REPLICAS
+
+
+@pytest.mark.kubernetes
+def test_why_no_replica_set_can_be_made_is_told() -> None:
+    administrator = Administrator(kubeconfig())
+
+    def is_in_force(quota: str) -> bool:
+        return "hard" in administrator.get(quota).get("status", {})
+
+    for adapter in a_kubernetes():  # the sandbox has no quotas
+        quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/replicasets.apps": "0"}}}
+        administrator.make(adapter.namespace, "resourcequotas", quota)
+        eventually(partial(is_in_force, f"/api/v1/namespaces/{adapter.namespace}/resourcequotas/none"))
+        wanted = deployment(adapter.namespace)
+        create(adapter.cluster, wanted)
+        found = rolled_out(adapter.cluster, wanted, lambda found: found.trouble)
+        assert found.trouble is not None
+        assert found.trouble[0] == "ReplicaSetCreateError"
+        assert "exceeded quota: none" in found.trouble[1]
+        assert (found.observed, found.complete, found.failed) == (False, False, None)
+    administrator.close()
 
 
 def test_a_rollout_completes_when_all_pods_are_ready(cluster: Cluster, namespace: str) -> None:

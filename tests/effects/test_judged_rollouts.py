@@ -121,6 +121,24 @@ def test_of_two_replica_sets_of_one_roll_the_later_one_counts() -> None:
     assert (found.updated, found.old) == (1, 1)
 
 
+# Replica sets that cannot be made
+
+REASON, MESSAGE = "ReplicaSetCreateError", "exceeded quota: count/replicasets.apps"
+
+
+@pytest.mark.parametrize("observed", [1, 2])
+@pytest.mark.parametrize("sets", [[OLD], []], ids=["with-older-pods", "first"])
+def test_a_replica_set_that_cannot_be_made_is_why_there_are_no_pods_of_the_roll(observed: int, sets: Any) -> None:
+    asked = deployment("2", updated=0)
+    refused = {"type": "Progressing", "status": "False", "reason": REASON, "message": MESSAGE}
+    asked["status"] |= {"observedGeneration": observed, "conditions": [refused]}
+    found = rollout_of(asked, sets, [pod("web")])
+    assert (found.observed, found.complete, found.failed, found.trouble) == (False, False, None, (REASON, MESSAGE))
+    going = {"type": "Progressing", "status": "True", "reason": "NewReplicaSetCreated", "message": "made"}
+    asked["status"]["conditions"] = [going]
+    assert rollout_of(asked, sets, [pod("web")]).trouble is None
+
+
 # Sidecars
 
 
