@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.answers import rollout_failed, tell_verdict
 from cli.exit_codes import CommandError, ExitCode
-from cli.parked_hints import given_up, parked_error
+from cli.parked_hints import given_up, parked_error, refusal
 from cli.recording import LEDGER_FAILURES, healthy, not_applied, not_watched, status_hint
 from effects.cluster import Ref
 from effects.crash_points import crash_point
@@ -111,6 +111,9 @@ class Resident:
                 if current.rollout == "failed":
                     raise rollout_failed(life, *(current.rollout_failure or ("Unknown", "")))
                 if (parked := given_up(current)) is not None:  # then the worker does not look at its pods any more
+                    if parked.through > current.applied_through:  # of a later request: this one is applied
+                        why = refusal(parked.reason, parked.message)
+                        raise not_watched(f"nobody watches its pods while a later request is refused: {why}", life)
                     raise parked_error(app.id, parked, again=_AGAIN)
         except LEDGER_FAILURES as error:
             raise not_watched(f"the ledger cannot be followed: {error.message}", life) from error

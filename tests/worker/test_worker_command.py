@@ -21,6 +21,7 @@ from cli import resident
 from effects.cluster import Ref
 from effects.endpoints import serving, yes_or_no
 from effects.worker import Stop, TermEnd, Worker
+from tests.cli.test_exit_codes import read_until
 from tests.cli_support import DOMAIN, ID, Cli, write_toml
 from tests.effects.worlds import eventually
 from tests.worker.commands import worker
@@ -252,6 +253,23 @@ def test_an_object_of_somebody_else_is_refused_and_can_be_taken_over(cli: Cli) -
     service = cli.objects()["Service/user-service"]
     assert service["metadata"]["uid"] == uid
     assert service["spec"]["selector"] == {"app": "user-service"}
+
+
+def test_who_waits_for_pods_of_what_is_applied_is_not_told_that_a_later_refusal_is_about_it(cli: Cli) -> None:
+    with worker(cli), cli.start("deploy", "--image", "held:1", "--wait", "--timeout", "50s") as waiting:
+        read_until(waiting, "Waiting for deployment")
+        cluster = cli.cluster()
+        metadata = {"name": "user-service-secrets", "namespace": "default"}
+        cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata}, manager="theirs", expect=None)
+        cluster.close()
+        later = cli.run("secret", "create", input="TOKEN=abc").failed(8)
+        _, err = waiting.communicate(timeout=40)
+    assert "recorded, but not applied: the cluster refused (NotOurs): secret/user-service-secrets" in later.error
+    assert waiting.returncode == 5
+    said = "applied, but nobody watches its pods while a later request is refused: the cluster refused (NotOurs)"
+    assert said in err.decode()
+    assert "recorded, but not applied" not in err.decode()
+    assert "1ctl deploy status" in err.decode()
 
 
 @pytest.mark.parametrize(
