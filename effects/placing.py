@@ -32,7 +32,7 @@ from effects.desired import owner
 from effects.drift import differences
 from effects.healing import GONE, Healer, conflicting, field_drifts
 from effects.job import Job
-from effects.managers import manager_of, owner_of
+from effects.managers import is_ours_alone, manager_of, owner_of
 from effects.removal import delete, wait_until_gone
 from effects.replacing import REPLACEABLE, Replacement, parts_to_replace, probes_left
 from effects.sending import position_text, reflected, send
@@ -217,19 +217,16 @@ class Placer:
             if error.status != HTTPStatus.UNPROCESSABLE_ENTITY or ref.kind not in REPLACEABLE:
                 raise
             live = self.cluster.read(ref)
-            if live and (patch := probes_left(job.entry.manifest, live, self.ledger_id)):
-                seen = self.cluster.replace_parts(ref, patch, manager=manager_of(self.ledger_id), expect=seen)
-                return self._send(job, seen, force=force)
             parts = live and parts_to_replace(job.entry.manifest, live, additions=False)
-            if not live or not parts:
+            patch = live and (probes_left(job.entry.manifest, live, self.ledger_id) or (parts and parts.patch))
+            if not live or not patch:
                 raise
-        fields = [
-            FieldDrift(field=each, wanted=None, found=None, manager=owner_of(live, each)) for each in parts.fields
-        ]
-        if self.healer is not None:
+        theirs = [each for each in (parts.fields if parts else ()) if not is_ours_alone(live, each, self.ledger_id)]
+        fields = [FieldDrift(field=each, wanted=None, found=None, manager=owner_of(live, each)) for each in theirs]
+        if self.healer is not None and fields:
             self.healer.found(job.app.id, job.life, ref, fields)
-        seen = self.cluster.replace_parts(ref, parts.patch, manager=manager_of(self.ledger_id), expect=seen)
-        if self.healer is not None:
+        seen = self.cluster.replace_parts(ref, patch, manager=manager_of(self.ledger_id), expect=seen)
+        if self.healer is not None and fields:
             self.healer.healed(job.app.id, job.life, ref, fields)
         return self._send(job, seen, force=force)
 

@@ -8,6 +8,7 @@ another one there, both would be left standing, which the API server refuses: a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 from effects.cluster import Manifest
@@ -58,8 +59,9 @@ def parts_to_replace(wanted: Manifest, live: Manifest, *, additions: bool) -> Re
 def probes_left(wanted: Manifest, live: Manifest, ledger_id: str) -> Patch | None:
     """A strategic merge patch that takes out probes of ours that nobody asks for any more; None if there are none.
 
-    An apply without such a probe would leave the parts of it that the cluster had added, and is refused for them. With
-    all that is asked of the pods, so that they are rolled once.
+    An apply without such a probe would leave the parts of it that the cluster had added, and older servers refuse it for
+    them. With all that is asked of the pods, and without all of ours that is not, so that they are rolled once; and with
+    what `parts_to_replace` says, as the server would refuse the patch for it, too.
 
     Args:
         wanted: The object as desired.
@@ -68,24 +70,20 @@ def probes_left(wanted: Manifest, live: Manifest, ledger_id: str) -> Patch | Non
     """
     if wanted["kind"] != "Deployment":
         return None
-    template, there = wanted["spec"]["template"], _by_name(live["spec"]["template"]["spec"]["containers"])
-    containers = [
-        {**each, "readinessProbe": None}
-        if "readinessProbe" in there.get(each["name"], {})
-        and "readinessProbe" not in each
-        and is_ours_alone(live, ".".join((*_CONTAINERS, each["name"], "readinessProbe")), ledger_id)
-        else each
-        for each in template["spec"]["containers"]
-    ]
-    if containers == template["spec"]["containers"]:
+    left = dict(_left_over(wanted["spec"]["template"]["spec"], live, ledger_id))
+    if not any(path[-1] == "readinessProbe" and part is None for path, part in left.items()):
         return None
-    return {"spec": {"template": {**template, "spec": {**template["spec"], "containers": containers}}}}
+    patch: Patch = {"spec": {"template": deepcopy(wanted["spec"]["template"])}}
+    for path, part in (left | dict(_parts(wanted, live, additions=False))).items():
+        _put(patch, path, part)
+    return patch
 
 
 Part = tuple[tuple[str, ...], Any]
 """Where, by keys and names of entries, and what a patch says there."""
 
-_CONTAINERS = ("spec", "template", "spec", "containers")
+_PODS = ("spec", "template", "spec")
+_CONTAINERS = (*_PODS, "containers")
 
 
 def _parts(wanted: Manifest, live: Manifest, *, additions: bool) -> Iterator[Part]:
@@ -97,6 +95,32 @@ def _parts(wanted: Manifest, live: Manifest, *, additions: bool) -> Iterator[Par
         there = _by_name(live["spec"]["template"]["spec"]["containers"])
         for name, container in _by_name(wanted["spec"]["template"]["spec"]["containers"]).items():
             yield from _container((*_CONTAINERS, name), container, there.get(name, {}), additions=additions)
+
+
+def _left_over(pods: Manifest, live: Manifest, ledger_id: str) -> Iterator[Part]:
+    """What we alone set of the pods, and nobody asks for any more; not ports, which have the name of those asked for."""
+    for path, part in _not_asked_for(pods, live["spec"]["template"]["spec"]):
+        if is_ours_alone(live, ".".join(path), ledger_id):
+            yield path, part
+
+
+def _not_asked_for(pods: Manifest, found: Manifest) -> Iterator[Part]:
+    for key in sorted(found.keys() - pods.keys()):
+        yield (*_PODS, key), None
+    yield from _names_not_asked_for(_PODS, "imagePullSecrets", pods, found)
+    there = _by_name(found["containers"])
+    for name, container in _by_name(pods["containers"]).items():
+        path, other = (*_CONTAINERS, name), there.get(name, {})
+        if "readinessProbe" in other and "readinessProbe" not in container:
+            yield (*path, "readinessProbe"), None
+        yield from _names_not_asked_for(path, "env", container, other)
+
+
+def _names_not_asked_for(path: tuple[str, ...], key: str, want: Manifest, found: Manifest) -> Iterator[Part]:
+    """Entries of a list; of one that is asked for, since a patch that removes the whole of another names no entries."""
+    if key in want:
+        for name in sorted(_by_name(found.get(key) or ()).keys() - _by_name(want[key]).keys()):
+            yield (*path, key, name), {"$patch": "delete"}
 
 
 def _container(path: tuple[str, ...], want: Manifest, found: Manifest, *, additions: bool) -> Iterator[Part]:
@@ -151,7 +175,7 @@ def _by_name(entries: Sequence[Manifest]) -> dict[str, Manifest]:
     return {str(each["name"]): each for each in entries}
 
 
-_MERGED_BY_NAME = frozenset({"containers", "env"})
+_MERGED_BY_NAME = frozenset({"containers", "env", "imagePullSecrets"})
 
 
 def _put(patch: Patch, path: tuple[str, ...], part: Any) -> None:

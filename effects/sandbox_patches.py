@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_MERGED_BY_NAME = frozenset({"containers", "env"})
+_MERGED_BY = {
+    "containers": ("name",),
+    "env": ("name",),
+    "imagePullSecrets": ("name",),
+    "ports": ("containerPort", "port"),
+}
+"""Lists that are merged, and what tells their entries apart: a port's number only, in whatever kind of object."""
+
 _DIRECTIVE = "$patch"
 
 
@@ -30,21 +37,26 @@ def strategic_patched(target: Any, patch: Mapping[str, Any]) -> dict[str, Any]:
             result.pop(key, None)
         elif isinstance(value, Mapping):
             result[key] = strategic_patched(result.get(key), value)
-        elif key in _MERGED_BY_NAME:
-            result[key] = _merged(result.get(key) or [], value)
-        elif isinstance(value, list):
-            result[key] = [entry for entry in value if entry != {_DIRECTIVE: "replace"}]
+        elif key in _MERGED_BY:
+            result[key] = _merged(result.get(key) or [], value, _MERGED_BY[key])
         else:
             result[key] = value
     return result
 
 
-def _merged(entries: Sequence[Any], patches: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Entries by name, in the order that they have."""
-    named = {entry["name"]: entry for entry in entries}
+def _merged(entries: Sequence[Any], patches: Sequence[Mapping[str, Any]], told_by: Sequence[str]) -> list[Any]:
+    """Entries by what tells them apart, in the order that they have."""
+    if {_DIRECTIVE: "replace"} in patches:
+        return [each for each in patches if _DIRECTIVE not in each]
+    merged = {_key(entry, told_by): entry for entry in entries}
     for patch in patches:
+        key = _key(patch, told_by)
         if patch.get(_DIRECTIVE) == "delete":
-            named.pop(patch["name"], None)
+            merged.pop(key, None)
         else:
-            named[patch["name"]] = strategic_patched(named.get(patch["name"]), patch)
-    return list(named.values())
+            merged[key] = strategic_patched(merged.get(key), patch)
+    return list(merged.values())
+
+
+def _key(entry: Mapping[str, Any], told_by: Sequence[str]) -> Any:
+    return next(entry[key] for key in told_by if key in entry)

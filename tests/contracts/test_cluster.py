@@ -739,6 +739,31 @@ def test_what_somebody_put_in_place_of_ours_is_refused_beside_it_and_replaced(
     assert not {key for key in ("env", "ports") if stored.get(key)}
 
 
+def test_a_patch_merges_ports_by_their_numbers_and_only_a_directive_replaces_them(adapter: Adapter) -> None:
+    cluster, wanted = adapter.cluster, deployment(adapter.namespace, replicas=0)
+    (container,) = wanted["spec"]["template"]["spec"]["containers"]
+    container["ports"] = [{"containerPort": 8080, "name": "http", "protocol": "TCP"}]
+    create(cluster, wanted)
+
+    def patched(*ports: Object) -> Seen | None:
+        patch = patch_of({"name": "shop", "ports": list(ports)})
+        try:
+            return cluster.replace_parts(ref_of(wanted), patch, manager=OURS, expect=seen(cluster, wanted))
+        except ChangedMeanwhileError:
+            return None
+
+    def numbers() -> list[int]:
+        (stored,) = adapter.stored(ref_of(wanted))["spec"]["template"]["spec"]["containers"]
+        return sorted(each["containerPort"] for each in stored["ports"])
+
+    eventually(lambda: patched({**EIGHTY, "name": "more"}))
+    assert numbers() == [80, 8080]
+    with pytest.raises(ClusterRefusedError, match="Duplicate value"):
+        eventually(lambda: patched({**EIGHTY, "name": "http"}))
+    eventually(lambda: patched({"$patch": "replace"}, EIGHTY))
+    assert numbers() == [80]
+
+
 @pytest.mark.parametrize("theirs", [{"port": 80, "name": "http"}, {"port": 80}])
 def test_a_port_of_a_service_that_has_the_place_of_ours_is_refused_beside_it_and_replaced(
     adapter: Adapter, theirs: Object

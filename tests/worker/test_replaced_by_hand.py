@@ -94,6 +94,36 @@ def test_a_probe_that_nobody_asks_for_any_more_goes_and_the_pods_are_rolled_once
     eventually(lambda: revision(world) == "3")
 
 
+@pytest.mark.parametrize("also", ["port", "hand-set", "gone", "secret", "machines"])
+def test_what_changes_together_with_a_probe_that_goes_changes_with_the_same_pods(world: World, also: str) -> None:
+    """What the patch that takes the probe out left standing would be refused beside the new, or go with other pods."""
+    world.do(image(**{**RELEASE, "env": {"A": "1", "C": "1"}}, image_pull_secret="old", machines=("one",)))
+    eventually(lambda: revision(world) == "1")
+    then: dict[str, Any] = {"port": 8081, "image_pull_secret": "old", "machines": ("one",)}
+    match also:
+        case "port":
+            then["port"] = 9090
+        case "hand-set":
+            edit_container(world, **CONTAINERS["env"])
+            eventually(lambda: revision(world) == "2")
+        case "gone":
+            world.ask(UnsetEnv(keys=("A",)))
+        case "secret":
+            world.ask(UnsetEnv(keys=("A",)))
+            world.ask_secrets(A="2")
+        case _:
+            then |= {"image_pull_secret": "new", "machines": ()}
+    before = int(revision(world) or 0)
+    world.do(replace(image("nginx:2", health_path=""), **then))
+    world.assert_equal()
+    assert facts(world, ApplyRefused) == []
+    (container,) = world.objects()[world.named("Deployment")]["spec"]["template"]["spec"]["containers"]
+    assert "readinessProbe" not in container
+    eventually(lambda: int(revision(world) or 0) == before + 1)
+    world.do(image("nginx:3", health_path="/"))
+    world.assert_equal()
+
+
 def revision(world: World) -> str | None:
     """How often the controller has made other pods."""
     annotations = world.objects()[world.named("Deployment")]["metadata"]["annotations"]
