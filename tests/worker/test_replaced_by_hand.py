@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from effects.cluster import ChangedMeanwhileError, Ref
+from effects.cluster import ChangedMeanwhileError, Manifest, Ref, Seen, ref_of
 from effects.managers import manager_of
 from effects.reconcile import ParkedError
 from ledger.commands import AdoptObject, Deploy, Restart, SetEnv, UnsetEnv
 from ledger.events import ApplyRefused, DriftDetected, DriftHealed
-from tests.effects.worlds import Meddled, World, eventually, image
+from tests.effects.worlds import Meddled, World, eventually, image, writes
 from tests.kubernetes_support import Administrator, kubeconfig
 from tests.worker.crews import edit, settled, working
 from tests.worker.test_worker import facts
@@ -156,6 +156,48 @@ def test_an_app_of_somebody_else_with_variables_and_another_port_is_adopted(worl
         world.ask(AdoptObject(kind=kind, name=ref.name, uid=uid))
     world.do(image(env={"A": "1"}))
     world.assert_equal()
+
+
+class Policy(Meddled):
+    """A cluster that adds a variable to the app's container with each write of its Deployment, as a webhook does."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.cluster)
+        self._world = world
+
+    def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None, force: bool = False) -> Seen:
+        return self._with_proxy(super().apply(manifest, manager=manager, expect=expect, force=force), ref_of(manifest))
+
+    def replace_parts(self, ref: Ref, patch: Manifest, *, manager: str, expect: Seen) -> Seen:
+        return self._with_proxy(super().replace_parts(ref, patch, manager=manager, expect=expect), ref)
+
+    def _with_proxy(self, written: Seen, ref: Ref) -> Seen:
+        if ref.kind != "Deployment":
+            return written
+        (container,) = self._world.objects()[ref]["spec"]["template"]["spec"]["containers"]
+        if "PROXY" not in [each["name"] for each in container["env"]]:
+            edit_container(self._world, env=[*container["env"], {"name": "PROXY", "value": "x"}])
+        seen = self._real.look(ref, ledger_id=self._world.ledger.ledger_id() or "")
+        assert seen is not None
+        return seen
+
+
+def test_what_somebody_edits_beside_what_a_webhook_adds_is_set_back(world: World) -> None:
+    policy, ref = Policy(world), world.named("Deployment")
+
+    def differs_only_in_what_is_added() -> bool:
+        fields = [each.field for drift in world.life.drift.values() for each in drift]
+        return not world.app.dirty and [field.rpartition(".")[2] for field in fields] == ["PROXY"]
+
+    with working(world, policy):
+        world.ask(image(env={"A": "1"}))
+        eventually(lambda: not world.app.dirty)
+        edit(world, ref, {"spec": {"replicas": 5}})
+        eventually(lambda: world.objects()[ref]["spec"]["replicas"] == 1)
+        eventually(differs_only_in_what_is_added)
+    assert "spec.replicas" in [field for each in facts(world, DriftHealed) for field in getattr(each, "fields", ())]
+    assert len([call for call in writes(policy.calls) if call[1] == ref]) <= 8
+    assert facts(world, ApplyRefused) == []
 
 
 def test_a_key_more_in_a_selector_is_recorded_and_removed(world: World) -> None:
