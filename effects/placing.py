@@ -113,7 +113,7 @@ class Placer:
             return self._confirm(job, left) if self.healer is not None and job.differs else left
         self._refuse_if_there(job.entry.ref)
         self.healer.found(job.app.id, job.life, job.entry.ref, GONE)
-        if not self.healer.heals:
+        if not self.healer.heals and not job.life.dirty:  # what is asked for needs all of it, above all the owner
             return job.known
         left = self._send(job, None)
         self.healer.healed(job.app.id, job.life, job.entry.ref, GONE)

@@ -463,6 +463,31 @@ def test_an_object_that_is_made_again_by_a_deploy_is_not_gone_any_more(world: Wo
         settled(world)
 
 
+@pytest.mark.parametrize("at_work", [True, False], ids=["at work", "away"])
+@pytest.mark.parametrize("kind", ["ConfigMap", "Service"])
+def test_what_was_deleted_is_made_again_by_the_next_deploy_also_where_drift_is_only_reported(
+    world: World, kind: str, *, at_work: bool
+) -> None:
+    """Above all the ConfigMap that owns everything else, which goes with it, and would go again."""
+    ref = world.named(kind, "-environments" if kind == "ConfigMap" else "")
+    with working(world, heals=False):
+        world.ask(image())
+        settled(world)
+        if at_work:
+            world.cluster.delete(ref, uid=None)
+            eventually(lambda: world.life.drift)
+            assert ref not in world.objects()
+    if not at_work:
+        world.cluster.delete(ref, uid=None)
+    with working(world, heals=False):
+        eventually(lambda: world.life.drift)
+        assert ref not in world.objects()
+        world.ask(image("nginx:2"))
+        settled(world)
+        world.assert_equal()
+        eventually(lambda: not world.life.drift)
+
+
 def test_a_worker_that_comes_back_clears_drift_of_an_object_that_is_as_it_was_left(world: World) -> None:
     with working(world, heals=False):
         world.ask(image())
