@@ -2,8 +2,8 @@
 
 What others add beside our fields (defaults, status, labels, a sidecar) is not a difference. A key of a ConfigMap that
 we put there ourselves, and that is not asked for any more, is one: the next apply removes it. So is what would change
-whom our fields reach: a variable that somebody added to our container, a key more in a Service's selector, and anything
-in the rules of a route. No apply removes the first two; see `effects.replacing`.
+whom our fields reach: a variable that somebody added to our container, or a whole ConfigMap or Secret of them, a key more
+in a Service's selector, and anything in the rules of a route. No apply removes the first three; see `effects.replacing`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def differences(wanted: Manifest, live: Manifest | None) -> list[Difference]:
     ref = ref_of(wanted)
     if live is None:
         return [Difference(ref, "", "present", ABSENT)]
-    found = [*_compare((), _comparable(wanted), live), *_left_over(wanted, live), *_selects_less(wanted, live)]
+    more = (*_left_over(wanted, live), *_selects_less(wanted, live), *_reads_more(wanted, live))
+    found = [*_compare((), _comparable(wanted), live), *more]
     return [Difference(ref, ".".join(path), want, there) for path, want, there in found]
 
 
@@ -78,6 +79,17 @@ def _selects_less(wanted: Manifest, live: Manifest) -> Iterator[tuple[tuple[str,
     for key, value in (live.get("spec", {}).get("selector") or {}).items():
         if key not in wanted["spec"]["selector"]:
             yield ("spec", "selector", key), ABSENT, value
+
+
+def _reads_more(wanted: Manifest, live: Manifest) -> Iterator[tuple[tuple[str, ...], object, object]]:
+    """Whole ConfigMaps and Secrets that somebody lets our containers read; nothing of ours is read so."""
+    if wanted["kind"] != "Deployment":
+        return
+    pods = ("spec", "template", "spec")
+    names = {each["name"] for each in wanted["spec"]["template"]["spec"]["containers"]}
+    for each in live.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or ():
+        if each["name"] in names and each.get("envFrom"):
+            yield (*pods, "containers", str(each["name"]), "envFrom"), ABSENT, "present"
 
 
 def _comparable(wanted: Manifest) -> Manifest:

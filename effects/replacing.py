@@ -45,7 +45,8 @@ def parts_to_replace(wanted: Manifest, live: Manifest, *, additions: bool) -> Re
     Args:
         wanted: The object as desired.
         live: The object as the cluster has it.
-        additions: Whether variables of our containers, and keys of a Service's selector, that nobody asked for go, too.
+        additions: Whether variables of our containers, one by one or by ``envFrom``, and keys of a Service's selector that
+            nobody asked for go, too.
     """
     parts = dict(_parts(wanted, live, additions=additions))
     if not parts:
@@ -131,6 +132,8 @@ def _container(path: tuple[str, ...], want: Manifest, found: Manifest, *, additi
                 yield (*path, "env", name), {"$patch": "delete"}
         elif part := _variable(asked_for[name], variable):
             yield (*path, "env", name), part
+    if additions and found.get("envFrom"):
+        yield (*path, "envFrom"), None
     yield from _ports((*path, "ports"), want, found, ("containerPort", "protocol"), must_be_named=False)
     probe = want.get("readinessProbe") or {}
     if probe and (part := _instead(probe, found.get("readinessProbe") or {}, PROBES)):

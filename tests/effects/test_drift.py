@@ -89,6 +89,7 @@ def test_an_edited_field_is_named_with_both_values(
         (lambda container: container["env"][0].update(valueFrom={"configMapKeyRef": {"name": "d", "key": "a"}}),
          "env.A.valueFrom.configMapKeyRef.name"),
         (lambda container: container["env"].append({"name": "B", "value": "x"}), "env.B"),
+        (lambda container: container.update(envFrom=[{"configMapRef": {"name": "theirs"}}]), "envFrom"),
         (lambda container: container.update(env=[]), "env.A.name"),
     ],
 )  # fmt: skip

@@ -38,6 +38,7 @@ WANTED = deployment(CONTAINER)
         ({"env": [{"name": "A", "value": "hand"}]}, "env.A"),
         ({"env": [{"name": "A", "valueFrom": FROM_POD}]}, "env.A"),
         ({"env": [{"name": "A", "valueFrom": FROM_SETTINGS}, {"name": "B", "value": "x"}]}, "env.B"),
+        ({"envFrom": [{"secretRef": {"name": "theirs"}}]}, "envFrom"),
         ({"ports": [{**PORT, "containerPort": 80}]}, "ports"),
         ({"ports": [{**PORT, "protocol": "UDP"}]}, "ports"),
         ({"readinessProbe": {"tcpSocket": {"port": 80}}}, "readinessProbe"),

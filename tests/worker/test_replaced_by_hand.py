@@ -39,6 +39,7 @@ CONTAINERS: Mapping[str, Mapping[str, Any]] = {
     "source": {"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]},
     "port": {"ports": [{"name": "http", "containerPort": 80, "protocol": "TCP"}]},
     "probe": {"readinessProbe": {"tcpSocket": {"port": 80}}},
+    "all of another map": {"envFrom": [{"configMapRef": {"name": "theirs", "optional": True}}]},
 }
 RELEASE: Mapping[str, Any] = {"env": {"A": "1"}, "health_path": "/healthz"}
 
