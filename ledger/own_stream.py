@@ -25,7 +25,7 @@ from ledger.founding import origin_of
 from ledger.pages import line_at
 from ledger.redaction import asks_for, redacted, signed, unsigned
 from ledger.request import Request, refuse_other, request_row
-from ledger.store import NOTHING_BESIDE, Beside
+from ledger.store import NOTHING_BESIDE, Beside, Blanking
 from ledger.streams import LEDGER_STREAM
 from ledger.writer import Draft, Founded, LedgerWriter, NewLine, until_first
 
@@ -103,9 +103,8 @@ class OwnStreamWriter(LedgerWriter):
             event, remaining = self._redaction(line, field)
             event = signed(event, self._signing_key())
             blank = remaining == line.state  # then it is only signed now
-            return self._record(
-                event, command, request, version=version, redact=None if blank else (position, remaining)
-            )
+            redact = None if blank else Blanking(position, line.state, remaining)
+            return self._record(event, command, request, version=version, redact=redact)
 
         return until_first(attempt)
 
@@ -176,13 +175,13 @@ class OwnStreamWriter(LedgerWriter):
         request: Request,
         *,
         version: int,
-        redact: tuple[int, bytes] | None = None,
+        redact: Blanking | None = None,
     ) -> Recorded:
         """Append an event to the ledger's own stream, behind that version of it."""
         forget = isinstance(event, Redacted) and asks_for(event.field)
         beside = Beside(request=request_row(request, None, command), redact=redact, forget=forget)
         draft = Draft([(LEDGER_STREAM, version + 1, event, None)], beside)
-        return recorded(self._append_answer(draft, request, causation=redact and redact[0])[0])
+        return recorded(self._append_answer(draft, request, causation=redact and redact.position)[0])
 
     # -- Where it goes on, and who applies it ----------------------------------------------------------------------
 

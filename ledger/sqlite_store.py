@@ -19,6 +19,7 @@ from ledger.sqlite_database import SqliteDatabase
 from ledger.store import (
     NOTHING_BESIDE,
     Beside,
+    Blanking,
     Head,
     Indexed,
     LifeKeyRow,
@@ -334,9 +335,9 @@ def _write_beside(connection: sqlite3.Connection, beside: Beside, lines: Sequenc
         connection.execute(sql.INSERT_LIFE_KEY, beside.life_key._asdict())
     connection.executemany(sql.INSERT_SEALED, [row._asdict() for row in beside.sealed])
     if beside.redact is not None:
-        _redact(connection, *beside.redact)
+        _redact(connection, beside.redact)
         if beside.forget:
-            connection.execute(sql.FORGET_REQUEST, {"redacted_position": beside.redact[0], "nothing": b""})
+            connection.execute(sql.FORGET_REQUEST, {"redacted_position": beside.redact.position, "nothing": b""})
     if beside.purge is not None:
         deployment_id, key = beside.purge
         connection.execute(sql.PURGE_SEALED, {"deployment_id": deployment_id, "key": key})
@@ -347,11 +348,14 @@ def _write_beside(connection: sqlite3.Connection, beside: Beside, lines: Sequenc
         connection.execute(sql.DELETE_SEALED, {"deployment_id": beside.shred})
 
 
-def _redact(connection: sqlite3.Connection, position: int, remaining: bytes) -> None:
+def _redact(connection: sqlite3.Connection, blanking: Blanking) -> None:
     """The one change of a recorded line that the ledger allows, and then only together with the event that says so."""
     guard = next(text for text in sql.SCHEMA if text.startswith(f"CREATE TRIGGER {_NO_UPDATE} "))
     connection.execute(f"DROP TRIGGER IF EXISTS {_NO_UPDATE}")
-    connection.execute(sql.REDACT_EVENT, {"redacted_position": position, "remaining": remaining})
+    position, before, remaining = blanking
+    parameters = {"redacted_position": position, "before": before, "remaining": remaining}
+    if connection.execute(sql.REDACT_EVENT, parameters).rowcount != 1:  # another redaction, or a restore, was first
+        raise ConflictError("the line is not what was decided on")
     connection.execute(guard)
     connection.execute(sql.DELETE_APP_SNAPSHOTS)  # one may hold what was blanked
 

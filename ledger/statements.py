@@ -91,7 +91,7 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     "renew_instance": update(ledger_instance).values(instance=_instance, writer=_writer, note=_note),
     "insert_event": insert(stored_events),
     "redact_event": update(stored_events)
-    .where(_event.notification_id == bindparam("redacted_position"))
+    .where(_event.notification_id == bindparam("redacted_position"), _event.state == bindparam("before"))
     .values(state=bindparam("remaining")),
     # What was blanked could be guessed from the digest of what was asked for; without it, a repetition is refused.
     "forget_request": update(requests)

@@ -171,6 +171,20 @@ class SealedRow(NamedTuple):
     ciphertext: bytes
 
 
+class Blanking(NamedTuple):
+    """A recorded line that loses a text.
+
+    Attributes:
+        position: The line's position.
+        before: Its state as it was decided on; if another one stands there by now, nothing is written.
+        remaining: What replaces it.
+    """
+
+    position: int
+    before: bytes
+    remaining: bytes
+
+
 @value
 class Beside(Value):
     """What is written in the same transaction as the lines, outside the log.
@@ -182,7 +196,7 @@ class Beside(Value):
         unchanged: A stream that the decision was taken by, besides those that are appended to, and the version it had
             then. If it has grown, nothing is appended: the ledger's own may name another identity, or a redaction.
         sealed: Secret values sealed to it.
-        redact: Position of an earlier line and the state that replaces its own.
+        redact: An earlier line whose state is replaced.
         forget: Whether the request of that line is recognised no more, since what it asked for is what is blanked; in a
             database that follows from the line that says what is blanked.
         purge: Deployment id and key whose sealed values are deleted.
@@ -195,7 +209,7 @@ class Beside(Value):
     life_key: LifeKeyRow | None = None
     unchanged: tuple[bytes, int] | None = None
     sealed: Sequence[SealedRow] = ()
-    redact: tuple[int, bytes] | None = None
+    redact: Blanking | None = None
     forget: bool = False
     purge: tuple[str, str] | None = None
     shred: str | None = None

@@ -24,6 +24,7 @@ from ledger.leaf import GENESIS, chain_hash, leaf_hash
 from ledger.redaction import redacted
 from ledger.store import (
     Beside,
+    Blanking,
     Head,
     Indexed,
     LifeKeyRow,
@@ -295,8 +296,18 @@ def test_a_redaction_changes_one_state_and_nothing_else(store: ModelStore) -> No
     before = everything(store)
     event, blank = redacted(before[1], "values.A")
     redaction = line(B, 1, "Redacted", encode(event, ENVELOPE))
-    (said,) = store.append([redaction], clock_us=NOW, beside=Beside(redact=(2, blank)))
+    (said,) = store.append([redaction], clock_us=NOW, beside=Beside(redact=Blanking(2, before[1].state, blank)))
     assert list(everything(store)) == [before[0], before[1]._replace(state=blank), before[2], said]
+
+
+def test_a_redaction_changes_no_other_line_than_the_one_that_it_was_decided_on(store: ModelStore) -> None:
+    fill(store, line(A, 1), line(A, 2, "EnvSet", encode(EnvSet(values={"A": "blue"}), ENVELOPE)))
+    (before, here), leaked = everything(store), encode(EnvSet(values={"A": "leaked"}), ENVELOPE)
+    event, blank = redacted(here._replace(state=leaked), "values.A")  # what stood there before a restore
+    redaction = line(B, 1, "Redacted", encode(event, ENVELOPE))
+    with pytest.raises(ConflictError):
+        store.append([redaction], clock_us=NOW, beside=Beside(redact=Blanking(2, leaked, blank)))
+    assert list(everything(store)) == [before, here]
 
 
 def test_a_redaction_forgets_what_the_request_of_the_line_was_recognised_by(store: ModelStore) -> None:
@@ -305,7 +316,7 @@ def test_a_redaction_forgets_what_the_request_of_the_line_was_recognised_by(stor
     for version, request in enumerate(asked, start=1):
         store.append([line(A, version, "EnvSet", state)], clock_us=NOW, beside=Beside(request=request))
     event, blank = redacted(store.positions(2, limit=1)[0], "values.A")
-    forgets = Beside(redact=(2, blank), forget=True)
+    forgets = Beside(redact=Blanking(2, state, blank), forget=True)
     store.append([line(B, 1, "Redacted", encode(event, ENVELOPE))], clock_us=NOW, beside=forgets)
     assert store.request("before") == asked[0]._replace(first_position=1, last_position=1)
     assert store.request("of it") == RequestRow("of it", b"", b"", 2, 2)

@@ -15,12 +15,13 @@ from ledger.codec import decode
 from ledger.commands import Deploy, SetEnv
 from ledger.envelope import Source
 from ledger.errors import RefusedError, RequestReusedError, UnreadableEventError
-from ledger.events import DriftDetected, FieldDrift, ObservedEvent
+from ledger.events import DriftDetected, FieldDrift, LedgerRestored, ObservedEvent, Redacted, WorkerEnabled
 from ledger.keys import KeyFiles
 from ledger.ledger import Ledger
-from ledger.redaction import also_in
+from ledger.redaction import also_in, signed
 from ledger.request import Request
 from ledger.spec import BLANK, AppId
+from ledger.sqlite_files import copy_database, making
 from ledger.sqlite_store import SqliteStore
 from ledger.store import NewRow, Row
 from ledger.stored_leaves import ledger_tree
@@ -204,6 +205,31 @@ def test_a_redaction_while_the_ledger_is_signed_is_no_damage(ledger: Ledger, tmp
         tree.grow(size)
         assert tree.size == size
         assert verify_chain(store).redacted == (position_of(ledger, "EnvSet"),)
+
+
+def test_a_redaction_blanks_nothing_that_a_restore_put_in_the_place_of_what_it_was_decided_on(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with making(tmp_path / "backup.db") as connection:
+        copy_database(tmp_path / "ledger.db", connection)
+    ledger.mark(WorkerEnabled(cluster="c"), request("3"))  # so the ledger's own stream is as long as after the restore
+    ledger.execute(APP, SetEnv(values={"LOST": CANARY}), request("4"))
+    position = ledger.store.head().position
+
+    def put_back_first(event: Redacted, key: SigningKey) -> Redacted:
+        with closing(SqliteStore(tmp_path / "backup.db")) as backup:
+            restored = Ledger(backup, KeyFiles(tmp_path / "keys"), mint_domain=lambda: "")
+            restored.mark(LedgerRestored(through=position - 2, epoch=1), request("5"))
+            restored.execute(APP, SetEnv(values={"COLOR": "blue"}), request("6"))
+        with closing(SqliteStore(tmp_path / "ledger.db")) as place, place.alone():
+            place.replace(tmp_path / "backup.db")
+        return signed(event, key)
+
+    monkeypatch.setattr("ledger.own_stream.signed", put_back_first)
+    with pytest.raises(RefusedError, match="no text"):
+        ledger.redact(position, "values.LOST", request("7", "oops"))
+    assert ledger.store.head().position == position
+    assert verify_chain(ledger.store).damage is None
 
 
 def test_a_line_that_cannot_be_read_is_said_to_be_such(ledger: Ledger) -> None:

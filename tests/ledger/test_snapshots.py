@@ -21,7 +21,7 @@ from ledger.snapshot_upkeep import rebuild_snapshots, wrong_snapshot
 from ledger.snapshots import WORTH, folded
 from ledger.spec import BLANK
 from ledger.sqlite_store import SqliteStore
-from ledger.store import Beside, ModelStore, NewRow, Row, SnapshotRow
+from ledger.store import Beside, Blanking, ModelStore, NewRow, Row, SnapshotRow
 from ledger.streams import LEDGER_STREAM
 from tests.projections.histories import APPS, START_US, Script, Step, about, script, steps, write
 from tests.projections.stores import Ledgers
@@ -217,7 +217,7 @@ def redact(store: ModelStore) -> None:
         "Redacted",
         encode(event, Script().lines[0].envelope),
     )
-    store.append([row], clock_us=START_US, beside=Beside(redact=(line.position, blank)))
+    store.append([row], clock_us=START_US, beside=Beside(redact=Blanking(line.position, line.state, blank)))
 
 
 def test_a_redaction_takes_all_snapshots_along(store: ModelStore) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from ledger.codec import decode, encode
 from ledger.redaction import redacted, texts
-from ledger.store import Beside, NewRow
+from ledger.store import Beside, Blanking, NewRow
 from tests.moves.support import User, files_holding, opened
 from tests.postgres_support import administer
 
@@ -102,5 +102,5 @@ def test_a_redaction_takes_every_snapshot_along_since_one_may_hold_what_was_blan
         line = next(row for row in store.positions(1, limit=100) if texts(row))
         event, blank = redacted(line, next(iter(texts(line))))
         said = NewRow(b"some other words", 1, "Redacted", encode(event, decode(line.topic, line.state)[1]))
-        store.append([said], clock_us=0, beside=Beside(redact=(line.position, blank)))
+        store.append([said], clock_us=0, beside=Beside(redact=Blanking(line.position, line.state, blank)))
     assert counts(place) == [1, 0]

@@ -33,7 +33,7 @@ from ledger.postgres_names import OLD_READ_MODEL_LOCK, READ_MODEL_LOCK
 from ledger.postgres_store import PostgresStore
 from ledger.redaction import redacted
 from ledger.spec import SecretVersion
-from ledger.store import Beside, LifeKeyRow, LifeRow, NewRow, RequestRow, SealedRow
+from ledger.store import Beside, Blanking, LifeKeyRow, LifeRow, NewRow, RequestRow, SealedRow
 from ledger.streams import LEDGER_STREAM
 from tests.ledger.examples import ENVELOPE, EXAMPLES
 from tests.ledger.telling import SPEC, telling
@@ -188,7 +188,7 @@ def changed(state: bytes, *path: str, value: object) -> bytes:
 
 
 def attempt(worker: PostgresStore, position: int, state: bytes, events: Sequence[Redacted]) -> None:
-    beside = asked(Beside(redact=(position, state)))
+    beside = asked(Beside(redact=Blanking(position, SET, state)))
     envelope = replace(ENVELOPE, request_id=beside.request.request_id)  # type: ignore[union-attr]
     first = after(worker, LEDGER)
     rows = [NewRow(LEDGER, first + number, "Redacted", encode(event, envelope)) for number, event in enumerate(events)]
