@@ -37,7 +37,8 @@ def rotate_keys(
     """Make a new key that opens the ledger's secrets.
 
     The keys of all open lives are wrapped for it, then the old one is removed from its file, unless the ledger was ever
-    restored: another copy may need it. Pods notice nothing. If it is interrupted, run it again.
+    restored, or moved after that key was made: another copy may need it. Pods notice nothing. If it is interrupted, run it
+    again.
 
     Other machines that open secrets need the new file. Backups made until now need the old key: keep a copy with them.
 
@@ -57,8 +58,12 @@ def rotate_keys(
         session.store, "The keys of lives are opened and wrapped: use a login of onectl_worker, or be the owner."
     )
     path = session.keys.identity_path(found.ledger_id)
-    epoch = max(session.reader.epoch(), kept_checkpoints(session).epoch(found.ledger_id))
-    if not repeated and not yes and not terminal.confirm(_question(found, str(path), restored=epoch > 0)):
+
+    def epoch() -> int:
+        return max(session.reader.epoch(), kept_checkpoints(session).epoch(found.ledger_id))
+
+    restored = epoch() > 0
+    if not repeated and not yes and not terminal.confirm(_question(found, str(path), restored=restored)):
         declined(session, {"rotated": False, "request_id": request.request_id, "repeated": False})
         return
     with progress("Rewrapping") as told:
@@ -95,7 +100,9 @@ def rotate_keys(
 
 
 def _question(found: IdentityStanding, path: str, *, restored: bool) -> str:
-    becomes = f"stays in {path}, since the ledger was restored" if restored else f"is then removed from {path}"
+    becomes = f"is then removed from {path}"
+    if restored or found.was_left_with(found.current.public_key):
+        becomes = f"stays in {path}, since the ledger was {'restored' if restored else 'moved'}"
     return (
         f"Make a new identity and wrap the keys of {lives(sum(found.lives.values()))} for it? The old key {becomes},"
         " and backups made until now need it."
@@ -116,7 +123,7 @@ def _tell(terminal: Terminal, done: Rotated, path: str) -> None:
         terminal.notice(f"The old key is removed from {path}; backups made until now need a copy of it.")
     for each in done.kept:
         why = (
-            "the ledger was restored, and another copy of it may need the key"
+            f"the ledger was {'restored' if done.restored else 'moved'}, and another copy of it may need the key"
             if each.named
             else "this ledger's history does not name it, and another copy of it may need the key"
         )

@@ -14,7 +14,8 @@ request id, the rotation is finished; as another request it makes another identi
 recorded is not used later, since whoever the rotation is to lock out may have seen it.
 
 Copies of a ledger have one id, and so one file of keys in a home. What is wrapped in another copy cannot be seen here. So a
-ledger that was ever restored removes no key, nor does any remove one that its history does not name: these are told.
+ledger that was ever restored removes no key, one that was moved none from before, which what it left may be wrapped for, and
+none removes a key that its history does not name: these are told.
 
 The values stay sealed to the same life keys. So a new identity protects against someone who gets hold of the old one
 later; someone who had both it and the ledger has the lives' keys themselves, which only a new life replaces.
@@ -38,7 +39,7 @@ from ledger.errors import (
     RefusedError,
     SealedError,
 )
-from ledger.events import WorkerIdentitySet
+from ledger.events import LedgerMoved, WorkerIdentitySet
 from ledger.store import Rewrapped
 from ledger.streams import LEDGER_STREAM
 from ledger.text import Lines
@@ -66,6 +67,7 @@ class IdentityStanding:
 
     Attributes:
         ledger_id: Which ledger.
+        moved: Position of the newest line that says that it was moved; 0 if it never was.
         current: The newest identity in the ledger.
         recorded: By public key, the line that set it.
         lives: By identity, how many open lives' keys are wrapped for it.
@@ -74,6 +76,7 @@ class IdentityStanding:
     """
 
     ledger_id: str
+    moved: int
     current: SetIdentity
     recorded: Mapping[str, Recorded]
     lives: Mapping[str, int]
@@ -107,6 +110,10 @@ class IdentityStanding:
             for public in self.held
             if public in older and self.lives.keys().isdisjoint((public, *self.before(public)))
         ]
+
+    def was_left_with(self, identity: str) -> bool:
+        """Whether the store that the ledger was moved from may be wrapped for an identity: it ended there with the move."""
+        return self.recorded[identity].position < self.moved
 
     @property
     def behind(self) -> int:
@@ -151,6 +158,8 @@ class Rotated:
         damaged: The lives whose key cannot be opened with the identity that it says it is wrapped for.
         removed: How many old keys were removed from the file.
         kept: Those that stay there because another copy of this ledger may need them, the last line first.
+        restored: Whether that is because the ledger was restored; otherwise those that its history names are from before
+            it was moved.
         shared: How many old keys stay there because they may serve other ledgers as well.
         repeated: Whether the request had been recorded before, and this only finished it.
     """
@@ -162,6 +171,7 @@ class Rotated:
     damaged: Sequence[str]
     removed: int
     kept: Sequence[KeptKey]
+    restored: bool
     shared: int
     repeated: bool
 
@@ -177,6 +187,7 @@ def standing(reader: LedgerReader, keys: KeyFiles) -> IdentityStanding | None:
     lines = [recorded(row) for row in rows if row.topic == WorkerIdentitySet.__name__]
     return IdentityStanding(
         ledger_id=ledger_id,
+        moved=max((row.position for row in rows if row.topic == LedgerMoved.__name__), default=0),
         current=current,
         recorded={line.event.public_key: line for line in lines if isinstance(line.event, WorkerIdentitySet)},
         lives=_known(lives),
@@ -243,7 +254,7 @@ def rotate(
     keys: KeyFiles,
     request: Request,
     *,
-    epoch: int = 0,
+    epoch: Callable[[], int] = lambda: 0,
     accept_loss: bool = False,
     reached: Callable[[str], None] = lambda _: None,
     told: Told = lambda _done, _total: None,
@@ -256,7 +267,7 @@ def rotate(
         ledger: The ledger.
         keys: The key files of this machine.
         request: Who asks and why.
-        epoch: The highest that a restore gave any copy of the ledger, as far as is known outside of it.
+        epoch: Tells the highest that a restore gave any copy of the ledger, as far as is known outside of it.
         accept_loss: Whether to leave lives whose identity is not here as they are.
         reached: Told each of `STEPS` when it is durable.
         told: Told how many keys of how many are rewrapped.
@@ -270,8 +281,9 @@ def rotate(
     assert isinstance(line.event, WorkerIdentitySet)
     rewrapped, damaged = _rewrap(ledger, keys, line.event.public_key, reached, told)
     found = before_rotation(ledger, keys, accept_loss=True)
-    restored = max(epoch, ledger.epoch()) > 0
-    removed = keys.forget_identities(found.ledger_id, [] if restored else found.forgettable)
+    restored = max(epoch(), ledger.epoch()) > 0  # asked now, since a restore may have come while keys were rewrapped
+    useless = [] if restored else [public for public in found.forgettable if not found.was_left_with(public)]
+    removed = keys.forget_identities(found.ledger_id, useless)
     reached(STEPS[3])
     lines = keys.identity_lines(found.ledger_id)
     kept = [
@@ -288,6 +300,7 @@ def rotate(
         removed=len(removed),
         # Who removes them by hand in this order does not change the number of one that is yet to come.
         kept=sorted(kept, key=lambda each: each.line, reverse=True),
+        restored=restored,
         shared=sum(public not in found.own for public in found.forgettable),
         repeated=repeated,
     )

@@ -22,7 +22,8 @@ from ledger.errors import (
     RequestReusedError,
     SealedError,
 )
-from ledger.events import LedgerRestored
+from ledger.events import LedgerMoved, LedgerRestored
+from ledger.kept_checkpoints import KeptCheckpoints
 from ledger.keys import KeyFileError, KeyFiles
 from ledger.ledger import Ledger
 from ledger.postgres_migrate import migrate
@@ -215,8 +216,32 @@ def test_a_ledger_that_was_restored_keeps_its_old_keys_and_says_which(three: Kee
 
 def test_a_ledger_of_which_another_copy_was_restored_keeps_its_old_key(three: Keeper) -> None:
     first = three.identity()
-    done = rotate(three.ledger, three.keys, three.request(), epoch=1)
+    done = rotate(three.ledger, three.keys, three.request(), epoch=lambda: 1)
     assert (done.removed, [each.identity for each in done.kept]) == (0, [first])
+
+
+def test_a_ledger_that_is_restored_elsewhere_while_keys_are_rewrapped_keeps_its_old_key(
+    three: Keeper, tmp_path: Path
+) -> None:
+    first, kept, name = three.identity(), KeptCheckpoints(tmp_path / "kept"), three.ledger_id()
+
+    def meanwhile(step: str) -> None:
+        if step == rotation.STEPS[2]:
+            kept.next_epoch(name, 0)
+
+    done = rotate(three.ledger, three.keys, three.request(), epoch=lambda: kept.epoch(name), reached=meanwhile)
+    assert (done.removed, done.restored, [each.identity for each in done.kept]) == (0, True, [first])
+
+
+def test_a_ledger_that_was_moved_keeps_the_key_that_it_had_when_it_left_and_removes_later_ones(three: Keeper) -> None:
+    first = three.identity()
+    three.ledger.mark(LedgerMoved(target="here"), three.request())  # as it stands in the target
+    second, third = three.rotate(), three.rotate()
+    assert (second.removed, third.removed) == (0, 1)
+    assert [(each.identity, each.line, each.named) for each in third.kept] == [(first, 1, True)]
+    assert not third.restored
+    assert three.keys.identities(three.ledger_id()) == [first, third.identity]
+    assert_all_open(three)
 
 
 # -- Interrupted, and run again ----------------------------------------------------------------------------------------

@@ -238,3 +238,28 @@ def test_a_copy_that_is_killed_goes_on_when_it_is_run_again(user: User, elsewher
         here = store.instance()
         assert here is not None
         assert here.may_append
+
+
+def test_a_rotation_where_a_ledger_went_leaves_the_key_of_what_it_left(
+    user: User, elsewhere: str, tmp_path: Path
+) -> None:
+    (path,) = (user.root / "home" / "keys").glob("*.identity.key")
+    ((old,),) = [[each["identity"] for each in user.json("ledger", "status")["identities"]]]
+    user.run("ledger", "copy", "--to", elsewhere).done()
+    asked = user.run("secret", "rotate-keys", stdin="y\n", ledger=elsewhere).done().stderr
+    assert f"The old key stays in {path}, since the ledger was moved, and backups made until now need it." in asked
+    assert f"The key {old} stays on line 1 of {path}: the ledger was moved, and another copy of it may need" in asked
+    # Where it went is lost, so what it left is put back, as `ledger copy` says.
+    backup, again = tmp_path / "left.db", tmp_path / "again.db"
+    user.run("ledger", "backup", str(backup)).done()
+    user.run("ledger", "restore", str(backup), "--accept-loss", ledger=again).done()
+    user.run("deploy", "restart", ledger=again, app="order-service").done()
+
+
+def test_a_key_that_was_made_where_a_ledger_went_is_removed_by_the_next_rotation(user: User, tmp_path: Path) -> None:
+    target = tmp_path / "target.db"
+    user.run("ledger", "copy", "--to", str(target)).done()
+    user.run("secret", "rotate-keys", "-y", ledger=target).done()
+    asked = user.run("secret", "rotate-keys", stdin="y\n", ledger=target).done().stderr
+    assert "The old key is then removed from" in asked
+    assert "The old key is removed from" in asked
