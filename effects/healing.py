@@ -138,13 +138,23 @@ class Healer:
     def _record(
         self, app_id: AppId, life: Life, event: DriftDetected | DriftHealed, is_news: Callable[[Life], bool]
     ) -> None:
+        texts = isinstance(event, DriftDetected) and bool(event.fields)
+
         def make(now: App) -> tuple[str, ObservedEvent, int] | None:
             current = now.life
             if current is None or current.deployment_id != life.deployment_id or not is_news(current):
                 return None
+            if texts and _blanks(current) - _blanks(life):  # or what was redacted since the comparison would be back
+                return None
             return life.deployment_id, event, current.changed
 
-        self.ledger.observe(app_id, self.request, make)
+        self.ledger.observe(app_id, self.request, make, texts=texts)
+
+
+def _blanks(life: Life) -> frozenset[tuple[int, str]]:
+    """Where values are blank: by the position of the roll that reads them, 0 for what is set, and by key."""
+    read = ((roll.position, roll.configuration) for roll in (*life.kept, life.roll))
+    return frozenset((position, key) for position, what in ((0, life.configuration), *read) for key in what.blanked)
 
 
 def field_drifts(found: Iterable[Difference], live: Manifest) -> list[FieldDrift]:

@@ -380,6 +380,15 @@ def test_a_key_is_wrapped_for_an_identity_that_was_not_replaced_meanwhile(store:
     assert store.life_key_identities() == {"identity": 2}
 
 
+def test_what_was_decided_by_another_stream_is_not_appended_once_that_has_grown(store: ModelStore) -> None:
+    for version in (1, 2):
+        store.append([line(A, version)], clock_us=NOW, beside=Beside(unchanged=(C, version - 1)))
+        fill(store, line(C, version))
+    with pytest.raises(ConflictError):
+        store.append([line(A, 3)], clock_us=NOW, beside=Beside(unchanged=(C, 1)))
+    assert [row.stream for row in everything(store)] == [A, C, A, C]
+
+
 # -- Reading -----------------------------------------------------------------------------------------------------------
 
 

@@ -31,9 +31,9 @@ def stop_at_a_step() -> None:
         may_write(self)
         step()
 
-    def observed(self: Ledger, *args: Any) -> Any:
+    def observed(self: Ledger, *args: Any, **options: Any) -> Any:
         step()
-        return observe(self, *args)
+        return observe(self, *args, **options)
 
     Term._check_leadership = allowed  # type: ignore[method-assign]
     Ledger.observe = observed  # type: ignore[assignment, method-assign]

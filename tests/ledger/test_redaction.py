@@ -168,6 +168,23 @@ def test_what_was_found_in_a_cluster_can_be_redacted(ledger: Ledger, field: str)
             ledger.redact(position, other, request(other))
 
 
+def test_a_text_that_is_redacted_while_drift_is_recorded_does_not_come_back_with_it(ledger: Ledger) -> None:
+    position, read = position_of(ledger, "EnvSet"), list[str]()
+
+    def make(app: App) -> tuple[str, ObservedEvent, int]:
+        assert app.life is not None
+        read.append(app.life.env["NOTE"])
+        if len(read) == 1:
+            ledger.redact(position, "values.NOTE", request("3", "oops"))
+        wanted = FieldDrift(field="data.note", wanted=read[-1], found=None, manager=None)
+        return app.life.deployment_id, DriftDetected(kind="ConfigMap", name="shop", fields=(wanted,)), app.head
+
+    ledger.observe(APP, request("drift"), make, texts=True)
+    assert read == [CANARY, BLANK]
+    (row,) = (row for row in ledger.store.positions(1, limit=100) if row.topic == DriftDetected.__name__)
+    assert CANARY.encode() not in row.state
+
+
 def test_the_same_text_is_found_wherever_it_stands(ledger: Ledger) -> None:
     set_env = ledger.store.positions(position_of(ledger, "EnvSet"), limit=1)[0]
     assert also_in([set_env], CANARY) == [(set_env.position, "values.NOTE"), (set_env.position, "values.OTHER")]

@@ -159,6 +159,12 @@ def test_what_the_lines_say_is_written(writer: PostgresStore, worker: PostgresSt
     writer.append(telling(written, stream, after(writer, stream)), clock_us=1, beside=written)
 
 
+def test_what_was_observed_may_depend_on_what_the_ledger_says_of_itself(writer: PostgresStore) -> None:
+    writer.append([noted(B, 1)], clock_us=1, beside=Beside(unchanged=(LEDGER, writer.stream_version(LEDGER))))
+    with pytest.raises(ConflictError):
+        writer.append([noted(B, 2)], clock_us=1, beside=Beside(unchanged=(LEDGER, writer.stream_version(LEDGER) + 1)))
+
+
 def test_a_request_is_not_remembered_without_a_line(writer: PostgresStore) -> None:
     with pytest.raises(LedgerDeniedError):
         writer.append([], clock_us=1, beside=Beside(request=RequestRow("r", b"s" * 16, b"d" * 32, 0, 0)))

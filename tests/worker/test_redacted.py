@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from effects.cluster import Ref
+from effects.healing import Healer, key_of
 from effects.redacted import RedactedError
 from effects.replay import Replay
 from ledger.commands import Command, Deploy, Restart, Rollback, SetEnv, UnsetEnv
 from ledger.errors import RefusedError
-from ledger.events import EnvSet
+from ledger.events import EnvSet, FieldDrift
 from ledger.spec import BLANK
 from tests.effects.worlds import GATEWAY, Meddled, World, eventually, image, request, writes
 from tests.worker.crews import Member, settled, working
@@ -74,6 +76,19 @@ def test_the_reason_says_which_value_and_what_to_do(world: World) -> None:
         "Replace the pods by ones that read what is set now: 1ctl deploy restart"
     )
     assert LEAKED not in str(refused.value)
+
+
+def test_drift_that_was_found_before_a_redaction_does_not_bring_the_text_back(world: World) -> None:
+    world.do(image(env={"NOTE": LEAKED}))
+    compared, config_map = world.life, Ref("ConfigMap", world.app_id.namespace, f"{world.app_id.name}-environments")
+    redact(world)
+    healer = Healer(ledger=world.ledger, request=request(), heals=False, now_us=lambda: 0)
+    drift = [FieldDrift(field="data.note", wanted=f'"{LEAKED}"', found='"0"', manager="kubectl")]
+    healer.found(world.app_id, compared, config_map, drift)
+    assert not world.life.drift
+    assert not any(LEAKED.encode() in row.state for row in world.ledger.store.positions(1, limit=1000))
+    healer.found(world.app_id, world.life, config_map, drift)  # what is compared from now on is recorded as before
+    assert list(world.life.drift) == [key_of(config_map)]
 
 
 def test_a_value_that_no_pod_reads_yet_is_taken_out_of_the_cluster(world: World) -> None:
