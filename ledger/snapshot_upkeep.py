@@ -116,7 +116,11 @@ class _Batch:
 
     def write(self) -> int:
         """Write those that are left; how many."""
-        written = bool(self._made) and write(self._store, self._made, ledger_version=self._ledger_version)
+        written = (
+            bool(self._made)
+            and self._store.instance() == self._instance  # or it was put back while it was read
+            and write(self._store, self._made, ledger_version=self._ledger_version)
+        )
         count = len(self._made) if written else 0
         self._begin()
         return count
@@ -124,6 +128,7 @@ class _Batch:
     def _begin(self) -> None:
         self._made: list[SnapshotRow] = []
         self._ledger_version = self._store.stream_version(LEDGER_STREAM.bytes)
+        self._instance = self._store.instance()
 
 
 class _FreshFold:

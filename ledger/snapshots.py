@@ -19,12 +19,12 @@ from ledger import app_state
 from ledger.app import App, evolve
 from ledger.codec import recorded
 from ledger.errors import ConflictError, LedgerBusyError, LedgerUnavailableError, OutcomeUnknownError
-from ledger.store import SnapshotRow
+from ledger.store import Row, SnapshotRow, is_well_formed
 from ledger.streams import LEDGER_STREAM
 
 if TYPE_CHECKING:
     from ledger.spec import AppId
-    from ledger.store import ModelStore, Row, Store
+    from ledger.store import ModelStore, Store, Tables
 
 STEP = 50
 """Events of one app between two of its snapshots: what a question folds at most."""
@@ -78,11 +78,13 @@ def keep(store: ModelStore, snapshots: Sequence[SnapshotRow], *, ledger_version:
 
 
 def write(store: ModelStore, snapshots: Sequence[SnapshotRow], *, ledger_version: int, wait: bool = True) -> bool:
-    """Write snapshots, in place of those at the same positions, unless something was redacted; whether they were written.
+    """Write snapshots, in place of those at the same positions; whether they were written.
+
+    They are not if something was redacted since, or if the ledger was put back and they are of lines that are gone.
 
     Args:
         store: The ledger's storage.
-        snapshots: What to write.
+        snapshots: What to write; those of an app in rising position, and all of them folded from one history.
         ledger_version: Version of the ledger's own stream before the folded events were read.
         wait: Whether to wait while others write.
 
@@ -93,10 +95,20 @@ def write(store: ModelStore, snapshots: Sequence[SnapshotRow], *, ledger_version
         ((version,),) = tables.ask("ledger.stream_version", {"stream": LEDGER_STREAM.bytes})
         if (version or 0) != ledger_version:
             return False
+        if not all(_stands(tables, newest) for newest in {each.stream: each for each in snapshots}.values()):
+            return False
         places = [{"of_stream": each.stream, "at_position": each.position} for each in snapshots]
         tables.execute_all("ledger.delete_snapshot", places)
         tables.execute_all("ledger.insert_snapshot", [each._asdict() for each in snapshots])
     return True
+
+
+def _stands(tables: Tables, snapshot: SnapshotRow) -> bool:
+    """Whether the line that a snapshot was made at is still there, with all that led to it."""
+    place = {"start": snapshot.position, "stop": snapshot.position, "limit": 1}
+    lines = [Row._make(row) for row in tables.ask("ledger.positions", place)]
+    digest, state = snapshot.state[:_DIGEST_SIZE], snapshot.state[_DIGEST_SIZE:]
+    return any(is_well_formed(line) and _digest(line.chain, state) == digest for line in lines)
 
 
 def app_lines(store: Store, app: App, *, upto: int) -> Iterator[Row]:
@@ -195,12 +207,12 @@ def _fold(app: App, lines: Sequence[Row]) -> App:
 def _fold_and_keep(store: ModelStore, app_id: AppId, upto: int | None) -> App:
     # The order counts: what is redacted after the version was asked for keeps the snapshots from being written. So a
     # snapshot to begin with that was read before is read again.
-    ledger_version = store.stream_version(LEDGER_STREAM.bytes)
+    ledger_version, instance = store.stream_version(LEDGER_STREAM.bytes), store.instance()
     app, _ = _begin(store, app_id, upto)
     maker = SnapshotMaker(app)
     for line in app_lines(store, app, upto=store.head().position if upto is None else upto):
         maker.fold(line)
-    if maker.made:
+    if maker.made and store.instance() == instance:  # a restore gives another one: all was read before it or after it
         keep(store, maker.made, ledger_version=ledger_version)
     return maker.app
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +16,7 @@ from ledger import snapshots
 from ledger.app import App, fold
 from ledger.app_state import shape
 from ledger.codec import encode
+from ledger.instance import new_instance
 from ledger.redaction import redacted, texts
 from ledger.snapshot_upkeep import rebuild_snapshots, wrong_snapshot
 from ledger.snapshots import WORTH, folded
@@ -23,6 +24,7 @@ from ledger.spec import BLANK
 from ledger.sqlite_store import SqliteStore
 from ledger.store import Beside, Blanking, ModelStore, NewRow, Row, SnapshotRow
 from ledger.streams import LEDGER_STREAM
+from ledger.transfer import set_instance
 from tests.projections.histories import APPS, START_US, Script, Step, about, script, steps, write
 from tests.projections.stores import Ledgers
 from tests.seeds import examples
@@ -186,8 +188,9 @@ def test_a_snapshot_that_cannot_be_confirmed_is_not_used(ledgers: Ledgers, ledge
         assert folded(store, APP, upto=position) == fresh(ledger.lines[:position])
 
 
-def test_a_snapshot_of_another_history_is_not_used(ledgers: Ledgers, ledger: Script, tmp_path: Path) -> None:
-    """As after a restore: the same positions and versions, but other lines."""
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[ModelStore]:
+    """As before a restore: the same positions and versions, but other lines, and snapshots of them."""
     elsewhere = SqliteStore(tmp_path / "elsewhere.db")
     other = Script()
     other.deploy(APP, env={"A": "of another history"})
@@ -197,11 +200,41 @@ def test_a_snapshot_of_another_history_is_not_used(ledgers: Ledgers, ledger: Scr
         other.applied(APP)
     write(elsewhere, other.lines)
     folded(elsewhere, APP)
-    store = ledgers.open()
-    write(store, ledger.lines)
-    assert snapshots.write(store, kept(elsewhere), ledger_version=2)
-    assert folded(store, APP) == fresh(ledger.lines)
+    yield elsewhere
     elsewhere.close()
+
+
+def test_a_snapshot_of_another_history_is_not_used(store: ModelStore, elsewhere: ModelStore, ledger: Script) -> None:
+    with store.change() as tables:
+        tables.execute_all("ledger.insert_snapshot", [each._asdict() for each in kept(elsewhere)])
+    assert kept(store)
+    assert folded(store, APP) == fresh(ledger.lines)
+
+
+def test_a_snapshot_of_another_history_is_not_kept(store: ModelStore, elsewhere: ModelStore) -> None:
+    """Whoever folded it did so before a restore, and writes after it."""
+    assert not snapshots.write(store, kept(elsewhere), ledger_version=2)
+    assert kept(store) == []
+    folded(store, APP)
+    assert wrong_snapshot(store) is None
+
+
+@pytest.mark.parametrize("fold", [lambda store: folded(store, APP), rebuild_snapshots], ids=["reading", "rebuilding"])
+def test_what_was_folded_while_a_ledger_was_put_back_is_not_kept(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch, fold: Callable[[ModelStore], object]
+) -> None:
+    """Some of it was read before, the rest after."""
+    app_lines = snapshots.app_lines
+
+    def slow(*args: Any, **options: Any) -> Iterator[Row]:
+        yield from app_lines(*args, **options)
+        with store.change() as tables:
+            set_instance(tables, instance=new_instance(), writer=None, note=None)
+
+    monkeypatch.setattr("ledger.snapshots.app_lines", slow)
+    monkeypatch.setattr("ledger.snapshot_upkeep.app_lines", slow)
+    fold(store)
+    assert kept(store) == []
 
 
 def redact(store: ModelStore) -> None:
