@@ -293,7 +293,7 @@ def refuse_other_writer(rows: Sequence[tuple[Any, ...]]) -> None:
 
 def _refuse_changed(connection: sqlite3.Connection, stream: bytes, version: int) -> None:
     ((newest,),) = connection.execute(sql.STREAM_VERSION, {"stream": stream}).fetchall()
-    if (newest or 0) != version:
+    if number(newest, "stored_events") != version:
         raise ConflictError("another writer was first")
 
 
@@ -303,7 +303,8 @@ def _refuse_out_of_turn(connection: sqlite3.Connection, rows: Sequence[NewRow]) 
     for stream, version, _, _ in rows:
         if stream not in due:
             ((newest,),) = connection.execute(sql.STREAM_VERSION, {"stream": stream}).fetchall()
-            due[stream] = newest + 1 if newest is not None else 0 if version == 0 else 1  # other programs begin with 0
+            first = 0 if version == 0 else 1  # other programs begin with 0
+            due[stream] = first if newest is None else number(newest, "stored_events") + 1
         if version != due[stream]:
             place = {"stream": stream, "after": version - 1, "upto": version, "limit": 1}
             if 0 < version < due[stream] and not connection.execute(sql.STREAM_RANGE, place).fetchone():

@@ -355,12 +355,14 @@ class Store(Protocol):
         """Append all or nothing, durably: once this returns, even a power failure loses nothing.
 
         Args:
-            rows: The lines, in order; versions must be free in their streams.
+            rows: The lines, in order; each has to be the next of its stream.
             clock_us: The writer's clock; lines are recorded at it, or at their predecessor's time if that is later.
             beside: What else belongs in the same transaction; in a database only what the lines say.
 
         Raises:
-            ConflictError: A version or the request id is taken; nothing was written.
+            ConflictError: A line is not the next of its stream, the request id is taken, or what was decided on is not as it
+                was; nothing was written.
+            LedgerDamagedError: The head does not fit its line, or a stream lacks a version; nothing was written.
             LedgerEndedError: Nothing is appended here any more, or ever; nothing was written.
             LedgerUnavailableError: The clock is past the year 9999 or, where the store has one of its own, a day ahead of that.
             OutcomeUnknownError: The commit failed in a way that leaves open whether it happened.

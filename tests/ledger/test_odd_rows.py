@@ -63,6 +63,18 @@ ODD: dict[str, tuple[str, Callable[[SqliteStore], object]]] = {
         "UPDATE stored_events SET originator_version = 'x' WHERE notification_id = 1",
         lambda store: store.stream_version(STREAM),
     ),
+    "version, appending": (
+        "UPDATE stored_events SET originator_version = 'x' WHERE notification_id = 1",
+        lambda store: store.append([line(3)], clock_us=2),
+    ),
+    "version that cannot grow, appending": (
+        f"UPDATE stored_events SET originator_version = {2**63 - 1} WHERE notification_id = 1",
+        lambda store: store.append([line(3)], clock_us=2),
+    ),
+    "version that was decided by": (
+        "UPDATE stored_events SET originator_version = 'x' WHERE notification_id = 1",
+        lambda store: store.append([line(1, stream="t")], clock_us=2, beside=Beside(unchanged=(STREAM, 2))),
+    ),
     "writer": ("UPDATE ledger_instance SET writer = x'ff'", lambda store: store.instance()),
     "no instance": ("DELETE FROM ledger_instance", lambda store: store.instance()),
     "writer, appending": (
