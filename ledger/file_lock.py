@@ -14,6 +14,9 @@ from pathlib import Path
 from ledger.durable_files import open_plain
 
 _MUTEX, _FIRST = 0, 8
+_TICKETS = 2**62
+"""How many tickets there are before the first comes again: places of a file go to 2^63, whatever number a damaged one holds."""
+
 _QUEUES = sys.platform == "linux"
 _FLOCK = struct.Struct("hhqqi4x")
 """Linux's ``struct flock``: type, whence, start, length, process."""
@@ -81,7 +84,7 @@ def _turn(path: Path, deadline: float) -> int:
     if _in_time(descriptor, lambda options: _lock_byte(descriptor, _MUTEX, options), deadline) < 0:
         return -1
     try:
-        place = _FIRST + int.from_bytes(os.pread(descriptor, 8, 0), "little")
+        place = _FIRST + int.from_bytes(os.pread(descriptor, 8, 0), "little") % _TICKETS
         while not _is_mine(descriptor, place):
             place += 1  # the number in the file was damaged or put back
         os.pwrite(descriptor, (place + 1 - _FIRST).to_bytes(8, "little"), 0)

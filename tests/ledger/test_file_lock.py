@@ -7,6 +7,7 @@ import signal
 import stat
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,27 @@ def test_only_the_owner_may_use_the_files_of_the_lock(path: Path) -> None:
     finally:
         os.umask(previous)
     assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x01", b"\0" * 8, b"\xff" * 7, b"\xff" * 7 + b"\x7f", b"\xff" * 8, b"\xff" * 100]
+    + [(2**bits + more).to_bytes(8, "little") for bits in (61, 62, 63) for more in (-9, -8, -1, 0, 1)],
+    ids=bytes.hex,
+)
+def test_a_queue_that_was_damaged_is_a_queue_all_the_same(path: Path, content: bytes) -> None:
+    path.with_name(path.name + ".queue").write_bytes(content)
+    one, other = FileLock(path), FileLock(path)
+    for _ in range(3):
+        assert one.acquire(0)
+        assert not other.acquire(0.01)
+        one.release()
+    with ThreadPoolExecutor() as pool:
+        assert one.acquire(0)
+        waiting = pool.submit(other.acquire, PATIENCE)
+        one.release()
+        assert waiting.result()
+        other.release()
 
 
 def test_a_file_that_cannot_be_made_is_an_error_and_leaves_nothing_locked(path: Path) -> None:
