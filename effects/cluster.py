@@ -106,6 +106,7 @@ class Seen(Value):
         owners: Uids of the objects that own it.
         secret_keys: Of a Secret that somebody applied, the keys of its data, sorted; None where nobody can tell.
         terminating: Whether it is being deleted: nothing saves it any more, though a finalizer may keep it for long.
+        unclaimed: Whether a process that replaced parts of it ended before they were as if applied; not of a Secret.
     """
 
     uid: str
@@ -116,6 +117,7 @@ class Seen(Value):
     owners: tuple[str, ...] = ()
     secret_keys: tuple[str, ...] | None = None
     terminating: bool = False
+    unclaimed: bool = False
 
     @property
     def state(self) -> str:
@@ -376,7 +378,8 @@ class Cluster(Protocol):
     def replace_parts(self, ref: Ref, patch: Manifest, *, manager: str, expect: Seen) -> Seen:
         """Replace parts of an object, whoever set them: what others put there, no apply removes.
 
-        What the patch sets belongs to our applies from then on, as if it had been applied.
+        What the patch sets belongs to our applies from then on, as if it had been applied; if this process ends before
+        it does, then from the next `apply` on.
 
         Args:
             ref: The object, a Deployment or Service.

@@ -55,6 +55,7 @@ class Known(NamedTuple):
     owners: str
     secret_keys: tuple[str, ...] | None
     terminating: bool
+    unclaimed: bool
 
     def seen(self) -> Seen:
         """As a look would have found it."""
@@ -69,6 +70,7 @@ class Known(NamedTuple):
             owners=tuple(self.owners.split()),
             secret_keys=self.secret_keys,
             terminating=self.terminating,
+            unclaimed=self.unclaimed,
         )
 
 
@@ -87,6 +89,7 @@ def known(seen: Seen) -> Known:
         owners=sys.intern(" ".join(seen.owners)),  # usually one, which owns all other objects of its app
         secret_keys=seen.secret_keys,
         terminating=seen.terminating,
+        unclaimed=seen.unclaimed,
     )
 
 

@@ -57,6 +57,7 @@ from effects.kubernetes_requests import (
 from effects.kubernetes_rollout import container_to_explain, rollout_of
 from effects.kubernetes_watch import KubernetesWatch
 from effects.managers import claimed
+from effects.replacing import REPLACEABLE
 
 _NO_VERSION = "1"
 """A resourceVersion that no object has: etcd's first write makes revision 2. Where there is no object it is ignored."""
@@ -242,6 +243,8 @@ class KubernetesCluster:
         if not expect.uid:
             # An empty uid is not a precondition at all: the server would take it as "whatever is there".
             raise NotOursError(ref)
+        if expect.unclaimed and ref.kind in REPLACEABLE:
+            expect = self._claim(ref, manager, expect)
         answer = self._door.ask(apply_request(manifest, manager, _that_very(expect), force=force), also=(409, 422))
         if answer.status in {200, 201}:
             return answer.seen()
@@ -267,6 +270,16 @@ class KubernetesCluster:
                 if answer.status == 404:
                     break
         raise _changed_meanwhile(ref)
+
+    def _claim(self, ref: Ref, manager: str, expect: Seen) -> Seen:
+        """The object, once what a patch of ours set that nobody claimed is as if applied: else no apply removes it."""
+        answer = self._door.ask(object_request("GET", ref, "look at"), also=(404,))
+        if answer.status == 404:
+            raise _changed_meanwhile(ref)
+        managed = claimed(answer.document["metadata"].get("managedFields") or (), manager)
+        if managed is None:  # what is unclaimed is another ledger's
+            return expect
+        return self._patch(ref, {"metadata": {"managedFields": managed}}, manager, _that_very(expect)).seen()
 
     def _patch(self, ref: Ref, patch: Manifest, manager: str, precondition: Mapping[str, str]) -> ApiAnswer:
         answer = self._door.ask(replace_parts_request(ref, patch, manager, precondition), also=(404, 409, 422))

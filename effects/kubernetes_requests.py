@@ -23,6 +23,7 @@ from effects.cluster import (
     Seen,
     ref_of,
 )
+from effects.managers import is_unclaimed
 
 COLLECTIONS: Mapping[str, str] = {
     "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
@@ -124,6 +125,7 @@ def seen_of(metadata: Json, *, secret_keys: tuple[str, ...] | None = None) -> Se
         owners=tuple(each["uid"] for each in metadata.get("ownerReferences") or ()),
         secret_keys=secret_keys,
         terminating="deletionTimestamp" in metadata,
+        unclaimed=is_unclaimed(metadata.get("managedFields") or ()),
     )
 
 

@@ -14,10 +14,12 @@ import orjson
 
 from effects.cluster import Manifest
 
+_OURS = "1ctl-"
+
 
 def manager_of(ledger_id: str) -> str:
     """The field manager in whose name objects of a ledger are applied."""
-    return f"1ctl-{ledger_id}"
+    return _OURS + ledger_id
 
 
 def is_ours_alone(live: Manifest, field: str, ledger_id: str) -> bool:
@@ -63,6 +65,12 @@ def claimed(entries: Sequence[Mapping[str, Any]], manager: str) -> list[Mapping[
         fields = _united(fields, each.get("fieldsV1") or {})
     others = [each for each in entries if each != applied and each not in patched]
     return [{**applied, "fieldsV1": fields}, *others]
+
+
+def is_unclaimed(entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether patches of some ledger own fields beside its applies: see `claimed`."""
+    ours = [each for each in entries if str(each.get("manager")).startswith(_OURS)]
+    return any(_is_by(each, each["manager"], "Update") for each in ours)
 
 
 def _is_by(entry: Mapping[str, Any], manager: str, operation: str) -> bool:

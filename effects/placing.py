@@ -129,8 +129,6 @@ class Placer:
         try:
             left = self._overrule(job, seen)
         except FieldConflictError as error:
-            if error.owners.keys() == {manager_of(self.ledger_id)}:
-                return self._send(job, seen, force=True)  # our own, if we were interrupted while we replaced parts
             if self.healer is None or not self.healer.heals:
                 raise
             return self._set_back(job, seen, conflicting(error))

@@ -54,11 +54,13 @@ from effects.cluster import (
     refuse_secret,
     refuse_secrets,
 )
+from effects.replacing import REPLACEABLE
 from effects.sandbox_fields import (
     SERVER_METADATA,
     WITH_GENERATION,
     Manager,
     Stored,
+    claimed,
     edit,
     managed_fields,
     merge,
@@ -243,6 +245,7 @@ class SandboxCluster:
             stored = self._current(tx, ref_of(wanted), now)
             _check_expected(ref_of(wanted), stored, expect)
             before = stored or _new_object(tx, wanted, now)
+            before = claimed(before, manager) if wanted["kind"] in REPLACEABLE else before
             after = merge(before, wanted, manager, force=force)
             if after == stored:
                 return after.seen

@@ -103,6 +103,16 @@ def merge(stored: Stored, wanted: dict[str, Any], manager: str, *, force: bool =
     return _changed(stored, manifest, others | {applier: frozenset(fields)})
 
 
+def claimed(stored: Stored, manager: str) -> Stored:
+    """The object with what a manager edited as if it had applied it, as `Cluster.replace_parts` promises."""
+    applier, editor = Manager(manager, "Apply"), Manager(manager, "Update")
+    if editor not in stored.owners:
+        return stored
+    fields = stored.owners[editor] | stored.owners.get(applier, frozenset())
+    others = {other: paths for other, paths in stored.owners.items() if other != editor}
+    return replace(stored, owners=others | {applier: fields})
+
+
 def edit(stored: Stored, manifest: dict[str, Any], editor: Manager) -> Stored:
     """The object with this content: what is changed belongs to its editor alone."""
     before, after = dict(_leaves(stored.manifest)), dict(_leaves(manifest))

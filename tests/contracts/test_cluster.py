@@ -739,6 +739,21 @@ def test_what_somebody_put_in_place_of_ours_is_refused_beside_it_and_replaced(
     assert not {key for key in ("env", "ports") if stored.get(key)}
 
 
+def test_what_was_patched_in_our_name_is_as_if_we_had_applied_it_once_we_apply(adapter: Adapter) -> None:
+    """A process may have ended between its patch and the claim to what that set."""
+    cluster, wanted = adapter.cluster, a_container_with(adapter.namespace, "OURS")
+    create(cluster, wanted)
+    patched = a_container_with(adapter.namespace, "OURS", "PATCHED")["spec"]
+    adapter.edit(ref_of(wanted), {"spec": {**patched, "replicas": 1}}, OURS)
+    wanted["metadata"]["annotations"] = {POSITION_ANNOTATION: "0.2"}
+    update(cluster, wanted)
+    assert variables(adapter, wanted) == ["OURS"]
+    assert adapter.stored(ref_of(wanted))["spec"]["replicas"] == 0
+    live = cluster.read(ref_of(wanted))
+    assert live is not None
+    assert owner_of(live, "spec.replicas") == f"{OURS} (Apply)"
+
+
 def test_a_patch_merges_ports_by_their_numbers_and_only_a_directive_replaces_them(adapter: Adapter) -> None:
     cluster, wanted = adapter.cluster, deployment(adapter.namespace, replicas=0)
     (container,) = wanted["spec"]["template"]["spec"]["containers"]

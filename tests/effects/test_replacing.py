@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from effects.cluster import Manifest
-from effects.managers import claimed
+from effects.managers import claimed, is_unclaimed
 from effects.replacing import parts_to_replace, probes_left
 from effects.sandbox_patches import strategic_patched
 
@@ -135,6 +135,9 @@ def test_what_a_manager_patched_is_claimed_as_applied_and_nothing_of_others() ->
     united = managed("ours", "Apply", {"f:spec": {"f:a": {}, "f:c": {"f:d": {}}}})
     assert claimed(entries, "ours") == [united, theirs, status]
     assert claimed([united, theirs, status], "ours") is None
+    assert not is_unclaimed(entries)
+    assert is_unclaimed([theirs, managed("1ctl-ours", "Update", {})])
+    assert not is_unclaimed([{**status, "manager": "1ctl-ours"}, managed("1ctl-ours", "Apply", {})])
     assert claimed([entries[2]], "ours") == [{**entries[2], "operation": "Apply"}]
 
 

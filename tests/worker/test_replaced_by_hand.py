@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from effects.cluster import ChangedMeanwhileError, Manifest, Ref, Seen, ref_of
+from effects.cluster import ChangedMeanwhileError, ClusterUnreachableError, Manifest, Ref, Seen, ref_of
+from effects.kubernetes_cluster import KubernetesCluster
 from effects.managers import manager_of
 from effects.reconcile import ParkedError
 from ledger.commands import AdoptObject, Deploy, Restart, SetEnv, UnsetEnv
@@ -327,3 +328,45 @@ def test_what_we_patched_ourselves_conflicts_with_nothing(world: World) -> None:
     edit(world, world.named("Deployment"), {"spec": {"replicas": 3}}, ours)
     world.do(image("nginx:3", replicas=2))
     world.assert_equal()
+
+
+def test_what_we_patched_and_never_claimed_goes_when_nobody_asks_for_it_any_more(world: World) -> None:
+    """As it is left if a process ends between a patch and the claim to it; and the pods are rolled once."""
+    world.do(image(**RELEASE))
+    (container,) = world.objects()[world.named("Deployment")]["spec"]["template"]["spec"]["containers"]
+    edit_container(world, env=CONTAINERS["env"]["env"], readinessProbe={"tcpSocket": {"port": 80}})
+    ours = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    edit(world, world.named("Deployment"), ours, manager_of(world.ledger.ledger_id() or ""))
+    eventually(lambda: revision(world) == "3")  # of which the first is taken up again by its number
+    world.do(UnsetEnv(keys=("A",)), image("nginx:2", health_path=""))
+    eventually(lambda: revision(world) == "4")
+    (container,) = world.objects()[world.named("Deployment")]["spec"]["template"]["spec"]["containers"]
+    assert container.get("env", []) == []
+    assert "readinessProbe" not in container
+    world.assert_equal()
+    assert facts(world, ApplyRefused) == []
+
+
+def test_a_patch_of_which_the_claim_failed_is_made_up_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[Ref] = []
+
+    def fails_once(self: Any, ref: Ref, patch: Manifest, *rest: Any) -> Any:
+        if "managedFields" in patch.get("metadata", {}) and not failed:
+            failed.append(ref)
+            raise ClusterUnreachableError("the cable was cut by a test")
+        return real(self, ref, patch, *rest)
+
+    real = KubernetesCluster._patch
+    monkeypatch.setattr(KubernetesCluster, "_patch", fails_once)
+    with working(world):
+        world.ask(image(**RELEASE))
+        settled(world)
+        edit_container(world, **CONTAINERS["probe"])
+        eventually(lambda: facts(world, DriftDetected))
+        eventually(lambda: not world.life.drift)
+        assert len(failed) == (world.cluster.kind == "kubernetes")
+        world.ask(image("nginx:2", health_path=""))
+        settled(world)
+        (container,) = world.objects()[world.named("Deployment")]["spec"]["template"]["spec"]["containers"]
+        assert "readinessProbe" not in container
+        world.assert_equal()
