@@ -297,6 +297,7 @@ def _fold_into(
     """Fold everything after a place into the scratch database, to the end or to a position; the place reached."""
     fold = _Fold(projection, scratch)
     for rows in pages(store, after.position + 1, upto, limit=AT_ONCE):
+        _refuse_other_history(store, after)  # or these lines do not follow on those before
         fold.add(_decoded(rows, projection))
         projection.save_past(scratch, fold.past)
         fold.past.clear()
@@ -312,7 +313,7 @@ def _fold_into(
 
 
 def _refuse_other_history(store: Store, read: Place) -> None:
-    """Refuse to keep what was folded of a ledger that was put back since, within a change of the store.
+    """Refuse to go on with what was folded of a ledger that was put back since; to keep it, within a change of the store.
 
     Raises:
         LedgerBusyError: It was.

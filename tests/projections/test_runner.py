@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -353,6 +354,25 @@ def test_a_rebuild_keeps_nothing_of_a_ledger_that_is_put_back_meanwhile(
         with closing(SqliteStore(tmp_path / "never put back.db")) as expected:
             write(expected, ledger.lines[:6])
             assert lives(store) == lives(expected)
+
+
+def test_a_rebuild_adds_no_lines_to_those_of_a_ledger_that_was_put_back_between_two_pages(
+    path: Path, ledger: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.runner.AT_ONCE", 5)
+    others = iter([[replace(line, recorded_us=line.recorded_us + 1) for line in ledger.lines[4:6]]])
+
+    def put_back_once(*_: int) -> None:
+        for lines in others:
+            put_back(path, 4)
+            write(store, lines)
+
+    with closing(SqliteStore(path)) as store:
+        write(store, ledger.lines)
+        with pytest.raises(LedgerBusyError, match="was put back while it was read"):
+            rebuild(store, APP_LIST, put_back_once)
+        rebuild(store, APP_LIST)
+        assert checkpoint(store) == (APP_LIST.version, 6)
 
 
 def test_catching_up_keeps_nothing_of_a_ledger_that_is_put_back_meanwhile(
