@@ -48,7 +48,7 @@ from ledger.events import (
 )
 from ledger.fact_writer import FactWriter
 from ledger.request import Request
-from ledger.spec import AppId
+from ledger.spec import AppId, SecretVersion
 
 ATTEMPTS = 30
 """How often a reconcile begins again because something changed under it."""
@@ -226,7 +226,7 @@ class Reconciler:
 
         def make(now: App) -> tuple[str, ObservedEvent, int] | None:
             current = now.life
-            if current is None or current.deployment_id != life.deployment_id:
+            if current is None or not _continues(current, life):
                 return None
             known = current.applied_through >= event.through and current.objects == objects and not current.parked
             return (
@@ -239,20 +239,19 @@ class Reconciler:
 
     def _record_fingerprints(self, app: App, life: Life, values: LazyValues) -> None:
         """Record whether the values that were opened are new, without saying what they are."""
-        known = life.fingerprinted
-        fresh = {name: each for name, each in values.opened.items() if each[0] > known.get(name, 0)}
+        fresh = {name: each for name, each in values.opened.items() if _is_news(life, name, each[0])}
         if not fresh:
             return
         made = self.ledger.fingerprints(life, {name: value for name, (_, value) in fresh.items()})
-        event = SecretsFingerprinted(
-            fingerprints={name: {str(fresh[name][0]): fingerprint} for name, fingerprint in sorted(made.items())}
-        )
 
         def make(now: App) -> tuple[str, ObservedEvent, int] | None:
             current = now.life
-            if current is None or current.deployment_id != life.deployment_id:
+            if current is None or not _continues(current, life):
                 return None
-            news = any(version > current.fingerprinted.get(name, 0) for name, (version, _) in fresh.items())
+            news = {name: secret for name, (secret, _) in sorted(fresh.items()) if _is_news(current, name, secret)}
+            event = SecretsFingerprinted(
+                fingerprints={name: {str(secret.version): made[name]} for name, secret in news.items()}
+            )
             return (life.deployment_id, event, life.changed) if news else None
 
         self.ledger.observe(app.id, self.request, make)
@@ -328,9 +327,29 @@ def _silent(_: Ref) -> None:
 
 
 def _is_overtaken(now: App, life: Life) -> bool:
-    """Whether more was asked for than this life reflects."""
-    current = now.life
-    return current is None or (current.deployment_id, current.changed) != (life.deployment_id, life.changed)
+    """Whether more, or something else, was asked for than this life reflects."""
+    return now.life is None or _newest(now.life) != _newest(life)
+
+
+def _continues(current: Life, life: Life) -> bool:
+    """Whether what this life reflects is still asked for, or was before what is asked for now.
+
+    A ledger may be put back to what it was, or lose its newest lines in a fail-over, while they are applied. Others
+    then get their positions, and what was seen of those that are lost says nothing about these.
+    """
+    same = current.deployment_id == life.deployment_id
+    return same and (current.changed > life.changed or _newest(current) == _newest(life))
+
+
+def _newest(life: Life) -> tuple[str, int, int]:
+    """Tells the newest event asked for from all others, also from one that was at its position and is lost."""
+    return life.deployment_id, life.changed, life.updated_us
+
+
+def _is_news(life: Life, name: str, secret: SecretVersion) -> bool:
+    """Whether this very value is set, or read by pods, and its fingerprint is not known."""
+    held = (life.secrets, *(roll.configuration.secrets for roll in life.kept))
+    return secret.version > life.fingerprinted.get(name, 0) and any(each.get(name) == secret for each in held)
 
 
 def _overtaken(app: App) -> ChangedMeanwhileError:

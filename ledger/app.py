@@ -447,6 +447,8 @@ def _evolve_life(life: Life, recorded: Recorded) -> Life:  # noqa: C901, PLR0911
         case DriftHealed():
             return _healed(life, recorded, event)
         case ResourcesApplied():
+            if event.through >= recorded.position:
+                return life  # of a line that the ledger lost; another one has come, or will come, to its position
             return replace(life, applied_through=event.through, objects=event.objects, parked=None)
         case ApplyRefused():
             return _parked(life, event)

@@ -20,7 +20,7 @@ import orjson
 
 from ledger.app import App
 
-FOLD = 4
+FOLD = 5
 """Raised when the same events lead to another state, or another `head` of one."""
 
 _Restore = Callable[[Any], Any]

@@ -221,7 +221,7 @@ class AppList:
     """The projection: see `projections.projection.Projection`. Rows are keyed by deployment id."""
 
     name = "app_list"
-    version = 5
+    version = 6
     past_table = "projections.app_list_past"
     tables: tuple[str, ...] = ("projections.app_list", past_table)
     ignored = frozenset(kind.__name__ for kind in get_args(Ignored))
@@ -362,7 +362,9 @@ class AppList:
         return _asked(row, line, destroyed_us=line.recorded_us, destroyed=line.position)
 
     def applied(self, row: AppListRow, line: Line, event: ResourcesApplied) -> AppListRow:
-        """The cluster acknowledged everything up to a position."""
+        """The cluster acknowledged everything up to a position; of a line that the ledger lost, that says nothing."""
+        if event.through >= line.position:
+            return row
         return row.but(valid_from=line.position, applied_through=event.through, refused_through=0)
 
     def refused(self, row: AppListRow, line: Line, event: ApplyRefused) -> AppListRow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +20,22 @@ from effects.cluster import (
 )
 from effects.desired import Surroundings, desired, named_objects, owner, stamped
 from effects.kubernetes_cluster import KubernetesCluster
+from effects.placing import LedgerBehindError
 from effects.reconcile import ParkedError
 from ledger.app import App
 from ledger.commands import Destroy, PurgeSecret, Restart, Scale, SetEnv, UnsetEnv, UnsetSecrets
 from ledger.errors import SealedError
-from ledger.events import ApplyRefused, Deployed, ResourcesApplied, ResourcesRemoved, Restarted, RolloutFailed
+from ledger.events import (
+    ApplyRefused,
+    Deployed,
+    ResourcesApplied,
+    ResourcesRemoved,
+    Restarted,
+    RolloutFailed,
+    SecretsFingerprinted,
+)
+from ledger.sqlite_files import copy_database, making
+from ledger.sqlite_store import SqliteStore
 from projections.app_list import app_list
 from tests.effects.worlds import (
     GATEWAY,
@@ -643,6 +655,70 @@ def test_what_the_first_command_of_the_ledger_makes_meanwhile_is_not_someone_els
     world.reconciler(Meddled(world.cluster, before=deployed_by_another)).refuse_foreign_objects(world.app_id)
     assert asked
     assert world.objects()
+
+
+def loses_its_newest_lines(world: World, directory: Path, *instead: Callable[[], object]) -> Meddled:
+    """A cluster beside which the ledger is put back to what it is now, once a roll that is asked for later was applied."""
+    lost: list[Ref] = []
+    with making(directory / "earlier.db") as copy:
+        copy_database(directory / "ledger.db", copy)
+
+    def put_back(method: str, ref: Ref) -> None:
+        if (method, ref.kind) == ("apply", "Deployment") and not lost:
+            lost.append(ref)
+            with closing(SqliteStore(directory / "ledger.db")) as store, store.alone():
+                store.replace(directory / "earlier.db")
+            for record in instead:
+                record()
+
+    return Meddled(world.cluster, after=put_back)
+
+
+def test_what_was_applied_of_lines_that_the_ledger_lost_is_not_recorded(world: World, tmp_path: Path) -> None:
+    with_everything(world)
+    known, cluster = world.app, loses_its_newest_lines(world, tmp_path)
+    world.ask_secrets(JWT_SECRET="lost")
+    world.ask(Restart())
+    with pytest.raises(LedgerBehindError):
+        world.reconcile(cluster)
+    assert world.app == known
+    world.ask(Restart())
+    assert world.app.dirty
+
+
+def test_what_came_instead_of_lines_that_the_ledger_lost_is_applied_as_well(world: World, tmp_path: Path) -> None:
+    with_everything(world)
+
+    def instead() -> None:  # as many lines as are lost
+        for greeting in ("not", "lost"):
+            world.ask(SetEnv(values={"GREETING": greeting}))
+
+    cluster = loses_its_newest_lines(world, tmp_path, instead)
+    world.ask(Scale(replicas=2))
+    world.ask(Restart())
+    world.reconcile(cluster)
+    world.assert_equal()
+
+
+def test_a_value_that_the_ledger_lost_is_not_taken_for_the_one_that_was_set_instead(
+    world: World, tmp_path: Path
+) -> None:
+    with_everything(world)
+
+    def instead() -> None:
+        world.ask_secrets(JWT_SECRET="other")
+        world.ask(Restart())
+        world.ask(Restart())
+
+    cluster = loses_its_newest_lines(world, tmp_path, instead)
+    world.ask_secrets(JWT_SECRET="lost")
+    world.ask(Restart())
+    world.reconcile(cluster)
+    told = [line.event for line in world.ledger.history(world.app_id) if isinstance(line.event, SecretsFingerprinted)]
+    recorded = {text for event in told for text in event.fingerprints.get("JWT_SECRET", {}).values()}
+    values = ({"JWT_SECRET": value} for value in (b"first", b"other"))
+    assert recorded == {world.ledger.fingerprints(world.life, value)["JWT_SECRET"] for value in values}
+    world.assert_equal()
 
 
 def test_every_named_object_is_looked_at_before_a_life_begins(world: World) -> None:

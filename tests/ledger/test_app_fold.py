@@ -300,6 +300,12 @@ def test_an_app_is_clean_once_the_cluster_was_made_equal_to_its_newest_event() -
     assert not app(*opened(), applied(2)).dirty
 
 
+def test_what_was_applied_of_a_line_that_the_ledger_lost_says_nothing_about_those_that_came_instead() -> None:
+    assert [life_of(*opened(), applied(through)).applied_through for through in (2, 3, 4)] == [2, 0, 0]
+    healed = life_of(*opened(), applied(9), Restarted(), applied(4))
+    assert (healed.applied_through, healed.dirty) == (4, False)
+
+
 def test_objects_are_those_of_the_last_apply() -> None:
     one, two = (AppliedObject(kind="Service", name=name, uid="u", digest="d") for name in "ab")
     assert life_of(*opened(), applied(2, one), applied(2, two)).objects == (two,)

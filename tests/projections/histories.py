@@ -86,6 +86,7 @@ Verb = Literal[
     "late",
     "retry_removal",
     "overtake",
+    "lost",
 ]
 
 
@@ -492,6 +493,8 @@ def perform(ledger: Script, step: Step) -> None:
             _tell_late(ledger, app, chance)
         case "applied":
             ledger.applied(app, through)
+        case "lost":  # it was applied, and then the ledger was put back to before it was asked for
+            ledger.applied(app, len(ledger.lines) + 1 + chance % 4)
         case "refused":
             ledger.refused(app, through)
         case "completed":

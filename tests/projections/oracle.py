@@ -102,7 +102,10 @@ def _status_ended(told: Lines) -> str:
 
 
 def _status(told: Lines, change: int) -> str:
-    acknowledged, refusals = _of(told, ResourcesApplied), _refusals(told, change)
+    acknowledged = [
+        line for line in _of(told, ResourcesApplied) if _through(line) < line.position
+    ]  # else of a lost line
+    refusals = _refusals(told, change)
     if refusals and not (acknowledged and acknowledged[-1].position > refusals[-1].position):
         return "failed"
     return "completed" if acknowledged and _through(acknowledged[-1]) >= change else "pending"

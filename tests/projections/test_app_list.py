@@ -124,6 +124,16 @@ def test_status_follows_what_the_cluster_said(ledger: Script, listed: Reader) ->
     assert listed(ledger)[0].status == "pending"
 
 
+def test_what_was_applied_of_a_line_that_the_ledger_lost_completes_nothing(ledger: Script, listed: Reader) -> None:
+    ledger.deploy(ORDERS)
+    ledger.applied(ORDERS, through=99)
+    (row,) = listed(ledger)
+    assert row.status == "pending"
+    ledger.applied(ORDERS)
+    (row,) = listed(ledger)
+    assert row.status == "completed"
+
+
 def test_the_status_of_an_ended_life_follows_what_becomes_of_its_objects(ledger: Script, listed: Reader) -> None:
     def statuses() -> list[str]:
         (row,) = listed(ledger, ended=True)
