@@ -101,7 +101,13 @@ def verify(
     if compared is not None:
         session.terminal.success(f"Against the checkpoint: {compared.detail}")
     if deep:
-        session.terminal.success("Every event can be read, and the lists are what they add up to")
+        readable = "Every event can be read" if result.newer is None else "Every event that this 1ctl knows can be read"
+        session.terminal.success(f"{readable}, and the lists are what they add up to")
+    if result.newer is not None:
+        session.terminal.warn(
+            f"Position {result.newer} was written by a newer 1ctl. What is kept beside such events was not compared: requests,"
+            " and secrets, keys and lives of the apps that they are about. Upgrade this one: 1ctl --version"
+        )
 
 
 def _wrong_list(session: Session) -> ReadModelError | None:
@@ -203,6 +209,7 @@ def _document(
         "intact": found is None if result.events or found is not None else None,
         "damage": found,
         "redacted": list(result.redacted),
+        "newer": result.newer,
         "lists": misled is None if deep and damage is None else None,
         "against": None
         if compared is None

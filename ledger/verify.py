@@ -59,12 +59,15 @@ class Verification:
         damage: The first contradiction, or None.
         redacted: Positions whose bytes are not those that were recorded, as redactions signed by the ledger's key say;
             rising. Only that key vouches for what is left of their content.
+        newer: Position of the first line that a newer program wrote, as far as lines were looked at; None if there is
+            none. What lies beside such lines was not compared.
     """
 
     events: int
     head: Head
     damage: Damage | None
     redacted: tuple[int, ...] = ()
+    newer: int | None = None
 
 
 def verify_chain(
@@ -101,7 +104,13 @@ def verify_chain(
         raise
     except LedgerDamagedError as error:
         return _line_by_line(store, intact, error)
-    return Verification(events=intact.position, head=intact, damage=None, redacted=tuple(sorted(redactions(store))))
+    return Verification(
+        events=intact.position,
+        head=intact,
+        damage=None,
+        redacted=tuple(sorted(redactions(store))),
+        newer=check.newer if check is not None else None,
+    )
 
 
 def _told(store: Store, damage: Damage) -> Damage:

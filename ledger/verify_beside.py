@@ -7,17 +7,21 @@ the chain is walked. Indexes are compared by `ledger.verify_indexes`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ledger.errors import LedgerDamagedError, UnknownEventError, UnreadableEventError
-from ledger.events import SCHEMA_VERSIONS, Deployed, Destroyed, SecretPurged, SecretSet
+from ledger.events import SCHEMA_VERSIONS
 from ledger.founding import founding
 from ledger.instance import REPLICA, instance_row
 from ledger.misled import Misled
 from ledger.places import is_at_home
-from ledger.readable import document_of
+from ledger.readable import document_of, has_newer_envelope, is_newer
+from ledger.spec import AppId
 from ledger.store import LifeRow, ModelStore, Row, Store
+from ledger.streams import app_stream
+from ledger.table_pages import table_pages
 from ledger.verify_requests import PARTS, Appends, RequestCheck, said_by, said_in
 from ledger.verify_secrets import TOPICS, SecretCheck
 
@@ -33,18 +37,23 @@ class _Kind(NamedTuple):
     Attributes:
         has_beside: Whether a sealed value or the key of a life follows from some of them.
         is_alone: Whether they are never appended for a request; see `ledger.verify_requests.PARTS`.
-        is_known: Whether this program has such events.
+        ends: What those end with that this program may know; nothing if it has no such events.
     """
 
     has_beside: bool
     is_alone: bool
-    is_known: bool
+    ends: tuple[bytes, ...]
 
 
-_KINDS = {topic: _Kind(topic in TOPICS, part == "alone", True) for topic, part in PARTS.items()}
-_UNKNOWN = _Kind(False, False, False)
-
-_SCHEMAS = {kind.__name__: SCHEMA_VERSIONS[kind] for kind in (Deployed, SecretSet, SecretPurged, Destroyed)}
+_KINDS = {
+    kind.__name__: _Kind(
+        kind.__name__ in TOPICS,
+        PARTS[kind.__name__] == "alone",
+        tuple(b',"schema":%d}' % schema for schema in range(1, newest + 1)),
+    )
+    for kind, newest in SCHEMA_VERSIONS.items()
+}
+_UNKNOWN = _Kind(False, False, ())
 
 
 class BesideCheck:
@@ -55,18 +64,24 @@ class BesideCheck:
         reading: Whether a line that cannot be read is a mistake. If not, nothing is expected beside it.
         deep: Whether to decode every line, which doubles what verification costs. Otherwise lines are looked at that are
             plainly nothing a program writes, and those that something lies beside.
+
+    Attributes:
+        newer: Position of the first line that a newer program wrote; None if there is none. What such lines say is not
+            known here. So the secrets and lives of the apps in whose streams they lie are not compared, nor is it
+            compared which of them answer a request whose envelope is of a newer shape.
     """
 
     def __init__(self, store: ModelStore, *, reading: bool = True, deep: bool = False) -> None:
         self._store = store
         self._reading = reading
         self._deep = deep
-        self._lives = 0
+        self._lives: Counter[tuple[object, ...]] = Counter()
         self._appends = Appends()
         self._requests = RequestCheck(store)
         self._secrets = SecretCheck(store)
         self._versions: dict[bytes, int] = {}
-        self._is_newer = False
+        self._unclear: set[bytes] = set()
+        self.newer: int | None = None
 
     def page(self, rows: Sequence[Row]) -> Misled | None:  # noqa: C901 - one pass, since calls would cost more than they do
         """Compare what these lines say, which follow those of the last call; the first mistake."""
@@ -79,12 +94,12 @@ class BesideCheck:
             versions[stream] = version
             kind = _KINDS.get(topic, _UNKNOWN)
             beside = kind.has_beside and (topic != "Deployed" or _OPENS in state)
-            plain = kind.is_known and not (deep or beside) and state[:9] == b'{"data":{' and state[-1:] == b"}"
+            plain = not (deep or beside) and state[:9] == b'{"data":{' and state.endswith(kind.ends)
             if plain and kind.is_alone:
                 if appended := appends.alone(position):
                     self._requests.add(appended)
                 continue
-            document, said = {}, said_in(state) if plain else None
+            document, newer, said = {}, False, said_in(state) if plain else None
             if said is None:
                 try:
                     document = document_of(row)
@@ -95,11 +110,12 @@ class BesideCheck:
                 if self._reading and not is_at_home(row, document):
                     detail = f"position {position} lies in another stream than what it is about"
                     return Misled(position, detail, "unreadable")
-                said = said_by(document)
-                self._is_newer = self._is_newer or "schema" in document["meta"]
-            if appended := appends.add(row, said):
+                said, newer = said_by(document), is_newer(topic, document)
+                if newer:
+                    self._pass_over(row, document)
+            if appended := appends.add(row, said, newer=newer):
                 self._requests.add(appended)
-            if beside and (wrong := self._of_a_life(row, document)):
+            if beside and not newer and (wrong := self._of_a_life(row, document)):
                 return wrong
         return None
 
@@ -116,10 +132,7 @@ class BesideCheck:
                 if wrong := self.page(rows):
                     return wrong
                 upto = rows[-1].position
-            wrong = self._end(upto) if upto else None
-        if wrong is None and not self._is_newer and self._store.life_count(upto) != self._lives:
-            return Misled(upto, "the table of lives names lives that no event opened", "unfindable")
-        return wrong
+            return self._end(upto) if upto else None
 
     def _end(self, upto: int) -> Misled | None:
         here = self._store.ask("ledger.instance", {})
@@ -133,14 +146,39 @@ class BesideCheck:
             return wrong
         if appended := self._appends.end():
             self._requests.add(appended)
-        if self._is_newer or instance.writer == REPLICA or instance.is_incoming:
-            return None  # neither of the latter has anything beside its lines but the table of lives
-        return self._requests.end(upto) or self._secrets.end(upto)
+        if wrong := self._wrong_lives(upto):
+            return wrong
+        if instance.writer == REPLICA or instance.is_incoming:
+            return None  # neither has anything beside its lines but the table of lives
+        return self._requests.end(upto) or self._secrets.end(upto, self._is_unclear if self._unclear else None)
+
+    def _pass_over(self, row: Row, document: Mapping[str, Any]) -> None:
+        """A line that a newer program wrote."""
+        self.newer = self.newer or row.position
+        self._unclear.add(row.stream)
+        if has_newer_envelope(document):
+            self._requests.pass_over(row.position)
+
+    def _wrong_lives(self, upto: int) -> Misled | None:
+        pages = table_pages(self._store, "ledger.lives_page")
+        there = sum(sum(1 for _, *names, _ in rows if not self._is_of_unclear(names)) for rows in pages)
+        if there == sum(count for names, count in self._lives.items() if not self._is_of_unclear(names)):
+            return None
+        return Misled(upto, "the table of lives names lives that no event opened", "unfindable")
+
+    def _is_unclear(self, deployment_id: str) -> bool:
+        """Whether nobody here knows what is sealed in a life."""
+        life = self._store.life(deployment_id)
+        return life is not None and self._is_of_unclear((life.cluster, life.namespace, life.app))
+
+    def _is_of_unclear(self, names: Sequence[object]) -> bool:
+        """Whether a newer program wrote in the stream of the app of that cluster, namespace and name."""
+        if not self._unclear:
+            return False
+        cluster, namespace, app = map(str, names)
+        return app_stream(AppId(cluster, namespace, app)).bytes in self._unclear
 
     def _of_a_life(self, row: Row, document: Mapping[str, Any]) -> Misled | None:
-        if document["schema"] > _SCHEMAS[row.topic]:
-            self._is_newer = True
-            return None
         try:
             self._secrets.add(row.position, row.topic, document)
             if row.topic != "Deployed" or document["data"].get("life_key") is None:
@@ -153,7 +191,7 @@ class BesideCheck:
         if self._store.life(deployment_id) != LifeRow(deployment_id, *names, self._appends.began):
             detail = f"the table of lives does not say where the life that position {row.position} opens begins"
             return Misled(row.position, detail, "unfindable")
-        self._lives += 1
+        self._lives[names] += 1
         return None
 
 

@@ -6,13 +6,15 @@ The lines that were appended together follow each other, and have time, request 
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ledger.errors import UnreadableEventError
 from ledger.events import SCHEMA_VERSIONS
 from ledger.misled import Misled
-from ledger.readable import document_of
+from ledger.readable import document_of, has_newer_envelope, is_newer
 from ledger.request import REQUESTED
 from ledger.store import ModelStore, Row
 from ledger.table_pages import table_pages
@@ -35,7 +37,9 @@ Said = tuple[object, object]
 
 
 def said_by(document: Mapping[str, Any]) -> Said:
-    """What a line says, whose JSON this is."""
+    """What a line says, whose JSON this is; nothing if this program cannot know."""
+    if has_newer_envelope(document):
+        return None, None
     meta = document["meta"]
     return meta.get("request_id"), meta.get("clock")
 
@@ -87,10 +91,16 @@ class Appends:
         self._last = self._sure = 0
         self._exact = True
 
-    def add(self, row: Row, said: Said) -> Appended | None:
-        """One more line; what was appended before, if that is complete now and may have been asked for."""
+    def add(self, row: Row, said: Said, *, newer: bool = False) -> Appended | None:
+        """One more line; what was appended before, if that is complete now and may have been asked for.
+
+        Args:
+            row: The line.
+            said: What it says.
+            newer: Whether a newer program wrote it, whose lines may be another part of an append.
+        """
         position, _, _, topic, _, recorded_us, _, _ = row
-        part = PARTS.get(topic, _UNKNOWN)
+        part = _UNKNOWN if newer else PARTS[topic]
         if part == "alone":
             return self.alone(position)
         done = None
@@ -131,6 +141,7 @@ class RequestCheck:
     def __init__(self, store: ModelStore) -> None:
         self._store = store
         self._said = Tally()
+        self._passed_over = array("q")
         self._last: list[tuple[str, int, int]] = []  # added together, which takes a third of the time
 
     def add(self, appended: Appended) -> None:
@@ -147,13 +158,25 @@ class RequestCheck:
         if len(self._last) >= PAGE:
             self._add_up()
 
+    def pass_over(self, position: int) -> None:
+        """A line, behind those before, of which nobody here knows what it answers; 8 bytes of memory."""
+        self._passed_over.append(position)
+
     def end(self, upto: int) -> Misled | None:
         """Compare the table with all that was added, up to this position; what is wrong."""
         self._add_up()
         there = Tally()
         for rows in table_pages(self._store, "ledger.request_places"):
-            there.add(row for row in rows if _place(row[1]) <= upto)
+            there.add(row for row in rows if _place(row[1]) <= upto and not self._is_passed_over(row))
         return None if there.matches(self._said) else self._first_wrong(upto)
+
+    def _is_passed_over(self, row: tuple[Any, ...]) -> bool:
+        """Whether a request led to nothing but lines that were passed over."""
+        if not self._passed_over:
+            return False
+        first, last = _place(row[1]), _place(row[2])
+        count = bisect_right(self._passed_over, last) - bisect_left(self._passed_over, first)
+        return 0 < last - first + 1 == count
 
     def _add_up(self) -> None:
         self._said.add(self._last)
@@ -176,7 +199,8 @@ class RequestCheck:
                 return _wrong(each)
         for rows in table_pages(self._store, "ledger.request_places"):
             for request_id, first, last in rows:
-                if _place(first) <= upto and known.get(request_id) != (first, last):
+                is_known = known.get(request_id) == (first, last)
+                if _place(first) <= upto and not is_known and not self._is_passed_over((request_id, first, last)):
                     detail = f"the table of requests names one that no event was recorded for: {request_id!r}"
                     return Misled(min(max(_place(first), 1), upto), detail)
         return None
@@ -195,7 +219,7 @@ def _all_appended(lines: Iterable[Row]) -> Iterator[Appended]:
             document = document_of(row)
         except UnreadableEventError:
             continue
-        done = appends.add(row, said_by(document))
+        done = appends.add(row, said_by(document), newer=is_newer(row.topic, document))
         if done is not None:
             yield done
     done = appends.end()

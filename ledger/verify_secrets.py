@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from ledger.errors import LedgerDeniedError
 from ledger.misled import Misled
@@ -17,6 +17,10 @@ from ledger.table_pages import table_pages
 
 TOPICS = frozenset({"Deployed", "SecretSet", "SecretPurged", "Destroyed"})
 """Events that make or delete a sealed value or the key of a life."""
+
+
+_Unclear: TypeAlias = Callable[[str], bool]
+_Of = TypeVar("_Of")
 
 
 class _Said(NamedTuple):
@@ -67,31 +71,40 @@ class SecretCheck:
             case _:
                 pass
 
-    def end(self, upto: int) -> Misled | None:
-        """Compare with what is stored, which has to be of the moment after this position; what is wrong."""
-        return self._wrong_keys(upto) or self._wrong_values(upto)
+    def end(self, upto: int, unclear: _Unclear | None = None) -> Misled | None:
+        """Compare with what is stored, which has to be of the moment after this position; what is wrong.
 
-    def _wrong_keys(self, upto: int) -> Misled | None:
+        Args:
+            upto: The position.
+            unclear: Tells the lives, by id, of which nobody here knows what is stored; None if there is none.
+        """
+        return self._wrong_keys(upto, unclear) or self._wrong_values(upto, unclear)
+
+    def _wrong_keys(self, upto: int, unclear: _Unclear | None) -> Misled | None:
         if not self._sees_keys:
+            if unclear is not None:
+                return None
             count = sum(self._store.life_key_identities().values())
             if count == len(self._keys):
                 return None
             return Misled(upto, f"there are {count} keys of lives, and {len(self._keys)} lives that have one")
-        left = dict(self._keys)
+        left = _clear(self._keys, unclear)
         for rows in table_pages(self._store, "ledger.life_keys_page"):
             for life, *_ in rows:
-                if left.pop(life, None) is None:
+                if left.pop(life, None) is None and not (unclear and unclear(life)):
                     return Misled(upto, f"there is a key of a life that is not open: {life}")
         for life, position in left.items():
             return Misled(position, f"the key of the life that position {position} opens is gone: {life}")
         return None
 
-    def _wrong_values(self, upto: int) -> Misled | None:
-        left = {life: values for life, values in self._values.items() if values}
+    def _wrong_values(self, upto: int, unclear: _Unclear | None) -> Misled | None:
+        left = {life: values for life, values in _clear(self._values, unclear).items() if values}
         if not self._sees_values:
             return self._wrong_names(left, upto) if self._sees_sizes else None
         for rows in table_pages(self._store, "ledger.sealed_lives"):
             for (life,) in rows:
+                if unclear and unclear(life):
+                    continue
                 stored = {name: _digest(sealed) for name, sealed in self._store.sealed(life).items()}
                 if wrong := _first_difference(left.pop(life, {}), stored, life, upto):
                     return wrong
@@ -107,6 +120,10 @@ class SecretCheck:
             if wrong := _first_difference(values, stored, life, upto):
                 return wrong
         return None
+
+
+def _clear(of_lives: Mapping[str, _Of], unclear: _Unclear | None) -> dict[str, _Of]:
+    return {life: each for life, each in of_lives.items() if not (unclear and unclear(life))}
 
 
 def _may(ask: Callable[[], object]) -> bool:

@@ -44,6 +44,21 @@ def test_a_line_that_cannot_be_read_ends_neither_the_log_nor_an_export(known: Cl
     assert exported["state"] == (None if state == b"\xff" else state.decode())
 
 
+@pytest.mark.parametrize("more", [[], ["--deep"]])
+def test_whoever_verifies_is_told_what_a_newer_program_wrote(known: Cli, more: list[str]) -> None:
+    assert known.run("-o", "json", "audit", "verify", *more).done().json["newer"] is None
+    with closing(SqliteStore(known.ledger)) as store:
+        state = b'{"data":{"domain":"x"},"meta":{"schema":2},"schema":1}'
+        (row,) = store.append([NewRow(b"q" * 16, 1, "DomainReleased", state)], clock_us=0)
+    result = known.run("audit", "verify", *more).done()
+    assert f"Position {row.position} was written by a newer 1ctl" in result.stderr
+    assert "Upgrade" in result.stderr
+    assert ("Every event that this 1ctl knows can be read" in result.stdout) is bool(more)
+    assert "Every event can be read" not in result.stdout
+    document = known.run("-o", "json", "audit", "verify", *more).done().json
+    assert (document["intact"], document["newer"]) == (True, row.position)
+
+
 def test_an_export_has_every_event_once_in_each_format(known: Cli) -> None:
     count = len(known.events())
     lines = known.run("audit", "export").done().lines

@@ -309,12 +309,64 @@ def test_a_later_line_does_not_give_the_ledger_another_id(store: ModelStore) -> 
 @pytest.mark.parametrize("deep", [True, False])
 def test_what_a_newer_program_wrote_is_no_damage(store: ModelStore, ledger: Ledger, deep: bool) -> None:
     of_schema = b'{"data":{"other":[]},"meta":' + ENVELOPE_BYTES + b',"schema":%d}'
-    append(store, "Invented", of_schema % 1)
+    first = append(store, "Invented", of_schema % 1)
     for topic in ("EnvSet", "Deployed", "SecretSet", "ResourcesApplied"):
         append(store, topic, of_schema % 9)
     append(store, "EnvSet", b'{"data":{"values":{}},"meta":{"schema":2,"who":"ann"},"schema":1}')
     ledger.execute(NEWS, release("nginx:9"), asked("later"))
-    assert verify_chain(store, deep=deep).damage is None
+    result = verify_chain(store, deep=deep)
+    assert (result.damage, result.newer) == (None, first)
+
+
+NEWER_META = b'{"schema":2,"who":"ann"}'
+NEWER = {
+    "a kind": ("Invented", b'{"data":{},"meta":' + ENVELOPE_BYTES + b',"schema":1}'),
+    "a shape": ("DomainReleased", b'{"data":{"of":"x"},"meta":' + ENVELOPE_BYTES + b',"schema":9}'),
+    "an envelope": ("SecretSet", b'{"data":{"secrets":{}},"meta":' + NEWER_META + b',"schema":1}'),
+}
+
+
+@pytest.mark.parametrize("newer", NEWER)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM requests WHERE request_id = 'r-3'",
+        "INSERT INTO requests SELECT 'other', salt, digest, 1, 5 FROM requests WHERE request_id = 'r-3'",
+        "INSERT INTO lives VALUES ('made up', 'sandbox', 'default', 'ghost', 2)",
+        "DELETE FROM sealed_values",
+        "DELETE FROM life_keys",
+    ],
+)
+def test_what_a_newer_program_wrote_of_one_app_hides_nothing_of_the_others(
+    store: ModelStore, change: Change, newer: str, statement: str
+) -> None:
+    topic, state = NEWER[newer]
+    position = append(store, topic, state)  # of SHOP; the secrets are those of BLOG
+    result = verify_chain(store)
+    assert (result.damage, result.newer) == (None, position)
+    change(statement)
+    assert damage(store) is not None
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("INSERT INTO requests SELECT 'other', salt, digest, {0}, {0} FROM requests WHERE request_id = 'r-3'", False),
+        ("INSERT INTO requests SELECT 'other', salt, digest, 1, {0} FROM requests WHERE request_id = 'r-3'", True),
+        ("INSERT INTO lives VALUES ('another', 'sandbox', 'default', 'shop', {0})", False),
+        (
+            "INSERT INTO life_keys SELECT l.deployment_id, identity, wrapped FROM lives l, life_keys WHERE opened = 1 LIMIT 1",
+            False,
+        ),
+    ],
+    ids=range(4),
+)
+def test_what_may_lie_beside_an_event_of_a_newer_program_is_no_damage(
+    store: ModelStore, change: Change, statement: str, found: bool
+) -> None:
+    position = append(store, *NEWER["an envelope"])
+    change(statement.format(position))
+    assert (damage(store) is not None) is found
 
 
 def test_every_event_is_read_when_asked_to(store: ModelStore) -> None:
