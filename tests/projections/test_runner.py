@@ -365,7 +365,7 @@ def test_a_rebuild_adds_no_lines_to_those_of_a_ledger_that_was_put_back_between_
     def put_back_once(*_: int) -> None:
         for lines in others:
             put_back(path, 4)
-            write(store, lines)
+            write(SqliteStore(path), lines)
 
     with closing(SqliteStore(path)) as store:
         write(store, ledger.lines)
