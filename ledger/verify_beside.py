@@ -2,12 +2,11 @@
 
 Answers are found by the table of lives and the table of requests, which no hash covers; nor does one cover sealed values
 and lives' keys, or the row that says who may append. All of them follow from the lines, so they are compared with them as
-the chain is walked. Indexes are compared by `ledger.verify_indexes`.
+the chain is walked. Indexes of lines are compared by `ledger.verify_indexes`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from ledger.readable import document_of, has_newer_envelope, is_newer
 from ledger.spec import AppId
 from ledger.store import LifeRow, ModelStore, Row, Store
 from ledger.streams import app_stream
-from ledger.table_pages import table_pages
+from ledger.verify_lives import LivesCheck
 from ledger.verify_requests import PARTS, Appends, RequestCheck, said_by, said_in
 from ledger.verify_secrets import TOPICS, SecretCheck
 
@@ -75,7 +74,7 @@ class BesideCheck:
         self._store = store
         self._reading = reading
         self._deep = deep
-        self._lives: Counter[tuple[object, ...]] = Counter()
+        self._lives = LivesCheck(store)
         self._appends = Appends()
         self._requests = RequestCheck(store)
         self._secrets = SecretCheck(store)
@@ -146,7 +145,7 @@ class BesideCheck:
             return wrong
         if appended := self._appends.end():
             self._requests.add(appended)
-        if wrong := self._wrong_lives(upto):
+        if wrong := self._lives.end(upto, self._is_of_unclear):
             return wrong
         if instance.writer == REPLICA or instance.is_incoming:
             return None  # neither has anything beside its lines but the table of lives
@@ -158,13 +157,6 @@ class BesideCheck:
         self._unclear.add(row.stream)
         if has_newer_envelope(document):
             self._requests.pass_over(row.position)
-
-    def _wrong_lives(self, upto: int) -> Misled | None:
-        pages = table_pages(self._store, "ledger.lives_page")
-        there = sum(sum(1 for _, *names, _ in rows if not self._is_of_unclear(names)) for rows in pages)
-        if there == sum(count for names, count in self._lives.items() if not self._is_of_unclear(names)):
-            return None
-        return Misled(upto, "the table of lives names lives that no event opened", "unfindable")
 
     def _is_unclear(self, deployment_id: str) -> bool:
         """Whether nobody here knows what is sealed in a life."""
@@ -188,11 +180,8 @@ class BesideCheck:
         except (ValueError, KeyError, TypeError, AttributeError):  # readable, and yet about no life
             detail = f"position {row.position} does not say which life it is about"
             return Misled(row.position, detail, "unreadable") if self._reading else None
-        if self._store.life(deployment_id) != LifeRow(deployment_id, *names, self._appends.began):
-            detail = f"the table of lives does not say where the life that position {row.position} opens begins"
-            return Misled(row.position, detail, "unfindable")
-        self._lives[names] += 1
-        return None
+        life = LifeRow(deployment_id, *names, self._appends.began)
+        return self._lives.add(row.position, life, is_next=row.stream not in self._unclear)
 
 
 def _misnamed(store: Store) -> Misled | None:

@@ -197,6 +197,45 @@ def test_an_index_that_leaves_out_a_release_is_found(
     assert (found.position, found.fault) == (position, "unfindable")
 
 
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("app", [SHOP, BLOG], ids=str)
+def test_an_index_that_leaves_out_a_life_is_found(
+    address: str, store: ModelStore, ledger: Ledger, change: Change, app: AppId
+) -> None:
+    life = ledger.app(app).life
+    assert life is not None
+    row = store.life(life.deployment_id)
+    assert row is not None
+    honest = "CREATE INDEX lives_app ON lives (cluster, namespace, app)"
+    change("DROP INDEX lives_app", f"{honest} WHERE opened <> {row.opened}")
+    change("PRAGMA writable_schema = ON", f"UPDATE sqlite_schema SET sql = '{honest}' WHERE name = 'lives_app'")
+    with closing(SqliteStore(Path(address))) as misled:
+        assert len(misled.apps("sandbox")) == (2 if app == SHOP else 1), "the index answers, not the table"
+        found = damage(misled)
+    assert found is not None
+    assert (found.position, found.fault) == (row.opened, "unfindable")
+    assert "index of lives" in found.detail
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("app", "told"), [("blog", "finds a life after"), ("ghost", "an app that never lived")])
+def test_an_index_that_finds_a_life_of_one_app_as_that_of_another_as_well_is_found(
+    store: ModelStore, change: Change, app: str, told: str
+) -> None:
+    writable, newest = "PRAGMA writable_schema = ON", "FROM lives WHERE opened = (SELECT max(opened) FROM lives)"
+    change(f"CREATE TABLE life AS SELECT rowid AS place, * {newest}")
+    change("CREATE TABLE entry AS SELECT * FROM sqlite_schema WHERE name = 'lives_app'")
+    change(f"UPDATE lives SET app = '{app}' WHERE rowid = (SELECT place FROM life)")
+    change(writable, "DELETE FROM sqlite_schema WHERE name = 'lives_app'")
+    change("DELETE FROM lives WHERE rowid = (SELECT place FROM life)")  # which leaves what the index says of it
+    change(writable, "INSERT INTO sqlite_schema SELECT * FROM entry")
+    change("INSERT INTO lives (rowid, deployment_id, cluster, namespace, app, opened) SELECT * FROM life")
+    change("DROP TABLE life", "DROP TABLE entry")
+    found = damage(store)
+    assert found is not None
+    assert (found.fault, told in found.detail) == ("unfindable", True)
+
+
 def test_a_head_with_another_time_is_found(store: ModelStore, change: Change) -> None:
     change("UPDATE ledger_head SET recorded_us = recorded_us + 1000000")
     found = damage(store)
