@@ -163,11 +163,11 @@ class RequestCheck:
         self._passed_over.append(position)
 
     def end(self, upto: int) -> Misled | None:
-        """Compare the table with all that was added, up to this position; what is wrong."""
+        """Compare the table, as it is in the moment after this position, with all that was added; what is wrong."""
         self._add_up()
         there = Tally()
         for rows in table_pages(self._store, "ledger.request_places"):
-            there.add(row for row in rows if _place(row[1]) <= upto and not self._is_passed_over(row))
+            there.add(row for row in rows if not self._is_passed_over(row))
         return None if there.matches(self._said) else self._first_wrong(upto)
 
     def _is_passed_over(self, row: tuple[Any, ...]) -> bool:
@@ -199,8 +199,7 @@ class RequestCheck:
                 return _wrong(each)
         for rows in table_pages(self._store, "ledger.request_places"):
             for request_id, first, last in rows:
-                is_known = known.get(request_id) == (first, last)
-                if _place(first) <= upto and not is_known and not self._is_passed_over((request_id, first, last)):
+                if known.get(request_id) != (first, last) and not self._is_passed_over((request_id, first, last)):
                     detail = f"the table of requests names one that no event was recorded for: {request_id!r}"
                     return Misled(min(max(_place(first), 1), upto), detail)
         return None

@@ -167,6 +167,9 @@ def test_what_was_recorded_is_intact(store: ModelStore) -> None:
         "DELETE FROM lives",
         "INSERT INTO lives VALUES ('made up', 'sandbox', 'default', 'shop', 5)",
         "INSERT INTO lives SELECT 'made up', cluster, namespace, app, opened FROM lives WHERE opened = 1",
+        "INSERT INTO lives VALUES ('made up', 'sandbox', 'default', 'ghost', 1000000)",
+        "INSERT INTO lives VALUES ('made up', 'sandbox', 'default', 'shop', 1000000)",
+        "INSERT INTO lives VALUES ('made up', 'elsewhere', 'default', 'shop', -1)",
     ],
 )
 def test_a_table_of_lives_that_says_something_else_is_found(store: ModelStore, change: Change, statement: str) -> None:
@@ -428,6 +431,8 @@ def test_every_event_is_read_when_asked_to(store: ModelStore) -> None:
         f"UPDATE requests SET last_position = ({BOTH_LAST}) - last_position WHERE request_id IN ('r-3', 'r-5')",
         "INSERT INTO requests SELECT 'other', salt, digest, first_position, last_position FROM requests LIMIT 1",
         "INSERT INTO requests SELECT 'other', salt, digest, 0, 0 FROM requests WHERE request_id = 'r-3'",
+        "INSERT INTO requests SELECT 'other', salt, digest, 1000000, 1000000 FROM requests WHERE request_id = 'r-3'",
+        "INSERT INTO requests SELECT 'other', salt, digest, -5, 1000000 FROM requests WHERE request_id = 'r-3'",
     ],
 )
 def test_a_table_of_requests_that_says_something_else_is_found(
@@ -438,6 +443,24 @@ def test_a_table_of_requests_that_says_something_else_is_found(
     assert found is not None
     assert found.fault == "beside"
     assert "requests" in found.detail
+    assert 0 < found.position <= store.head().position
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_a_life_at_no_position_is_found(store: ModelStore, change: Change) -> None:
+    change("INSERT INTO lives VALUES ('made up', 'sandbox', 'default', 'ghost', 'x')")
+    assert (found := damage(store)) is not None
+    assert found.fault == "unfindable"
+
+
+def test_what_is_asked_for_while_it_is_checked_is_not_beyond_the_end(store: ModelStore, ledger: Ledger) -> None:
+    done: list[object] = []
+
+    def meanwhile(*_: int) -> None:
+        if not done:
+            done.append(ledger.execute(NEWS, release("nginx:9"), asked("meanwhile")))
+
+    assert verify_chain(store, progress=meanwhile, following=False).damage is None
 
 
 @pytest.mark.parametrize("address", ["sqlite"], indirect=True)
