@@ -37,7 +37,8 @@ class FactWriter(LedgerWriter):
             app_id: The app it is about.
             request: The request on whose behalf the effects side looked.
             make: From the app as it is now to the life's deployment id, the fact, and the position that caused it;
-                None if there is nothing to record. Called again when another writer was first.
+                None if there is nothing to record. Nor is there if the app has no event at that position any more, or
+                newer than it, since the ledger was put back meanwhile. Called again when another writer was first.
             texts: Whether the fact holds texts of the app; it is then made anew if one was redacted since the app was read.
 
         Raises:
@@ -52,6 +53,8 @@ class FactWriter(LedgerWriter):
             if made is None:
                 return app
             deployment_id, event, causation = made
+            if causation > app.head:
+                return app
             beside = Beside(unchanged=(LEDGER_STREAM.bytes, known)) if known is not None else NOTHING_BESIDE
             line = (app.observed, app.observed_version + 1, event, about(app_id, deployment_id))
             try:

@@ -187,11 +187,6 @@ class PostgresStore:
         rows = self._query("life", {"deployment_id": deployment_id})
         return LifeRow(*rows[0]) if rows else None
 
-    def life_count(self, upto: int) -> int:
-        """See `Store.life_count`."""
-        rows = self._query("life_count", {"upto": upto})
-        return int(rows[0][0]) if rows else 0
-
     def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
         """See `Store.apps`."""
         return [(namespace, app) for namespace, app in self._query("apps", {"cluster": cluster})]

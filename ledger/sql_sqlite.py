@@ -65,7 +65,6 @@ INSERT_REQUEST = 'INSERT INTO requests (request_id, salt, digest, first_position
 LIFE = 'SELECT lives.deployment_id, lives.cluster, lives.namespace, lives.app, lives.opened FROM lives WHERE lives.deployment_id = :deployment_id'
 APPS = 'SELECT DISTINCT lives.namespace, lives.app FROM lives WHERE lives.cluster = :cluster ORDER BY lives.namespace, lives.app'
 INSERT_LIFE = 'INSERT INTO lives (deployment_id, cluster, namespace, app, opened) VALUES (:deployment_id, :cluster, :namespace, :app, :opened)'
-LIFE_COUNT = 'SELECT count(*) AS count_1 FROM lives WHERE lives.opened <= :upto'
 NEXT_LIFE = 'SELECT min(lives.opened) AS min_1 FROM lives WHERE lives.cluster = :cluster AND lives.namespace = :namespace AND lives.app = :app AND lives.opened > :opened'
 SNAPSHOT = 'SELECT app_snapshots.stream, app_snapshots.position, app_snapshots.shape, app_snapshots.state FROM app_snapshots WHERE app_snapshots.stream = :stream AND app_snapshots.shape = :shape AND app_snapshots.position <= :upto ORDER BY app_snapshots.position DESC LIMIT 1 OFFSET 0'
 SNAPSHOTS_PAGE = 'SELECT app_snapshots.stream, app_snapshots.position, app_snapshots.shape, app_snapshots.state FROM app_snapshots WHERE (app_snapshots.stream, app_snapshots.position) > (:stream, :position) ORDER BY app_snapshots.stream, app_snapshots.position LIMIT :limit OFFSET 0'

@@ -140,11 +140,6 @@ class SqliteStore(SqliteDatabase):
         rows = self.query(sql.LIFE, {"deployment_id": deployment_id})
         return typed(LifeRow, rows[0]) if rows else None
 
-    def life_count(self, upto: int) -> int:
-        """See `Store.life_count`."""
-        rows = self.query(sql.LIFE_COUNT, {"upto": upto})
-        return rows[0][0] if rows else 0
-
     def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
         """See `Store.apps`."""
         rows = self.query(sql.APPS, {"cluster": cluster})

@@ -176,7 +176,6 @@ STATEMENTS: Mapping[str, ClauseElement] = {
     .distinct()
     .order_by(lives.c.namespace, lives.c.app),
     "insert_life": insert(lives),
-    "life_count": select(func.count()).select_from(lives).where(lives.c.opened <= bindparam("upto")),
     "next_life": select(func.min(lives.c.opened)).where(
         lives.c.cluster == bindparam("cluster"),
         lives.c.namespace == bindparam("namespace"),

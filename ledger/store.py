@@ -314,9 +314,6 @@ class Store(Protocol):
     def life(self, deployment_id: str) -> LifeRow | None:
         """Whose deployment id this is, destroyed lives included."""
 
-    def life_count(self, upto: int) -> int:
-        """How many lives were opened up to a position, as `life` finds them."""
-
     def apps(self, cluster: str) -> Sequence[tuple[str, str]]:
         """Namespace and name of every app of a cluster that ever lived, in that order."""
 

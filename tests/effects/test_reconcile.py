@@ -270,6 +270,14 @@ def test_a_leftover_of_an_earlier_life_is_removed_first(world: World) -> None:
     assert not {uid for uid, _ in before.values()} & {uid for uid, _ in world.versions().values()}
 
 
+def test_nothing_is_recorded_of_an_event_that_the_ledger_does_not_have(world: World) -> None:
+    world.do(image())
+    lost = world.app.head + 1
+    seen = ResourcesApplied(through=lost, release=1, objects=world.life.objects)
+    world.ledger.observe(world.app_id, world.reconciler().request, lambda _: (world.life.deployment_id, seen, lost))
+    assert world.app.head == lost - 1
+
+
 def statuses(world: World) -> list[str]:
     """What `deploy list` says about each life of the app."""
     rows = app_list(world.ledger.store, world.app_id.cluster, world.app_id.namespace, ended=True)

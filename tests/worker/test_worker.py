@@ -309,10 +309,12 @@ def test_what_is_not_as_asked_for_after_it_was_set_back_is_not_recorded_as_set_b
         """Something in the cluster ignores what is asked of the Deployment's replicas, as a webhook can."""
 
         def apply(self, manifest: Manifest, *, manager: str, expect: Seen | None, force: bool = False) -> Seen:
-            if manifest["kind"] == "Deployment" and force:
-                tried.append(world.named("Deployment"))
-                manifest = {**manifest, "spec": {**manifest["spec"], "replicas": 3}}
-            return super().apply(manifest, manager=manager, expect=expect, force=force)
+            if manifest["kind"] != "Deployment" or not force:
+                return super().apply(manifest, manager=manager, expect=expect, force=force)
+            ignored = {**manifest, "spec": {**manifest["spec"], "replicas": 3}}
+            left = super().apply(ignored, manager=manager, expect=expect, force=True)
+            tried.append(world.named("Deployment"))  # not where a controller wrote first
+            return left
 
     with working(world, Stubborn(world.cluster), resync_seconds=0.5) as member:
         world.ask(image())
