@@ -24,8 +24,9 @@ from effects.cluster import (
     ClusterUnreachableError,
     NotOursError,
     Ref,
+    Seen,
 )
-from effects.desired import Surroundings, desired
+from effects.desired import DesiredObject, Surroundings, desired
 from effects.redacted import refuse_redacted
 from effects.secret_values import LazyValues
 from effects.sending import position_text, reflected, send
@@ -107,7 +108,7 @@ class Replay:
                         f"{entry.ref} is being deleted; it is made again once it is gone",
                         hint="See what holds it: kubectl get it with -o yaml and look at its finalizers.",
                     )
-            if seen is None or seen.annotations.get(DIGEST_ANNOTATION) != entry.digest:
+            if seen is None or not _is_as_asked_for(entry, seen, owner_uid):
                 seen = send(
                     self.cluster,
                     entry,
@@ -119,6 +120,12 @@ class Replay:
                 )
                 sent(entry.ref)
             owner_uid = owner_uid or seen.uid
+
+
+def _is_as_asked_for(entry: DesiredObject, seen: Seen, owner_uid: str | None) -> bool:
+    """Whether it was sent as it is to be, and belongs to the first object: the cluster collects what names one that is gone."""
+    owned = owner_uid is None or owner_uid in seen.owners
+    return owned and seen.annotations.get(DIGEST_ANNOTATION) == entry.digest
 
 
 class _Apps:

@@ -119,6 +119,20 @@ def test_what_is_being_deleted_is_not_counted_as_there_but_made_once_it_is_gone(
     assert sent(dict(replay_all(maker(world), apps))) == 0
 
 
+def test_what_names_no_owner_or_one_that_is_gone_is_sent_again(world: World) -> None:
+    apps = recorded(world, 1)
+    assert sent(dict(replay_all(maker(world), apps)))
+    ref = Ref("Service", world.namespace, apps[0].name)
+    edit(world, ref, {"metadata": {"ownerReferences": None}})
+    assert sent(dict(replay_all(maker(world), apps))) == 1
+    ledger_id = world.ledger.ledger_id() or ""
+    owner = world.cluster.look(Ref("ConfigMap", world.namespace, f"{ref.name}-environments"), ledger_id=ledger_id)
+    left = world.cluster.look(ref, ledger_id=ledger_id)
+    assert owner is not None
+    assert left is not None
+    assert left.owners == (owner.uid,)
+
+
 def test_closed_while_it_waits_to_try_again_it_returns_at_once(world: World) -> None:
     apps = recorded(world, 2)
     plan = Plan(once=[Once(Fault.TOO_MANY_REQUESTS, "patch", "deployments", n) for n in range(2, 60)])
