@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,7 +98,8 @@ def _show(session: Session, app: App, request: Request, *, check_dns: bool) -> N
     try:
         app, found = _now(session, app, request, check_dns=check_dns)
     except CommandError:
-        app = session.reader.app(app.id)
+        with suppress(*LEDGER_FAILURES):  # it may be what failed; then as it was before
+            app = session.reader.app(app.id)
         if (life := app.life or app.leaving) is not None:  # what to do about it is said with the error
             _print(session, app, life, replace(ledger_facts(life), hint=None))
         raise
