@@ -15,7 +15,8 @@ from ledger.durable_files import open_plain
 
 _MUTEX, _FIRST = 0, 8
 _TICKETS = 2**62
-"""How many tickets there are before the first comes again: places of a file go to 2^63, whatever number a damaged one holds."""
+"""How many tickets there are before the first comes again, after the last one: places of a file go to 2^63, whatever number
+a damaged one holds."""
 
 _QUEUES = sys.platform == "linux"
 _FLOCK = struct.Struct("hhqqi4x")
@@ -84,22 +85,27 @@ def _turn(path: Path, deadline: float) -> int:
     if _in_time(descriptor, lambda options: _lock_byte(descriptor, _MUTEX, options), deadline) < 0:
         return -1
     try:
-        place = _FIRST + int.from_bytes(os.pread(descriptor, 8, 0), "little") % _TICKETS
-        while not _is_mine(descriptor, place):
-            place += 1  # the number in the file was damaged or put back
-        os.pwrite(descriptor, (place + 1 - _FIRST).to_bytes(8, "little"), 0)
+        ticket = int.from_bytes(os.pread(descriptor, 8, 0), "little") % _TICKETS
+        while not _is_mine(descriptor, _place(ticket)):
+            ticket += 1  # the number in the file was damaged or put back
+        os.pwrite(descriptor, ((ticket + 1) % _TICKETS).to_bytes(8, "little"), 0)
         _lock_byte(descriptor, _MUTEX, fcntl.LOCK_UN)
     except BaseException:
         os.close(descriptor)
         raise
     mine, turn = os.dup(descriptor), -1
     try:
-        turn = _in_time(descriptor, lambda options: _lock_byte(descriptor, place - 1, options), deadline)
+        turn = _in_time(descriptor, lambda options: _lock_byte(descriptor, _place(ticket - 1), options), deadline)
     finally:
         if turn < 0:  # given up: the next one must not wait for a ticket that nobody wants any more
-            _lock_byte(mine, place, fcntl.LOCK_UN)
+            _lock_byte(mine, _place(ticket), fcntl.LOCK_UN)
         os.close(mine)
     return turn
+
+
+def _place(ticket: int) -> int:
+    """The byte of a ticket, in a ring."""
+    return _FIRST + ticket % _TICKETS
 
 
 def _is_mine(descriptor: int, place: int) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ledger.file_lock import FileLock
+from tests.candidates import until
 from tests.ledger.support import PATIENCE, holder
 
 
@@ -169,6 +170,38 @@ def test_only_the_owner_may_use_the_files_of_the_lock(path: Path) -> None:
     finally:
         os.umask(previous)
     assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+
+
+def _next_ticket(path: Path) -> bytes:
+    return path.with_name(path.name + ".queue").read_bytes()
+
+
+@pytest.mark.parametrize("before_the_first", range(4))
+def test_those_who_wait_get_the_lock_in_their_order_also_where_the_tickets_begin_again(
+    path: Path, before_the_first: int
+) -> None:
+    path.with_name(path.name + ".queue").write_bytes((2**62 - before_the_first).to_bytes(8, "little"))
+    one, others = FileLock(path), [FileLock(path) for _ in range(4)]
+    assert one.acquire(0)
+    order: list[int] = []
+
+    def work(number: int) -> None:
+        assert others[number].acquire(PATIENCE)
+        order.append(number)
+        others[number].release()
+
+    with ThreadPoolExecutor() as pool:
+        for number in range(4):
+            ticket = _next_ticket(path)
+            pool.submit(work, number)
+            until(lambda: _next_ticket(path) != ticket)  # noqa: B023 - it has got one
+        assert not FileLock(path).acquire(0), "the first holds it"
+        one.release()
+    assert order == [0, 1, 2, 3]
+    for _ in range(100):
+        assert one.acquire(0), "nobody who gave up is left at the lock"
+        assert not others[0].acquire(0.001)
+        one.release()
 
 
 @pytest.mark.parametrize(
