@@ -15,7 +15,6 @@ Not done here: deciding whose an object is, and beginning a list or a watch agai
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -56,7 +55,7 @@ from effects.kubernetes_requests import (
 )
 from effects.kubernetes_rollout import container_to_explain, rollout_of
 from effects.kubernetes_watch import KubernetesWatch
-from effects.managers import claimed
+from effects.managers import as_applied, claimed
 from effects.replacing import REPLACEABLE
 
 _NO_VERSION = "1"
@@ -64,9 +63,6 @@ _NO_VERSION = "1"
 
 _VERSION_ON_CREATE = "resourceVersion should not be set on objects to be created"
 """What older servers, 1.20 for one, say when a Service that is not there is applied with a resourceVersion."""
-
-_MOMENT_SECONDS = 0.9
-"""For how long such a server's "nothing is there" is relied on; less than any lease of a worker lasts."""
 
 _CLAIMS = 5
 """How often managed fields are written after a patch, while controllers write, too."""
@@ -92,6 +88,8 @@ class KubernetesCluster:
         self.name = name
         self._door = door
         self._watch_seconds = watch_seconds
+        self._created: set[str] = set()
+        """Kinds that this server does not let an apply make where it says that there must be none."""
 
     @classmethod
     def connect(
@@ -244,7 +242,10 @@ class KubernetesCluster:
             # An empty uid is not a precondition at all: the server would take it as "whatever is there".
             raise NotOursError(ref)
         if expect.unclaimed and ref.kind in REPLACEABLE:
-            expect = self._claim(ref, manager, expect)
+            live = self._door.ask(object_request("GET", ref, "look at"), also=(404,))
+            if live.status == 404:
+                raise _changed_meanwhile(ref)
+            expect = self._claim(ref, manager, expect, live.document)
         answer = self._door.ask(apply_request(manifest, manager, _that_very(expect), force=force), also=(409, 422))
         if answer.status in {200, 201}:
             return answer.seen()
@@ -271,12 +272,9 @@ class KubernetesCluster:
                     break
         raise _changed_meanwhile(ref)
 
-    def _claim(self, ref: Ref, manager: str, expect: Seen) -> Seen:
-        """The object, once what a patch of ours set that nobody claimed is as if applied: else no apply removes it."""
-        answer = self._door.ask(object_request("GET", ref, "look at"), also=(404,))
-        if answer.status == 404:
-            raise _changed_meanwhile(ref)
-        managed = claimed(answer.document["metadata"].get("managedFields") or (), manager)
+    def _claim(self, ref: Ref, manager: str, expect: Seen, live: Json) -> Seen:
+        """The object, once what we set otherwise than by applies is as if applied: else no apply removes it."""
+        managed = claimed(live["metadata"].get("managedFields") or (), manager)
         if managed is None:  # what is unclaimed is another ledger's
             return expect
         return self._patch(ref, {"metadata": {"managedFields": managed}}, manager, _that_very(expect)).seen()
@@ -296,21 +294,19 @@ class KubernetesCluster:
 
     def _create(self, manifest: Manifest, manager: str) -> Seen:
         ref = ref_of(manifest)
-        request = apply_request(manifest, manager, {"resourceVersion": _NO_VERSION})
-        began = time.monotonic()
-        answer = self._door.ask(request, also=(409, 500))
-        if answer.status == 500:
+        if ref.kind not in self._created:
+            request = apply_request(manifest, manager, {"resourceVersion": _NO_VERSION})
+            answer = self._door.ask(request, also=(409, 500))
+            if answer.status == 201:
+                return answer.seen()
+            if answer.status != 500:
+                raise _already_there(ref)
             if answer.message() != _VERSION_ON_CREATE:
                 raise answer.error()
-            # Such a server has just found nothing there. In the moment until this apply a merge is possible,
-            # and at least not passed off as ours: it would be answered with 200. A process that was stopped
-            # meanwhile does not know whether it is still a moment.
-            if time.monotonic() - began > _MOMENT_SECONDS:
-                raise self._door.unreachable(request, "it took too long to be sure that there is nothing yet")
-            answer = self._door.ask(apply_request(manifest, manager, {}), also=(409,))
-        if answer.status == 201:
-            return answer.seen()
-        raise _already_there(ref)
+            self._created.add(ref.kind)
+        made = self._post(ref, manifest, manager)
+        managed = as_applied(made.document["metadata"].get("managedFields") or (), manager, manifest)
+        return self._patch(ref, {"metadata": {"managedFields": managed}}, manager, _that_very(made.seen())).seen()
 
     def _create_empty(self, manifest: Manifest, manager: str) -> Seen:
         """Make a Secret without values; fails where there is one.
@@ -329,11 +325,15 @@ class KubernetesCluster:
             },
             "type": manifest.get("type", "Opaque"),
         }
+        return self._post(ref, body, manager).seen()
+
+    def _post(self, ref: Ref, body: Manifest, manager: str) -> ApiAnswer:
+        """Create an object; fails where there is one."""
         request = collection_request("POST", ref, "create", query={"fieldManager": manager}, body=body)
         answer = self._door.ask(request, also=(409,))
         if answer.status == 409:
             raise _already_there(ref)
-        return answer.seen()
+        return answer
 
     def delete(self, ref: Ref, *, uid: str | None) -> None:
         """Delete the object in the background; without error if it, or the one with that uid, is not there."""

@@ -67,6 +67,33 @@ def claimed(entries: Sequence[Mapping[str, Any]], manager: str) -> list[Mapping[
     return [{**applied, "fieldsV1": fields}, *others]
 
 
+def as_applied(entries: Sequence[Mapping[str, Any]], manager: str, manifest: Manifest) -> list[Mapping[str, Any]]:
+    """Managed fields of an object that a manager just created, as if it had applied the manifest in place of that.
+
+    Who creates an object owns also what the server defaulted, and each map as such; who applies one does not.
+    """
+    return [
+        {**each, "operation": "Apply", "fieldsV1": _asked_for(each.get("fieldsV1") or {}, manifest)}
+        if _is_by(each, manager, "Update")
+        else each
+        for each in entries
+    ]
+
+
+def _asked_for(fields: Mapping[str, Any], value: object) -> Mapping[str, Any]:
+    """Of these fields those that are in a value."""
+    found: dict[str, Any] = {}
+    for key, below in fields.items():
+        kind, _, text = key.partition(":")
+        if kind == "f" and isinstance(value, Mapping) and text in value:
+            found[key] = _asked_for(below, value[text])
+        elif kind == "k" and (entry := _entry(value, orjson.loads(text))):
+            found[key] = {".": {}, **_asked_for(below, entry)}
+        elif kind == "v":
+            found[key] = below
+    return found
+
+
 def is_unclaimed(entries: Sequence[Mapping[str, Any]]) -> bool:
     """Whether patches of some ledger own fields beside its applies: see `claimed`."""
     ours = [each for each in entries if str(each.get("manager")).startswith(_OURS)]

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -545,28 +544,54 @@ def test_expecting_what_could_not_be_looked_into_sends_nothing(connect: Connect,
     assert server.received == []
 
 
-def test_a_server_that_takes_no_version_on_creation_gets_none(connect: Connect, server: Server) -> None:
-    refusal = status(500, "", "resourceVersion should not be set on objects to be created")
-    made = connect(refusal, json(metadata(), 201)).apply(settings(), manager="m", expect=None)
-    assert made.uid == "u1"
-    assert [request.body["metadata"].get("resourceVersion") for request in server.received] == ["1", None]
+NO_VERSION_ON_CREATION = status(500, "", "resourceVersion should not be set on objects to be created")
 
 
-def test_a_process_that_was_stopped_before_it_sends_none_asks_anew(
-    connect: Connect, server: Server, monkeypatch: pytest.MonkeyPatch
+def created() -> Reply:
+    """What is answered when somebody makes an object otherwise than by an apply."""
+    fields: dict[str, Any] = {"f:data": {".": {}, "f:colour": {}}, "f:defaulted": {}}
+    entry = {"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsV1": fields}
+    return json(metadata(managedFields=[entry]), 201)
+
+
+def test_a_server_that_takes_no_version_on_creation_is_asked_to_create_what_is_claimed_then(
+    connect: Connect, server: Server
 ) -> None:
-    clock = iter([0.0, 5.1])
-    monkeypatch.setattr("effects.kubernetes_cluster.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    refusal = status(500, "", "resourceVersion should not be set on objects to be created")
-    with pytest.raises(ClusterUnreachableError, match="took too long to be sure"):
-        connect(refusal, json(metadata(), 201)).apply(settings(), manager="m", expect=None)
-    assert len(server.received) == 1
+    wanted = {**settings(), "data": {"colour": "red"}}
+    cluster = connect(NO_VERSION_ON_CREATION, created(), json(metadata(resourceVersion="9")))
+    assert cluster.apply(wanted, manager="m", expect=None).resource_version == "9"
+    apply, create, claim = server.received
+    assert apply.body["metadata"]["resourceVersion"] == "1"
+    assert create.path == "/api/v1/namespaces/shop/configmaps?fieldManager=m"
+    assert create.body == wanted
+    assert claim.path == "/api/v1/namespaces/shop/configmaps/settings?fieldManager=m"
+    applied: dict[str, Any] = {"f:data": {"f:colour": {}}}
+    assert claim.body["metadata"] == {
+        "managedFields": [{"manager": "m", "operation": "Apply", "apiVersion": "v1", "fieldsV1": applied}],
+        "uid": "u1",
+        "resourceVersion": "8",
+    }
 
 
-def test_an_object_that_came_in_that_moment_is_not_passed_off_as_ours(connect: Connect) -> None:
-    refusal = status(500, "", "resourceVersion should not be set on objects to be created")
+def test_a_server_that_takes_no_version_on_creation_is_not_given_one_again(connect: Connect, server: Server) -> None:
+    claimed = json(metadata(resourceVersion="9"))
+    cluster = connect(NO_VERSION_ON_CREATION, created(), claimed, created(), claimed)
+    for _ in range(2):
+        cluster.apply(settings(), manager="m", expect=None)
+    assert [request.method for request in server.received] == ["PATCH", "POST", "PATCH", "POST", "PATCH"]
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [[status(409, "AlreadyExists")], [created(), status(409, "Conflict")], [created(), status(404, "NotFound")]],
+    ids=["made by another", "changed before it is claimed", "deleted before it is claimed"],
+)
+def test_what_others_did_to_it_meanwhile_is_not_merged_into(
+    connect: Connect, server: Server, replies: list[Reply]
+) -> None:
     with pytest.raises(ChangedMeanwhileError):
-        connect(refusal, json(metadata(), 200)).apply(settings(), manager="m", expect=None)
+        connect(NO_VERSION_ON_CREATION, *replies).apply(settings(), manager="m", expect=None)
+    assert len(server.received) == len(replies) + 1
 
 
 def test_an_immutable_uid_means_that_the_object_was_replaced(connect: Connect) -> None:

@@ -335,6 +335,22 @@ def test_applying_the_same_again_changes_nothing(cluster: Cluster, namespace: st
     assert cluster.apply(wanted, manager=OURS, expect=made) == made
 
 
+@each_kind
+def test_what_was_created_belongs_to_its_manager_as_what_it_applies_does(adapter: Adapter, kind: str) -> None:
+    wanted = OBJECTS[kind](adapter.namespace)
+    first = create(adapter.cluster, wanted)
+    owned = _owned(adapter, wanted)
+    update(adapter.cluster, wanted)
+    assert _owned(adapter, wanted) == owned
+    assert seen(adapter.cluster, wanted).uid == first.uid
+
+
+def _owned(adapter: Adapter, wanted: Object) -> list[Any]:
+    """The fields of our manager, by how it got them."""
+    entries = adapter.stored(ref_of(wanted))["metadata"].get("managedFields") or ()
+    return [(each["operation"], each["fieldsV1"]) for each in entries if each["manager"] == OURS]
+
+
 def test_applying_the_same_route_again_changes_at_most_its_version(cluster: Cluster, namespace: str) -> None:
     # Old API servers renew the time in a custom resource's managed fields although nothing changed.
     wanted = route(namespace)

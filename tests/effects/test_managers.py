@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from effects.managers import owner_of
+from effects.managers import as_applied, owner_of
 from tests.cli_support import GOLDEN
 
 OURS = "1ctl-3f1c9a52 (Apply)"
@@ -72,3 +72,31 @@ def test_a_key_that_begins_like_another_is_not_taken_for_it() -> None:
     }
     assert owner_of({"metadata": metadata}, "metadata.annotations.team") == "them (Update)"
     assert owner_of({"metadata": metadata}, "metadata.annotations.team.example.com/owner") is None
+
+
+def test_who_created_an_object_owns_as_if_it_was_applied_what_was_asked_for_and_others_what_is_theirs() -> None:
+    port = 'k:{"port":80,"protocol":"TCP"}'
+    another = 'k:{"port":81,"protocol":"TCP"}'
+    made = {
+        "manager": "1ctl-3f1c9a52",
+        "operation": "Update",
+        "fieldsV1": {
+            "f:metadata": {"f:labels": {".": {}, "f:app": {}}, "f:finalizers": {".": {}, 'v:"a.example.com/b"': {}}},
+            "f:spec": {
+                "f:ports": {".": {}, port: {".": {}, "f:port": {}, "f:targetPort": {}}, another: {".": {}}},
+                "f:sessionAffinity": {},
+            },
+        },
+    }
+    theirs = {"manager": "webhook", "operation": "Update", "fieldsV1": {"f:spec": {"f:type": {}}}}
+    manifest = {
+        "kind": "Service",
+        "metadata": {"labels": {"app": "web"}, "finalizers": ["a.example.com/b"]},
+        "spec": {"ports": [{"port": 80, "protocol": "TCP"}]},
+    }
+    applied = {
+        "f:metadata": {"f:labels": {"f:app": {}}, "f:finalizers": {'v:"a.example.com/b"': {}}},
+        "f:spec": {"f:ports": {port: {".": {}, "f:port": {}}}},
+    }
+    found = as_applied([theirs, made], "1ctl-3f1c9a52", manifest)
+    assert found == [theirs, {**made, "operation": "Apply", "fieldsV1": applied}]
