@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from effects.backoff import Backoff
-from effects.cluster import ClusterUnreachableError, Ref
+from effects.cluster import Cluster, ClusterUnreachableError, Ref
 from effects.healing import CONTENDED
 from effects.reconcile import ParkedError, Reconciler
-from effects.removal import STILL_THERE, StillThereError
+from effects.removal import STILL_THERE, StillThereError, delete
 from effects.rollout import RolloutWatch
 from effects.tracing import Span, no_span
 from effects.troubles import Troubles, reason_of
@@ -80,6 +80,7 @@ class AppWork:
         backoff: How long to wait after failures.
         troubles: What fails now.
         parked: Apps that wait for a request or a resync, see `_is_left_alone`; shared by all threads.
+        cluster: The cluster itself, for what was written when another led already.
         leftovers: Objects with their uids that carry an app's label and may not belong to it any more.
         measures: What is counted.
         span: Begins a trace's span.
@@ -91,6 +92,7 @@ class AppWork:
     backoff: Backoff
     troubles: Troubles
     parked: set[AppId]
+    cluster: Cluster
     leftovers: Callable[[App], Mapping[Ref, str]]
     measures: Measures
     span: Span = no_span
@@ -148,8 +150,8 @@ class AppWork:
             # Everything of a leaving life goes first.
             was_leaving = app.leaving is not None
             before = app
-            leftovers = None if was_leaving else self.leftovers(app)
-            app = self.reconciler.reconcile(work.app_id, leftovers=leftovers, known=app)
+            made = {} if was_leaving else dict(self.leftovers(app))
+            app = self._reconcile(app, made)
         except ParkedError as error:
             self._count(error.__cause__)
             LOG.warning("parked", extra=_about(work.app_id, reason=error.reason, detail=error.message))
@@ -164,6 +166,24 @@ class AppWork:
         if was_leaving:
             self.queue.add(work.app_id)  # for what is left of a life before that one
         return self._look_at_pods(work, app, before.life)
+
+    def _reconcile(self, app: App, made: dict[Ref, str]) -> App:
+        try:
+            return self.reconciler.reconcile(app.id, made=made, known=app)
+        except LeadershipLostError:
+            self._take_back(app.id, {ref: uid for ref, uid in made.items() if ref.kind == "Secret"})
+            raise
+
+    def _take_back(self, app_id: AppId, secrets: Mapping[Ref, str]) -> None:
+        """Delete what was written too late and nobody asks for: whoever leads now is told of all else by lists."""
+        try:
+            secrets = self.reconciler.unasked(app_id, secrets) if secrets else secrets
+            delete(self.cluster, secrets)
+        except OneCtlError as error:
+            named = ", ".join(ref.name for ref in secrets)
+            LOG.warning(
+                "left behind", extra=_about(app_id, error=type(error).__name__, detail=error.message, secrets=named)
+            )
 
     def _look_at_pods(self, work: Work, app: App, before: Life | None) -> str:
         life = app.life

@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from effects.cluster import (
-    APP_LABEL,
     LEDGER_LABEL,
-    LIFE_LABEL,
     ChangedMeanwhileError,
     ClusterError,
     ClusterKind,
@@ -65,7 +63,7 @@ _VERSION_ON_CREATE = "resourceVersion should not be set on objects to be created
 """What older servers, 1.20 for one, say when a Service that is not there is applied with a resourceVersion."""
 
 _CLAIMS = 5
-"""How often managed fields are written after a patch, while controllers write, too."""
+"""How often managed fields are written after a patch at most, while controllers write, too."""
 
 _LOG_BYTES = 1024 * 1024
 
@@ -88,8 +86,8 @@ class KubernetesCluster:
         self.name = name
         self._door = door
         self._watch_seconds = watch_seconds
-        self._created: set[str] = set()
-        """Kinds that this server does not let an apply make where it says that there must be none."""
+        self._posted: set[str] = set()
+        """Kinds of which this server takes no apply that says that there must be none."""
 
     @classmethod
     def connect(
@@ -231,9 +229,6 @@ class KubernetesCluster:
         """Make the object equal to the manifest by server-side apply; see the protocol."""
         if expect is not None:
             return self._update(manifest, manager, expect, force=force)
-        if manifest["kind"] == "Secret":
-            # An apply merges into a Secret that is there already, and we may not look whether one is.
-            return self._update(manifest, manager, self._create_empty(manifest, manager))
         return self._create(manifest, manager)
 
     def _update(self, manifest: Manifest, manager: str, expect: Seen, *, force: bool = False) -> Seen:
@@ -263,14 +258,14 @@ class KubernetesCluster:
             metadata = answer.document["metadata"]
             managed = claimed(metadata.get("managedFields") or (), manager)
             if managed is None:
-                return _only_reported_since(ref, replaced, answer.seen())
+                return _left_as(ref, replaced, answer.seen())
             try:
                 answer = self._patch(ref, {"metadata": {"managedFields": managed}}, manager, _that_very(answer.seen()))
             except ChangedMeanwhileError:  # controllers write at once
                 answer = self._door.ask(object_request("GET", ref, "look at"), also=(404,))
                 if answer.status == 404:
-                    break
-        raise _changed_meanwhile(ref)
+                    raise _changed_meanwhile(ref) from None
+        return _left_as(ref, replaced, answer.seen())  # claimed by the next apply
 
     def _claim(self, ref: Ref, manager: str, expect: Seen, live: Json) -> Seen:
         """The object, once what we set otherwise than by applies is as if applied: else no apply removes it."""
@@ -294,7 +289,7 @@ class KubernetesCluster:
 
     def _create(self, manifest: Manifest, manager: str) -> Seen:
         ref = ref_of(manifest)
-        if ref.kind not in self._created:
+        if ref.kind not in self._posted:
             request = apply_request(manifest, manager, {"resourceVersion": _NO_VERSION})
             answer = self._door.ask(request, also=(409, 500))
             if answer.status == 201:
@@ -303,37 +298,17 @@ class KubernetesCluster:
                 raise _already_there(ref)
             if answer.message() != _VERSION_ON_CREATE:
                 raise answer.error()
-            self._created.add(ref.kind)
-        made = self._post(ref, manifest, manager)
+            self._posted.add(ref.kind)
+        return self._post(ref, manifest, manager)
+
+    def _post(self, ref: Ref, manifest: Manifest, manager: str) -> Seen:
+        """Make the object where there is none, and have it belong to the manager as if it had been applied."""
+        request = collection_request("POST", ref, "create", query={"fieldManager": manager}, body=manifest)
+        made = self._door.ask(request, also=(409,))
+        if made.status == 409:
+            raise _already_there(ref)
         managed = as_applied(made.document["metadata"].get("managedFields") or (), manager, manifest)
         return self._patch(ref, {"metadata": {"managedFields": managed}}, manager, _that_very(made.seen())).seen()
-
-    def _create_empty(self, manifest: Manifest, manager: str) -> Seen:
-        """Make a Secret without values; fails where there is one.
-
-        Creating owns fields for ever beside applying, so it sets only what never changes: the labels that say whose
-        it is, and the type. Everything else can be changed and removed by later applies.
-        """
-        ref = ref_of(manifest)
-        labels = manifest["metadata"].get("labels", {})
-        body = {
-            "apiVersion": manifest["apiVersion"],
-            "kind": "Secret",
-            "metadata": {
-                "name": ref.name,
-                "labels": {k: labels[k] for k in (LEDGER_LABEL, APP_LABEL, LIFE_LABEL) if k in labels},
-            },
-            "type": manifest.get("type", "Opaque"),
-        }
-        return self._post(ref, body, manager).seen()
-
-    def _post(self, ref: Ref, body: Manifest, manager: str) -> ApiAnswer:
-        """Create an object; fails where there is one."""
-        request = collection_request("POST", ref, "create", query={"fieldManager": manager}, body=body)
-        answer = self._door.ask(request, also=(409,))
-        if answer.status == 409:
-            raise _already_there(ref)
-        return answer
 
     def delete(self, ref: Ref, *, uid: str | None) -> None:
         """Delete the object in the background; without error if it, or the one with that uid, is not there."""
@@ -399,11 +374,14 @@ def _that_very(expect: Seen) -> Mapping[str, str]:
     return {"uid": expect.uid, "resourceVersion": expect.resource_version}
 
 
-def _only_reported_since(ref: Ref, before: Seen, now: Seen) -> Seen:
-    """The object as it is now, if nothing but its managed fields and its status was written meanwhile."""
-    if before.uid != now.uid or before.generation != now.generation:
+def _left_as(ref: Ref, before: Seen, now: Seen) -> Seen:
+    """How the object was left: as it is now, if nothing but its managed fields and its status was written meanwhile.
+
+    Else as it was before, which whoever looks next sees that it is not any more.
+    """
+    if before.uid != now.uid:
         raise _changed_meanwhile(ref)
-    return now
+    return now if before.generation == now.generation else before
 
 
 def _changed_meanwhile(ref: Ref) -> ChangedMeanwhileError:

@@ -117,7 +117,7 @@ class Reconciler:
         app_id: AppId,
         progress: Progress | None = None,
         *,
-        leftovers: Mapping[Ref, str] | None = None,
+        made: dict[Ref, str] | None = None,
         known: App | None = None,
     ) -> App:
         """Make the cluster equal to the ledger for this app and record it; returns the app as it then is.
@@ -125,7 +125,8 @@ class Reconciler:
         Args:
             app_id: The app.
             progress: Called with each object once it is as desired.
-            leftovers: Objects of this app, with their uids, that go unless they are desired.
+            made: Objects of this app, with their uids, that go unless they are desired. What is written is added, for
+                others may decide meanwhile that it goes.
             known: The app, if it was read just now.
 
         Raises:
@@ -133,8 +134,7 @@ class Reconciler:
             ClusterUnreachableError: Nothing more is known; repeat later.
             SealedError: Secret values are needed that this machine cannot open.
         """
-        # With uids: what this call found or wrote while others may have decided that it goes.
-        made: dict[Ref, str] = dict(leftovers or {})
+        made = {} if made is None else made
         for _ in range(ATTEMPTS):
             app, known = known or self.ledger.app(app_id), None
             try:
@@ -160,6 +160,15 @@ class Reconciler:
         raise ConflictError(
             f'app "{app_id.name}" changes faster than it can be applied', hint="Wait until it is quiet."
         )
+
+    def unasked(self, app_id: AppId, objects: Mapping[Ref, str]) -> Mapping[Ref, str]:
+        """Those of some objects of an app that its newest state does not ask for."""
+        app = self.ledger.app(app_id)
+        if app.life is None:
+            return objects
+        wanted, kept = asked_for(app, app.life, Surroundings(ledger_id=self._ledger_id(), gateway=self.gateway))
+        refs = {*(entry.ref for entry in wanted), *(ref for ref, _ in kept)}
+        return {ref: uid for ref, uid in objects.items() if ref not in refs}
 
     def _placer(self, ledger_id: str) -> Placer:
         return Placer(

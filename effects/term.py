@@ -276,6 +276,7 @@ class Term:
             backoff=self._backoff,
             troubles=self.troubles,
             parked=self.parked,
+            cluster=self._equipment.cluster,
             leftovers=self._leftover_objects,
             measures=self._equipment.measures,
             span=self._equipment.span,

@@ -502,7 +502,7 @@ def test_a_secret_is_only_ever_asked_for_as_metadata(connect: Connect, server: S
     cluster.look(VAULT, ledger_id=LEDGER)
     cluster.apply(secret(), manager="m", expect=None)
     cluster.delete(VAULT, uid="u1")
-    assert [request.method for request in server.received] == ["PATCH", "POST", "PATCH", "DELETE"]
+    assert [request.method for request in server.received] == ["PATCH", "PATCH", "DELETE"]
     assert all("as=PartialObjectMetadata" in request.headers["Accept"] for request in server.received)
 
 
@@ -513,18 +513,12 @@ def test_looking_at_a_secret_only_tests_its_label(connect: Connect, server: Serv
     assert request.body == [{"op": "test", "path": "/metadata/labels/1ctl.dev~1ledger", "value": LEDGER}]
 
 
-def test_a_secret_is_first_made_without_values_and_with_nothing_that_changes(connect: Connect, server: Server) -> None:
-    connect(json(metadata(), 201), json(metadata())).apply(secret(), manager="m", expect=None)
-    created, applied = server.received
-    assert created.path == "/api/v1/namespaces/shop/secrets?fieldManager=m"
-    assert created.body == {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "vault", "labels": {"1ctl.dev/ledger": LEDGER}},
-        "type": "Opaque",
-    }
-    assert applied.body["data"] == {"password": ENCODED}
-    assert (applied.body["metadata"]["uid"], applied.body["metadata"]["resourceVersion"]) == ("u1", "8")
+def test_a_secret_is_made_at_once_and_only_where_there_is_none(connect: Connect, server: Server) -> None:
+    connect(json(metadata(), 201)).apply(secret(), manager="m", expect=None)
+    (made,) = server.received
+    assert made.path == "/api/v1/namespaces/shop/secrets/vault?fieldManager=m"
+    assert made.body["data"] == {"password": ENCODED}
+    assert made.body["metadata"]["resourceVersion"] == "1"
 
 
 # Preconditions
@@ -592,6 +586,25 @@ def test_what_others_did_to_it_meanwhile_is_not_merged_into(
     with pytest.raises(ChangedMeanwhileError):
         connect(NO_VERSION_ON_CREATION, *replies).apply(settings(), manager="m", expect=None)
     assert len(server.received) == len(replies) + 1
+
+
+@pytest.mark.parametrize("claims", [2, 9], ids=["claimed at last", "never claimed"])
+def test_what_a_controller_writes_while_a_patch_is_claimed_undoes_no_patch(
+    connect: Connect, server: Server, claims: int
+) -> None:
+    """It is told as it was left by the patch, so that whoever looks next compares it."""
+
+    def live(version: str, generation: int, *operations: str) -> Reply:
+        entries = [{"manager": "1ctl-m", "operation": each, "fieldsV1": {"f:spec": {}}} for each in operations]
+        return json(metadata(resourceVersion=version, generation=generation, managedFields=entries))
+
+    ref = Ref("Deployment", "shop", "web")
+    lost = [status(409, "Conflict"), live("9", 3, "Apply", "Update")] * (claims - 1)
+    cluster = connect(live("8", 2, "Apply", "Update"), *lost, live("10", 3, "Apply"))
+    left = cluster.replace_parts(ref, {"spec": {}}, manager="1ctl-m", expect=EXPECTED)
+    assert (left.uid, left.generation) == ("u1", 2)
+    assert left.unclaimed, "the next apply claims what is not claimed yet"
+    assert len(server.received) == min(2 * claims, 11)
 
 
 def test_an_immutable_uid_means_that_the_object_was_replaced(connect: Connect) -> None:

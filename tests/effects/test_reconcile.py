@@ -18,8 +18,7 @@ from effects.cluster import (
     NotOursError,
     Ref,
 )
-from effects.desired import Surroundings, desired, named_objects, owner, stamped
-from effects.kubernetes_cluster import KubernetesCluster
+from effects.desired import Surroundings, desired, named_objects, owner
 from effects.placing import LedgerBehindError
 from effects.reconcile import ParkedError
 from ledger.app import App
@@ -46,7 +45,6 @@ from tests.effects.worlds import (
     eventually,
     image,
     killed,
-    kubernetes_world,
     unreachable,
     writes,
 )
@@ -409,23 +407,6 @@ def test_a_secret_that_nobody_lived_to_record_is_removed_when_it_is_unset(world:
     world.do(UnsetSecrets(keys=("JWT_SECRET",)))
     assert world.named("Secret", "-secrets") not in world.objects()
     world.assert_equal()
-
-
-@pytest.mark.kubernetes
-@pytest.mark.parametrize("last", [Restart(), Destroy()])
-def test_a_secret_that_was_made_but_not_filled_is_filled_or_removed(last: Restart | Destroy, tmp_path: Path) -> None:
-    with kubernetes_world(tmp_path) as world:
-        world.do(image())
-        world.ask_secrets(JWT_SECRET="x")
-        around = Surroundings(ledger_id=world.ledger.ledger_id() or "", gateway=GATEWAY)
-        entry = next(entry for entry in desired(world.app, world.life, around) if entry.ref.kind == "Secret")
-        manifest = stamped(entry, position="0.1", owner_uid=None, values={"JWT_SECRET": b"x"})
-        assert isinstance(world.cluster, KubernetesCluster)
-        world.cluster._create_empty(manifest, f"1ctl-{around.ledger_id}")
-        assert world.cluster.look(entry.ref, ledger_id=around.ledger_id) is not None
-        world.do(last)
-        world.assert_equal()
-        assert (world.cluster.look(entry.ref, ledger_id=around.ledger_id) is None) is isinstance(last, Destroy)
 
 
 # Others at the same time. Each of these happens between any two calls of a reconcile that was decided before.

@@ -341,7 +341,6 @@ def test_a_deployment_whose_answer_was_lost_is_found_applied_and_done_once(fault
     ("verb", "kind"),
     [
         ("patch", "configmaps"),
-        ("create", "secrets"),
         ("patch", "secrets"),
         ("patch", "services"),
         ("patch", "httproutes"),

@@ -35,7 +35,7 @@ def survive(world: World, seed: int, faults: frozenset[Fault], way: type[Meddled
     live(world, reached, seed)
     cluster.plan = Plan()
     # What the cluster denied when it was to be removed, a worker finds in its next list.
-    world.reconciler(reached).reconcile(world.app_id, leftovers=listed(world))
+    world.reconciler(reached).reconcile(world.app_id, made=dict(listed(world)))
     wrong = [*violations(world.ledger, world.cluster, gateway=GATEWAY), *positions.observe(), world.difference()]
     assert not any(wrong), "\n".join([*wrong, plan.told()])
     return plan
