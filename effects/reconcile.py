@@ -13,7 +13,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from effects.cluster import (
@@ -29,7 +29,7 @@ from effects.cluster import (
     Seen,
 )
 from effects.crash_points import crash_point
-from effects.desired import Surroundings, asked_for, desired, named_objects, owner
+from effects.desired import DesiredObject, Surroundings, asked_for, desired, named_objects, owner
 from effects.healing import CONTENDED, ContendedError, Healer
 from effects.job import Job
 from effects.placing import Placer, is_adopted, not_ours
@@ -187,18 +187,15 @@ class Reconciler:
         ledger_id = self._ledger_id()
         wanted, kept = asked_for(app, life, Surroundings(ledger_id=ledger_id, gateway=self.gateway))
         values = LazyValues(self.ledger, life)
-        placer = self._placer(ledger_id)
         applied: list[AppliedObject] = []
-        owner_uid: str | None = None
-        for entry in wanted:
-            job = Job(app, life, entry, owner_uid, values, made)
-            left = self._find_lost(job) if entry.lost else placer.place(job)
-            if left is None:
-                continue
-            owner_uid = owner_uid or left.uid
-            applied.append(left)
-            crash_point(f"applied {entry.ref.kind}")
-            progress(entry.ref)
+        try:
+            for entry, left in self._placed(app, life, wanted, values, made):
+                applied.append(left)
+                crash_point(f"applied {entry.ref.kind}")
+                progress(entry.ref)
+        except ChangedMeanwhileError:
+            self._record_fingerprints(app, life, values)  # what is in place is not opened by the next attempt
+            raise
         refs = {entry.ref for entry in wanted}
         for ref, left in kept:
             refs.add(ref)
@@ -211,6 +208,19 @@ class Reconciler:
         if _is_overtaken(now, life):
             raise _overtaken(app)
         return now
+
+    def _placed(
+        self, app: App, life: Life, wanted: Sequence[DesiredObject], values: LazyValues, made: dict[Ref, str]
+    ) -> Iterator[tuple[DesiredObject, AppliedObject]]:
+        """Each object, once it is as desired, the owner of the rest first."""
+        placer = self._placer(self._ledger_id())
+        owner_uid: str | None = None
+        for entry in wanted:
+            job = Job(app, life, entry, owner_uid, values, made)
+            left = self._find_lost(job) if entry.lost else placer.place(job)
+            if left is not None:
+                owner_uid = owner_uid or left.uid
+                yield entry, left
 
     def _find_lost(self, job: Job) -> AppliedObject | None:
         """An object whose values are purged, if it is still there; nobody can make it, or write it, again."""

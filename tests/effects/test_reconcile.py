@@ -14,6 +14,7 @@ from effects.cluster import (
     LEDGER_LABEL,
     LIFE_LABEL,
     POSITION_ANNOTATION,
+    ChangedMeanwhileError,
     ClusterUnreachableError,
     NotOursError,
     Ref,
@@ -687,6 +688,22 @@ def test_what_came_instead_of_lines_that_the_ledger_lost_is_applied_as_well(worl
     world.ask(Restart())
     world.reconcile(cluster)
     world.assert_equal()
+
+
+def test_a_value_is_fingerprinted_also_where_something_changed_after_it_was_in_place(world: World) -> None:
+    world.do(image())
+    world.ask_secrets(JWT_SECRET="x")
+    world.ask(Restart())
+    changed: list[Ref] = []
+
+    def change(method: str, ref: Ref) -> None:
+        if (method, ref.kind) == ("apply", "Deployment") and not changed:
+            changed.append(ref)
+            raise ChangedMeanwhileError("a controller was faster")
+
+    world.reconcile(Meddled(world.cluster, before=change))
+    assert changed
+    assert world.life.fingerprinted == {"JWT_SECRET": 1}
 
 
 def test_a_value_that_the_ledger_lost_is_not_taken_for_the_one_that_was_set_instead(
