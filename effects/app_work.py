@@ -176,8 +176,10 @@ class AppWork:
 
     def _take_back(self, app_id: AppId, secrets: Mapping[Ref, str]) -> None:
         """Delete what was written too late and nobody asks for: whoever leads now is told of all else by lists."""
+        if not secrets:
+            return
         try:
-            secrets = self.reconciler.unasked(app_id, secrets) if secrets else secrets
+            secrets = self.reconciler.unasked(app_id, secrets)
             delete(self.cluster, secrets)
         except OneCtlError as error:
             named = ", ".join(ref.name for ref in secrets)

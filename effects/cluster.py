@@ -379,13 +379,16 @@ class Cluster(Protocol):
         """Replace parts of an object, whoever set them: what others put there, no apply removes.
 
         What the patch sets belongs to our applies from then on, as if it had been applied; if this process ends before
-        it does, then from the next `apply` on.
+        it does, or controllers write all the time meanwhile, then from the next `apply` on.
 
         Args:
             ref: The object, a Deployment or Service.
             patch: A strategic merge patch without metadata; without error where something to remove is not there.
             manager: Our field manager's name.
             expect: As for `apply`.
+
+        Returns:
+            The object as the patch left it. If its content was written since, it is told as it was before that.
 
         Raises:
             ChangedMeanwhileError: The object is not as expected any more; look again.

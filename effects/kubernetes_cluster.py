@@ -8,7 +8,8 @@ Invariants:
 * Every call is bounded in time, and nothing is retried here: the caller knows whether a write may have happened.
 * A Secret is never read: its writes are answered with metadata, and of a refusal only status, reason and field
   names are kept.
-* No object is merged into by accident: a write names the uid and version it expects, or one that no object has.
+* No object is merged into by accident: a write names the uid and version it expects, or one that no object has; or it is a
+  creation, which fails where there is one.
 
 Not done here: deciding whose an object is, and beginning a list or a watch again.
 """
