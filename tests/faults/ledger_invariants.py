@@ -60,12 +60,20 @@ def hold(condition: object, text: str) -> None:
 
 
 def positions_have_no_gap(store: ModelStore) -> Sequence[Row]:
-    """1. Every line of the ledger; their positions are 1, 2, 3 ... and the head is the last of them."""
+    """1. Every line of the ledger; their positions are 1, 2, 3 ... and the head is the last of them.
+
+    A worker that goes on may record more meanwhile: the head is read before and after, and may have moved in between.
+    """
+    before = store.head()
     rows = store.positions(-(2**63), limit=ALL)
+    after = store.head()
     hold([row.position for row in rows] == list(range(1, len(rows) + 1)), "1: positions have a gap")
-    head = store.head()
-    last = (rows[-1].position, rows[-1].recorded_us, rows[-1].chain) if rows else None
-    hold(last is None or tuple(head) == last, f"1: the head says {head.position}, the last line is {len(rows)}")
+    for head in (before, after):
+        row = rows[head.position - 1] if 0 < head.position <= len(rows) else None
+        kept = row is None or tuple(head) == (row.position, row.recorded_us, row.chain)
+        hold(kept, f"1: the head of {head.position} is not what line {head.position} is")
+    between = before.position <= len(rows) <= after.position
+    hold(between, f"1: the head says {before.position}, then {after.position}, the last line is {len(rows)}")
     return rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
@@ -18,7 +18,7 @@ from ledger.codec import encode
 from ledger.envelope import Envelope, Recorded, Subject
 from ledger.events import AppEvent, Deployed, DomainAssigned, DomainClaimed, DomainReleased
 from ledger.sqlite_store import SqliteStore
-from ledger.store import NewRow
+from ledger.store import NewRow, Row
 from ledger.streams import domain_stream
 from tests.cli_support import Result
 from tests.faults import dose, power, test_power_lost, test_tampered
@@ -211,7 +211,13 @@ def tamper(scene: Scene, *statements: str) -> None:
 
 STORED = {
     "a gap": ("UPDATE stored_events SET notification_id = 100 WHERE notification_id = 4", "1: positions have a gap"),
-    "a head that is behind": ("UPDATE ledger_head SET position = position - 1", "1: the head says"),
+    "a head that is behind": (
+        """UPDATE ledger_head SET (position, recorded_us, chain) =
+        (SELECT notification_id, recorded_us, chain FROM stored_events WHERE notification_id = position - 1)""",
+        "1: the head says",
+    ),
+    "a head that is ahead": ("UPDATE ledger_head SET position = position + 1", "1: the head says"),
+    "a head that is another line": ("UPDATE ledger_head SET recorded_us = recorded_us - 1", "1: the head of"),
     "a line that was changed": ("UPDATE stored_events SET state = '{}' WHERE notification_id = 2", "5: Damage"),
     "a list that is wrong": ("UPDATE app_list SET release = 9", "3: the list was"),
     "a request that is forgotten": ("DELETE FROM requests WHERE request_id = 'story-2'", "5: Damage.*'story-2'"),
@@ -229,6 +235,38 @@ def test_what_is_stored_wrongly_is_caught(what: str, scene: Scene) -> None:
     tamper(scene, statement)
     with pytest.raises(Violation, match=violation):
         scene.check()
+
+
+def record_meanwhile(scene: Scene) -> None:
+    """One more line, as a worker records it that goes on."""
+    put(scene, changed(release(scene), release=2), request_id="meanwhile")
+
+
+class Growing(SqliteStore):
+    """A ledger in which somebody records one more line right after, or right before, all of them are read."""
+
+    def __init__(self, scene: Scene, when: str) -> None:
+        super().__init__(Path(scene.address))
+        self._scene = scene
+        self._when = when
+
+    def positions(self, start: int, stop: int | None = None, *, limit: int) -> Sequence[Row]:
+        """See `SqliteStore.positions`."""
+        if self._when == "before":
+            record_meanwhile(self._scene)
+        rows = super().positions(start, stop, limit=limit)
+        if self._when == "after":
+            record_meanwhile(self._scene)
+        return rows
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_is_recorded_while_the_lines_are_read_is_no_violation(when: str, scene: Scene) -> None:
+    with closing(Growing(scene, when)) as store:
+        lines = store.head().position
+        rows = invariants.positions_have_no_gap(store)
+        assert len(rows) == lines + (when == "before")
+        assert store.head().position == lines + 1
 
 
 def test_another_past_is_caught(scene: Scene) -> None:
