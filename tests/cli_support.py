@@ -33,6 +33,8 @@ SECONDS = "0.2"
 Process = Copy | subprocess.Popen[bytes]
 """A command that goes on meanwhile."""
 
+_PATH = os.environ["PATH"]  # read once: a thread may ask while another test's environment is being put back
+
 DROP_GUARDS = "SELECT 'DROP TRIGGER ' || name FROM sqlite_master WHERE type = 'trigger'"
 
 
@@ -150,7 +152,7 @@ class Cli:
     def environ(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of a process: none of ours but what finds the programs."""
         return {
-            "PATH": os.environ["PATH"],
+            "PATH": _PATH,
             "HOME": str(self.home.parent),
             "LANG": "C.UTF-8",
             "TZ": "UTC",

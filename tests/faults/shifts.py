@@ -90,10 +90,13 @@ class Process:
         return False
 
     def lines(self) -> list[dict[str, object]]:
-        """Of its log, each one JSON object; what it says to people before and after its work is left out."""
+        """Of its log, each one JSON object; what it says to people before and after its work is left out.
+
+        A line that is still being written, or that the end of the process cut off, is none.
+        """
         if not self.log.exists():
             return []
-        lines = self.log.read_text().splitlines()
+        lines = self.log.read_bytes().rpartition(b"\n")[0].decode().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]  # the others are for people
 
     def said(self, message: str) -> bool:
