@@ -33,6 +33,9 @@ WAL: Kind = "SQLite WAL"
 POSTGRES: Kind = "PostgreSQL"
 _CHANGES = {WAL: "tests.faults.changes:write_ahead_log"}
 
+PATIENCE = 120.0
+"""Seconds that a command may take; one that waits 60 for a worker is to say itself that it waited in vain."""
+
 READS = (("deploy", "get"), ("deploy", "releases"), ("env", "list"), ("secret", "list"), ("deploy", "list", "--all"))
 
 
@@ -177,7 +180,7 @@ class Scene:
                 cwd=self.cli.cwd,
                 environ=environ,
                 stdin=command.typed.encode(),
-                timeout=60,
+                timeout=PATIENCE,
                 change=self.cli.change,
                 before=before,
                 stdout=stdout,
