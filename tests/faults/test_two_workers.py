@@ -21,6 +21,7 @@ from effects.cluster import Cluster, Ref
 from effects.sandbox import SandboxCluster
 from ledger.commands import Destroy, Restart
 from ledger.domains import mint_domain
+from ledger.lease import LeaseRow
 from ledger.ledger import Ledger
 from ledger.spec import AppId
 from ledger.store import Store
@@ -41,7 +42,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 
 LEASE = 2.0
 BOTH: Sequence[str] = (SQLITE, POSTGRES)
-ATTEMPTS = 5
+ATTEMPTS = 20
 """How often a hand-over is measured at most."""
 
 
@@ -82,9 +83,14 @@ class Shop:
             process.signal(signal.SIGTERM)
         assert process.ended() in (0, -signal.SIGKILL), process.log.read_text()
 
-    def leads(self, process: Process) -> None:
-        """Wait until this worker does."""
-        eventually(lambda: pid_of(leader(self.store, self.cluster)) == process.pid, within=SECONDS)
+    def leads(self, process: Process) -> LeaseRow:
+        """Wait until this worker does; its lease."""
+
+        def led() -> LeaseRow | None:
+            row = leader(self.store, self.cluster)
+            return row if pid_of(row) == process.pid else None
+
+        return eventually(led, within=SECONDS)
 
     def hand_over(self, process: Process) -> float:
         """Seconds until another worker leads."""
@@ -141,7 +147,7 @@ def server_of(place: str, request: pytest.FixtureRequest) -> Server | None:
 
 
 def stopped_in_work(shop: Shop, process: Process) -> None:
-    """Ask for more until the worker stands still."""
+    """Ask for more until the worker stands still; as long as it is the only one, for another may take over its work."""
     while not process.is_stopped():
         assert process.code is None, process.log.read_text()
         shop.crowd.ask()
@@ -172,23 +178,30 @@ def test_what_a_worker_that_was_stopped_was_about_to_do_changes_nothing(
         change = "tests.faults.worker_changes:stop_at_a_step"
         with shop.worker("first", change=change, ONECTL_TEST_STOP_AT=step) as first:
             shop.leads(first)
+            stopped_in_work(shop, first)
             with shop.worker("second") as second:
-                stopped_in_work(shop, first)
-                shop.leads(second)
+                taken_over = shop.leads(second)
                 for name in crowd.apps:
                     crowd.end_or_redeploy(name)
                 crowd.assert_quiet()
-                first.signal(signal.SIGCONT)
                 gives_way(first)
                 crowd.assert_quiet()
-                assert pid_of(leader(shop.store, shop.cluster)) == second.pid
+                now = leader(shop.store, shop.cluster)  # another one where the second could not renew in time
+                assert now.epoch > taken_over.epoch or (now.epoch, now.holder) == (taken_over.epoch, taken_over.holder)
         with working(crowd.world, resync_seconds=0.5):  # what the last one left to be done when it ended
             crowd.assert_quiet()
 
 
 def gives_way(process: Process, *, within: float = SECONDS) -> None:
-    """Wait until a worker that was continued knows that it leads no more."""
-    eventually(lambda: process.said("not leading"), within=within)
+    """Continue a worker that was stopped, and wait until it knows that it leads no more and nothing is on its way."""
+    before = terms_ended(process)
+    process.signal(signal.SIGCONT)
+    eventually(lambda: terms_ended(process) > before, within=within)
+
+
+def terms_ended(process: Process) -> int:
+    """How often a worker said that it leads no more."""
+    return sum(line["message"] == "not leading" for line in process.lines())
 
 
 @dose.not_few("it waits for a worker that was stopped")
@@ -198,10 +211,9 @@ def test_a_lease_that_is_held_whatever_happens_is_caught(tmp_path: Path) -> None
         change = "tests.faults.worker_changes:stop_and_go_on"
         with shop.worker("first", change=change, ONECTL_TEST_STOP_AT="3") as first:
             shop.leads(first)
+            stopped_in_work(shop, first)
             with shop.worker("second") as second:
-                stopped_in_work(shop, first)
                 shop.leads(second)
-                first.signal(signal.SIGCONT)
                 with pytest.raises(AssertionError):
                     gives_way(first, within=LEASE + 2)
                 first.signal(signal.SIGKILL)
@@ -220,8 +232,8 @@ def test_an_object_that_is_made_late_and_stays_is_caught(tmp_path: Path) -> None
                 shop.leads(second)
                 crowd.world.ask(Destroy())
                 crowd.assert_quiet()
-                first.signal(signal.SIGCONT)
                 gives_way(first)
+                first.signal(signal.SIGKILL)  # it would tidy up, if it ever led again
                 looked = resyncs(second)
                 eventually(lambda: resyncs(second) > looked + 1, within=SECONDS)
                 assert [each.endswith("is left over") for each in crowd.violations()] == [True]
@@ -279,6 +291,7 @@ def test_a_leader_that_is_killed_in_mid_rollout_is_followed_by_one_that_rolls_ea
             shop.leads(first)
             for app_id in apps:
                 world.ledger.execute(app_id, image(replicas=replicas), some_request())
+            rolled(world, apps)
             shop.crowd.assert_quiet()
             with shop.worker("second") as second:
                 for app_id in apps:
@@ -286,8 +299,17 @@ def test_a_leader_that_is_killed_in_mid_rollout_is_followed_by_one_that_rolls_ea
                 eventually(lambda: sum(not world.ledger.app(app_id).dirty for app_id in apps) >= 5, within=SECONDS)
                 first.signal(signal.SIGKILL)
                 shop.leads(second)
+                rolled(world, apps)
                 shop.crowd.assert_quiet()
         for app_id in apps:
             live = world.cluster.read(Ref("Deployment", app_id.namespace, app_id.name))
             assert live is not None
             assert live["metadata"]["annotations"][REVISION_ANNOTATION] == "2", app_id.name
+
+
+def rolled(world: World, apps: Sequence[AppId]) -> None:
+    """Wait until everything is applied, and the cluster's controllers have begun each roll that it led to."""
+    eventually(lambda: not any(world.ledger.app(app_id).dirty for app_id in apps), within=SECONDS)
+    for app_id in apps:
+        ref = Ref("Deployment", app_id.namespace, app_id.name)
+        eventually(lambda ref=ref: (found := world.cluster.rollout(ref)) and found.observed, within=SECONDS)  # type: ignore[misc]
