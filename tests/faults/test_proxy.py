@@ -12,6 +12,7 @@ import pytest
 from effects.cluster import ClusterUnreachableError, Ref
 from effects.kubernetes_cluster import KubernetesCluster
 from tests.contracts.test_cluster import LEDGER, config_map, named, secret
+from tests.effects.worlds import eventually
 from tests.faults.plan import Asked, Fault, Once, Plan, evenly
 from tests.faults.proxy import CONTEXT, FaultProxy, asked_for
 from tests.kubernetes_support import Administrator, kubeconfig
@@ -103,6 +104,8 @@ def test_a_path_tells_what_is_asked(method: str, path: str, asked: Asked) -> Non
 # The proxy
 
 NAMESPACED = pytest.mark.kubernetes
+PATIENCE = 30.0
+"""Seconds that a request may take which is not to stall."""
 
 
 @pytest.fixture
@@ -122,7 +125,7 @@ def proxy() -> Iterator[FaultProxy]:
 @pytest.fixture
 def cluster(proxy: FaultProxy, tmp_path: Path) -> Iterator[KubernetesCluster]:
     file = proxy.kubeconfig(tmp_path)
-    with KubernetesCluster.connect(kubeconfig=file, context=CONTEXT, timeout=5.0, watch_seconds=1) as opened:
+    with KubernetesCluster.connect(kubeconfig=file, context=CONTEXT, timeout=PATIENCE, watch_seconds=1) as opened:
         yield opened
 
 
@@ -168,7 +171,7 @@ def test_every_answer_is_late_by_the_latency(proxy: FaultProxy, cluster: Kuberne
     proxy.plan = Plan(latency=0.2)
     began = time.monotonic()
     cluster.look(Ref("ConfigMap", namespace, "shop"), ledger_id=LEDGER)
-    assert 0.2 < time.monotonic() - began < 2.0
+    assert 0.2 < time.monotonic() - began < 10.0
 
 
 @NAMESPACED
@@ -184,13 +187,21 @@ def test_every_answer_is_late_by_the_latency(proxy: FaultProxy, cluster: Kuberne
     ],
 )
 def test_what_is_cut_off_before_is_not_done_and_what_is_cut_off_after_is(
-    proxy: FaultProxy, namespace: str, tmp_path: Path, fault: Fault, done: bool
+    proxy: FaultProxy, cluster: KubernetesCluster, namespace: str, tmp_path: Path, fault: Fault, done: bool
 ) -> None:
+    def is_there() -> bool:
+        return cluster.look(Ref("ConfigMap", namespace, "shop"), ledger_id=LEDGER) is not None
+
+    stalls = fault in (Fault.STALL_BEFORE, Fault.STALL_AFTER)
     proxy.plan = Plan(once=[Once(fault, "patch", "configmaps")])
     file = proxy.kubeconfig(tmp_path)
-    with KubernetesCluster.connect(kubeconfig=file, context=CONTEXT, timeout=1.0) as cluster:
-        with pytest.raises(ClusterUnreachableError):
-            cluster.apply(config_map(namespace, colour="red"), manager="m", expect=None)
-        found = cluster.look(Ref("ConfigMap", namespace, "shop"), ledger_id=LEDGER)
-    assert (found is not None) is done
+    with (
+        KubernetesCluster.connect(kubeconfig=file, context=CONTEXT, timeout=1.0 if stalls else PATIENCE) as cut_off,
+        pytest.raises(ClusterUnreachableError),
+    ):
+        cut_off.apply(config_map(namespace, colour="red"), manager="m", expect=None)
+    eventually(proxy.plan.faults)  # on a busy machine, who gives up may do so before the request came in
+    if done:
+        eventually(is_there)  # or before the server did it
+    assert is_there() is done
     assert [str(each) for each in proxy.plan.faults()] == [f"patch configmaps/shop #1: {fault.value}"]
