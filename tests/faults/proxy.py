@@ -52,6 +52,7 @@ class Exchange:
         status: The HTTP status that was sent, or None where none was, or not yet.
         sent: Bytes of the body that were sent to the client so far.
         at: When it came in, seconds since 1970.
+        ended: When there was nothing more to answer, or None before that.
     """
 
     asked: Asked
@@ -59,6 +60,7 @@ class Exchange:
     status: int | None = None
     sent: int = 0
     at: float = field(default_factory=time.time)
+    ended: float | None = None
 
 
 class Upstream:
@@ -188,10 +190,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.exchange = Exchange(asked, decision.fault)
         self.proxy.exchanges.append(self.exchange)
         self.proxy.stopped.wait(self.proxy.plan.latency)
-        if asked.verb == "watch":
-            self._watch(decision)
-        else:
-            self._exchange(decision, body)
+        try:
+            if asked.verb == "watch":
+                self._watch(decision)
+            else:
+                self._exchange(decision, body)
+        finally:
+            self.exchange.ended = time.time()
 
     do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = answer  # noqa: N815
 
