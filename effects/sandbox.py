@@ -164,8 +164,12 @@ class SandboxCluster:
             raise
 
     def close(self) -> None:
-        """Closes the file. The simulation goes on by itself: it only depends on the time."""
-        self._db.close()
+        """Closes the file, once no thread is using it. The simulation goes on by itself: it only depends on the time.
+
+        Whoever asks or writes later gets a `ClusterUnreachableError`.
+        """
+        with self._lock:  # SQLite crashes when a connection is closed under a statement of another thread
+            self._db.close()
 
     def namespace_exists(self, namespace: str) -> bool:
         """Whether it is ``default``, the only one there is."""

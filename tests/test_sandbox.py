@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -732,6 +733,30 @@ def test_threads_may_share_it(cluster: SandboxCluster) -> None:
     for thread in threads:
         thread.join()
     assert [kept["data"] for kept in cluster.objects("default")] == [{"count": "19"}] * 4
+
+
+def test_closing_waits_for_the_thread_that_is_using_it_and_whoever_comes_later_is_told(path: Path) -> None:
+    is_inside, may_go_on = threading.Event(), threading.Event()
+
+    def now() -> float:
+        is_inside.set()
+        assert may_go_on.wait(20)
+        return 0.0
+
+    may_go_on.set()
+    cluster = SandboxCluster.open(path, now=now)
+    is_inside.clear()
+    may_go_on.clear()
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(cluster.objects, "default")
+        assert is_inside.wait(20)
+        closed = threads.submit(cluster.close)
+        wait([closed], timeout=0.2)  # long enough for one that does not wait
+        may_go_on.set()
+        assert answer.result(20) == []
+        closed.result(20)
+    with pytest.raises(ClusterUnreachableError):
+        cluster.objects("default")
 
 
 def test_a_home_that_cannot_be_used_is_named_instead_of_a_file_to_remove(tmp_path: Path) -> None:
