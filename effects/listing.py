@@ -167,7 +167,7 @@ class Lister:
         with self.inventory.watch(self.kind, self.namespace, ledger_id=self.ledger_id, since=since) as watch:
             self._watch = watch
             if self._is_interrupted():
-                return told  # whoever stopped it may have closed the watch before
+                return told  # whoever interrupts it may have closed the watch before
             for change in watch:
                 told = True
                 self._take(change)
@@ -178,7 +178,9 @@ class Lister:
         return told
 
     def _is_interrupted(self) -> bool:
-        return self._stopped.is_set() or self._again.is_set()
+        """Whether a watch is to end before the cluster ends it. Whoever says so does it before closing the watch."""
+        is_done = not self.wanted and not self._found
+        return is_done or self._stopped.is_set() or self._again.is_set()
 
     def _take(self, change: Change) -> None:
         self._found = self._found or change.kind == "present"

@@ -15,7 +15,7 @@ from effects.term import Term
 from ledger.commands import Destroy
 from ledger.events import DriftHealed
 from tests.effects.worlds import Meddled, World, eventually, image
-from tests.worker.crews import Member, edit, settled, working
+from tests.worker.crews import Member, edit, lister_of, settled, working
 from tests.worker.test_worker import facts
 
 
@@ -83,6 +83,30 @@ def test_a_running_worker_stops_watching_one_with_the_next_resync(world: World, 
         eventually(lambda: not world.app.dirty)
         resync(member)
         eventually(lambda: not any(each.name.startswith("list-") for each in threading.enumerate()))
+
+
+class GivenUp(Meddled):
+    """A cluster of which a namespace's last app is gone just when a watch of it is being opened."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.cluster)
+        self.lister: Lister | None = None
+
+    def watch(self, kind: str, namespace: str, *, ledger_id: str, since: str) -> Watch:
+        assert self.lister is not None
+        self.lister.want(wanted=False)
+        return self._real.watch(kind, namespace, ledger_id=ledger_id, since=since)
+
+
+def test_one_whose_watch_is_just_being_opened_is_not_watched_until_that_watch_ends(world: World) -> None:
+    cluster = GivenUp(world)
+    lister = cluster.lister = lister_of(world, cluster)
+    thread = threading.Thread(target=lister.run, daemon=True)
+    thread.start()
+    thread.join(15)  # a watch ends by itself after 30 s
+    ended = not thread.is_alive()
+    lister.stop()
+    assert ended
 
 
 def test_one_is_watched_again_once_an_app_lives_there(over: World, cluster: Counting) -> None:
