@@ -31,7 +31,8 @@ def be_hasty() -> None:
 @pytest.fixture
 def cli(tmp_path: Path, database: str) -> Cli:
     write_toml(tmp_path / "svc", "user-service")
-    cli = Cli(tmp_path / "home", tmp_path / "svc").having(ONECTL_LEDGER=database)
+    hasty = f"{database}&connect_timeout=2"  # it is 10 s otherwise, nearly as long as a worker may look hung
+    cli = Cli(tmp_path / "home", tmp_path / "svc").having(ONECTL_LEDGER=hasty)
     cli.run("ledger", "migrate").done()
     return replace(cli, change=f"{__name__}:{be_hasty.__name__}")
 
