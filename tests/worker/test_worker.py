@@ -37,7 +37,7 @@ from ledger.store import NewRow
 from ledger.streams import LEDGER_STREAM
 from tests.effects.worlds import Meddled, World, eventually, image, request
 from tests.ledger.examples import ENVELOPE
-from tests.worker.crews import edit, settled, working
+from tests.worker.crews import Member, edit, settled, working
 
 
 def facts(world: World, *kinds: type[Event]) -> list[Event]:
@@ -137,12 +137,23 @@ def test_pods_that_fail_are_recorded_with_their_reason(world: World) -> None:
     assert failed.reason == "ImagePullBackOff"
 
 
+def is_at_rest(world: World, member: Member) -> bool:
+    """Whether controllers have said the last about the pods, which may be after they run, and the worker has heard it."""
+    term, live = member.worker.term, world.objects()[world.named("Deployment")]
+    if term is None:
+        return False
+    counts, known = live.get("status", {}), term._inventory.get(world.named("Deployment"))
+    said_all = world.cluster.kind == "sandbox" or counts.get("readyReplicas") == counts.get("availableReplicas") == 1
+    heard = known is not None and known.resource_version == live["metadata"]["resourceVersion"]
+    return said_all and heard and len(term.queue) == 0
+
+
 def test_a_change_of_image_is_one_request_and_nothing_changed_is_none(world: World) -> None:
     watched = Meddled(world.cluster)
     with working(world, watched) as member:
         world.ask(image())
         settled(world)
-        eventually(lambda: member.worker.term is not None and len(member.worker.term.queue) == 0)
+        eventually(lambda: is_at_rest(world, member))
         before = len(watched.calls)
         world.ask(image("nginx:2"))
         settled(world)
