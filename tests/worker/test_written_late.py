@@ -61,17 +61,26 @@ def nothing(world: World) -> None:
 
 def wrote_late(world: World, meanwhile: Callable[[World], None], *, unreachable: bool = False) -> Ref:
     """The copy of secrets that a worker made after others had gone on."""
-    stopped = Stopped(lambda: meanwhile(world), unreachable=unreachable)
-    with working(world, Meddled(world.cluster, before=stopped.before), threads=1) as stopped.member:
-        world.ask(image())
-        world.ask_secrets(S="old")
-        world.ask(Restart())
-        settled(world)
-        stopped.after_these(set(world.objects()))
-        world.ask_secrets(S="new")
-        world.ask(Restart())
-        eventually(lambda: stopped.what)
-        eventually(lambda: stopped.member is not None and not stopped.member.leads)
+    other = world.ledger.store.lease("test", holder="other", note="", seconds=60.0)
+
+    def others_go_on() -> None:
+        assert other.acquire()  # and keep it: the worker would lead again at once
+        meanwhile(world)
+
+    stopped = Stopped(others_go_on, unreachable=unreachable)
+    try:
+        with working(world, Meddled(world.cluster, before=stopped.before), threads=1) as stopped.member:
+            world.ask(image())
+            world.ask_secrets(S="old")
+            world.ask(Restart())
+            settled(world)
+            stopped.after_these(set(world.objects()))
+            world.ask_secrets(S="new")
+            world.ask(Restart())
+            eventually(lambda: stopped.what)
+            eventually(lambda: stopped.member is not None and not stopped.member.leads)
+    finally:
+        other.release()
     assert stopped.what is not None
     return stopped.what
 
