@@ -55,6 +55,12 @@ def test_what_was_applied_set_back_and_removed_is_told(cli: Cli) -> None:
     assert run.log()[-1]["message"] == "ended"
 
 
+def has_read(cli: Cli, position: int) -> bool:
+    """Whether the leader said that it has worked on everything up to there."""
+    leader = cli.run("worker", "status", "-o", "json").json["leader"]
+    return leader is not None and leader["position"] >= position
+
+
 def test_why_everything_is_looked_at_again_is_told_after_a_restore_that_is_as_long_as_what_was_read(
     cli: Cli, tmp_path: Path
 ) -> None:
@@ -63,8 +69,8 @@ def test_why_everything_is_looked_at_again_is_told_after_a_restore_that_is_as_lo
         cli.run("deploy", "--image", "nginx:alpine", "--wait").done()
         cli.run("ledger", "backup", str(backup)).done()
         cli.run("deploy", "mark-bad", "1", "--reason", "in no backup").done()
-        time.sleep(1.5)  # so that it was read
         (marked,) = cli.run("audit", "log", "--kind", "ReleaseMarkedBad", "-o", "json").json
+        eventually(lambda: has_read(cli, marked["position"]))
         cli.run("ledger", "restore", str(backup), "--accept-loss", "-y").done()
         eventually(lambda: len(told(run, "leading")) > 1)
     (restored,) = cli.run("audit", "log", "--kind", "LedgerRestored", "-o", "json").json
