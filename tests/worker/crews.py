@@ -24,6 +24,9 @@ from tests.kubernetes_support import Administrator, kubeconfig
 LEDGER = "ledger-1"
 """Id of the ledger whose objects `lister_of` lists."""
 
+LEASE_SECONDS = 20.0
+"""A machine on which everything stands still for a while ends no term: few tests are about a new one."""
+
 
 @dataclass
 class Tally:
@@ -75,7 +78,8 @@ def replica(world: World, cluster: Cluster | None = None, **settings: object) ->
     def make_ledger() -> Ledger:
         return Ledger(ledger.store, ledger._keys, mint_domain=lambda: mint_domain("example.com"))
 
-    chosen = Settings(cluster=cluster_name, gateway=GATEWAY, **{"threads": 3, "lease_seconds": 2.0, **settings})  # type: ignore[arg-type]
+    usual = {"threads": 3, "lease_seconds": LEASE_SECONDS}
+    chosen = Settings(cluster=cluster_name, gateway=GATEWAY, **{**usual, **settings})  # type: ignore[arg-type]
     equipment = Equipment(
         store=ledger.store,
         make_ledger=make_ledger,
