@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,13 @@ from tests.faults import dose
 from tests.postgres_support import administer
 
 ROOT = Path(__file__).parents[2]
+LONG = 30.0
+"""Seconds of a wait that something ends; the busiest machine is far quicker."""
+
 SOON = 0.5
-"""Seconds that nobody would wait for by polling every second, and a busy machine may take."""
+"""Seconds that nobody would wait for by polling every second, and that the best of some tries takes on a busy machine."""
+
+TRIES = 3
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -66,6 +72,27 @@ def after(seconds: float, call: Callable[[], object]) -> threading.Timer:
     return timer
 
 
+class Later:
+    """A call that another thread makes in a moment; `begun` and `ended` are when it did, by the monotonic clock."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self.begun = self.ended = float("inf")
+        self._timer = after(0.3, self._make)
+
+    def _make(self) -> None:
+        self.begun = time.monotonic()
+        self._call()
+        self.ended = time.monotonic()
+
+    def late(self) -> float:
+        """Seconds from its end until now, which is after its beginning."""
+        now = time.monotonic()
+        assert self.begun <= now
+        self._timer.join()
+        return now - self.ended
+
+
 def took(call: Callable[[], object]) -> float:
     began = time.monotonic()
     call()
@@ -73,14 +100,14 @@ def took(call: Callable[[], object]) -> float:
 
 
 def test_where_nothing_is_recorded_a_wait_ends_in_time(follower: Follower) -> None:
-    assert 0.2 <= took(lambda: follower.wait(0.2)) < SOON + 0.2
+    assert 0.2 <= min(took(lambda: follower.wait(0.2)) for _ in range(TRIES)) < SOON + 0.2
     assert not follower.wait(0)
     assert list(follower.read(10)) == []
 
 
 def test_what_was_there_before_is_read_without_waiting(follower: Follower, other: ModelStore) -> None:
     append(other, 1, 2, 3)
-    assert took(lambda: follower.wait(30)) < SOON + 1
+    assert took(lambda: follower.wait(LONG)) < LONG / 2
     assert positions(follower.read(2)) == [1, 2]
     assert follower.wait(30)
     assert positions(follower.read(10)) == [3]
@@ -97,17 +124,21 @@ def test_it_begins_after_a_position(store: ModelStore, other: ModelStore) -> Non
 def test_a_wait_ends_when_somebody_appends(follower: Follower, other: ModelStore) -> None:
     append(other, 1)
     assert positions(follower.read(10)) == [1]
-    timer = after(0.3, lambda: append(other, 2))
-    assert 0.2 < took(lambda: follower.wait(30)) < 0.3 + SOON
-    assert positions(follower.read(10)) == [2]
-    timer.join()
+    late = []
+    for version in range(2, 2 + TRIES):
+        appended = Later(partial(append, other, version))
+        assert follower.wait(LONG)
+        late.append(appended.late())
+        assert positions(follower.read(10)) == [version]
+    assert min(late) < SOON
+    assert max(late) < LONG / 2
 
 
 def test_a_wait_ends_when_the_ledger_is_made(follower: Follower, other: ModelStore) -> None:
-    timer = after(0.3, lambda: append(other, 1))
-    assert took(lambda: follower.wait(30)) < 5
+    made = Later(lambda: append(other, 1))
+    assert follower.wait(LONG)
+    assert made.late() < LONG / 2
     assert positions(follower.read(10)) == [1]
-    timer.join()
 
 
 def test_what_the_same_thread_appended_is_followed_too(follower: Follower, store: ModelStore) -> None:
@@ -130,16 +161,20 @@ def test_what_is_written_beside_the_log_ends_no_wait(follower: Follower, other: 
 def test_a_wake_ends_a_wait_at_once(follower: Follower, other: ModelStore) -> None:
     append(other, 1)
     follower.read(10)
-    timer = after(0.3, follower.wake)
-    assert 0.2 < took(lambda: follower.wait(30)) < 0.3 + SOON
-    timer.join()
+    late = []
+    for _ in range(TRIES):
+        woken = Later(follower.wake)
+        assert not follower.wait(LONG)
+        late.append(woken.late())
+    assert min(late) < SOON
+    assert max(late) < LONG / 2
     assert not follower.wait(0.05), "once"
 
 
 def test_a_wake_that_comes_before_the_wait_is_not_lost(follower: Follower) -> None:
     for _ in range(100_000):
         follower.wake()
-    assert took(lambda: follower.wait(30)) < SOON
+    assert took(lambda: follower.wait(LONG)) < LONG / 2
     assert took(lambda: follower.wait(0.1)) >= 0.1
 
 
