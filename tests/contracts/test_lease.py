@@ -131,11 +131,9 @@ def test_who_released_is_followed_at_once_in_the_next_epoch(store: ModelStore) -
 
 
 def test_a_lease_that_is_not_renewed_ends_by_itself(store: ModelStore) -> None:
-    lease = store.lease(CLUSTER, holder="one", note="", seconds=0.2)
-    began = time.monotonic()
+    lease = store.lease(CLUSTER, holder="one", note="", seconds=2)
     assert lease.acquire()
-    until(lambda: not lease.held)
-    assert time.monotonic() - began < 1
+    until(lambda: not lease.held, SLOW / 2)
     until(lambda: not row(store).valid)
     assert lease.renew(1), "nobody else took it"
     assert (lease.held, lease.epoch) == (True, 1)
@@ -163,7 +161,7 @@ def test_of_three_candidates_one_leads(address: str, tmp_path: Path) -> None:
     with election(address, tmp_path / "diaries", seconds=SLOW) as held:
         leader = held.leader()
         time.sleep(1)
-        assert [each for each in held.everyone if each.leads] == [leader]
+        until(lambda: [each for each in held.everyone if each.leads] == [leader])
         assert list(held.spans()) == [1]
 
 
@@ -197,23 +195,24 @@ def test_a_leader_that_ends_as_it_should_is_followed_within_a_second(address: st
 
 @pytest.mark.crash
 def test_a_stopped_leader_is_followed_when_its_lease_ends_and_knows_it_when_it_goes_on(
-    address: str, tmp_path: Path
+    address: str, store: ModelStore, tmp_path: Path
 ) -> None:
-    seconds = 2.0
+    seconds = 6.0
     with election(address, tmp_path / "diaries", seconds=seconds) as held:
         stopped = held.leader()
         until(lambda: _is_locked(address))
         since = _stopped(stopped, address)
+        left = _ends(store, seconds) - since
         took = held.taken_over(since, stopped)
-        assert seconds / 2 < took <= seconds + 1, "it keeps the lock, and the row until its end"
+        assert left - 0.1 < took < left + seconds, "it keeps the lock, and the row until its end"
         successor = held.leader()
         stopped.signal(signal.SIGCONT)
         until(lambda: _is_locked(address), 10)
         assert held.leader() is successor, "which has got the lock from the one that gave it up"
         assert not stopped.leads
-        since = time.monotonic()
+        ends, since = _ends(store, seconds), time.monotonic()
         successor.kill()
-        assert held.taken_over(since, successor) <= 1.5, "so that it, too, is followed at once"
+        assert since + held.taken_over(since, successor) < ends, "so that it, too, is followed at once"
         assert held.overlap() < 0
 
 
@@ -228,7 +227,7 @@ def test_a_leader_without_the_lock_is_followed_when_its_lease_ends(address: str,
         assert not _is_locked(address)
         since = time.monotonic()
         successor.kill()
-        assert held.taken_over(since, successor) <= seconds + 1
+        assert held.taken_over(since, successor) < seconds + 5
         assert held.overlap() < 0
 
 
@@ -278,6 +277,12 @@ def _stopped(leader: Candidate, address: str) -> float:
                 leader.signal(signal.SIGCONT)
             else:
                 return since
+
+
+def _ends(store: ModelStore, seconds: float) -> float:
+    """When the row expires if nobody renews it, or a little earlier; `time.monotonic`."""
+    asked = time.monotonic()
+    return asked - row(store).age + seconds
 
 
 def _is_locked(address: str) -> bool:
