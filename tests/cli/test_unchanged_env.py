@@ -9,7 +9,7 @@ SAME = "💡 Environment user-service has these values already — no change.\n"
 
 def test_the_same_values_are_not_recorded_again(deployed: Cli) -> None:
     deployed.run("env", "create", "--env", "A=1").done()
-    deployed.run("deploy", "restart").done()
+    deployed.run("deploy", "restart", "--wait").done()
     before = deployed.events()
     again = deployed.run("env", "create", "--env", "A=1").done()
     assert again.stdout == SAME

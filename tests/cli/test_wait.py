@@ -55,7 +55,10 @@ def test_pods_that_fail_end_a_restart_and_a_restore_with_4(user: Cli) -> None:
 
 def test_pods_that_are_late_end_a_restart_with_5(user: Cli) -> None:
     user.run("deploy", "--image", "held:1").done()
-    user.run("deploy", "restart", "--wait", "--timeout", "0.5s").failed(5)
+    # Asked for again once it is applied, so that the time is for the pods alone.
+    restart = ("deploy", "restart", "--request-id", "r1")
+    user.run(*restart).done()
+    user.run(*restart, "--wait", "--timeout", "0.5s").failed(5)
 
 
 RESUME = "DeploymentPaused: somebody paused it; go on with kubectl -n default rollout resume deployment/user-service"
@@ -64,7 +67,9 @@ RESUME = "DeploymentPaused: somebody paused it; go on with kubectl -n default ro
 def test_the_status_of_a_paused_deployment_says_how_to_go_on_and_calls_no_release_failed(user: Cli) -> None:
     user.run("deploy", "--image", "broken:1", "--wait").failed(4)
     edit(user, {"paused": True})
-    user.run("deploy", "--image", "nginx:2", "--wait", "--timeout", "2s").failed(5)
+    paused = ("deploy", "--image", "nginx:2", "--request-id", "r1")
+    user.run(*paused).done()
+    user.run(*paused, "--wait", "--timeout", "0.5s").failed(5)
     assert f"0 of 1 pods are ready ({RESUME})" in user.run("deploy", "status").done().stdout
     assert user.run("deploy", "events").done().stdout.count("RolloutFailed") == 1
     edit(user, {"paused": None})
@@ -119,7 +124,7 @@ def test_a_status_waits_for_the_pods_of_whatever_is_newest(user: Cli) -> None:
     assert (failed.json["status"], failed.json["release"]) == ("Failed", 2)
     assert "the pods will not become ready: Release 2: ImagePullBackOff" in failed.error
     assert user.run("deploy", "status").code == 0
-    user.run("deploy", "--image", "held:3", "--detach").done()
+    user.run("deploy", "--image", "held:3").done()
     late = user.run("deploy", "status", "--wait", "--timeout", "0.5s").failed(5)
     assert "the pods were not ready within 0.5 s" in late.error
     assert "Status:        NotReady" in late.stdout

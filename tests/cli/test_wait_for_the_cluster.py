@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from effects.cluster import Ref
+from effects.cluster import ChangedMeanwhileError, Ref
 from tests.cli.test_exit_codes import read_until
 from tests.cli_support import Cli, Result
 from tests.effects.worlds import eventually
@@ -83,8 +83,16 @@ def replace_service(cli: Cli) -> None:
         "spec": {"ports": [{"port": 80}]},
     }
     cluster = cli.cluster()
-    cluster.delete(ref, uid=None)
-    cluster.apply(theirs, manager="kubectl", expect=None)
+
+    def replaced() -> bool:
+        cluster.delete(ref, uid=None)
+        try:
+            cluster.apply(theirs, manager="kubectl", expect=None)
+        except ChangedMeanwhileError:  # a worker was quicker to make the app's again
+            return False
+        return True
+
+    eventually(replaced)
     cluster.close()
 
 
