@@ -48,7 +48,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     run("secret list", "secret", "list")
     run("deploy restart", "deploy", "restart")
     run("deploy scale", "deploy", "scale", "--replicas", "3")
-    run("deploy detached", "deploy", "--image", "nginx:2", "--detach")
+    # Its pods never become ready, however long the commands after it take.
+    run("deploy detached", "deploy", "--image", "held:2", "--detach")
     run("deploy status", "deploy", "status")
     run("deploy get", "deploy", "get")
     run("deploy list", "deploy", "list")

@@ -25,7 +25,7 @@ def test_the_guide_with_two_users_and_two_workers(postgres: Server, tmp_path: Pa
         for home in machines:
             shutil.copytree(user.home, home)
         other = replace(user, home=machines[0], cwd=user.cwd.parent / "order-service").having(ONECTL_ACTOR="ben")
-        with crew(replace(user, home=machines[1]), tmp_path / "logs", count=2) as workers:
+        with crew(replace(user, home=machines[1]), tmp_path / "logs", count=2, args=("--lease", "60s")) as workers:
             eventually(lambda: any(each.said("leading") for each in workers.processes), within=SECONDS)
             play(user.having(ONECTL_ACTOR="ana"), other, kubectl)
             led = [each for each in workers.processes if each.said("leading")]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli_support import Cli
+from tests.effects.worlds import eventually
 from tests.faults.proxy import CONTEXT, FaultProxy
-from tests.kubernetes.support import a_cluster_user, make_profile
+from tests.kubernetes.support import Kubectl, a_cluster_user, make_profile
 from tests.kubernetes_support import kubeconfig
 
 pytestmark = pytest.mark.kubernetes
@@ -23,9 +24,19 @@ CREATE, CLAIM = ("create", "services"), ("patch", "services")
 
 
 @pytest.fixture
-def user(tmp_path: Path) -> Iterator[Cli]:
-    with a_cluster_user(tmp_path) as (cli, _):
-        yield cli
+def place(tmp_path: Path) -> Iterator[tuple[Cli, Kubectl]]:
+    with a_cluster_user(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def user(place: tuple[Cli, Kubectl]) -> Cli:
+    return place[0]
+
+
+@pytest.fixture
+def kubectl(place: tuple[Cli, Kubectl]) -> Kubectl:
+    return place[1]
 
 
 @pytest.fixture
@@ -50,6 +61,13 @@ def asked(proxy: FaultProxy) -> list[tuple[str, str]]:
     return found
 
 
+def is_written_last(kubectl: Kubectl) -> bool:
+    """Whether the Deployment's controller has nothing more to write: a write between look and patch has both repeated."""
+    status = kubectl.objects("user-service")["Deployment/user-service"]["status"]
+    reasons = {each["type"]: each["reason"] for each in status["conditions"]}
+    return status.get("availableReplicas") == 1 and reasons.get("Progressing") == "NewReplicaSetAvailable"
+
+
 def test_a_first_deploy_looks_once_at_each_name_and_sends_each_object_once(user: Cli, proxy: FaultProxy) -> None:
     user.run("deploy", "--image", "nginx:1", "--env", "A=b").done()
     assert asked(proxy) == [
@@ -66,8 +84,9 @@ def test_a_first_deploy_looks_once_at_each_name_and_sends_each_object_once(user:
     ]
 
 
-def test_a_new_image_looks_once_at_each_object_and_sends_one(user: Cli, proxy: FaultProxy) -> None:
+def test_a_new_image_looks_once_at_each_object_and_sends_one(user: Cli, kubectl: Kubectl, proxy: FaultProxy) -> None:
     user.run("deploy", "--image", "nginx:1", "--env", "A=b", "--wait").done()
+    eventually(lambda: is_written_last(kubectl))
     proxy.forget()
     user.run("deploy", "--image", "nginx:2").done()
     assert sorted(asked(proxy)) == sorted([*MINE, COPY, ("patch", "deployments")])
