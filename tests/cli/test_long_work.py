@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,10 +99,31 @@ def test_long_work_shows_how_far_it_is_and_wipes_that_away(user: Cli, name: str)
     assert b"%" not in rest
 
 
+def stand_still_once_shown() -> None:
+    """In another process: work goes no further than to where it first says how far it is."""
+    from cli import progress
+
+    class Standing:
+        still = True
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sys.stderr, name)
+
+        def write(self, text: str) -> None:
+            stands, self.still = self.still, False  # before it is seen: who is interrupted then takes the line away
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            for _ in range(600 if stands else 0):
+                time.sleep(0.1)  # a signal that comes just before a sleep is heard after it
+
+    progress.sys = SimpleNamespace(stderr=Standing())  # type: ignore[assignment, attr-defined]
+
+
 @pytest.mark.parametrize("name", WORK)
 def test_interrupted_work_is_done_by_the_next_try(user: Cli, name: str) -> None:
     before = files(user)
-    with on_a_terminal(user, WORK[name]) as (process, terminal):
+    held = replace(user, change=f"{__name__}:{stand_still_once_shown.__name__}")
+    with on_a_terminal(held, WORK[name]) as (process, terminal):
         assert b"%" in shown(terminal, until=b"%")
         os.kill(process, signal.SIGINT)
         said = shown(terminal)
