@@ -148,24 +148,26 @@ def _wait_in_kernel(descriptor: int, lock: Callable[[int], None], timeout: float
     """Blocks in a thread, since these locks have no time-out and polling would let quick writers starve slow ones."""
     state = threading.Lock()
     done = threading.Event()
-    given_up = False
+    began = given_up = kept = False
 
     def wait() -> None:
+        nonlocal began
+        with state:
+            began = not given_up
+        if not began:
+            return
         lock(fcntl.LOCK_EX)
         with state:
             if given_up:
                 os.close(descriptor)
             done.set()
 
-    threading.Thread(target=wait, daemon=True).start()
     try:
-        done.wait(timeout)
-    except BaseException:  # interrupted: the lock must not go to a waiter that is gone
+        threading.Thread(target=wait, daemon=True).start()  # waits, too, until it has begun
+        kept = done.wait(timeout)
+    finally:  # also when interrupted: the lock must not go to a waiter that is gone
         with state:
-            given_up = True
-            if done.is_set():
+            given_up = not kept
+            if given_up and (done.is_set() or not began):
                 os.close(descriptor)
-        raise
-    with state:
-        given_up = not done.is_set()
-    return -1 if given_up else descriptor
+    return descriptor if kept else -1

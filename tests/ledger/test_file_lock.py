@@ -8,6 +8,7 @@ import stat
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -133,26 +134,92 @@ def test_those_who_gave_up_do_not_keep_the_lock_from_others(path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["in the queue", "at the lock"])
-def test_a_waiter_that_was_interrupted_does_not_get_the_lock_later(path: Path, where: str) -> None:
-    def interrupt(_number: int, _frame: object) -> None:
-        raise InterruptedForTestError
+def test_a_waiter_that_was_interrupted_does_not_get_the_lock_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    waits, interrupted = threading.Event(), threading.Event()
+    started: list[threading.Thread] = []
 
-    one, other, third = FileLock(path), FileLock(path), FileLock(path)
+    class ToldThread(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            started.append(self)
+            waits.set()
+
+    def send() -> None:
+        assert waits.wait(PATIENCE)
+        while not interrupted.wait(0.01):  # one that comes just before it sleeps does not wake it
+            signal.pthread_kill(waiter, signal.SIGUSR1)
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            raise InterruptedForTestError
+
+    one, other, third = _held_and_asked_for(path, where)
+    waiter = threading.get_ident()
+    previous = signal.signal(signal.SIGUSR1, interrupt)
+    sending = threading.Thread(target=send)
+    sending.start()
+    try:
+        with monkeypatch.context() as changed:
+            changed.setattr(threading, "Thread", ToldThread)
+            with pytest.raises(InterruptedForTestError):
+                other.acquire(PATIENCE)
+    finally:
+        interrupted.set()
+        sending.join(PATIENCE)
+        signal.signal(signal.SIGUSR1, previous)
+    one.release()
+    started[0].join(PATIENCE)
+    _assert_free_for(third, other, path)
+
+
+@pytest.mark.parametrize("begins", ["before", "later", "never"])
+@pytest.mark.parametrize("where", ["in the queue", "at the lock"])
+def test_a_waiter_that_was_interrupted_while_it_began_to_wait_does_not_get_the_lock_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch, where: str, begins: str
+) -> None:
+    started: list[InterruptedThread] = []
+
+    class InterruptedThread(threading.Thread):
+        def start(self) -> None:
+            started.append(self)
+            if begins == "before":
+                self.begin()
+            raise InterruptedForTestError
+
+        def begin(self) -> None:
+            super().start()
+
+    one, other, third = _held_and_asked_for(path, where)
+    with monkeypatch.context() as changed:
+        changed.setattr(threading, "Thread", InterruptedThread)
+        with pytest.raises(InterruptedForTestError):
+            other.acquire(PATIENCE)
+    if begins == "later":
+        started[0].begin()
+    one.release()
+    if begins != "never":
+        started[0].join(PATIENCE)
+    _assert_free_for(third, other, path)
+
+
+def _held_and_asked_for(path: Path, where: str) -> list[FileLock]:
+    """One lock that is held, one that would wait there for it, and another."""
+    one, other, third = (FileLock(path) for _ in range(3))
     assert one.acquire(0)
     if where == "at the lock":
         assert not third.acquire(0.02), "who comes after one that gave up waits for nobody's turn"
-    previous = signal.signal(signal.SIGUSR1, interrupt)
-    try:
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-        with pytest.raises(InterruptedForTestError):
-            other.acquire(PATIENCE)
-    finally:
-        signal.signal(signal.SIGUSR1, previous)
-    one.release()
-    time.sleep(0.05)
-    assert third.acquire(1)
-    third.release()
-    assert other.acquire(1), "and it can be asked again"
+    return [one, other, third]
+
+
+def _assert_free_for(third: FileLock, interrupted: FileLock, path: Path) -> None:
+    """Others get the lock, the one that was interrupted can be asked again, and nothing of its wait is left."""
+    for lock in (third, interrupted):
+        assert lock.acquire(0)
+        lock.release()
+    until(lambda: not _open_at(path))
 
 
 def test_the_lock_of_a_process_that_was_killed_is_free(path: Path) -> None:
@@ -264,3 +331,12 @@ def test_who_does_not_wait_leaves_neither_a_thread_nor_a_descriptor(path: Path, 
 
 def _open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _open_at(path: Path) -> list[str]:
+    """What is open of a lock's two files."""
+    opened = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            opened.append(str(descriptor.readlink()))
+    return [name for name in opened if name.startswith(str(path))]
