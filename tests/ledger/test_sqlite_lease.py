@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -159,21 +158,21 @@ def test_long_names_stay_apart_and_within_what_file_systems_allow() -> None:
 
 
 def test_a_free_row_is_left_to_who_has_the_lock_and_taken_from_one_that_does_nothing(
-    path: Path, store: SqliteStore
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(store, 1)
     one = store.lease(CLUSTER, holder="one", note="", seconds=SLOW)
     with closing(SqliteStore(path)) as other:
         idle = SqliteLeasePlace(other, CLUSTER, holder="two", note="", seconds=SLOW, clock=SetClock())
         assert idle.lock()
-        began = time.monotonic()
-        letting_go = threading.Timer(0.05, idle.unlock)
-        letting_go.start()
-        assert one.acquire()
-        letting_go.join()
+        with monkeypatch.context() as changed:
+            changed.setattr("ledger.lease._LOCK_SECONDS", SLOW)
+            changed.setattr(time, "sleep", lambda _: idle.unlock())
+            assert one.acquire()
         assert sql(path, "SELECT locked FROM worker_leases") == [(1,)], "it waited for the lock"
         one.release()
         assert idle.lock()
+        began = time.monotonic()
         assert one.acquire()
         assert sql(path, "SELECT locked FROM worker_leases") == [(0,)], "not for long"
         assert time.monotonic() - began < 5
