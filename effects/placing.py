@@ -221,9 +221,13 @@ class Placer:
             if error.status != HTTPStatus.UNPROCESSABLE_ENTITY or ref.kind not in REPLACEABLE:
                 raise
             live = self.cluster.read(ref)
-            parts = live and parts_to_replace(job.entry.manifest, live, additions=False)
-            patch = live and (probes_left(job.entry.manifest, live, self.ledger_id) or (parts and parts.patch))
-            if not live or not patch:
+            if live is None or live["metadata"]["uid"] != seen.uid:
+                raise ChangedMeanwhileError(f"{ref} is gone, or was made again, since it was refused") from error
+            parts = parts_to_replace(job.entry.manifest, live, additions=False)
+            patch = probes_left(job.entry.manifest, live, self.ledger_id) or (parts and parts.patch)
+            if not patch and live["metadata"]["resourceVersion"] != seen.resource_version:
+                raise ChangedMeanwhileError(f"{ref} is not any more what was refused") from error
+            if not patch:
                 raise
         theirs = [each for each in (parts.fields if parts else ()) if not is_ours_alone(live, each, self.ledger_id)]
         fields = [FieldDrift(field=each, wanted=None, found=None, manager=owner_of(live, each)) for each in theirs]

@@ -82,6 +82,28 @@ def test_without_a_worker_it_keeps_no_deploy_from_being_applied(world: World, wh
     assert facts(world, ApplyRefused) == []
 
 
+@pytest.mark.parametrize("then", ["deleted", "put right"])
+def test_what_is_no_more_in_the_way_when_it_is_looked_at_parks_nobody(world: World, then: str) -> None:
+    world.do(image(**RELEASE))
+    edit_container(world, **CONTAINERS["port"])
+    reached: list[Ref] = []
+
+    def meanwhile(method: str, ref: Ref) -> None:
+        """Right after the cluster refused, and before it is seen why."""
+        if (method, ref) != ("read", world.named("Deployment")) or reached:
+            return
+        reached.append(ref)
+        if then == "deleted":
+            world.cluster.delete(ref, uid=None)
+        else:
+            edit_container(world, ports=[{"name": "http", "containerPort": 9090, "protocol": "TCP"}])
+
+    replace(world, cluster=Meddled(world.cluster, before=meanwhile)).do(at_port(9090))
+    assert reached
+    assert facts(world, ApplyRefused) == []
+    world.assert_equal()
+
+
 def test_a_probe_that_nobody_asks_for_any_more_goes_and_the_pods_are_rolled_once(world: World) -> None:
     world.do(image(**RELEASE))
     eventually(lambda: revision(world) == "1")
