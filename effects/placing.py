@@ -225,9 +225,9 @@ class Placer:
                 raise ChangedMeanwhileError(f"{ref} is gone, or was made again, since it was refused") from error
             parts = parts_to_replace(job.entry.manifest, live, additions=False)
             patch = probes_left(job.entry.manifest, live, self.ledger_id) or (parts and parts.patch)
-            if not patch and live["metadata"]["resourceVersion"] != seen.resource_version:
-                raise ChangedMeanwhileError(f"{ref} is not any more what was refused") from error
             if not patch:
+                if live["metadata"]["resourceVersion"] != seen.resource_version:
+                    raise ChangedMeanwhileError(f"{ref} is not any more what was refused") from error
                 raise
         theirs = [each for each in (parts.fields if parts else ()) if not is_ours_alone(live, each, self.ledger_id)]
         fields = [FieldDrift(field=each, wanted=None, found=None, manager=owner_of(live, each)) for each in theirs]

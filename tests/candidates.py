@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count, pairwise
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -95,7 +95,8 @@ def stand(address: str, holder: str, seconds: float, diary_path: str, clock_offs
             done.wait(0.05)
             continue
         done.wait(seconds / 4 if leads else min(EVERY, seconds / 2))
-    lease.release()
+    with suppress(OneCtlError):  # its row ends by itself, where the ledger cannot be written now; a worker ends so, too
+        lease.release()
     store.close()
     asking.join()
 
@@ -144,7 +145,7 @@ class Candidate:
         until(lambda: self.diary.has_begun or None)
         self.signal(signal.SIGTERM)
         self.process.join(20)
-        assert self.process.exitcode == 0, self.name
+        assert self.process.exitcode == 0, (self.name, self.process.exitcode)
 
 
 class Election:

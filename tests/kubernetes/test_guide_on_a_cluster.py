@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from tests.effects.worlds import eventually
 from tests.kubernetes.support import (
     Cable,
     Kubectl,
-    a_cluster_user,
     closed_port,
     data_of,
     kubeconfig_at,
@@ -34,22 +33,6 @@ RESTARTED = [
     "✅ Rolling restart initiated. Pods are being replaced one by one.",
     "💡 Use '1ctl deploy status --deployment-id <id>' to monitor progress.",
 ]
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[tuple[Cli, Kubectl]]:
-    with a_cluster_user(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def user(place: tuple[Cli, Kubectl]) -> Cli:
-    return place[0]
-
-
-@pytest.fixture
-def kubectl(place: tuple[Cli, Kubectl]) -> Kubectl:
-    return place[1]
 
 
 def first_deploy(app: str) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from tests.cli_support import Cli
 from tests.effects.worlds import eventually
 from tests.faults.proxy import CONTEXT, FaultProxy
-from tests.kubernetes.support import Kubectl, a_cluster_user, make_profile
+from tests.kubernetes.support import Kubectl, make_profile
 from tests.kubernetes_support import kubeconfig
 
 pytestmark = pytest.mark.kubernetes
@@ -21,22 +21,6 @@ SECRET = ("patch", "secrets")
 """Asks whether it is ours, without reading it; only before a life begins, if that never has secrets."""
 
 CREATE, CLAIM = ("create", "services"), ("patch", "services")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[tuple[Cli, Kubectl]]:
-    with a_cluster_user(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def user(place: tuple[Cli, Kubectl]) -> Cli:
-    return place[0]
-
-
-@pytest.fixture
-def kubectl(place: tuple[Cli, Kubectl]) -> Kubectl:
-    return place[1]
 
 
 @pytest.fixture
